@@ -1,0 +1,24 @@
+"""Prometheus exporter for LiFePO4 batteries with a JBD BMS, read over Bluetooth Low Energy.
+
+The rooms, in the order in which data flows (imports go the same way, a test enforces it):
+
+    config       YAML -> frozen dataclasses, every complaint at once
+    errors       the exception tree and the failure reasons
+    reading      Reading and its parts: what a battery told, in SI units
+    protocol/    bytes <-> facts, without I/O
+    counters     what happened on the way to a battery
+    bms          the conversation: which register when, resend, give up
+    radio        find, connect, GATT profile; the only module that imports bleak
+    discovery    is this advertisement a JBD battery, and why
+    poller       coalescing, deadline, back-off; Snapshot
+    metrics      the table of metrics; Snapshot -> metric families
+    web          the HTTP surface (ASGI)
+    demo/        virtual batteries behind a virtual radio
+    app          puts all of it together and runs it
+    report       text and JSON for `read` and `decode`
+    cli          arguments in, exit status out
+"""
+
+from typing import Final
+
+__version__: Final = "0.1.0"

@@ -1,0 +1,353 @@
+"""The command line: arguments in, exit status out."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from exporter import __version__, decoded, report
+from exporter.app import Radios, ServeOptions, read_once, serve
+from exporter.config import (
+    ADAPTER,
+    Adapter,
+    BatteryConfig,
+    Config,
+    Name,
+    PollConfig,
+    Seconds,
+    load,
+    normal_address,
+    parse_duration,
+)
+from exporter.discovery import Advertisement, why_jbd
+from exporter.errors import BmsError, ConfigError, DecodeError
+from exporter.logs import LEVELS, LogFormat, set_up
+from exporter.radio import Backend
+
+OK: Final = 0
+FAILED: Final = 1
+
+DESCRIPTION: Final = """\
+Prometheus exporter for LiFePO4 batteries with a JBD BMS (Bluetooth Low Energy).
+Without a command it serves /metrics and reads the batteries of the configuration when scraped."""
+
+
+def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> int:
+    """Run one command; `backend` replaces Bluetooth in tests.
+
+    Returns:
+        0 done or stopped, 1 failed. argparse exits with 2 on wrong usage.
+    """
+    options = _parser().parse_args(argv)
+    set_up(level=options.log_level, log_format=LogFormat(options.log_format))
+    try:
+        return int(options.run(options, backend))
+    except ConfigError as error:
+        for problem in error.problems:
+            _complain(problem)
+        return FAILED
+    except KeyboardInterrupt:
+        return FAILED
+
+
+def _serve(options: argparse.Namespace, backend: Backend | None) -> int:
+    config = load(Path(options.config_file))
+    if options.config_check:
+        print(f"{options.config_file}: {len(config.batteries)} batteries, no complaint")
+        return OK
+    asyncio.run(serve(config, _serve_options(options), backend))
+    return OK
+
+
+def _demo(options: argparse.Namespace, _backend: Backend | None) -> int:
+    from time import monotonic  # noqa: PLC0415 - the demo is loaded only when it is asked for
+
+    from exporter.demo import fleet, radio, replay  # noqa: PLC0415
+
+    if options.replay:
+        recordings = {}
+        for name, path in options.replay:
+            if name in recordings:
+                raise ConfigError([f"--replay: {name!r} is given twice"])
+            recordings[name], remarks = replay.load_recording(Path(path))
+            for remark in remarks:
+                _complain(remark)
+        batteries = fleet.replayed(recordings)
+    else:
+        batteries = fleet.camper(monotonic, speed=options.speed)
+    config = Config(
+        batteries=tuple(
+            BatteryConfig(name=Name(name), address=normal_address(battery.address))
+            for name, battery in batteries.items()
+        )
+    )
+    backend = radio.backend_of(radio.air_of(batteries.values()))
+    serve_options = _serve_options(options)
+    port = serve_options.listen_addresses[0].rpartition(":")[2]
+    _complain(
+        f"{', '.join(batteries)}: virtual, no Bluetooth needed. "
+        f"Try: curl localhost:{port}{serve_options.telemetry_path}"
+    )
+    asyncio.run(serve(config, serve_options, backend))
+    return OK
+
+
+def _read(options: argparse.Namespace, backend: Backend | None) -> int:
+    battery, poll = _battery_to_read(options)
+    snapshot = asyncio.run(read_once(battery, poll, backend))
+    if snapshot.last_error is not None:
+        _complain(f"{battery.name}: {snapshot.last_error}")
+        return FAILED
+    formats = {
+        "table": report.reading_text,
+        "json": report.reading_json,
+        "metrics": report.reading_metrics,
+    }
+    print(formats[options.format](snapshot).rstrip())
+    return OK
+
+
+def _battery_to_read(options: argparse.Namespace) -> tuple[BatteryConfig, PollConfig]:
+    """Return a configured battery, or the stranger with the address that was given."""
+    wanted = options.battery
+    path = Path(options.config_file)
+    try:
+        address = normal_address(wanted or "")
+    except ValueError:
+        address = None
+    if address is not None and not path.exists():
+        return BatteryConfig(name=Name(address), address=address), PollConfig()
+    config = load(path)
+    matching = [b for b in config.batteries if wanted in (None, b.name) or b.address == address]
+    if address is not None and not matching:
+        return BatteryConfig(name=Name(address), address=address), config.poll
+    if len(matching) != 1:
+        names = ", ".join(battery.name for battery in config.batteries)
+        raise ConfigError([f"read: which battery? {path} has {names}; an address works too"])
+    return matching[0], config.poll
+
+
+def _scan(options: argparse.Namespace, backend: Backend | None) -> int:
+    heard: dict[str, Advertisement] = {}
+    try:
+        asyncio.run(_listen(options, backend, heard))
+    except BmsError as error:
+        _complain(str(error))
+        return FAILED
+    batteries = [advertisement for advertisement in heard.values() if why_jbd(advertisement)]
+    shown = list(heard.values()) if options.all else batteries
+    if shown:
+        print(report.scan_table(shown))
+    if not batteries:
+        _complain(
+            f"No JBD battery among {len(heard)} devices heard: is it switched on and in range, "
+            "and is the phone app disconnected? --all shows every device; "
+            "bms-exporter read ADDRESS tries one."
+        )
+        return FAILED
+    print(f"\n# for {options.config_file}\n{report.scan_yaml(batteries)}")
+    return OK
+
+
+async def _listen(
+    options: argparse.Namespace, backend: Backend | None, heard: dict[str, Advertisement]
+) -> None:
+    def hear(advertisement: Advertisement) -> None:
+        known = heard.get(advertisement.address)
+        heard[advertisement.address] = advertisement
+        if why_jbd(advertisement) and not (known and why_jbd(known)):
+            name = report.printable(advertisement.name)
+            _complain(f"found {name or 'a battery without a name'} at {advertisement.address}")
+
+    async with Radios(backend)[options.adapter].advertisements(hear):
+        for passed_s in range(int(options.duration)):
+            if sys.stderr.isatty():
+                left_s = int(options.duration) - passed_s
+                print(
+                    f"\rlistening, {left_s} s left, {len(heard)} devices heard ",
+                    end="\r",
+                    flush=True,
+                    file=sys.stderr,
+                )
+            await asyncio.sleep(1)
+
+
+def _decode(options: argparse.Namespace, _backend: Backend | None) -> int:
+    try:
+        frames = decoded.decode_all(decoded.from_hex(options.hex))
+    except DecodeError as error:
+        _complain(str(error))
+        return FAILED
+    formats = {"explain": decoded.text, "json": decoded.json, "metrics": decoded.metrics}
+    print(formats[options.format](frames).rstrip())
+    problems = decoded.problems(frames)
+    for problem in problems:
+        _complain(problem)
+    return FAILED if problems else OK
+
+
+def _serve_options(options: argparse.Namespace) -> ServeOptions:
+    return ServeOptions(
+        listen_addresses=options.listen_addresses or [":12200"],
+        telemetry_path=options.telemetry_path,
+        timeout_offset_s=options.timeout_offset,
+    )
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _duration(text: str) -> Seconds:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _telemetry_path(text: str) -> str:
+    if not text.startswith("/") or text.startswith("/-/") or text == "/probe":
+        raise argparse.ArgumentTypeError(f"expected a path like /metrics, got {text!r}")
+    return text
+
+
+def _adapter(text: str) -> Adapter:
+    if not ADAPTER.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"expected an adapter like hci0, got {text!r}")
+    return Adapter(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed <= 86400:  # noqa: PLR2004 - a day in a second
+        raise argparse.ArgumentTypeError(f"expected a number above 0, up to 86400, got {text!r}")
+    return speed
+
+
+def _replay(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"expected NAME=FILE, got {text!r}")
+    return name, path
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument(
+        "--config.file",
+        dest="config_file",
+        metavar="FILE",
+        help="the configuration (default: config.yaml)",
+    )
+    common.add_argument(
+        "--log.level", dest="log_level", choices=LEVELS, help="least severe level to log (info)"
+    )
+    common.add_argument(
+        "--log.format",
+        dest="log_format",
+        choices=list(LogFormat),
+        help="form of a log line (logfmt)",
+    )
+    web = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    web.add_argument(
+        "--web.listen-address",
+        dest="listen_addresses",
+        metavar="ADDRESS",
+        action="append",
+        help="HOST:PORT or :PORT to serve on; repeatable (default: :12200)",
+    )
+    web.add_argument(
+        "--web.telemetry-path",
+        dest="telemetry_path",
+        metavar="PATH",
+        type=_telemetry_path,
+        help="where the metrics are (default: /metrics)",
+    )
+    web.add_argument(
+        "--web.timeout-offset",
+        dest="timeout_offset",
+        metavar="DURATION",
+        type=_duration,
+        help="how much of Prometheus' scrape time-out is kept in reserve (default: 500ms)",
+    )
+
+    parser = argparse.ArgumentParser(
+        prog="bms-exporter",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common, web],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"bms-exporter {__version__}")
+    parser.add_argument(
+        "--config.check",
+        dest="config_check",
+        action="store_true",
+        help="check the configuration and exit",
+    )
+    parser.set_defaults(
+        run=_serve,
+        config_file="config.yaml",
+        log_level="info",
+        log_format=str(LogFormat.LOGFMT),
+        listen_addresses=[],
+        telemetry_path="/metrics",
+        timeout_offset=0.5,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="")
+    _add_scan(commands, common)
+    _add_read(commands, common)
+    _add_decode(commands, common)
+    _add_demo(commands, common, web)
+    return parser
+
+
+def _add_scan(commands: Any, common: argparse.ArgumentParser) -> None:
+    scan = commands.add_parser("scan", parents=[common], help="list the batteries nearby")
+    scan.add_argument("--adapter", type=_adapter, help="hci0 and the like")
+    scan.add_argument(
+        "--duration", type=_duration, default=Seconds(10.0), help="how long to listen (10s)"
+    )
+    scan.add_argument("--all", action="store_true", help="list every device, not only JBD")
+    scan.set_defaults(run=_scan)
+
+
+def _add_read(commands: Any, common: argparse.ArgumentParser) -> None:
+    read = commands.add_parser("read", parents=[common], help="read one battery once")
+    read.add_argument(
+        "battery",
+        nargs="?",
+        metavar="NAME|ADDRESS",
+        help="may be left out if one is configured; an address need not be",
+    )
+    read.add_argument("--format", choices=["table", "json", "metrics"], default="table")
+    read.set_defaults(run=_read)
+
+
+def _add_decode(commands: Any, common: argparse.ArgumentParser) -> None:
+    decode = commands.add_parser("decode", parents=[common], help="explain recorded reply frames")
+    decode.add_argument("hex", nargs="+", metavar="HEX", help="reply frames: DD03...77")
+    decode.add_argument("--format", choices=["explain", "json", "metrics"], default="explain")
+    decode.set_defaults(run=_decode)
+
+
+def _add_demo(commands: Any, common: argparse.ArgumentParser, web: argparse.ArgumentParser) -> None:
+    demo = commands.add_parser(
+        "demo", parents=[common, web], help="serve virtual batteries, without Bluetooth"
+    )
+    demo.add_argument(
+        "--speed", type=_speed, default=1.0, help="run the day faster: 60 is an hour a minute"
+    )
+    demo.add_argument(
+        "--replay",
+        action="append",
+        type=_replay,
+        metavar="NAME=FILE",
+        help="serve the recorded reply frames of FILE (hex, one a line) as NAME; repeatable",
+    )
+    demo.set_defaults(run=_demo)

@@ -1,0 +1,184 @@
+"""A camper's day: sun, fridge, coffee machine and cold nights, as register payloads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, pi, sin
+from typing import Final
+
+from exporter.demo.battery import UNKNOWN_REGISTER, encode_reply
+from exporter.protocol import jbd
+from exporter.protocol.frame import Command
+from exporter.protocol.registers import Register
+from exporter.reading import Protection
+
+HOUR_S: Final = 3600.0
+DAY_H: Final = 24.0
+STEP_S: Final = 30.0  # short enough for a coffee machine of four minutes
+MAX_STEPS: Final = 2880  # a day in one go
+SUNRISE_H: Final = 7.0
+SUNSET_H: Final = 20.0
+COLDEST_H: Final = 5.0
+COFFEE_H: Final = (7.6, 14.2)
+COFFEE_MINUTES: Final = 4
+COFFEE_A: Final = 92.0
+
+# Open-circuit voltage of a LiFePO4 cell by state of charge: the flat curve of the chemistry.
+OPEN_CIRCUIT_V: Final = (
+    (0.00, 2.80),
+    (0.05, 3.10),
+    (0.10, 3.20),
+    (0.20, 3.25),
+    (0.40, 3.29),
+    (0.70, 3.32),
+    (0.90, 3.34),
+    (0.98, 3.38),
+    (1.00, 3.46),
+)
+CELL_OHM: Final = 0.0004
+BALANCE_ABOVE_V: Final = 3.40
+CELL_OFFSETS_V: Final = (0.0, 0.004, -0.003, 0.001)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """How one battery is used, and where."""
+
+    nominal_ah: float
+    start_ah: float
+    solar_peak_a: float
+    base_a: float
+    fridge_a: float  # ten minutes in every half hour
+    coffee: bool
+    mean_c: float
+    swing_c: float  # half the difference between noon and night
+    hardware: str
+    manufactured: tuple[int, int, int]
+    cycles: int
+
+
+class Day:
+    """One simulated battery; time passes when it is asked."""
+
+    def __init__(
+        self, life: Life, now_s: Callable[[], float], *, speed: float = 1.0, start_h: float = 8.0
+    ) -> None:
+        """Begin at `start_h` o'clock; `now_s` is the clock, `speed` its seconds per real one."""
+        self._life = life
+        self._now_s = now_s
+        self._speed = speed
+        self._begin_s = now_s()
+        self._start_h = start_h
+        self._simulated_s = 0.0
+        self._remaining_ah = life.start_ah
+
+    def answer(self, register: int) -> bytes:
+        """Return the reply frame of one register."""
+        self._advance()
+        payloads = {
+            Command.BASIC_INFO: self._basic,
+            Command.CELL_VOLTAGES: self._cells,
+            Command.HARDWARE: self._life.hardware.encode,
+            Command.EVENT_COUNTERS: self._event_counters,
+        }
+        payload = payloads.get(Command(register)) if register in set(Command) else None
+        if payload is None:
+            return encode_reply(register, status=UNKNOWN_REGISTER)
+        return encode_reply(register, payload())
+
+    def _advance(self) -> None:
+        target_s = (self._now_s() - self._begin_s) * self._speed
+        step_s = max(STEP_S, (target_s - self._simulated_s) / MAX_STEPS)
+        while self._simulated_s + step_s <= target_s:
+            self._remaining_ah += self._current_a() * step_s / HOUR_S
+            self._remaining_ah = min(max(self._remaining_ah, 0.0), self._life.nominal_ah)
+            self._simulated_s += step_s
+
+    def _hour(self) -> float:
+        return (self._start_h + self._simulated_s / HOUR_S) % DAY_H
+
+    def _temperature_c(self) -> float:
+        return self._life.mean_c - self._life.swing_c * cos(
+            2 * pi * (self._hour() - COLDEST_H) / DAY_H
+        )
+
+    def _too_cold_to_charge(self) -> bool:
+        return self._temperature_c() < 0
+
+    def _empty(self) -> bool:
+        return self._remaining_ah <= 0
+
+    def _current_a(self) -> float:
+        hour, life = self._hour(), self._life
+        daylight = (hour - SUNRISE_H) / (SUNSET_H - SUNRISE_H)
+        solar_a = life.solar_peak_a * sin(pi * daylight) if 0 < daylight < 1 else 0.0
+        load_a = life.base_a + (life.fridge_a if hour % 0.5 < 1 / 6 else 0.0)
+        if life.coffee and any(0 <= hour - at < COFFEE_MINUTES / 60 for at in COFFEE_H):
+            load_a += COFFEE_A
+        net_a = solar_a - load_a
+        if net_a > 0 and (self._too_cold_to_charge() or self._remaining_ah >= life.nominal_ah):
+            return 0.0
+        return 0.0 if net_a < 0 and self._empty() else net_a
+
+    def _cell_volts(self) -> list[float]:
+        ratio = self._remaining_ah / self._life.nominal_ah
+        upper = next(i for i, (at, _) in enumerate(OPEN_CIRCUIT_V) if ratio <= at or at == 1.0)
+        (low, low_v), (high, high_v) = OPEN_CIRCUIT_V[max(upper - 1, 0)], OPEN_CIRCUIT_V[upper]
+        part = (ratio - low) / (high - low) if high > low else 1.0
+        cell_v = low_v + (high_v - low_v) * part + self._current_a() * CELL_OHM
+        return [cell_v + offset for offset in CELL_OFFSETS_V]
+
+    def _basic(self) -> bytes:
+        life = self._life
+        cells_v = self._cell_volts()
+        charging = self._current_a() > 0
+        balancing = sum(
+            1 << i for i, cell_v in enumerate(cells_v) if charging and cell_v > BALANCE_ABOVE_V
+        )
+        active = set()
+        if self._too_cold_to_charge():
+            active.add(Protection.CHARGE_UNDERTEMPERATURE)
+        if self._empty():
+            active.add(Protection.CELL_UNDERVOLTAGE)
+        charge_on = not self._too_cold_to_charge()
+        discharge_on = not self._empty()
+        year, month, day = life.manufactured
+        temperature_c = self._temperature_c()
+        return b"".join(
+            (
+                _encode(jbd.VOLTAGE, sum(cells_v)),
+                _encode(jbd.CURRENT, self._current_a()),
+                _encode(jbd.REMAINING, self._remaining_ah),
+                _encode(jbd.NOMINAL, life.nominal_ah),
+                _encode(jbd.CYCLES, life.cycles),
+                _encode(jbd.MANUFACTURED, year - 2000 << 9 | month << 5 | day),
+                _encode(jbd.BALANCE_1_16, balancing),
+                _encode(jbd.BALANCE_17_32, 0),
+                _encode(
+                    jbd.PROTECTIONS, sum(1 << jbd.PROTECTION_BITS.index(one) for one in active)
+                ),
+                _encode(jbd.SOFTWARE, 0x83),
+                _encode(jbd.RSOC, self._remaining_ah / life.nominal_ah),
+                _encode(
+                    jbd.STATUS,
+                    charge_on << jbd.CHARGE_FET_BIT | discharge_on << jbd.DISCHARGE_FET_BIT,
+                ),
+                _encode(jbd.CELL_COUNT, len(cells_v)),
+                _encode(jbd.NTC_COUNT, 2),
+                _encode(jbd.NTC, temperature_c),
+                _encode(jbd.NTC, temperature_c + 0.4),
+            )
+        )
+
+    def _cells(self) -> bytes:
+        return b"".join(_encode(jbd.CELL_VOLTAGE, cell_v) for cell_v in self._cell_volts())
+
+    def _event_counters(self) -> bytes:
+        events = {Protection.CHARGE_UNDERTEMPERATURE: 3, Protection.CELL_OVERVOLTAGE: 1}
+        words = [events.get(protection, 0) for protection in jbd.EVENT_COUNTER_BITS] + [1]
+        return b"".join(_encode(jbd.EVENT_COUNT, word) for word in words)
+
+
+def _encode(register: Register, value: float) -> bytes:
+    """Return the bytes of one number: `Register.read` backwards."""
+    raw = round(value * register.divisor) - register.offset
+    return raw.to_bytes(register.size, "big", signed=register.signed)

@@ -1,0 +1,109 @@
+"""The batteries that `bms-exporter demo` serves."""
+
+from collections.abc import Callable, Iterable, Mapping
+from random import Random
+from typing import Final
+
+from exporter.demo.battery import Answers, Faults, VirtualBattery
+from exporter.demo.day import Day, Life
+from exporter.radio import PROFILES
+
+HEALTHY: Final = Life(
+    nominal_ah=200.0,
+    start_ah=131.0,
+    solar_peak_a=11.0,
+    base_a=0.6,
+    fridge_a=4.8,
+    coffee=True,
+    mean_c=17.0,
+    swing_c=6.0,
+    hardware="JBD-SP04S034-L4S-200A-B-U",
+    manufactured=(2022, 8, 12),
+    cycles=19,
+)
+FLAKY: Final = Life(
+    nominal_ah=100.0,
+    start_ah=58.0,
+    solar_peak_a=4.5,
+    base_a=0.4,
+    fridge_a=3.0,
+    coffee=False,
+    mean_c=15.0,
+    swing_c=5.0,
+    hardware="JBD-DP04S007L4S100A",
+    manufactured=(2024, 9, 12),
+    cycles=27,
+)
+# Too cold to charge until the late morning, nearly empty until then, charged in the afternoon.
+COLD: Final = Life(
+    nominal_ah=100.0,
+    start_ah=6.5,
+    solar_peak_a=9.0,
+    base_a=0.9,
+    fridge_a=2.4,
+    coffee=False,
+    mean_c=0.5,
+    swing_c=8.0,
+    hardware="JBD-DH04SC02",
+    manufactured=(2021, 5, 7),
+    cycles=412,
+)
+
+
+def camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str, VirtualBattery]:
+    """Return a healthy, a flaky, and a cold and nearly empty battery, by name."""
+    nus, ff00, fff0 = (PROFILES[name] for name in ("nus", "ff00", "fff0"))
+    return {
+        "camper": VirtualBattery(
+            address="A4:C1:38:00:00:01",
+            name="MLB-12200-NT",
+            answers=Day(HEALTHY, now_s, speed=speed).answer,
+            gatt=(nus,),
+            speaks=nus,
+            faults=Faults(lose_first=1),
+        ),
+        "flaky": VirtualBattery(
+            address="A4:C1:38:00:00:02",
+            name="DP04S007L4S100A",
+            answers=Day(FLAKY, now_s, speed=speed).answer,
+            gatt=(ff00,),
+            speaks=ff00,
+            rssi_dbm=-91,
+            moods=_moods(Random(12200)),  # noqa: S311 - a demo that is the same every time
+        ),
+        "cold": VirtualBattery(
+            address="A4:C1:38:00:00:03",
+            name="WTaHdB0042",
+            answers=Day(COLD, now_s, speed=speed).answer,
+            advertises=(fff0.service,),
+            gatt=(fff0,),
+            speaks=fff0,
+            rssi_dbm=-74,
+            faults=Faults(lose_first=1, notification=0),
+        ),
+    }
+
+
+def replayed(recordings: Mapping[str, Answers]) -> dict[str, VirtualBattery]:
+    """Return batteries that answer with recorded frames, by name."""
+    return {
+        name: VirtualBattery(
+            address=f"A4:C1:38:00:{number >> 8:02X}:{number & 0xFF:02X}", answers=answers
+        )
+        for number, (name, answers) in enumerate(recordings.items(), start=1)
+    }
+
+
+def _moods(random: Random) -> Callable[[], Faults]:
+    """Return a source of faults as a battery at the edge of range has them: about half pass."""
+    moods: Iterable[Faults] = (
+        Faults(lose_first=1),
+        Faults(lose_first=3, reply_s=0.3),
+        Faults(lose_first=1, notification=7, gap_s=0.02),
+        Faults(refuses=True),
+        Faults(lose_first=1, stray=b"\x00"),
+        Faults(bad_checksum=True),
+        Faults(cut=True),
+    )
+    choices = list(moods)
+    return lambda: random.choice(choices)

@@ -1,0 +1,87 @@
+"""Whether an advertisement comes from a JBD battery, and why we think so."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+FF00: Final = "0000ff00-0000-1000-8000-00805f9b34fb"
+FFF0: Final = "0000fff0-0000-1000-8000-00805f9b34fb"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advertisement:
+    """What a device says of itself without being asked."""
+
+    address: str  # upper case with colons
+    name: str
+    rssi_dbm: int
+    service_uuids: frozenset[str]
+    manufacturer_data: Mapping[int, bytes]
+
+
+# Users can rename their battery, so a name alone proves nothing.
+# Source: advertisements collected by the aiobmsble and BMS_BLE-HA projects.
+NAMES: Final = (
+    "JBD-*",
+    "SP??S*",
+    "DP??S*",
+    "AP*",
+    "xiaoxiang BMS*",
+    "SX1*",
+    "SX60*",
+    "SBL-*",
+    "OGR-*",
+    "TZ-H*",
+    "LSG-*",
+    "DWF*",
+    "N-?????BL*",
+    "ECO-LFP*",
+)
+DH04_NAMES: Final = ("WTaHdB*", "WTeHdB*")
+# The address blocks of the Bluetooth modules that JBD uses.
+BLOCKS: Final = (
+    "10:A5:62",
+    "A4:C1:37",
+    "A4:C1:38",
+    "A5:C2:37",
+    "A5:C2:39",
+    "A5:C2:3A",
+    "AA:C2:37",
+    "70:3E:97",
+)
+JBD_COMPANY: Final = 123
+JBD_COMPANY_DATA: Final = bytes.fromhex("02ffff7d")
+
+
+def why_jbd(advertisement: Advertisement) -> tuple[str, ...]:
+    """Return the reasons to take this for a JBD battery; empty when there are none.
+
+    Service ff00 is used by many other devices and is no reason by itself.
+    """
+    if FFF0 in advertisement.service_uuids:
+        reasons = _name_reasons(advertisement.name, DH04_NAMES)
+        return ("service fff0", *reasons) if reasons else ()
+    if FF00 not in advertisement.service_uuids:
+        return ()
+    reasons = [
+        *_name_reasons(advertisement.name, NAMES),
+        *(f"address block {block}" for block in BLOCKS if advertisement.address.startswith(block)),
+        *_maker_reasons(advertisement),
+    ]
+    return ("service ff00", *reasons) if reasons else ()
+
+
+def _name_reasons(name: str, patterns: tuple[str, ...]) -> list[str]:
+    return [f"name like {pattern}" for pattern in patterns if fnmatchcase(name, pattern)]
+
+
+def _maker_reasons(advertisement: Advertisement) -> list[str]:
+    """Some modules put their own address where a manufacturer id belongs, in either direction."""
+    if advertisement.manufacturer_data.get(JBD_COMPANY) == JBD_COMPANY_DATA:
+        return [f"manufacturer data {JBD_COMPANY}"]
+    address = bytes.fromhex(advertisement.address.replace(":", ""))
+    for company, data in advertisement.manufacturer_data.items():
+        if (company.to_bytes(2, "little") + data)[:6] in (address, address[::-1]):
+            return ["its own address as manufacturer data"]
+    return []

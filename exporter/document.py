@@ -1,0 +1,107 @@
+"""A YAML file as plain data that still knows its lines and its duplicate keys."""
+
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from exporter.errors import ConfigError
+
+MAX_DEPTH: Final = 20
+MAX_NODES: Final = 100_000  # aliases of aliases multiply: ten lines can mean a billion nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The data, and where each part of it stood."""
+
+    data: Any
+    lines: dict[str, int]  # "batteries[0].name" -> 4
+    problems: tuple[str, ...]
+
+    def complaint(self, path: str, text: str) -> str:
+        """Return "line 4: batteries[0].name: text"; a path that is missing stands in its parent."""
+        known = path
+        while known not in self.lines and known:
+            known = known[: max(known.rfind("."), known.rfind("["), 0)]
+        line = self.lines.get(known, 1)
+        return f"line {line}: {path}: {text}" if path else f"line {line}: {text}"
+
+
+def read_yaml(text: str, *, verbatim: Container[str] = ()) -> Document:
+    """Read one YAML document.
+
+    Args:
+        text: The file.
+        verbatim: Keys whose scalars are taken as they are written: to YAML, an unquoted address
+            of digits is a number of base 60.
+
+    Raises:
+        ConfigError: It is not YAML.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        walker = _Walker(verbatim)
+        data = walker.value(node, "", 0) if node else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise ConfigError([f"line {line}: not YAML: {error.problem or error.context}"]) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError([f"not YAML: {str(error) or 'nested too deeply'}"]) from error
+    return Document(data, walker.lines, tuple(walker.problems))
+
+
+class _Walker:
+    def __init__(self, verbatim: Container[str]) -> None:
+        self._verbatim = verbatim
+        self._constructor = yaml.constructor.SafeConstructor()
+        self._nodes = 0
+        self.lines: dict[str, int] = {}
+        self.problems: list[str] = []
+
+    def value(self, node: yaml.Node, path: str, depth: int) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        self._nodes += 1
+        if depth > MAX_DEPTH or self._nodes > MAX_NODES:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=node.start_mark)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [
+                self.value(item, f"{path}[{index}]", depth + 1)
+                for index, item in enumerate(node.value)
+            ]
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        raise yaml.MarkedYAMLError(problem="unknown node", problem_mark=node.start_mark)
+
+    def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+            place = f"{path}.{key}" if path else key
+            line = key_node.start_mark.line + 1
+            if key in result:
+                first = self.lines[place]
+                self.problems.append(f"line {line}: {place}: given twice, first in line {first}")
+                continue
+            self.lines[place] = line
+            result[key] = self.value(value_node, place, depth + 1)
+        return result
+
+    def _scalar(self, node: yaml.ScalarNode, path: str) -> Any:
+        if path.rpartition(".")[2] in self._verbatim:
+            return node.value
+        construct = {
+            "tag:yaml.org,2002:null": self._constructor.construct_yaml_null,
+            "tag:yaml.org,2002:bool": self._constructor.construct_yaml_bool,
+            "tag:yaml.org,2002:int": self._constructor.construct_yaml_int,
+            "tag:yaml.org,2002:float": self._constructor.construct_yaml_float,
+        }.get(node.tag)
+        try:
+            return construct(node) if construct else node.value
+        except (ValueError, KeyError):  # !!int x, !!bool x
+            return node.value

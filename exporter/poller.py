@@ -1,0 +1,241 @@
+"""Many scrapes, one poll: coalescing, freshness, deadline, back-off; failures become values."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.clock import Clock, boot_s
+from exporter.config import PollConfig
+from exporter.errors import BmsError, FailureReason
+from exporter.reading import Identity, Reading
+from exporter.stats import LinkStats
+
+log = logging.getLogger(__name__)
+
+# The first failure is retried at once (a lost packet is the commonest cause); from the second on
+# a missing battery costs one look of a few seconds in this time, then in twice, ...
+BACKOFF_S: Final = 15.0
+MAX_DOUBLINGS: Final = 16  # 11 days: above every backoff_max that makes sense
+
+Poll = Callable[[Callable[[Reading], None]], Awaitable[None]]
+"""Read a battery once: call the argument with the reading, return when disconnected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What one scrape may show of one battery."""
+
+    battery: str
+    address: str
+    up: bool  # the last finished poll succeeded
+    reading: Reading | None  # None: there is none, or it is too old to be shown
+    identity: Identity | None  # does not age
+    rssi_dbm: int | None  # None: not heard within max_age
+    last_success_unix_s: float  # 0 before the first
+    poll_duration_s: float | None  # of the last finished poll
+    poll_timeout_s: float
+    polls: int
+    failures: Mapping[FailureReason, int]
+    last_error: str | None  # of the last finished poll, if that failed
+    served: int
+    coalesced: int
+    link: LinkStats
+
+
+class Poller:
+    """One battery: who asks gets the newest reading that its rules allow, and never waits twice."""
+
+    def __init__(  # noqa: PLR0913 - a battery's whole surroundings, by name
+        self,
+        *,
+        battery: str,
+        address: str,
+        poll: Poll,
+        config: PollConfig,
+        stats: LinkStats,
+        tasks: asyncio.TaskGroup,
+        clock: Clock = boot_s,
+    ) -> None:
+        """Prepare; nothing is read before the first refresh.
+
+        Args:
+            battery: Its configured name.
+            address: Its address, for `bms_battery_info`.
+            poll: Reads it once. Not called while an earlier call is still disconnecting.
+            config: Durations.
+            stats: What `poll` counts.
+            tasks: Owns the polls, so that a bug in one ends the program.
+            clock: Ages readings.
+        """
+        self._battery = battery
+        self._address = address
+        self._poll = poll
+        self._config = config
+        self._stats = stats
+        self._tasks = tasks
+        self._clock = clock
+
+        self._task: asyncio.Task[None] | None = None  # the newest poll, until it has disconnected
+        self._running: set[asyncio.Task[None]] = (
+            set()
+        )  # it, and an older one that still disconnects
+        self._outcome: asyncio.Future[bool] | None = (
+            None  # of the poll under way, until it is known
+        )
+
+        self._reading: Reading | None = None
+        self._read_at_s = float("-inf")
+        self._last_success_unix_s = 0.0
+        self._poll_duration_s: float | None = None
+        self._polls = 0
+        self._failures: Counter[FailureReason] = Counter()
+        self._failures_in_row = 0
+        self._failed_with: FailureReason | None = None
+        self._last_error: str | None = None
+        self._failed_at_s = float("-inf")
+        self._served = 0
+        self._coalesced = 0
+
+    async def refresh(self, *, timeout_s: float) -> Snapshot:
+        """Return the snapshot, read anew if it is older than `min_interval` and time allows.
+
+        Never raises a BmsError, and never cancels a poll: one that outlasts `timeout_s` serves
+        the next scrape.
+        """
+        if self._age_s() < self._config.min_interval_s:
+            return self._serve(current=True, coalesced=True)
+        joined = self._outcome is not None
+        if not joined and self._is_backing_off():
+            return self._serve(current=False, coalesced=False)
+        outcome = self._outcome or self._start()
+        try:
+            async with asyncio.timeout(timeout_s):
+                succeeded = await asyncio.shield(outcome)
+        except TimeoutError:
+            return self._serve(current=False, coalesced=False)
+        return self._serve(current=succeeded, coalesced=joined)
+
+    async def close(self) -> None:
+        """End the poll under way, if any; return when the battery is disconnected."""
+        if self._outcome is not None and self._task is not None:
+            self._task.cancel()  # not while it disconnects: that would leave the battery connected
+        if self._running:
+            await asyncio.wait(self._running)
+
+    def _age_s(self) -> float:
+        return self._clock() - self._read_at_s
+
+    def _is_backing_off(self) -> bool:
+        """Whether the battery failed so lately that looking again is not worth the radio time."""
+        retries = self._failures_in_row - 1
+        if retries < 1 or self._failed_with is FailureReason.ADAPTER:
+            return False  # without an adapter a look costs no radio time
+        seen_at_s = self._stats.seen_at_s
+        missing = self._failed_with is FailureReason.NOT_FOUND
+        if missing and seen_at_s is not None and seen_at_s > self._failed_at_s:
+            return False  # somebody else's scan heard it: it is back
+        backoff_s = BACKOFF_S * 2 ** min(retries - 1, MAX_DOUBLINGS)
+        wait_s: float = min(backoff_s, self._config.backoff_max_s)
+        return self._clock() - self._failed_at_s < wait_s
+
+    def _start(self) -> asyncio.Future[bool]:
+        self._outcome = asyncio.get_running_loop().create_future()
+        self._task = self._tasks.create_task(
+            self._run(self._task, self._outcome), name=f"poll {self._battery}"
+        )
+        self._running.add(self._task)
+        self._task.add_done_callback(self._running.discard)
+        return self._outcome
+
+    async def _run(
+        self, previous: asyncio.Task[None] | None, outcome: asyncio.Future[bool]
+    ) -> None:
+        try:
+            if previous is not None and not previous.done():
+                await asyncio.wait([previous])  # one connection at a time
+            await self._poll_once(outcome)
+        finally:
+            if self._outcome is outcome:  # cancelled, or a bug: nobody shall wait for ever
+                self._outcome = None
+                outcome.cancel()
+
+    async def _poll_once(self, outcome: asyncio.Future[bool]) -> None:
+        started_s = self._clock()
+
+        def finish(*, succeeded: bool) -> None:
+            self._polls += 1
+            self._poll_duration_s = self._clock() - started_s
+            self._outcome = None
+            if not outcome.done():
+                outcome.set_result(succeeded)
+
+        def publish(reading: Reading) -> None:
+            self._keep(reading)
+            finish(succeeded=True)
+
+        try:
+            await self._poll(publish)
+        except BmsError as error:
+            self._note_failure(error)
+            finish(succeeded=False)
+
+    def _keep(self, reading: Reading) -> None:
+        if self._failures_in_row or self._last_success_unix_s == 0:
+            log.info("battery answers", extra={"battery": self._battery})
+        self._reading = reading
+        self._read_at_s = self._clock()
+        self._last_success_unix_s = time.time()
+        self._failures_in_row = 0
+        self._failed_with = None
+        self._last_error = None
+
+    def _note_failure(self, error: BmsError) -> None:
+        changed = error.reason is not self._failed_with  # once, not at every scrape
+        log.log(
+            logging.WARNING if changed else logging.DEBUG,
+            "poll failed",
+            extra={"battery": self._battery, "reason": str(error.reason), "error": str(error)},
+        )
+        self._failures[error.reason] += 1
+        self._failures_in_row += 1
+        self._failed_with = error.reason
+        self._last_error = str(error)
+        self._failed_at_s = self._clock()
+
+    def _serve(self, *, current: bool, coalesced: bool) -> Snapshot:
+        """Return what may be shown now.
+
+        Args:
+            current: The reading is the one that this scrape waited for, or younger than
+                `min_interval`; the only kind that a `max_age` of 0 allows.
+            coalesced: Another scrape started the poll that gave it.
+        """
+        max_age_s = self._config.max_age_s
+        young = max_age_s > 0 and self._age_s() <= max_age_s
+        shown = self._reading if current or young else None
+        self._served += shown is not None
+        self._coalesced += shown is not None and coalesced
+        seen_at_s = self._stats.seen_at_s
+        heard_s = float("inf") if seen_at_s is None else self._clock() - seen_at_s
+        return Snapshot(
+            battery=self._battery,
+            address=self._address,
+            up=self._polls > 0 and self._failed_with is None,
+            reading=shown,
+            identity=self._reading.identity if self._reading else None,
+            rssi_dbm=self._stats.rssi_dbm if heard_s <= max_age_s else None,
+            last_success_unix_s=self._last_success_unix_s,
+            poll_duration_s=self._poll_duration_s,
+            poll_timeout_s=self._config.timeout_s,
+            polls=self._polls,
+            failures=Counter(self._failures),
+            last_error=self._last_error,
+            served=self._served,
+            coalesced=self._coalesced,
+            link=deepcopy(self._stats),
+        )

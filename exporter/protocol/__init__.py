@@ -1,0 +1,1 @@
+"""Bytes to facts and back, without I/O: imports only `errors` and `reading`."""

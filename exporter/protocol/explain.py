@@ -1,0 +1,232 @@
+"""A reply frame byte by byte, and what is wrong with one that cannot be believed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.errors import DecodeError
+from exporter.protocol import jbd
+from exporter.protocol.frame import HEAD, OVERHEAD, READ, TAIL, Command, Frame, checksum
+from exporter.protocol.registers import Register, bits_set
+
+HEADER: Final = 4  # head, register, status, length
+MIN_CELLS: Final = 3  # the smallest board that JBD sells
+
+# Source: vendor documents V4 and V13; for the frames that `decode` names without decoding them.
+REGISTER_NAMES: Final = {
+    0x00: "chip type or factory mode",
+    0x01: "leave factory mode",
+    0x02: "enter factory mode",
+    0x03: "basic info",
+    0x04: "cell voltages",
+    0x05: "hardware name",
+    0x06: "password",
+    0x10: "design capacity",
+    0x11: "cycle capacity",
+    0x12: "cell voltage at 100 %",
+    0x13: "cell voltage at 0 %",
+    0x14: "self-discharge",
+    0x15: "manufacture date",
+    0x16: "serial number",
+    0x17: "cycle count",
+    0x18: "charge overtemperature",
+    0x19: "charge overtemperature release",
+    0x1A: "charge undertemperature",
+    0x1B: "charge undertemperature release",
+    0x1C: "discharge overtemperature",
+    0x1D: "discharge overtemperature release",
+    0x1E: "discharge undertemperature",
+    0x1F: "discharge undertemperature release",
+    0x20: "pack overvoltage",
+    0x21: "pack overvoltage release",
+    0x22: "pack undervoltage",
+    0x23: "pack undervoltage release",
+    0x24: "cell overvoltage",
+    0x25: "cell overvoltage release",
+    0x26: "cell undervoltage",
+    0x27: "cell undervoltage release",
+    0x28: "charge overcurrent",
+    0x29: "discharge overcurrent",
+    0x2A: "balance start voltage",
+    0x2B: "balance window",
+    0x2C: "shunt",
+    0x2D: "function bits",
+    0x2E: "NTC bits",
+    0x2F: "cell count",
+    0x30: "MOSFET control time",
+    0x31: "LED timer",
+    0x32: "cell voltage at 80 %",
+    0x33: "cell voltage at 60 %",
+    0x34: "cell voltage at 40 %",
+    0x35: "cell voltage at 20 %",
+    0x36: "hard cell overvoltage",
+    0x37: "hard cell undervoltage",
+    0x38: "short circuit and second discharge overcurrent",
+    0x39: "hard voltage delays and short circuit release",
+    0x3A: "charge temperature delays",
+    0x3B: "discharge temperature delays",
+    0x3C: "pack voltage delays",
+    0x3D: "cell voltage delays",
+    0x3E: "charge overcurrent delays",
+    0x3F: "discharge overcurrent delays",
+    0xA0: "manufacturer",
+    0xA1: "device name",
+    0xA2: "barcode",
+    0xAA: "event counters",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Some neighbouring bytes of a frame, and what they mean."""
+
+    at: int  # from the frame's first byte
+    raw: bytes
+    name: str
+    value: str = ""
+
+
+def register_name(register: int) -> str:
+    """Return what a register is called."""
+    return REGISTER_NAMES.get(register, "unknown register")
+
+
+def split_frames(raw: bytes) -> Iterator[bytes]:
+    """Cut bytes where one frame ends and the next begins, by length; the last may be damaged."""
+    while raw:
+        end = OVERHEAD + raw[3] if len(raw) >= HEADER and raw[0] == HEAD else len(raw)
+        end = end if raw[end : end + 1] in (b"", bytes([HEAD])) else len(raw)
+        yield raw[:end]
+        raw = raw[end:]
+
+
+def parse_frame(raw: bytes) -> Frame:
+    """Return the reply frame in `raw`.
+
+    Raises:
+        DecodeError: It is not one; the message names the first thing that is wrong.
+    """
+    if raw[:1] != bytes([HEAD]):
+        raise DecodeError(f"head: expected DD, got {raw[:1].hex().upper() or 'nothing'}")
+    if raw[1:2] == bytes([READ]) and len(raw) == OVERHEAD and raw[3] == 0:
+        raise DecodeError(f"expected a reply, got the request for register {raw[2]:#04x}")
+    length = f"length {raw[3]}" if len(raw) >= HEADER else "the shortest frame"
+    expected = OVERHEAD + raw[3] if len(raw) >= HEADER else OVERHEAD
+    if len(raw) != expected:
+        raise DecodeError(f"size: expected {expected} bytes ({length}), got {len(raw)}")
+    if raw[-1] != TAIL:
+        raise DecodeError(f"tail: expected {TAIL:02X}, got {raw[-1]:02X}")
+    right = checksum(raw[2:-3])
+    if raw[-3:-1] != right:
+        raise DecodeError(
+            f"checksum: expected {right.hex().upper()}, got {raw[-3:-1].hex().upper()}"
+        )
+    return Frame(register=raw[1], status=raw[2], payload=raw[HEADER:-3])
+
+
+def check_plausible(frame: Frame) -> None:
+    """Refuse what only a damaged register byte explains: the checksum does not cover it.
+
+    A poll knows which register it asked; here nobody does.
+
+    Raises:
+        DecodeError: The payload cannot be this register's.
+    """
+    if frame.status:
+        return
+    if frame.register == Command.CELL_VOLTAGES:
+        count = len(jbd.decode_cells(frame.payload))
+        if count < MIN_CELLS:
+            raise DecodeError(f"cell voltages: expected at least {MIN_CELLS} cells, got {count}")
+    if frame.register == Command.HARDWARE:
+        name = jbd.decode_hardware(frame.payload)
+        if not any(character.isalnum() for character in name):
+            raise DecodeError(f"hardware name: expected letters or digits, got {name!r}")
+
+
+def explain(frame: Frame) -> Iterator[Line]:
+    """Yield every byte of a frame, in order.
+
+    Raises:
+        DecodeError: Its payload is shorter than its own counts say.
+    """
+    payload = frame.payload
+    yield Line(0, bytes([HEAD]), "head")
+    register = bytes([frame.register])
+    yield Line(1, register, "register", register_name(frame.register))
+    yield Line(2, bytes([frame.status]), "status", jbd.status_name(frame.status))
+    yield Line(3, bytes([len(payload)]), "length", f"{len(payload)} bytes")
+    parts = PAYLOADS.get(frame.register) if frame.status == 0 else None
+    end = 0
+    for at, raw, name, value in parts(payload) if parts else ():
+        yield Line(HEADER + at, raw, name, value)
+        end = at + len(raw)
+    if end < len(payload):
+        yield Line(HEADER + end, payload[end:], "payload" if end == 0 else "not understood")
+    at = HEADER + len(payload)
+    yield Line(at, checksum(bytes([frame.status, len(payload)]) + payload), "checksum", "right")
+    yield Line(at + 2, bytes([TAIL]), "tail")
+
+
+Part = tuple[int, bytes, str, str]
+
+
+def _part(payload: bytes, register: Register, *, base: int = 0, name: str = "") -> Part:
+    at = base + register.at
+    value = _special(register, register.raw(payload, base=base))
+    if value is None:
+        value = f"{register.read(payload, base=base):g} {register.unit}".rstrip()
+    return at, payload[at : at + register.size], name or register.name, value
+
+
+def _special(register: Register, raw: int) -> str | None:  # noqa: PLR0911 - one a row
+    """Say what a number means that is not a quantity."""
+    if register is jbd.MANUFACTURED:
+        return str(jbd.unpack_date(raw) or "none")
+    if register is jbd.PROTECTIONS:
+        return ", ".join(jbd.PROTECTION_BITS[bit] for bit in sorted(bits_set(raw))) or "none"
+    if register is jbd.SOFTWARE:
+        return jbd.unpack_version(raw)
+    if register is jbd.RSOC:
+        return f"{raw} %"
+    if register is jbd.STATUS:
+        return ", ".join(jbd.STATUS_BITS[bit] for bit in sorted(bits_set(raw))) or "all off"
+    if register in (jbd.BALANCE_1_16, jbd.BALANCE_17_32):
+        first = 1 if register is jbd.BALANCE_1_16 else 17
+        return ", ".join(f"cell {bit + first}" for bit in sorted(bits_set(raw))) or "none"
+    return None
+
+
+def _basic(payload: bytes) -> Iterator[Part]:
+    for register in jbd.BASIC_FIELDS:
+        yield _part(payload, jbd.scaled(register, payload))
+    for number in range(jbd.NTC_COUNT.raw(payload)):
+        yield _part(payload, jbd.NTC, base=number * jbd.NTC.size, name=f"NTC {number + 1}")
+    base = jbd.trailing_base(payload)
+    if base is not None:
+        for register in jbd.TRAILING_FIELDS:
+            yield _part(payload, jbd.scaled(register, payload), base=base)
+
+
+def _cells(payload: bytes) -> Iterator[Part]:
+    for number in range(len(jbd.decode_cells(payload))):
+        base = number * jbd.CELL_VOLTAGE.size
+        yield _part(payload, jbd.CELL_VOLTAGE, base=base, name=f"cell {number + 1}")
+
+
+def _hardware(payload: bytes) -> Iterator[Part]:
+    yield 0, payload, "hardware name", jbd.decode_hardware(payload)
+
+
+def _event_counters(payload: bytes) -> Iterator[Part]:
+    jbd.decode_event_counters(payload)
+    for number, name in enumerate((*jbd.EVENT_COUNTER_BITS, "restarts")):
+        yield _part(payload, jbd.EVENT_COUNT, base=number * jbd.EVENT_COUNT.size, name=name)
+
+
+PAYLOADS: Final[dict[int, Callable[[bytes], Iterator[Part]]]] = {
+    Command.BASIC_INFO: _basic,
+    Command.CELL_VOLTAGES: _cells,
+    Command.HARDWARE: _hardware,
+    Command.EVENT_COUNTERS: _event_counters,
+}

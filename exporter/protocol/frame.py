@@ -1,0 +1,149 @@
+"""JBD frames: the requests we send, and replies out of notifications of any size.
+
+Source: vendor documents General Protocol V4 and V13, section "frame".
+
+    request   DD A5 <register> 00                 <checksum:2> 77
+    reply     DD <register> <status> <length> <payload> <checksum:2> 77
+
+The checksum is the two's complement of the byte sum, big endian. In a reply it covers status to
+payload: the register byte is not protected, so a reply's register is always compared with the
+one that was asked.
+"""
+
+from collections import Counter
+from collections.abc import Container
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Final
+
+HEAD: Final = 0xDD
+TAIL: Final = 0x77
+READ: Final = 0xA5
+OVERHEAD: Final = 7  # head, register, status, length, checksum x2, tail
+MAX_FRAME: Final = OVERHEAD + 0xFF
+
+
+class Command(IntEnum):
+    """The registers we read. None that writes is listed, so none can be sent."""
+
+    BASIC_INFO = 0x03
+    CELL_VOLTAGES = 0x04
+    HARDWARE = 0x05
+    EVENT_COUNTERS = 0xAA
+
+
+class FrameError(StrEnum):
+    """The label `reason` of `bms_frame_errors_total`."""
+
+    CHECKSUM = "checksum"
+    REGISTER = "register"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A reply whose length, checksum and tail are right."""
+
+    register: int
+    status: int
+    payload: bytes
+
+
+def checksum(covered: bytes) -> bytes:
+    """Return the two checksum bytes for the covered part of a frame."""
+    return (-sum(covered) & 0xFFFF).to_bytes(2, "big")
+
+
+def encode_request(command: Command) -> bytes:
+    """Return the frame that asks for one register."""
+    body = bytes([command, 0])
+    return bytes([HEAD, READ]) + body + checksum(body) + bytes([TAIL])
+
+
+class FrameAssembler:
+    """Find the replies to one request in a stream of notifications.
+
+    Notifications split and join frames anywhere, and 77 and DD are legal payload bytes, so only
+    the length says where a frame ends. Every DD is a possible head until its frame is complete
+    and proves otherwise; they are judged independently, so a false head never hides a good frame
+    behind it. Each is judged once: time is linear, memory below one frame of 262 bytes.
+    """
+
+    def __init__(self, expected: int | None = None, answered: Container[int] = ()) -> None:
+        """Accept replies from register `expected`, or from any when None.
+
+        Args:
+            expected: The register that was asked.
+            answered: Registers answered earlier on this link: a late second reply to a request
+                that was sent twice is dropped without being counted as an error.
+        """
+        self._expected = expected
+        self._answered = answered
+        self._buffer = bytearray()
+        self._heads: list[int] = []  # where frames may begin, in `_buffer`, ascending
+        self.discarded = 0
+        """Bytes dropped so far because they belong to no accepted frame."""
+        self.errors: Counter[FrameError] = Counter()
+        """Complete frames refused so far."""
+        self.echoed = False
+        """Whether a request came back: such a BMS wants pairing before it answers."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes are held that may be the beginning of a frame."""
+        return bool(self._buffer)
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """Add one notification; return the frames it completes, oldest first. Never raises."""
+        start = len(self._buffer)
+        self._buffer += chunk
+        self._heads += [start + i for i, byte in enumerate(chunk) if byte == HEAD]
+        frames = []
+        while (found := self._next_complete()) is not None:
+            at, frame = found
+            self._drop(at, discarded=True)
+            accepted = self._accept(frame)
+            self._drop(OVERHEAD + len(frame.payload), discarded=not accepted)
+            if accepted:
+                frames.append(frame)
+        self._drop(self._heads[0] if self._heads else len(self._buffer), discarded=True)
+        return frames
+
+    def _next_complete(self) -> tuple[int, Frame] | None:
+        """Return the first valid frame and its place; forget the heads that proved false."""
+        waiting: list[int] = []
+        heads = self._heads
+        for index, at in enumerate(heads):
+            raw = self._candidate(at)
+            if raw is None:
+                waiting.append(at)
+            elif raw[-1] == TAIL and raw[-3:-1] == checksum(raw[2:-3]):
+                self._heads = waiting + heads[index:]
+                return at, Frame(register=raw[1], status=raw[2], payload=raw[4:-3])
+            elif self._expected in (raw[1], None):
+                self.errors[FrameError.CHECKSUM] += 1
+        self._heads = waiting
+        return None
+
+    def _candidate(self, at: int) -> bytes | None:
+        """Return the bytes that would be the frame at `at`, None while some are missing."""
+        length_at = at + 3
+        if length_at >= len(self._buffer):
+            return None
+        end = at + OVERHEAD + self._buffer[length_at]
+        return bytes(self._buffer[at:end]) if end <= len(self._buffer) else None
+
+    def _accept(self, frame: Frame) -> bool:
+        if self._expected is None or frame.register == self._expected:
+            return True
+        if frame.register == READ:
+            self.echoed = True
+        if frame.register not in self._answered:
+            self.errors[FrameError.REGISTER] += 1
+        return False
+
+    def _drop(self, count: int, *, discarded: bool) -> None:
+        """Remove bytes from the front."""
+        del self._buffer[:count]
+        self._heads = [at - count for at in self._heads if at >= count]
+        if discarded:
+            self.discarded += count

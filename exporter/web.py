@@ -1,0 +1,186 @@
+"""The HTTP surface: an ASGI app with one route a path."""
+
+import asyncio
+import html
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qs, quote
+
+from prometheus_client import make_asgi_app
+from prometheus_client.registry import Collector
+
+from exporter import __version__
+from exporter.metrics import BatteryCollector, registry_of
+from exporter.poller import Snapshot
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+TIMEOUT_HEADER: Final = b"x-prometheus-scrape-timeout-seconds"
+
+PAGE: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>BMS exporter</title>
+<style>
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 2rem auto; }}
+body {{ padding: 0 1rem; }}
+:root {{ color-scheme: light dark; }}
+</style>
+<h1>BMS exporter</h1>
+<p>Version {version}. Reads {count} over Bluetooth when Prometheus scrapes.</p>
+<ul>
+<li><a href="{metrics}">{metrics}</a>: all batteries</li>
+{probes}
+</ul>
+"""
+
+
+class Battery(Protocol):
+    """What is asked of a battery's poller."""
+
+    async def refresh(self, *, timeout_s: float) -> Snapshot:
+        """Return what is known, read anew if that is due and possible in time."""
+
+
+class Web:
+    """The ASGI app."""
+
+    def __init__(
+        self,
+        *,
+        batteries: Mapping[str, Battery],
+        own: Sequence[Collector] = (),
+        default_timeout_s: float,
+        timeout_offset_s: float = 0.5,
+        telemetry_path: str = "/metrics",
+    ) -> None:
+        """Prepare the routes.
+
+        Args:
+            batteries: By configured name, in the order in which they are shown.
+            own: The exporter's own metrics, for the telemetry path only.
+            default_timeout_s: How long a scrape without a time-out of its own waits.
+            timeout_offset_s: How much of a scrape's time-out is kept for the answer's way.
+            telemetry_path: Where the metrics are.
+        """
+        self._batteries = batteries
+        self._own = own
+        self._default_timeout_s = default_timeout_s
+        self._timeout_offset_s = timeout_offset_s
+        self._telemetry_path = telemetry_path
+        self._routes = {
+            "/": self._page,
+            "/probe": self._probe,
+            "/-/healthy": self._healthy,
+            "/-/ready": self._healthy,
+            telemetry_path: self._metrics,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            route = self._routes.get(scope["path"])
+            if route is None:
+                paths = ", ".join(self._routes)
+                await _answer(send, 404, f"There is nothing here. Try one of {paths}.")
+            elif scope["method"] not in ("GET", "HEAD"):
+                await _answer(
+                    send,
+                    405,
+                    f"Use GET to read {scope['path']}.",
+                    headers=[(b"allow", b"GET, HEAD")],
+                )
+            else:
+                await route(scope, receive, send)
+
+    async def _metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+        timeout_s = self._timeout_s(scope)
+        snapshots = await asyncio.gather(
+            *(battery.refresh(timeout_s=timeout_s) for battery in self._batteries.values())
+        )
+        await _expose(scope, receive, send, BatteryCollector(snapshots), *self._own)
+
+    async def _probe(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = ", ".join(self._batteries)
+        target = parse_qs(scope["query_string"].decode("latin-1")).get("target", [])
+        if len(target) != 1:
+            await _answer(
+                send, 400, f"Say which battery, once: /probe?target=NAME with one of {names}."
+            )
+        elif target[0] not in self._batteries:
+            await _answer(send, 404, f"No battery of that name is configured, only {names}.")
+        else:
+            snapshot = await self._batteries[target[0]].refresh(timeout_s=self._timeout_s(scope))
+            await _expose(scope, receive, send, BatteryCollector([snapshot]))
+
+    async def _page(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        probes = "\n".join(
+            f'<li><a href="/probe?target={html.escape(quote(name))}">{html.escape(name)}</a></li>'
+            for name in self._batteries
+        )
+        count = len(self._batteries)
+        page = PAGE.format(
+            version=__version__,
+            count="one battery" if count == 1 else f"{count} batteries",
+            metrics=html.escape(self._telemetry_path),
+            probes=probes,
+        )
+        await _answer(send, 200, page, content_type=b"text/html; charset=utf-8")
+
+    async def _healthy(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await _answer(send, 200, "BMS exporter is running.")
+
+    def _timeout_s(self, scope: Scope) -> float:
+        """Return how long this scrape may wait for polls."""
+        for name, value in scope["headers"]:
+            if name == TIMEOUT_HEADER:
+                try:
+                    timeout_s = float(value)
+                except ValueError:
+                    break
+                if math.isfinite(timeout_s) and timeout_s > 0:
+                    return max(0.0, timeout_s - self._timeout_offset_s)
+        return self._default_timeout_s
+
+
+async def _expose(scope: Scope, receive: Receive, send: Send, *collectors: Collector) -> None:
+    """Let prometheus_client answer: it negotiates the format and gzip, and filters by name[]."""
+    app = make_asgi_app(registry_of(*collectors))
+    await app({**scope, "method": "GET"}, receive, send)
+
+
+async def _answer(
+    send: Send,
+    status: int,
+    text: str,
+    *,
+    content_type: bytes = b"text/plain; charset=utf-8",
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> None:
+    body = (text.rstrip("\n") + "\n").encode()
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", content_type),
+                (b"content-length", str(len(body)).encode()),
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
