@@ -2,11 +2,14 @@
 
 The rooms, in the order in which data flows (imports go the same way, a test enforces it):
 
-    config       YAML -> frozen dataclasses, every complaint at once
+    document     YAML -> plain data that knows its lines
+    config       plain data -> frozen dataclasses, every complaint at once
+    clock  logs  the clock that ages readings; logfmt and json
     errors       the exception tree and the failure reasons
     reading      Reading and its parts: what a battery told, in SI units
     protocol/    bytes <-> facts, without I/O
-    counters     what happened on the way to a battery
+    profiles     the GATT profiles
+    stats        what happened on the way to a battery
     bms          the conversation: which register when, resend, give up
     radio        find, connect, GATT profile; the only module that imports bleak
     discovery    is this advertisement a JBD battery, and why
@@ -15,7 +18,8 @@ The rooms, in the order in which data flows (imports go the same way, a test enf
     web          the HTTP surface (ASGI)
     demo/        virtual batteries behind a virtual radio
     app          puts all of it together and runs it
-    report       text and JSON for `read` and `decode`
+    report       what `read` and `scan` print
+    decoded      what `decode` prints
     cli          arguments in, exit status out
 """
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NewType
 
@@ -14,11 +13,13 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from exporter.document import Document, read_yaml
 from exporter.errors import ConfigError
+from exporter.profiles import PROFILES
 
 Seconds = NewType("Seconds", float)
 Address = NewType("Address", str)
 Name = NewType("Name", str)
 Adapter = NewType("Adapter", str)
+ProfileName = NewType("ProfileName", str)
 
 DURATION: Final = re.compile(
     r"(?=\d)(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?(?:(?P<ms>\d+)ms)?"
@@ -28,15 +29,6 @@ ADDRESS: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
 ADAPTER: Final = re.compile(r"hci\d{1,3}")
 MAX_NAME: Final = 64
 PASSWORD_LENGTH: Final = 6
-
-
-class ProfileName(StrEnum):
-    """The known GATT profiles, by the beginning of their service's UUID."""
-
-    FF00 = "ff00"
-    NUS = "nus"
-    FFF0 = "fff0"
-    FF06 = "ff06"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,10 +158,9 @@ def _adapter(value: object, _type: object) -> Adapter:
 
 
 def _profile(value: object, _type: object) -> ProfileName:
-    try:
-        return ProfileName(str(value))
-    except ValueError:
-        raise ValueError(f"expected one of {', '.join(ProfileName)}, got {value!r}") from None
+    if not isinstance(value, str) or value not in PROFILES:
+        raise ValueError(f"expected one of {', '.join(PROFILES)}, got {value!r}")
+    return ProfileName(str(value))
 
 
 def _text(value: object, _type: object) -> str:

@@ -145,7 +145,7 @@ class _Client(BaseBleakClient):
         if battery.moods is not None:
             battery.faults = battery.moods()
         async with asyncio.timeout(kwargs.get("timeout", self._timeout)):
-            while self._unreachable():
+            while self._unreachable():  # noqa: ASYNC110 - nobody tells when a fault is over
                 await asyncio.sleep(self._air.advertise_every_s)
             await asyncio.sleep(self._air.connect_s)
         if battery.faults.refuses:
