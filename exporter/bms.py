@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # The first command after a connect is often lost. Answers take 63 to 147 ms in recorded traffic.
 RESEND_S: Final = 0.4
+# All of an answer comes within milliseconds; a link that repeats lost packets can stall for longer.
+UNFINISHED_S: Final = 1.5
 # The vendor's app was seen to need 4.0 s and two lost commands for its first answer.
 GIVE_UP_S: Final = 5.0
 # For registers that a poll does not need, on a link that has just answered 0x03.
@@ -182,6 +184,7 @@ class _Conversation:
         except TimeoutError:
             raise _no_reply(command, assembler, give_up_s) from None
         finally:
+            assembler.forget()
             self._stats.frame_errors.update(assembler.errors)
             self._stats.discarded_bytes += assembler.discarded
         self._answered.add(command)
@@ -240,18 +243,18 @@ class _Conversation:
                 )
             return frames[0] if frames else None
 
-        return await self._exchange(encode_request(command), feed, begun=lambda: assembler.pending)
+        return await self._exchange(encode_request(command), feed, assembler)
 
     async def _exchange(
         self,
         request: bytes,
         feed: Callable[[bytes], T | None],
-        begun: Callable[[], bool] = lambda: False,
+        assembler: FrameAssembler | None = None,
     ) -> T:
-        """Send `request`, again after every RESEND_S of silence, until `feed` returns an answer.
+        """Send `request`, again whenever nothing comes, until `feed` returns an answer.
 
-        While an answer has `begun`, each further notification puts the next resend off: a second
-        request would interleave with it.
+        A second request would interleave with an answer that has begun, so that is given more
+        time; when it does not go on, its beginning is forgotten.
         """
         self._stats.requests += 1
         await self._link.write(request)
@@ -262,6 +265,8 @@ class _Conversation:
                 async with asyncio.timeout_at(resend_at_s):
                     chunk = await self._link.receive()
             except TimeoutError:
+                if assembler is not None:
+                    assembler.forget()
                 self._stats.resends += 1
                 await self._link.write(request)
                 resend_at_s = loop.time() + RESEND_S
@@ -269,8 +274,8 @@ class _Conversation:
             log.debug("received", extra={"hex": chunk.hex()})
             if (answer := feed(chunk)) is not None:
                 return answer
-            if begun():
-                resend_at_s = loop.time() + RESEND_S
+            if assembler is not None and assembler.pending:
+                resend_at_s = loop.time() + UNFINISHED_S
 
 
 def _no_reply(command: Command, assembler: FrameAssembler, give_up_s: float) -> BmsError:

@@ -152,7 +152,12 @@ class Web:
 async def _expose(scope: Scope, receive: Receive, send: Send, *collectors: Collector) -> None:
     """Let prometheus_client answer: it negotiates the format and gzip, and filters by name[]."""
     app = make_asgi_app(registry_of(*collectors))
-    await app({**scope, "method": "GET"}, receive, send)
+    request = {**scope, "method": "GET"}
+    try:
+        await app(request, receive, send)
+    except (TypeError, ValueError):
+        # It parses Accept and the query before it answers, and trips over malformed ones.
+        await app({**request, "headers": [], "query_string": b""}, receive, send)
 
 
 async def _answer(

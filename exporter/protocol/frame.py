@@ -92,6 +92,10 @@ class FrameAssembler:
         """Whether bytes are held that may be the beginning of a frame."""
         return bool(self._buffer)
 
+    def forget(self) -> None:
+        """Drop an unfinished frame: whatever comes next does not belong to it."""
+        self._drop(len(self._buffer), discarded=True)
+
     def feed(self, chunk: bytes) -> list[Frame]:
         """Add one notification; return the frames it completes, oldest first. Never raises."""
         start = len(self._buffer)

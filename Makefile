@@ -1,0 +1,66 @@
+# `make` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+PIP := -m pip install --quiet --disable-pip-version-check
+# Where a bug would show a wrong number: every branch is tested.
+COVERED := exporter/protocol/*,exporter/poller.py,exporter/metrics.py,exporter/config.py
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  ARGS="--speed 60" make demo passes options on; PYTHON=python3.12 uses another Python'
+
+.PHONY: demo
+demo: .venv/.exporter ## serve /metrics of three virtual batteries on port 12200 (no Bluetooth, no root)
+	@exec $(BIN)/bms-exporter demo $(ARGS)
+
+.PHONY: install
+install: .venv/.exporter ## install into .venv: .venv/bin/bms-exporter
+
+.PHONY: test
+test: check ## lint, check types, run every test on every Python found, start the demo and scrape it
+	@time $(BIN)/python -m coverage run -m pytest $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report --include='$(COVERED)' --fail-under=100
+	@scripts/other-pythons | while read -r python; do $(MAKE) --no-print-directory test-with WITH=$$python; done
+
+.PHONY: test-with
+test-with: ## run the tests with one other Python: make test-with WITH=python3.13
+	@venv=.venv-$$($(WITH) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	[ $$venv/.tools -nt requirements-dev.lock ] || { \
+		$(WITH) -m venv $$venv; \
+		$$venv/bin/python $(PIP) --require-hashes -r requirements-dev.lock; \
+		$$venv/bin/python $(PIP) --no-deps --no-build-isolation -e .; \
+		touch $$venv/.tools; }; \
+	time $$venv/bin/python -m pytest $(ARGS)
+
+.PHONY: check
+check: .venv/.tools ## lint and check types only
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff . ; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+
+.PHONY: docs
+docs: .venv/.tools ## write docs/metrics.md from the table of metrics
+	@$(BIN)/python scripts/metrics_doc.py >docs/metrics.md
+
+.PHONY: lock
+lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of pip-tools)
+	scripts/lock
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bms-exporter needs Python 3.11 or newer")'
+	@$(PYTHON) -m venv .venv || { echo 'No venv: apt install python3-venv'; rm -rf .venv; exit 1; }
+
+.venv/.exporter: .venv/bin/python requirements.lock pyproject.toml
+	@echo 'Installing into .venv ...'
+	@$(BIN)/python $(PIP) --require-hashes -r requirements.lock
+	@$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.tools: .venv/.exporter requirements-dev.lock
+	@$(BIN)/python $(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@

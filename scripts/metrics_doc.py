@@ -1,0 +1,38 @@
+"""Print docs/metrics.md: the table of metrics as the code has it."""
+
+from exporter.metrics import INFO_HELP, INFO_LABELS, INFO_NAME, ROWS
+
+HEAD = """\
+# Metrics
+
+Made by `make docs` from the table in `exporter/metrics.py`.
+
+Every metric has the label `battery`, the configured name. A number that is not known, or older than `max_age`, is
+absent, never 0. Current is positive while charging.
+
+| metric | type | further labels | meaning |
+|---|---|---|---|
+"""
+TAIL = """
+On `/metrics`, but not on `/probe`, the exporter adds `bms_exporter_build_info` (`version`, `python`),
+`bms_exporter_config_last_reload_successful`, `bms_exporter_config_last_reload_success_timestamp_seconds` and the
+`process_*` metrics of the Prometheus client.
+"""
+
+
+def main() -> None:
+    """Print the document."""
+    rows = []
+    for row in ROWS:
+        kind = row.kind(row.name, row.help).type
+        name = f"{row.name}_total" if kind == "counter" else row.name
+        rows.append((name, kind, f"`{row.label}`" if row.label else "", row.help))
+    rows.append((f"{INFO_NAME}_info", "info", ", ".join(f"`{x}`" for x in INFO_LABELS), INFO_HELP))
+    print(HEAD, end="")
+    for name, kind, labels, text in rows:
+        print(f"| `{name}` | {kind} | {labels} | {text} |")
+    print(TAIL, end="")
+
+
+if __name__ == "__main__":
+    main()

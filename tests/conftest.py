@@ -1,0 +1,31 @@
+"""What several chapters share."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+
+import looptime
+import pytest
+
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", ".hypothesis")
+
+
+@pytest.fixture
+async def tasks() -> AsyncIterator[asyncio.TaskGroup]:
+    """Own the polls of a test, and wait for their disconnects."""
+    async with asyncio.TaskGroup() as group:
+        yield group
+        with looptime.enabled():  # the plugin's virtual time ends with the test itself
+            await asyncio.sleep(60.0)
+
+
+@pytest.fixture
+def promtool() -> str:
+    """Return where promtool is; CI installs it and must not miss it."""
+    found = shutil.which("promtool")
+    if found is None and os.environ.get("REQUIRE_TOOLS"):
+        pytest.fail("promtool is not installed")
+    if found is None:
+        pytest.skip("promtool is not installed: apt install prometheus")
+    return found

@@ -1,0 +1,458 @@
+"""The conversation: what is asked, when it is asked again, and what its absence costs."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from exporter.bms import Bms
+from exporter.demo.battery import Faults, encode_reply
+from exporter.errors import (
+    AuthError,
+    DecodeError,
+    DeviceError,
+    FailureReason,
+    LinkLostError,
+    ProtocolError,
+    ReplyTimeoutError,
+)
+from exporter.protocol.frame import FrameError
+from exporter.reading import Identity, Protection, Reading
+from exporter.stats import LinkStats
+from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
+from virtual import ANSWERS, FakeConnection, FakeLink, answering, battery, now_s
+
+
+def bms_for(stats: LinkStats | None = None, **options: Any) -> Bms:
+    return Bms(stats=stats or LinkStats(), clock=now_s, **options)
+
+
+async def read(faults: Faults, stats: LinkStats | None = None) -> Reading:
+    return await bms_for(stats).read(FakeConnection(battery(faults=faults)))
+
+
+def payloads(reading: Reading) -> tuple[bool, bool, bool]:
+    """Tell which of 0x03, 0x04 and 0xAA made it into the reading."""
+    return (
+        reading.basic is not None,
+        reading.cell_voltages_v is not None,
+        reading.counters is not None,
+    )
+
+
+class TestOneReading:
+    async def test_a_healthy_battery_tells_everything(self) -> None:
+        virtual = battery()
+
+        reading = await bms_for().read(FakeConnection(virtual))
+
+        assert reading.basic is not None
+        assert reading.basic.remaining_ah == 203.54
+        assert reading.cell_voltages_v == (3.394, 3.388, 3.392, 3.386)
+        assert reading.counters is not None
+        assert reading.counters.protection_events[Protection.CELL_OVERVOLTAGE] == 122
+        assert reading.identity == Identity(
+            profile="ff00",
+            hardware="JBD-SP04S034-L4S-200A-B-U",
+            software="8.3",
+            manufactured=reading.basic.manufactured,
+        )
+        assert virtual.requests == [0x03, 0x04, 0xAA, 0x05]
+        assert virtual.illegal == []
+
+    async def test_cells_are_not_asked_when_they_are_not_wanted(self) -> None:
+        virtual = battery()
+
+        reading = await bms_for(cells=False).read(FakeConnection(virtual))
+
+        assert 0x04 not in virtual.requests
+        assert reading.cell_voltages_v is None
+
+    @pytest.mark.parametrize(
+        "faults",
+        [
+            pytest.param(Faults(notification=1), id="in notifications of one byte"),
+            pytest.param(Faults(notification=0), id="in one piece"),
+            pytest.param(Faults(notification=34), id="in notifications of 34 bytes"),
+            pytest.param(Faults(stray=b"\x00"), id="after a stray byte"),
+            pytest.param(Faults(stray=b"\xff" * 40), id="after noise"),
+            pytest.param(Faults(stray=MOBILEKTRO[:9]), id="after the beginning of a frame"),
+            pytest.param(Faults(gap_s=0.3), id="slowly"),
+            pytest.param(Faults(gap_s=3.0), id="with three seconds between notifications"),
+            pytest.param(Faults(reply_s=1.5), id="late"),
+        ],
+    )
+    async def test_the_answer_may_come(self, faults: Faults) -> None:
+        reading = await read(faults)
+
+        assert reading.basic is not None
+        assert reading.basic.remaining_ah == 203.54
+        assert payloads(reading) == (True, True, faults.reply_s < 1 and faults.gap_s < 1)
+
+
+class TestResend:
+    @pytest.mark.parametrize("lost", [1, 2, 5, 11])
+    async def test_lost_first_commands_are_sent_again_every_400_ms(self, lost: int) -> None:
+        stats = LinkStats()
+        connection = FakeConnection(battery(faults=Faults(lose_first=lost)))
+
+        await bms_for(stats, cells=False).read(connection)
+
+        times = [at_s for at_s, _ in connection.links["ff00"].written]
+        assert times[: lost + 1] == pytest.approx([0.4 * n for n in range(lost + 1)])
+        assert stats.resends == lost
+        assert stats.requests == 3
+
+    async def test_an_answered_command_is_not_sent_again(self) -> None:
+        stats = LinkStats()
+
+        await read(Faults(reply_s=0.39), stats)
+
+        assert stats.resends == 0
+
+    async def test_a_reply_that_has_begun_is_not_interrupted_by_a_resend(self) -> None:
+        stats = LinkStats()
+
+        await read(Faults(gap_s=0.5, notification=12), stats)
+
+        assert stats.resends == 0
+
+    async def test_a_reply_that_does_not_go_on_is_forgotten_before_the_resend(self) -> None:
+        stats = LinkStats()
+        virtual = battery(answers=answering(ANSWERS | {0x03: MOBILEKTRO[:20]}))
+
+        with pytest.raises(ReplyTimeoutError):
+            await bms_for(stats).read(FakeConnection(virtual))
+
+        assert stats.frame_errors == {}
+        assert stats.resends == 3
+        assert stats.discarded_bytes == 80
+
+    async def test_noise_does_not_put_the_resend_off(self) -> None:
+        link = FakeLink(battery(faults=Faults(lose_first=1)))
+        loop = asyncio.get_running_loop()
+        for number in range(20):
+            loop.call_later(0.1 * number, link.notifications.put_nowait, b"\xff\xff")
+
+        class Connection(FakeConnection):
+            async def open(self, profile: str) -> FakeLink:
+                link.deliver(link.battery.connected())
+                return link
+
+        await bms_for().read(Connection(link.battery))
+
+        assert link.written[1][0] == pytest.approx(0.4)
+
+    async def test_a_late_second_answer_is_dropped_without_being_an_error(self) -> None:
+        stats = LinkStats()
+
+        reading = await read(Faults(reply_s=0.5), stats)
+
+        assert payloads(reading) == (True, True, True)
+        assert stats.resends > 0
+        assert stats.frame_errors == {}
+        assert stats.discarded_bytes > 0
+
+
+class TestGivingUp:
+    @pytest.mark.parametrize(
+        ("faults", "error", "message"),
+        [
+            pytest.param(
+                Faults(silent=True),
+                ReplyTimeoutError,
+                "register 0x03: no reply in 5 s",
+                id="silence is a time-out",
+            ),
+            pytest.param(
+                Faults(truncated=True), ReplyTimeoutError, "no reply in 5 s", id="so is truncation"
+            ),
+            pytest.param(
+                Faults(bad_checksum=True), ProtocolError, "wrong checksum", id="damage is not"
+            ),
+            pytest.param(
+                Faults(wrong_register=True), ProtocolError, "wrong register", id="nor is a stranger"
+            ),
+            pytest.param(
+                Faults(cut=True), LinkLostError, "ended in mid-poll", id="nor is a lost link"
+            ),
+        ],
+    )
+    async def test_no_reading_comes_of_it(
+        self, faults: Faults, error: type[Exception], message: str
+    ) -> None:
+        with pytest.raises(error, match=message):
+            await read(faults)
+
+    @pytest.mark.parametrize("faults", [Faults(silent=True), Faults(bad_checksum=True)])
+    async def test_it_takes_five_seconds(self, faults: Faults) -> None:
+        with pytest.raises((ReplyTimeoutError, ProtocolError)):
+            await read(faults)
+
+        assert now_s() == pytest.approx(5.0)
+
+    @pytest.mark.parametrize(
+        ("faults", "reason"),
+        [
+            (Faults(bad_checksum=True), FrameError.CHECKSUM),
+            (Faults(wrong_register=True), FrameError.REGISTER),
+        ],
+    )
+    async def test_every_refused_reply_is_counted(self, faults: Faults, reason: FrameError) -> None:
+        stats = LinkStats()
+
+        with pytest.raises(ProtocolError):
+            await read(faults, stats)
+
+        assert stats.frame_errors[reason] == stats.requests + stats.resends
+        assert stats.discarded_bytes == stats.frame_errors[reason] * len(MOBILEKTRO)
+
+    async def test_a_status_on_03_is_the_devices_refusal(self) -> None:
+        virtual = battery(answers=answering({}))
+
+        with pytest.raises(DeviceError, match=r"expected status 0x00 .* got 0x80"):
+            await bms_for().read(FakeConnection(virtual))
+
+    async def test_an_impossible_03_is_a_protocol_failure(self) -> None:
+        impossible = encode_reply(0x03, MOBILEKTRO[4:23] + b"\x65" + MOBILEKTRO[24:-3])
+        virtual = battery(answers=answering(ANSWERS | {0x03: impossible}))
+
+        with pytest.raises(DecodeError, match="state of charge") as caught:
+            await bms_for().read(FakeConnection(virtual))
+
+        assert caught.value.reason == FailureReason.PROTOCOL
+
+    async def test_a_request_sent_back_means_pairing(self) -> None:
+        virtual = battery(answers=lambda _: bytes.fromhex("dda50300fffd77"))
+
+        with pytest.raises(AuthError, match="pairing"):
+            await bms_for().read(FakeConnection(virtual))
+
+
+class TestWhatAPollDoesNotNeed:
+    @pytest.mark.parametrize(
+        ("register", "kept"),
+        [
+            pytest.param(0x04, (True, False, True), id="cells"),
+            pytest.param(0xAA, (True, True, False), id="event counters"),
+            pytest.param(0x05, (True, True, True), id="hardware name"),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            pytest.param(lambda register: encode_reply(register, status=0x80), id="error status"),
+            pytest.param(lambda _: b"\x00", id="silence"),
+            pytest.param(lambda register: encode_reply(register, b"\xff\xff\xff"), id="nonsense"),
+        ],
+    )
+    async def test_neither_fails_it(
+        self, register: int, kept: tuple[bool, bool, bool], answer: Callable[[int], bytes]
+    ) -> None:
+        virtual = battery(answers=answering(ANSWERS | {register: answer(register)}))
+
+        reading = await bms_for().read(FakeConnection(virtual))
+
+        assert payloads(reading) == kept
+        assert reading.identity is not None
+        assert bool(reading.identity.hardware) == (register != 0x05)
+
+    @pytest.mark.parametrize(("register", "wait_s"), [(0x04, 5.0), (0xAA, 1.0), (0x05, 1.0)])
+    async def test_silence_costs(self, register: int, wait_s: float) -> None:
+        healthy = battery(faults=Faults(reply_s=0.0))
+        await bms_for().read(FakeConnection(healthy))
+        healthy_s = now_s()
+        virtual = battery(
+            answers=answering(ANSWERS | {register: b"\x00"}), faults=Faults(reply_s=0.0)
+        )
+
+        await bms_for().read(FakeConnection(virtual))
+
+        assert now_s() - 2 * healthy_s == pytest.approx(wait_s, abs=0.05)
+
+    async def test_a_link_lost_after_03_keeps_the_reading_and_is_counted(self) -> None:
+        stats = LinkStats()
+        virtual = battery(faults=Faults(reply_s=0.1))
+        connection = FakeConnection(virtual)
+        asyncio.get_running_loop().call_later(
+            0.15, lambda: connection.links["ff00"].notifications.put_nowait(None)
+        )
+
+        reading = await bms_for(stats).read(connection)
+
+        assert payloads(reading) == (True, False, False)
+        assert stats.connection_failures == {FailureReason.LINK_LOST: 1}
+
+
+class TestMemory:
+    async def test_03_and_04_every_poll_05_once_aa_every_tenth(self) -> None:
+        virtual = battery()
+        bms = bms_for()
+
+        for _ in range(21):
+            await bms.read(FakeConnection(virtual))
+
+        counts = {register: virtual.requests.count(register) for register in ANSWERS}
+        assert counts == {0x03: 21, 0x04: 21, 0x05: 1, 0xAA: 3}
+
+    async def test_the_event_counters_stay_in_between(self) -> None:
+        virtual = battery()
+        bms = bms_for()
+        first = await bms.read(FakeConnection(virtual))
+
+        second = await bms.read(FakeConnection(virtual))
+
+        assert first.counters is second.counters is not None
+
+    async def test_event_counters_without_an_answer_are_asked_again_after_an_hour(self) -> None:
+        virtual = battery(answers=answering({0x03: MOBILEKTRO, 0x04: CELLS}))
+        bms = bms_for()
+        for _ in range(30):
+            await bms.read(FakeConnection(virtual))
+        asked_within_the_hour = virtual.requests.count(0xAA)
+        await asyncio.sleep(3600)
+
+        for _ in range(10):
+            await bms.read(FakeConnection(virtual))
+
+        assert asked_within_the_hour == 1
+        assert virtual.requests.count(0xAA) == 2
+
+    async def test_counters_that_are_no_longer_answered_vanish(self) -> None:
+        virtual = battery()
+        bms = bms_for()
+        for _ in range(10):
+            await bms.read(FakeConnection(virtual))
+        virtual.answers = answering({0x03: MOBILEKTRO, 0x04: CELLS})
+
+        reading = await bms.read(FakeConnection(virtual))
+
+        assert reading.counters is None
+
+    async def test_the_identity_does_not_change_once_05_was_given_up(self) -> None:
+        virtual = battery(answers=answering({0x03: MOBILEKTRO}))
+        bms = bms_for()
+        first = await bms.read(FakeConnection(virtual))
+        virtual.answers = answering(ANSWERS | {0x05: HARDWARE, 0xAA: COUNTERS})
+
+        second = await bms.read(FakeConnection(virtual))
+
+        assert first.identity == second.identity
+        assert first.identity is not None
+        assert first.identity.hardware == ""
+        assert virtual.requests.count(0x05) == 1
+
+    async def test_05_is_asked_again_when_the_link_was_lost_before_its_answer(self) -> None:
+        virtual = battery(faults=Faults(reply_s=0.1))
+        bms = bms_for(cells=False)
+        connection = FakeConnection(virtual)
+        asyncio.get_running_loop().call_later(
+            0.25, lambda: connection.links["ff00"].notifications.put_nowait(None)
+        )
+        first = await bms.read(connection)
+
+        second = await bms.read(FakeConnection(virtual))
+
+        assert first.identity is None
+        assert second.identity is not None
+
+
+class TestProfiles:
+    async def test_the_next_profile_is_tried_when_the_first_stays_silent(self) -> None:
+        connection = FakeConnection(battery(), profiles=("ff00", "nus"), silent=("ff00",))
+
+        reading = await bms_for().read(connection)
+
+        assert reading.identity is not None
+        assert reading.identity.profile == "nus"
+        assert now_s() == pytest.approx(5.0, abs=1.0)
+
+    async def test_the_one_that_answered_is_tried_first_the_next_time(self) -> None:
+        bms = bms_for()
+        await bms.read(FakeConnection(battery(), profiles=("ff00", "nus"), silent=("ff00",)))
+
+        second = FakeConnection(battery(), profiles=("ff00", "nus"), silent=("ff00",))
+        await bms.read(second)
+
+        assert list(second.links) == ["nus"]
+
+    async def test_silence_on_all_of_them_is_a_time_out(self) -> None:
+        connection = FakeConnection(battery(), profiles=("ff00", "nus"), silent=("ff00", "nus"))
+
+        with pytest.raises(ReplyTimeoutError, match="no reply"):
+            await bms_for().read(connection)
+
+        assert list(connection.links) == ["ff00", "nus"]
+
+    async def test_damage_does_not_make_another_profile_be_tried(self) -> None:
+        connection = FakeConnection(
+            battery(faults=Faults(bad_checksum=True)), profiles=("ff00", "nus")
+        )
+
+        with pytest.raises(ProtocolError):
+            await bms_for().read(connection)
+
+        assert list(connection.links) == ["ff00"]
+
+
+class FakeModule(FakeLink):
+    """A battery behind a module that wants a password first."""
+
+    replies: dict[bytes, bytes]
+
+    async def write(self, data: bytes) -> None:
+        if data[:2] == b"\xff\xaa":
+            self.written.append((now_s(), data))
+            if answer := self.replies.get(data):
+                self.notifications.put_nowait(answer)
+        elif any(sent[2:3] == b"\x18" for _, sent in self.written):
+            await FakeLink.write(self, data)
+
+
+class TestPassword:
+    # Recorded: mac 10:a5:62:32:75:36, password 123456, random 0x24.
+    MAC = bytes.fromhex("10a562327536")
+    EXCHANGE = {  # noqa: RUF012 - never changed
+        bytes.fromhex("ffaa15063030303030303b"): bytes.fromhex("ffaa15010016"),
+        bytes.fromhex("ffaa170017"): bytes.fromhex("ffaa1701243c"),
+        bytes.fromhex("ffaa180645bb752a642445"): bytes.fromhex("ffaa18010019"),
+    }
+
+    def connection(self, replies: dict[bytes, bytes]) -> tuple[FakeConnection, FakeModule]:
+        module = FakeModule(battery())
+        module.replies = replies
+
+        class Connection(FakeConnection):
+            async def open(self, profile: str) -> FakeLink:
+                return module
+
+        return Connection(module.battery), module
+
+    async def test_it_is_proved_before_anything_is_asked(self) -> None:
+        connection, module = self.connection(self.EXCHANGE)
+
+        reading = await bms_for(mac=self.MAC, password=b"123456").read(connection)
+
+        assert reading.basic is not None
+        assert [data[:3].hex() for _, data in module.written[:4]] == [
+            "ffaa15",
+            "ffaa17",
+            "ffaa18",
+            "dda503",
+        ]
+
+    async def test_a_wrong_one_is_a_failure_of_its_own(self) -> None:
+        last = bytes.fromhex("ffaa180645bb752a642445")
+        connection, _ = self.connection(self.EXCHANGE | {last: bytes.fromhex("ffaa1801011a")})
+
+        with pytest.raises(AuthError, match="rejected the password"):
+            await bms_for(mac=self.MAC, password=b"123456").read(connection)
+
+    async def test_a_battery_that_does_not_know_the_exchange_is_a_time_out(self) -> None:
+        connection, module = self.connection({})
+
+        with pytest.raises(ReplyTimeoutError, match="password_file"):
+            await bms_for(mac=self.MAC, password=b"123456").read(connection)
+
+        assert len(module.written) == 13  # at 0, 0.4 ... 4.8 s

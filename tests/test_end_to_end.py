@@ -1,0 +1,240 @@
+"""The program itself: started as a user starts it, asked over real sockets, in real time."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from recorded import CELLS, MOBILEKTRO
+
+NAMES = ("camper", "flaky", "cold")
+TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
+
+
+@dataclass(slots=True)
+class Running:
+    """A started exporter."""
+
+    process: subprocess.Popen[str]
+    port: int
+    started_s: float
+
+    def get(
+        self, path: str = "/metrics", host: str = "127.0.0.1", **headers: str
+    ) -> httpx.Response:
+        return httpx.get(f"http://{host}:{self.port}{path}", headers=headers, timeout=30.0)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """Ask it to end; return its exit status and what it logged."""
+        self.process.send_signal(number)
+        _, log = self.process.communicate(timeout=30)
+        return self.process.returncode, log
+
+    def status(self, key: str) -> int:
+        """Return a number out of /proc/PID/status."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        found = re.search(rf"{key}:\s+(\d+)", text)
+        assert found
+        return int(found[1])
+
+    def cpu_ticks(self) -> int:
+        """Return the hundredths of a second of processor time so far."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii")
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return int(user) + int(system)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "exporter", *arguments]
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[Running]:
+    """Start the demo; return when it listens."""
+    port = free_port()
+    started_s = time.monotonic()
+    process = subprocess.Popen(
+        command("demo", "--web.listen-address", f":{port}", *arguments),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONWARNINGS": "error"},
+    )
+    try:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None, process.communicate()[1]
+                assert time.monotonic() - started_s < 20
+                time.sleep(0.02)
+        yield Running(process, port, time.monotonic())
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def remaining(text: str) -> dict[str, float]:
+    found = re.findall(r'^bms_remaining_capacity_amperehours{battery="(.*)"} (.*)$', text, re.M)
+    return {name: float(number) for name, number in found}
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Running]:
+    """One demo for every test that only looks."""
+    with running() as exporter:
+        yield exporter
+
+
+class TestDemo:
+    def test_one_scrape_shows_the_remaining_ah_of_three_batteries(self, demo: Running) -> None:
+        text = demo.get().text
+
+        assert remaining(text) == {"camper": 131.0, "flaky": 58.0, "cold": 6.5}
+        assert 'bms_protection_active{battery="cold",protection="charge_undertemperature"} 1.0' in (
+            text
+        )
+
+    def test_promtool_has_nothing_to_say_about_it(self, demo: Running, promtool: str) -> None:
+        text = demo.get().text
+
+        result = subprocess.run(
+            [promtool, "check", "metrics"], input=text, text=True, capture_output=True, check=False
+        )
+
+        assert (result.returncode, result.stderr) == (0, "")
+
+    def test_it_listens_on_ipv4_and_ipv6(self, demo: Running) -> None:
+        assert demo.get("/-/ready").status_code == 200
+        assert demo.get("/-/ready", host="[::1]").status_code == 200
+
+    def test_nobody_scraping_costs_no_processor_time(self, demo: Running) -> None:
+        demo.get()
+        time.sleep(2.5)  # until the batteries are disconnected
+        before = demo.cpu_ticks()
+
+        time.sleep(2.0)
+
+        assert demo.cpu_ticks() - before <= 1
+
+    def test_it_stays_below_45_mb(self, demo: Running) -> None:
+        demo.get()
+
+        assert demo.status("VmRSS") < 45_000
+
+    def test_a_scrape_with_a_time_out_of_1_s_is_answered_in_time(self) -> None:
+        with running() as exporter:
+            response = exporter.get(**{TIMEOUT: "1"})
+
+        assert response.elapsed.total_seconds() < 1.0
+        assert remaining(response.text) == {}
+        assert all(f'bms_up{{battery="{name}"}} 0.0' in response.text for name in NAMES)
+
+
+class TestReplay:
+    def test_recorded_frames_are_served_as_a_battery(self, tmp_path: Path) -> None:
+        recording = tmp_path / "mobilektro.hex"
+        recording.write_text(f"# MLB-12200-NT\n{MOBILEKTRO.hex()}\n\n{CELLS.hex(' ')} # cells\n")
+        damaged = tmp_path / "damaged.hex"
+        damaged.write_text(MOBILEKTRO.hex().replace("4f82", "4f83"))
+
+        with running(
+            "--replay", f"recorded={recording}", "--replay", f"damaged={damaged}"
+        ) as exporter:
+            text = exporter.get().text
+            _, log = exporter.stop()
+
+        assert remaining(text) == {"recorded": 203.54}
+        assert 'bms_cell_voltage_volts{battery="recorded",cell="04"} 3.386' in text
+        assert 'bms_poll_failures_total{battery="damaged",reason="protocol"} 1.0' in text
+        assert "damaged.hex: line 1: a damaged frame, served as it is" in log
+
+
+class TestCrowd:
+    def test_a_thousand_scrapes_at_once_are_all_answered_from_one_poll(self) -> None:
+        request = b"GET /probe?target=camper HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+        async def scrape(port: int) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request)
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+        async def crowd(port: int) -> list[bytes]:
+            return await asyncio.gather(*(scrape(port) for _ in range(1000)))
+
+        with running() as exporter:
+            answers = asyncio.run(crowd(exporter.port))
+            after = exporter.get("/probe?target=camper").text
+
+        shown = {str(remaining(answer.decode())) for answer in answers}
+        assert shown == {"{'camper': 131.0}"}
+        assert 'bms_polls_total{battery="camper"} 1.0' in after
+        assert 'bms_readings_served_total{battery="camper"} 1001.0' in after
+
+
+class TestStopping:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_running_scrape_is_finished_and_every_battery_disconnected(
+        self, number: signal.Signals
+    ) -> None:
+        with running() as exporter:
+            scraper = subprocess.Popen(
+                [sys.executable, "-c", "import sys, httpx; print(httpx.get(sys.argv[1]).text)",
+                 f"http://127.0.0.1:{exporter.port}/metrics"],
+                stdout=subprocess.PIPE,
+                text=True,
+            )  # fmt: skip
+            time.sleep(1.2)
+
+            status, log = exporter.stop(number)
+            text, _ = scraper.communicate(timeout=10)
+
+        assert status == 0
+        assert set(remaining(text)) == set(NAMES)
+        assert "Traceback" not in log
+        assert log.rstrip().endswith("msg=stopped")
+
+    def test_a_silent_connection_does_not_hold_it_up(self) -> None:
+        with running() as exporter:
+            connection = socket.create_connection(("127.0.0.1", exporter.port))
+            connection.send(b"GET /metr")
+            began_s = time.monotonic()
+
+            status, _ = exporter.stop()
+
+            connection.close()
+        assert status == 0
+        assert time.monotonic() - began_s < 8.0
+
+    def test_a_taken_port_is_named_and_ends_it_with_1(self) -> None:
+        with running() as exporter:
+            result = subprocess.run(
+                command("demo", "--web.listen-address", f":{exporter.port}"),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=20,
+            )
+
+        assert result.returncode == 1
+        assert f"cannot listen on :{exporter.port}: Address already in use" in result.stderr
+        assert "Traceback" not in result.stderr

@@ -1,0 +1,376 @@
+"""What one scrape shows, as numbers and as text."""
+
+import subprocess
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.registry import CollectorRegistry
+
+from exporter.errors import FailureReason
+from exporter.metrics import (
+    READING_ROWS,
+    ROWS,
+    SERIES,
+    BatteryCollector,
+    ExporterCollector,
+    registry_of,
+)
+from exporter.poller import Snapshot
+from exporter.protocol.frame import FrameError
+from exporter.reading import BasicInfo, EventCounters, Identity, Protection, Reading
+from exporter.stats import LinkStats
+from recorded import FOLDER
+
+BASIC = BasicInfo(
+    voltage_v=13.21,
+    current_a=-4.5,
+    remaining_ah=203.54,
+    nominal_ah=219.32,
+    full_ah=215.0,
+    balance_current_a=0.012,
+    rsoc_ratio=0.93,
+    cycles=19,
+    manufactured=date(2022, 8, 12),
+    software="8.3",
+    cell_count=4,
+    balancing_cells=frozenset({2}),
+    protections=frozenset({Protection.CHARGE_UNDERTEMPERATURE}),
+    charge_fet_on=False,
+    discharge_fet_on=True,
+    heater_on=True,
+    factory_mode=False,
+    temperatures_c=(2.9, -30.0),
+)
+READING = Reading(
+    basic=BASIC,
+    cell_voltages_v=(3.31, 3.3, 3.305, 3.295, None),
+    counters=EventCounters(protection_events={Protection.CELL_OVERVOLTAGE: 122}, restarts=1),
+)
+IDENTITY = Identity(
+    profile="nus", hardware="JBD-SP04S034", software="8.3", manufactured=date(2022, 8, 12)
+)
+LINK = LinkStats(connection_attempts=7, held_s=12.5, requests=40, resends=9, discarded_bytes=21)
+
+
+def snapshot(**changes: Any) -> Snapshot:
+    whole = Snapshot(
+        battery="camper",
+        address="A4:C1:38:00:00:01",
+        up=True,
+        reading=READING,
+        identity=IDENTITY,
+        rssi_dbm=-67,
+        last_success_unix_s=1_795_391_224.5,
+        poll_duration_s=1.25,
+        poll_timeout_s=30.0,
+        polls=5,
+        failures={FailureReason.NOT_FOUND: 2},
+        last_error=None,
+        served=8,
+        coalesced=3,
+        link=LINK,
+    )
+    return replace(whole, **changes)
+
+
+def without_basic(**changes: Any) -> Snapshot:
+    """Return a snapshot of a battery whose 0x03 says something else."""
+    return snapshot(reading=replace(READING, basic=replace(BASIC, **changes)))
+
+
+def exposed(*snapshots: Snapshot) -> CollectorRegistry:
+    return registry_of(BatteryCollector(snapshots))
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(name, {"battery": "camper", **labels})
+
+
+def names(registry: CollectorRegistry) -> set[str]:
+    return {sample.name for family in registry.collect() for sample in family.samples}
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("bms_up", 1),
+            ("bms_remaining_capacity_amperehours", 203.54),
+            ("bms_nominal_capacity_amperehours", 219.32),
+            ("bms_full_capacity_amperehours", 215.0),
+            ("bms_state_of_charge_ratio", 0.93),
+            ("bms_voltage_volts", 13.21),
+            ("bms_current_amperes", -4.5),
+            ("bms_cells", 4),
+            ("bms_cycles", 19),
+            ("bms_balance_current_amperes", 0.012),
+            ("bms_restarts_total", 1),
+            ("bms_charge_mosfet_on", 0),
+            ("bms_discharge_mosfet_on", 1),
+            ("bms_heater_on", 1),
+            ("bms_factory_mode", 0),
+            ("bms_rssi_dbm", -67),
+            ("bms_last_poll_success_timestamp_seconds", 1_795_391_224.5),
+            ("bms_poll_duration_seconds", 1.25),
+            ("bms_poll_timeout_seconds", 30),
+            ("bms_polls_total", 5),
+            ("bms_connection_attempts_total", 7),
+            ("bms_connection_held_seconds_total", 12.5),
+            ("bms_requests_total", 40),
+            ("bms_request_resends_total", 9),
+            ("bms_discarded_bytes_total", 21),
+            ("bms_readings_served_total", 8),
+            ("bms_readings_coalesced_total", 3),
+        ],
+    )
+    def test_each_has_its_place(self, name: str, expected: float) -> None:
+        assert value(exposed(snapshot()), name) == expected
+
+    @pytest.mark.parametrize(
+        ("changes", "name", "expected"),
+        [
+            ({"up": False}, "bms_up", 0),
+            ({"polls": 0}, "bms_polls_total", 0),
+            ({"last_success_unix_s": 0.0}, "bms_last_poll_success_timestamp_seconds", 0),
+        ],
+    )
+    def test_zero_is_shown_where_zero_is_meant(
+        self, changes: dict[str, Any], name: str, expected: float
+    ) -> None:
+        assert value(exposed(snapshot(**changes)), name) == expected
+
+    def test_cells_are_numbered_from_01_and_a_tap_at_0_mv_is_not_a_cell(self) -> None:
+        registry = exposed(snapshot())
+
+        volts = {
+            sample.labels["cell"]: sample.value
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name == "bms_cell_voltage_volts"
+        }
+        assert volts == {"01": 3.31, "02": 3.3, "03": 3.305, "04": 3.295}
+
+    def test_balancing_is_shown_for_every_cell_the_bms_has(self) -> None:
+        registry = exposed(snapshot())
+
+        assert [
+            value(registry, "bms_cell_balancing", cell=cell)
+            for cell in ("00", "01", "02", "03", "04", "05")
+        ] == [None, 0, 1, 0, 0, None]
+
+    def test_and_for_a_higher_one_that_is_balancing(self) -> None:
+        registry = exposed(without_basic(balancing_cells=frozenset({16})))
+
+        assert value(registry, "bms_cell_balancing", cell="16") == 1
+        assert value(registry, "bms_cell_balancing", cell="15") == 0
+        assert value(registry, "bms_cell_balancing", cell="17") is None
+
+    def test_no_cells_means_no_balancing(self) -> None:
+        registry = exposed(without_basic(cell_count=0, balancing_cells=frozenset()))
+
+        assert "bms_cell_balancing" not in names(registry)
+
+    def test_sensors_are_numbered_from_1(self) -> None:
+        registry = exposed(snapshot())
+
+        assert value(registry, "bms_temperature_celsius", sensor="ntc1") == 2.9
+        assert value(registry, "bms_temperature_celsius", sensor="ntc2") == -30.0
+
+    @pytest.mark.parametrize("protection", list(Protection))
+    def test_every_protection_is_always_there(self, protection: Protection) -> None:
+        registry = exposed(snapshot())
+
+        assert value(registry, "bms_protection_active", protection=protection) == (
+            protection == "charge_undertemperature"
+        )
+
+    def test_events_are_shown_as_the_battery_counts_them(self) -> None:
+        registry = exposed(snapshot())
+
+        assert value(registry, "bms_protection_events_total", protection="cell_overvoltage") == 122
+
+    @pytest.mark.parametrize("reason", list(FailureReason))
+    def test_every_reason_to_fail_is_there_also_at_zero(self, reason: FailureReason) -> None:
+        registry = exposed(snapshot())
+
+        assert value(registry, "bms_poll_failures_total", reason=reason) == (
+            2 if reason == "not_found" else 0
+        )
+
+    @pytest.mark.parametrize("reason", ["adapter", "connect", "link_lost"])
+    def test_so_is_every_reason_for_a_connection_to_fail(self, reason: str) -> None:
+        link = replace(LINK)
+        link.connection_failures[FailureReason.CONNECT] = 4
+
+        registry = exposed(snapshot(link=link))
+
+        assert value(registry, "bms_connection_failures_total", reason=reason) == (
+            4 if reason == "connect" else 0
+        )
+
+    @pytest.mark.parametrize("reason", ["checksum", "register"])
+    def test_so_is_every_reason_to_refuse_a_frame(self, reason: str) -> None:
+        link = replace(LINK)
+        link.frame_errors[FrameError.CHECKSUM] = 6
+
+        registry = exposed(snapshot(link=link))
+
+        assert value(registry, "bms_frame_errors_total", reason=reason) == (
+            6 if reason == "checksum" else 0
+        )
+
+    def test_texts_are_in_the_info_metric(self) -> None:
+        assert (
+            value(
+                exposed(snapshot()),
+                "bms_battery_info",
+                address="A4:C1:38:00:00:01",
+                profile="nus",
+                hardware="JBD-SP04S034",
+                software="8.3",
+                manufactured="2022-08-12",
+            )
+            == 1
+        )
+
+    def test_an_unknown_date_is_an_empty_label(self) -> None:
+        registry = exposed(snapshot(identity=replace(IDENTITY, manufactured=None)))
+
+        assert [
+            sample.labels["manufactured"]
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name == "bms_battery_info"
+        ] == [""]
+
+    def test_two_batteries_share_each_family(self) -> None:
+        registry = exposed(snapshot(), snapshot(battery="second", up=False))
+
+        families = [family.name for family in registry.collect()]
+        assert len(families) == len(set(families))
+        assert registry.get_sample_value("bms_up", {"battery": "second"}) == 0
+
+
+class TestAbsence:
+    def test_without_a_reading_there_are_only_counters_and_up(self) -> None:
+        registry = exposed(snapshot(reading=None, identity=None, rssi_dbm=None))
+
+        assert names(registry) == {
+            "bms_up",
+            "bms_last_poll_success_timestamp_seconds",
+            "bms_poll_duration_seconds",
+            "bms_poll_timeout_seconds",
+            "bms_polls_total",
+            "bms_poll_failures_total",
+            "bms_connection_attempts_total",
+            "bms_connection_failures_total",
+            "bms_connection_held_seconds_total",
+            "bms_requests_total",
+            "bms_request_resends_total",
+            "bms_frame_errors_total",
+            "bms_discarded_bytes_total",
+            "bms_readings_served_total",
+            "bms_readings_coalesced_total",
+        }
+
+    @pytest.mark.parametrize(
+        ("changes", "name"),
+        [
+            ({"full_ah": None}, "bms_full_capacity_amperehours"),
+            ({"balance_current_a": None}, "bms_balance_current_amperes"),
+            ({"temperatures_c": ()}, "bms_temperature_celsius"),
+        ],
+    )
+    def test_what_the_battery_does_not_tell_is_absent(
+        self, changes: dict[str, Any], name: str
+    ) -> None:
+        assert name in names(exposed(snapshot()))
+        assert name not in names(exposed(without_basic(**changes)))
+
+    def test_cells_that_were_not_answered_are_absent(self) -> None:
+        registry = exposed(snapshot(reading=replace(READING, cell_voltages_v=None)))
+
+        assert "bms_cell_voltage_volts" not in names(registry)
+        assert value(registry, "bms_cells") == 4
+
+    def test_event_counters_that_were_not_read_are_absent(self) -> None:
+        registry = exposed(snapshot(reading=replace(READING, counters=None)))
+
+        assert names(registry).isdisjoint({"bms_protection_events_total", "bms_restarts_total"})
+
+    def test_the_duration_of_a_poll_is_absent_before_the_first_has_finished(self) -> None:
+        assert "bms_poll_duration_seconds" not in names(exposed(snapshot(poll_duration_s=None)))
+
+    def test_the_cells_alone_can_be_shown(self) -> None:
+        cells = Reading(cell_voltages_v=(3.3,))
+
+        registry = registry_of(BatteryCollector([snapshot(reading=cells)], READING_ROWS))
+
+        assert names(registry) == {"bms_cell_voltage_volts", "bms_battery_info"}
+
+
+class TestText:
+    def test_openmetrics_is_strictly_valid(self) -> None:
+        text = generate_openmetrics(
+            registry_of(
+                BatteryCollector([snapshot(), snapshot(battery='quote " slash \\ line \n')]),
+                ExporterCollector(config_loaded_unix_s=1_795_391_224.5),
+            )
+        ).decode()
+
+        families = {family.name for family in text_string_to_metric_families(text)}
+
+        assert {"bms_up", "bms_polls", "bms_battery", "bms_exporter_build"} <= families
+
+    def test_promtool_has_nothing_to_say(self, promtool: str) -> None:
+        text = generate_latest(
+            registry_of(
+                BatteryCollector([snapshot()]),
+                ExporterCollector(config_loaded_unix_s=1_795_391_224.5),
+            )
+        )
+
+        result = subprocess.run(
+            [promtool, "check", "metrics"], input=text, capture_output=True, check=False
+        )
+
+        assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+    def test_no_sample_has_a_timestamp_or_is_not_a_number(self) -> None:
+        for family in exposed(snapshot()).collect():
+            for sample in family.samples:
+                assert sample.timestamp is None
+                assert sample.value == sample.value  # noqa: PLR0124 - false for NaN alone
+
+
+class TestExporter:
+    def test_it_says_what_is_running_and_when_it_was_configured(self) -> None:
+        registry = registry_of(ExporterCollector(config_loaded_unix_s=1_795_391_224.5))
+
+        assert registry.get_sample_value("bms_exporter_config_last_reload_successful") == 1
+        assert (
+            registry.get_sample_value("bms_exporter_config_last_reload_success_timestamp_seconds")
+            == 1_795_391_224.5
+        )
+        assert {"bms_exporter_build_info", "process_resident_memory_bytes"} <= names(registry)
+
+
+class TestTable:
+    def test_every_labelled_row_names_a_function_and_every_function_is_used(self) -> None:
+        assert {row.source for row in ROWS if row.label} == set(SERIES)
+
+    def test_names_are_unique(self) -> None:
+        assert len({row.name for row in ROWS}) == len(ROWS)
+
+    def test_the_document_is_the_table(self) -> None:
+        document = (FOLDER.parent.parent / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+        for row in ROWS:
+            assert f"| `{row.name}" in document
+            assert row.help in document
+        assert document.count("\n| `bms_") == len(ROWS) + 1

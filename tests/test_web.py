@@ -1,0 +1,258 @@
+"""The HTTP surface, asked as Prometheus and people ask it."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from exporter.config import PollConfig
+from exporter.demo.battery import Faults, VirtualBattery
+from exporter.demo.radio import air_of
+from exporter.metrics import ExporterCollector
+from exporter.web import Web
+from virtual import battery, now_s, poller_on, radio_on
+
+SECOND = "A4:C1:38:00:00:02"
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
+
+
+class House:
+    """Two batteries behind the whole exporter, and a client in front of it."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, *, telemetry_path: str = "/metrics") -> None:
+        self.camper: VirtualBattery = battery()
+        self.trailer: VirtualBattery = battery(SECOND)
+        radio = radio_on(air_of([self.camper, self.trailer]))
+        self.web = Web(
+            batteries={
+                "camper": poller_on(radio, tasks),
+                "my trailer": poller_on(radio, tasks, name="my trailer", address=SECOND),
+            },
+            own=[ExporterCollector(config_loaded_unix_s=0)],
+            default_timeout_s=PollConfig().timeout_s,
+            timeout_offset_s=0.5,
+            telemetry_path=telemetry_path,
+        )
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.web), base_url="http://camper:12200", timeout=None
+        )
+
+    async def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+        return await self.client.get(path, headers=headers)
+
+
+@pytest.fixture
+async def house(tasks: asyncio.TaskGroup) -> AsyncIterator[House]:
+    yield House(tasks)
+
+
+class TestMetrics:
+    async def test_all_batteries_and_the_exporter_are_shown(self, house: House) -> None:
+        response = await house.get("/metrics")
+
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+        assert 'bms_remaining_capacity_amperehours{battery="camper"} 203.54' in response.text
+        assert 'bms_remaining_capacity_amperehours{battery="my trailer"} 203.54' in response.text
+        assert "bms_exporter_build_info" in response.text
+
+    async def test_openmetrics_is_given_to_who_asks_for_it(self, house: House) -> None:
+        response = await house.get("/metrics", {"Accept": OPENMETRICS})
+
+        families = [family.name for family in text_string_to_metric_families(response.text)]
+        assert "bms_remaining_capacity_amperehours" in families
+
+    async def test_gzip_is_given_to_who_asks_for_it(self, house: House) -> None:
+        async with house.client.stream(
+            "GET", "/metrics", headers={"Accept-Encoding": "gzip"}
+        ) as response:
+            raw = b"".join([chunk async for chunk in response.aiter_raw()])
+
+        assert b"bms_up" in gzip.decompress(raw)
+
+    async def test_names_filter(self, house: House) -> None:
+        response = await house.get("/metrics?name[]=bms_up&name[]=bms_polls_total")
+
+        samples = [line for line in response.text.splitlines() if not line.startswith("#")]
+        assert len(samples) == 4
+        assert all(line.startswith(("bms_up", "bms_polls_total")) for line in samples)
+
+    async def test_head_is_answered_too(self, house: House) -> None:
+        assert (await house.client.head("/metrics")).status_code == 200
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            pytest.param({"Accept": "application/openmetrics-text; version=x"}, id="version"),
+            pytest.param({"Accept": ";;,=,"}, id="nothing sensible"),
+            pytest.param({"Accept-Encoding": "\xff;q=x"}, id="encoding"),
+        ],
+    )
+    async def test_a_malformed_header_costs_the_format_not_the_scrape(
+        self, house: House, headers: dict[str, str]
+    ) -> None:
+        latin = {name: value.encode("latin-1") for name, value in headers.items()}
+
+        response = await house.client.get("/metrics", headers=latin)  # type: ignore[arg-type]
+
+        assert response.status_code == 200
+        assert "bms_up" in response.text
+
+    async def test_another_path_can_be_chosen(self, tasks: asyncio.TaskGroup) -> None:
+        house = House(tasks, telemetry_path="/batteries")
+
+        assert "bms_up" in (await house.get("/batteries")).text
+        assert (await house.get("/metrics")).status_code == 404
+        assert 'href="/batteries"' in (await house.get("/")).text
+
+
+class TestTimeout:
+    @pytest.mark.parametrize(
+        ("value", "expected_s"),
+        [
+            pytest.param("3", 2.5, id="less half a second for the way"),
+            pytest.param("10.000000", 9.5, id="as Prometheus writes it"),
+            pytest.param("0.2", 0.0, id="never below zero"),
+            pytest.param("nan", 30.0, id="nonsense is poll.timeout"),
+            pytest.param("inf", 30.0, id="so is for ever"),
+            pytest.param("-1", 30.0, id="so is the past"),
+            pytest.param("soon", 30.0, id="so is a word"),
+            pytest.param(None, 30.0, id="so is silence"),
+        ],
+    )
+    async def test_a_poll_is_waited_for_as_long_as_the_scrape_allows(
+        self, value: str | None, expected_s: float
+    ) -> None:
+        waited: list[float] = []
+
+        class Slow:
+            async def refresh(self, *, timeout_s: float) -> object:
+                waited.append(timeout_s)
+                raise asyncio.CancelledError
+
+        web = Web(
+            batteries={"camper": Slow()},  # type: ignore[dict-item]
+            default_timeout_s=30.0,
+            timeout_offset_s=0.5,
+        )
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://camper")
+        with pytest.raises(asyncio.CancelledError):
+            await client.get("/metrics", headers={} if value is None else {TIMEOUT: value})
+
+        assert waited == [pytest.approx(expected_s)]
+
+    async def test_a_scrape_of_3_s_against_a_slower_poll_gets_up_and_counters_in_time(
+        self, house: House
+    ) -> None:
+        house.camper.faults = Faults(lose_first=13)
+        house.trailer.faults = Faults(lose_first=11)
+        began_s = now_s()
+
+        first = await house.get("/metrics", {TIMEOUT: "3"})
+        answered_s = now_s() - began_s
+        await asyncio.sleep(10.0)
+        second = await house.get("/metrics", {TIMEOUT: "3"})
+
+        assert answered_s == pytest.approx(2.5)
+        assert 'bms_up{battery="camper"} 0.0' in first.text
+        assert 'bms_polls_total{battery="camper"} 0.0' in first.text
+        assert "bms_remaining_capacity_amperehours{" not in first.text
+        assert 'bms_poll_failures_total{battery="camper",reason="timeout"} 1.0' in second.text
+        assert 'bms_remaining_capacity_amperehours{battery="my trailer"} 203.54' in second.text
+
+
+class TestProbe:
+    async def test_one_battery_without_the_exporters_own_metrics(self, house: House) -> None:
+        response = await house.get("/probe?target=my%20trailer")
+
+        assert response.status_code == 200
+        assert 'bms_up{battery="my trailer"} 1.0' in response.text
+        assert "camper" not in response.text
+        assert "process_" not in response.text
+        assert "bms_exporter" not in response.text
+        assert house.camper.connects == 0
+
+    @pytest.mark.parametrize(
+        ("path", "status"),
+        [
+            ("/probe?target=boat", 404),
+            ("/probe?target=A4:C1:38:00:00:01", 404),
+            ("/probe", 400),
+            ("/probe?target=", 400),
+            ("/probe?target=camper&target=boat", 400),
+        ],
+    )
+    async def test_anything_else_is_refused_with_the_names_that_work(
+        self, house: House, path: str, status: int
+    ) -> None:
+        response = await house.get(path)
+
+        assert response.status_code == status
+        assert "camper, my trailer" in response.text
+        assert house.camper.connects == 0
+
+
+class TestOtherPaths:
+    @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
+    async def test_health_costs_no_radio_time(self, house: House, path: str) -> None:
+        assert (await house.get(path)).status_code == 200
+        assert house.camper.connects == 0
+
+    async def test_the_page_links_to_everything_and_reads_nothing(self, house: House) -> None:
+        response = await house.get("/")
+
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "text/html; charset=utf-8"
+        assert 'href="/metrics"' in response.text
+        assert 'href="/probe?target=my%20trailer"' in response.text
+        assert house.camper.connects == 0
+
+    async def test_an_unknown_path_is_404_and_names_the_known_ones(self, house: House) -> None:
+        response = await house.get("/metric")
+
+        assert response.status_code == 404
+        assert "/metrics" in response.text
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+    @pytest.mark.parametrize("path", ["/metrics", "/probe?target=camper", "/", "/-/healthy"])
+    async def test_nothing_can_be_changed(self, house: House, method: str, path: str) -> None:
+        response = await house.client.request(method, path)
+
+        assert response.status_code == 405
+        assert response.headers["allow"] == "GET, HEAD"
+        assert "Use GET" in response.text
+        assert house.camper.connects == 0
+
+
+class TestManyScrapers:
+    async def test_a_thousand_at_once_cost_one_poll_and_get_the_same_values(
+        self, house: House
+    ) -> None:
+        house.camper.faults = Faults(lose_first=3)
+
+        responses = await asyncio.gather(*(house.get("/probe?target=camper") for _ in range(1000)))
+
+        assert house.camper.connects == 1
+        lines = {
+            line
+            for response in responses
+            for line in response.text.splitlines()
+            if line.startswith("bms_remaining_capacity_amperehours{")
+        }
+        assert lines == {'bms_remaining_capacity_amperehours{battery="camper"} 203.54'}
+
+    async def test_a_battery_that_is_gone_leaves_the_other_untouched(self, house: House) -> None:
+        await house.get("/metrics")
+        house.camper.faults = Faults(gone=True)
+        await asyncio.sleep(121.0)
+
+        response = await house.get("/metrics")
+
+        assert 'bms_up{battery="camper"} 0.0' in response.text
+        assert 'bms_voltage_volts{battery="camper"}' not in response.text
+        assert 'bms_poll_failures_total{battery="camper",reason="not_found"} 1.0' in response.text
+        assert 'bms_voltage_volts{battery="my trailer"} 13.21' in response.text
