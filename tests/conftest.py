@@ -1,6 +1,7 @@
 """What several chapters share."""
 
 import asyncio
+import inspect
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -9,6 +10,11 @@ import looptime
 import pytest
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", ".hypothesis")
+
+
+def pytest_configure() -> None:
+    """Keep looptime from making, and leaving open, a loop for every synchronous test."""
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture
@@ -29,3 +35,11 @@ def promtool() -> str:
     if found is None:
         pytest.skip("promtool is not installed: apt install prometheus")
     return found
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run every asynchronous test on virtual time, unless it says otherwise."""
+    for item in items:
+        asynchronous = isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj)
+        if asynchronous and item.get_closest_marker("looptime") is None:
+            item.add_marker(pytest.mark.looptime)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -466,10 +467,7 @@ class TestBackOff:
             await asyncio.sleep(1.0)
         busy_s = battery.poll_s + DISCONNECT_S
         starts = battery.started
-        return [
-            round(later - earlier - busy_s)
-            for earlier, later in zip(starts, starts[1:], strict=False)
-        ]
+        return [round(later - earlier - busy_s) for earlier, later in pairwise(starts)]
 
     async def test_the_first_failure_is_retried_at_once_the_next_after_15_s_doubling_to_the_limit(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup

@@ -11,6 +11,7 @@ from bleak.exc import (
     BleakDBusError,
     BleakError,
 )
+from virtual import ADDRESS, battery, now_s, poller_on, radio_on
 
 from exporter.config import PollConfig, ProfileName, Seconds
 from exporter.demo.battery import Faults, VirtualBattery
@@ -28,7 +29,6 @@ from exporter.poller import Snapshot
 from exporter.profiles import PROFILES
 from exporter.radio import Radio, Target
 from exporter.stats import LinkStats
-from virtual import ADDRESS, battery, now_s, poller_on, radio_on
 
 SECOND = "A4:C1:38:00:00:02"
 SCRAPE_S = 60.0

@@ -2,18 +2,17 @@
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from virtual import battery, now_s, poller_on, radio_on
 
 from exporter.config import PollConfig
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import air_of
 from exporter.metrics import ExporterCollector
 from exporter.web import Web
-from virtual import battery, now_s, poller_on, radio_on
 
 SECOND = "A4:C1:38:00:00:02"
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
@@ -38,7 +37,7 @@ class House:
             telemetry_path=telemetry_path,
         )
         self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.web), base_url="http://camper:12200", timeout=None
+            transport=httpx.ASGITransport(self.web), base_url="http://camper:12200", timeout=60.0
         )
 
     async def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
@@ -46,8 +45,8 @@ class House:
 
 
 @pytest.fixture
-async def house(tasks: asyncio.TaskGroup) -> AsyncIterator[House]:
-    yield House(tasks)
+async def house(tasks: asyncio.TaskGroup) -> House:
+    return House(tasks)
 
 
 class TestMetrics:
