@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
     Returns:
         0 done or stopped, 1 failed. argparse exits with 2 on wrong usage.
     """
-    options = _parser().parse_args(argv)
+    options = _parser().parse_args(argv, _defaults())
     set_up(level=options.log_level, log_format=LogFormat(options.log_format))
     try:
         return int(options.run(options, backend))
@@ -236,6 +236,19 @@ def _replay(text: str) -> tuple[str, str]:
     return name, path
 
 
+def _defaults() -> argparse.Namespace:
+    """Return what no option says; not the parser's, which a command would put over an option."""
+    return argparse.Namespace(
+        run=_serve,
+        config_file="config.yaml",
+        log_level="info",
+        log_format=LogFormat.LOGFMT,
+        listen_addresses=[],
+        telemetry_path="/metrics",
+        timeout_offset=0.5,
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument(
@@ -289,15 +302,6 @@ def _parser() -> argparse.ArgumentParser:
         dest="config_check",
         action="store_true",
         help="check the configuration and exit",
-    )
-    parser.set_defaults(
-        run=_serve,
-        config_file="config.yaml",
-        log_level="info",
-        log_format=str(LogFormat.LOGFMT),
-        listen_addresses=[],
-        telemetry_path="/metrics",
-        timeout_offset=0.5,
     )
     commands = parser.add_subparsers(title="commands", metavar="")
     _add_scan(commands, common)

@@ -401,8 +401,8 @@ def _choose(client: BleakClient, configured: str | None) -> Mapping[str, Charact
 
 
 ADAPTER_ADVICE: Final = {
-    BleakBluetoothNotAvailableReason.NO_BLUETOOTH: "no Bluetooth adapter: is it plugged in, and "
-    "does bluetoothctl list show it?",
+    BleakBluetoothNotAvailableReason.NO_BLUETOOTH: "no Bluetooth adapter: does bluetoothctl list "
+    "show one, and is bluetoothd running (systemctl status bluetooth)?",
     BleakBluetoothNotAvailableReason.NO_BLE_CENTRAL_ROLE: "the Bluetooth adapter cannot do "
     "Bluetooth Low Energy: use another one",
     BleakBluetoothNotAvailableReason.POWERED_OFF: "Bluetooth is switched off: run bluetoothctl "
@@ -452,4 +452,6 @@ def _translate(error: Exception, doing: str) -> LinkError:
 
 
 def _text(error: Exception) -> str:
+    if isinstance(error, BleakBluetoothNotAvailableError):
+        return str(error.args[0])  # str() would show the reason's enum member too
     return str(error) or type(error).__name__
