@@ -171,8 +171,7 @@ class Poller:
             self._polls += 1
             self._poll_duration_s = self._clock() - started_s
             self._outcome = None
-            if not outcome.done():
-                outcome.set_result(succeeded)
+            outcome.set_result(succeeded)
 
         def publish(reading: Reading) -> None:
             self._keep(reading)
