@@ -1,0 +1,345 @@
+"""`bms-exporter decode`: recorded frames explained offline, damaged ones named."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from recorded import CELLS, COUNTERS, FRAMES, HARDWARE, MOBILEKTRO, REFUSE
+
+from exporter import decoded
+from exporter.cli import main
+from exporter.demo.battery import encode_reply
+from exporter.errors import DecodeError
+from exporter.protocol.explain import (
+    check_plausible,
+    explain,
+    parse_frame,
+    register_name,
+    split_frames,
+)
+from exporter.protocol.frame import Frame
+
+DECODED_REGISTERS = ("0x03", "0x04", "0x05", "0xAA")
+WIRES = [bytes.fromhex(frame["frame_hex"]) for frame in FRAMES]
+
+
+def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def exported(wire: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float] | None:
+    """Return what `decode --format metrics` shows of one frame, None when it is refused."""
+    frames = decoded.decode_all([wire])
+    return None if decoded.problems(frames) else samples(decoded.metrics(frames))
+
+
+class TestExplain:
+    def test_every_byte_has_its_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["decode", MOBILEKTRO.hex()])
+
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert status == 0
+        assert ["4", "05", "29", "voltage", "13.21", "V"] in lines
+        assert ["8", "4F", "82", "remaining", "capacity", "203.54", "Ah"] in lines
+        assert ["14", "2D", "0C", "manufactured", "2022-08-12"] in lines
+        assert ["22", "83", "software", "version", "8.3"] in lines
+        assert ["23", "5D", "state", "of", "charge", "93", "%"] in lines
+        assert ["27", "0A", "C8", "NTC", "1", "2.9", "°C"] in lines
+        assert ["33", "FA", "40", "checksum", "right"] in lines
+
+    @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.hex()[:24])
+    def test_the_lines_of_every_recorded_frame_are_its_bytes(self, wire: bytes) -> None:
+        lines = list(explain(parse_frame(wire)))
+
+        assert b"".join(line.raw for line in lines) == wire
+        assert [line.at for line in lines] == [
+            sum(len(before.raw) for before in lines[:number]) for number in range(len(lines))
+        ]
+
+    @pytest.mark.parametrize(
+        "recorded",
+        [frame for frame in FRAMES if frame["register"] not in DECODED_REGISTERS],
+        ids=lambda frame: frame["register"],
+    )
+    def test_other_registers_are_named_with_status_and_payload(
+        self, recorded: dict[str, str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", recorded["frame_hex"]])
+
+        out = capsys.readouterr().out
+        payload = recorded["frame_hex"][8:-6] or "empty"
+        assert status == 0
+        assert f"register {int(recorded['register'], 16):#04x} (" in out
+        assert f"status 0x00 (ok), payload {payload}" in out
+        assert "unknown register" not in out
+
+    @pytest.mark.parametrize(
+        ("wire", "shown"),
+        [
+            pytest.param(
+                "dd03001b055700002ed62ee000022aa700000000000120640204020b5f0b5bfb4777",
+                ["protections                 cell_overvoltage", "discharge MOSFET on"],
+                id="a protection",
+            ),
+            pytest.param(
+                "dd0300220550000026d627100002344800000000000066630304010b92000000271026d60000fb3777",
+                ["full capacity               100 Ah", "balance current             0 A"],
+                id="a trailing block",
+            ),
+            pytest.param(CELLS.hex(), ["cell 1                      3.394 V"], id="cells"),
+            pytest.param(
+                COUNTERS.hex(), ["cell_overvoltage            122", "restarts"], id="counters"
+            ),
+            pytest.param(HARDWARE.hex(), ["JBD-SP04S034-L4S-200A-B-U"], id="hardware"),
+        ],
+    )
+    def test_it_says_what_bits_mean(
+        self, wire: str, shown: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main(["decode", wire])
+
+        out = capsys.readouterr().out
+        assert all(text in out for text in shown)
+
+    def test_balancing_cells_are_numbered_through(self) -> None:
+        payload = bytearray(MOBILEKTRO[4:-3])
+        payload[12:16] = b"\x00\x02\x80\x01"
+        payload[10:12] = payload[16:18] = b"\x00\x00"
+        payload[20] = 0
+
+        values = [line.value for line in explain(Frame(0x03, 0, bytes(payload)))]
+
+        assert "cell 2" in values
+        assert "cell 17, cell 32" in values
+        assert values.count("none") == 2
+        assert "all off" in values
+
+    def test_the_100_ma_unit_is_shown_as_it_is_meant(self) -> None:
+        payload = bytearray(MOBILEKTRO[4:-3])
+        payload[20] = 0x80
+
+        lines = {line.name: line.value for line in explain(Frame(0x03, 0, bytes(payload)))}
+
+        assert lines["remaining capacity"] == "2035.4 Ah"
+        assert lines["MOSFETs and status"] == "100 mA unit"
+
+    def test_unknown_registers_are_called_so(self) -> None:
+        assert register_name(0x99) == "unknown register"
+        assert register_name(0x24) == "cell overvoltage"
+
+    @given(register=st.sampled_from([3, 4, 5, 0xAA, 9]), payload=st.binary(max_size=255))
+    def test_any_payload_is_explained_or_refused_and_nothing_else(
+        self, register: int, payload: bytes
+    ) -> None:
+        try:
+            raw = b"".join(line.raw for line in explain(Frame(register, 0, payload)))
+        except DecodeError:
+            return
+        assert raw[4:-3] == payload
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["dd03"], "size: expected 7 bytes (the shortest frame), got 2"),
+            (
+                ["dd03001d053500001a25215300072b0f00000000"],
+                "size: expected 36 bytes (length 29), got 20",
+            ),
+            ([MOBILEKTRO.hex()[:-2] + "dd"], "tail: expected 77, got DD"),
+            ([MOBILEKTRO.hex().replace("fa40", "fa41")], "checksum: expected FA40, got FA41"),
+            (["0178290029"], "head: expected DD, got 01"),
+            (["dda50300fffd77"], "expected a reply, got the request for register 0x03"),
+            (
+                ["dd058000ff8077"],
+                "frame 1, register 0x05 (hardware name): status: expected 0x00 (ok), got 0x80",
+            ),
+            (["dd248100ff7f77"], "got 0x81 (refused: not authorised or not in factory mode)"),
+            (["xyz"], "expected hex like DD03...77, got 'xyz'"),
+            (["dd0"], "expected hex like DD03...77, got 'dd0'"),
+            ([CELLS.hex(), "dd"], "frame 2: size: expected 7 bytes"),
+        ],
+    )
+    def test_it_is_named_with_expected_and_got(
+        self, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", *arguments])
+
+        assert status == 1
+        assert complaint in capsys.readouterr().err
+
+    @pytest.mark.parametrize("case", REFUSE, ids=lambda case: case["reason"][:40])
+    @pytest.mark.parametrize("form", ["explain", "json", "metrics"])
+    def test_what_is_recorded_as_wrong_is_refused_in_every_format(
+        self, case: dict[str, str], form: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", case["frame_hex"], "--format", form])
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert "expected" in output.err
+        assert "amperehours{" not in output.out
+        assert "remaining_ah" not in output.out
+
+    def test_the_other_frames_are_still_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["decode", "dd058000ff8077", MOBILEKTRO.hex(), "--format", "metrics"])
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert 'bms_remaining_capacity_amperehours{battery="decoded"} 203.54' in output.out
+
+    @pytest.mark.parametrize(
+        ("wire", "complaint"),
+        [
+            pytest.param(
+                "dd0400020e42ffae77", "at least 3 cells, got 1", id="0x24 with a flipped bit"
+            ),
+            pytest.param("dd0500022c7cff5677", "letters or digits", id="0x15 with a flipped bit"),
+            pytest.param(b"\xdd\x05".hex() + CELLS.hex()[4:], "printable ASCII", id="cells as 05"),
+            pytest.param(
+                b"\xdd\x04".hex() + HARDWARE.hex()[4:], "2 bytes a cell", id="a name as 04"
+            ),
+            pytest.param("dd04000a30313233343536373839fde977", "at most 5 V", id="digits as 04"),
+        ],
+    )
+    def test_a_register_byte_that_was_damaged_is_noticed(
+        self, wire: str, complaint: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", wire])
+
+        assert status == 1
+        assert complaint in capsys.readouterr().err
+
+    def test_three_cells_are_enough(self) -> None:
+        check_plausible(Frame(0x04, 0, bytes.fromhex("0ce4") * 3))
+
+    def test_no_flipped_bit_of_any_recorded_frame_shows_another_number(self) -> None:
+        for wire in WIRES:
+            whole = exported(wire)
+            assert whole is not None
+            for bit in range(8 * len(wire)):
+                damaged = bytearray(wire)
+                damaged[bit // 8] ^= 1 << bit % 8
+
+                assert exported(bytes(damaged)) in (None, {}, whole)
+
+
+class TestForms:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            pytest.param([MOBILEKTRO.hex(), CELLS.hex()], id="one an argument"),
+            pytest.param([MOBILEKTRO.hex() + CELLS.hex()], id="joined"),
+            pytest.param([MOBILEKTRO.hex(" "), CELLS.hex(":")], id="with blanks and colons"),
+            pytest.param((MOBILEKTRO + CELLS).hex(" ").split(), id="one byte an argument"),
+            pytest.param([MOBILEKTRO.hex().upper(), "0x" + CELLS.hex()], id="as others write it"),
+        ],
+    )
+    def test_frames_may_be_given(
+        self, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", *arguments, "--format", "metrics"])
+
+        shown = samples(capsys.readouterr().out)
+        label = ("battery", "decoded")
+        assert status == 0
+        assert shown["bms_remaining_capacity_amperehours", frozenset({label})] == 203.54
+        cell = frozenset({label, ("cell", "04")})
+        assert shown["bms_cell_voltage_volts", cell] == 3.386
+
+    def test_metrics_hold_what_the_frames_say_and_nothing_else(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        frames = [wire.hex() for wire in (MOBILEKTRO, CELLS, HARDWARE, COUNTERS)]
+
+        main(["decode", *frames, "--format", "metrics"])
+
+        names = {name for name, _ in samples(capsys.readouterr().out)}
+        assert {"bms_voltage_volts", "bms_restarts_total", "bms_battery_info"} <= names
+        assert not {name for name in names if "poll" in name or "connection" in name}
+        assert "bms_up" not in names
+
+    def test_the_info_metric_waits_for_the_hardware_name(self) -> None:
+        without = exported(MOBILEKTRO)
+        whole = exported(MOBILEKTRO + HARDWARE)
+
+        assert without is not None
+        assert whole is not None
+        assert "bms_battery_info" not in {name for name, _ in without}
+        info = next(dict(labels) for name, labels in whole if name == "bms_battery_info")
+        assert info["hardware"] == "JBD-SP04S034-L4S-200A-B-U"
+        assert info["software"] == "8.3"
+        assert info["manufactured"] == "2022-08-12"
+
+    def test_cells_alone_are_shown_too(self) -> None:
+        shown = exported(CELLS)
+
+        assert shown is not None
+        assert {name for name, _ in shown} == {"bms_cell_voltage_volts"}
+
+    def test_json_carries_units_in_its_names(self, capsys: pytest.CaptureFixture[str]) -> None:
+        wires = (MOBILEKTRO, CELLS, HARDWARE, COUNTERS, bytes.fromhex("dd2400020e42ffae77"))
+
+        status = main(["decode", *(wire.hex() for wire in wires), "--format", "json"])
+
+        basic, cells, hardware, counters, other = json.loads(capsys.readouterr().out)
+        assert status == 0
+        assert basic["register"] == "0x03"
+        assert basic["decoded"]["basic"]["remaining_ah"] == 203.54
+        assert basic["decoded"]["basic"]["manufactured"] == "2022-08-12"
+        assert basic["decoded"]["basic"]["protections"] == []
+        assert cells["decoded"]["cell_voltages_v"] == [3.394, 3.388, 3.392, 3.386]
+        assert hardware["decoded"]["hardware"] == "JBD-SP04S034-L4S-200A-B-U"
+        assert counters["decoded"]["counters"]["protection_events"]["cell_overvoltage"] == 122
+        assert (other["name"], other["payload"], other["decoded"]) == (
+            "cell overvoltage",
+            "0e42",
+            {},
+        )
+
+    def test_json_names_what_is_wrong(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["decode", "dd058000ff8077", "dd", "--format", "json"])
+
+        refused, broken = json.loads(capsys.readouterr().out)
+        assert status == 1
+        assert refused["status"] == "0x80"
+        assert "unknown register" in refused["error"]
+        assert broken == {
+            "frame": "dd",
+            "error": "size: expected 7 bytes (the shortest frame), got 1",
+        }
+
+    def test_a_refused_frame_is_still_explained_when_its_status_is_the_reason(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main(["decode", "dd248100ff7f77"])
+
+        out = capsys.readouterr().out
+        assert "register 0x24 (cell overvoltage), status 0x81" in out
+        assert "REFUSED" not in out
+
+    @given(raw=st.binary(max_size=80))
+    def test_cutting_loses_no_byte(self, raw: bytes) -> None:
+        assert b"".join(split_frames(raw)) == raw
+
+    @given(raws=st.lists(st.binary(max_size=80), max_size=3))
+    def test_any_bytes_are_decoded_or_refused_and_nothing_else(self, raws: list[bytes]) -> None:
+        frames = decoded.decode_all(raws)
+
+        decoded.text(frames)
+        decoded.json(frames)
+        decoded.metrics(frames)
+        assert len(decoded.problems(frames)) <= len(frames)
+
+    @pytest.mark.parametrize("length", [0, 1, 255])
+    def test_a_frame_of_any_length_is_taken_whole(self, length: int) -> None:
+        wire = encode_reply(0x99, b"\xdd" * length)
+
+        assert list(split_frames(wire + CELLS)) == [wire, CELLS]
