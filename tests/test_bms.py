@@ -5,8 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
-from virtual import ANSWERS, FakeConnection, FakeLink, answering, battery, now_s
 
 from exporter.bms import Bms
 from exporter.demo.battery import Faults, encode_reply
@@ -22,6 +20,8 @@ from exporter.errors import (
 from exporter.protocol.frame import FrameError
 from exporter.reading import Identity, Protection, Reading
 from exporter.stats import LinkStats
+from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
+from virtual import ANSWERS, FakeConnection, FakeLink, answering, battery, now_s
 
 
 def bms_for(stats: LinkStats | None = None, **options: Any) -> Bms:

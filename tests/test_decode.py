@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from recorded import CELLS, COUNTERS, FRAMES, HARDWARE, MOBILEKTRO, REFUSE
 
 from exporter import decoded
 from exporter.cli import main
@@ -20,6 +19,7 @@ from exporter.protocol.explain import (
     split_frames,
 )
 from exporter.protocol.frame import Frame
+from recorded import CELLS, COUNTERS, FRAMES, HARDWARE, MOBILEKTRO, REFUSE
 
 DECODED_REGISTERS = ("0x03", "0x04", "0x05", "0xAA")
 WIRES = [bytes.fromhex(frame["frame_hex"]) for frame in FRAMES]

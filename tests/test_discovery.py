@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from recorded import ADVERTISEMENTS
 
 from exporter.discovery import Advertisement, why_jbd
+from recorded import ADVERTISEMENTS
 
 FF00 = "0000ff00-0000-1000-8000-00805f9b34fb"
 FFF0 = "0000fff0-0000-1000-8000-00805f9b34fb"

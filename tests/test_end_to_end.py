@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from recorded import CELLS, MOBILEKTRO
 
 NAMES = ("camper", "flaky", "cold")

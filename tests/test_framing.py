@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import CELLS, COUNTERS, FRAMES, HARDWARE, MOBILEKTRO, REFUSE
 
 from exporter.demo.battery import encode_reply
 from exporter.protocol.frame import Command, Frame, FrameAssembler, FrameError, encode_request
+from recorded import CELLS, COUNTERS, FRAMES, HARDWARE, MOBILEKTRO, REFUSE
 
 BASIC_PAYLOAD = MOBILEKTRO[4:-3]
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import HARDWARE, MOBILEKTRO, of_register
 
 from exporter.errors import DecodeError
 from exporter.protocol.jbd import (
@@ -18,6 +17,7 @@ from exporter.protocol.jbd import (
     status_name,
 )
 from exporter.reading import Protection
+from recorded import HARDWARE, MOBILEKTRO, of_register
 
 PAYLOAD = MOBILEKTRO[4:-3]
 

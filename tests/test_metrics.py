@@ -10,7 +10,6 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
-from recorded import FOLDER
 
 from exporter.errors import FailureReason
 from exporter.metrics import (
@@ -25,6 +24,7 @@ from exporter.poller import Snapshot
 from exporter.protocol.frame import FrameError
 from exporter.reading import BasicInfo, EventCounters, Identity, Protection, Reading
 from exporter.stats import LinkStats
+from recorded import FOLDER
 
 BASIC = BasicInfo(
     voltage_v=13.21,

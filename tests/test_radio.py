@@ -11,7 +11,6 @@ from bleak.exc import (
     BleakDBusError,
     BleakError,
 )
-from virtual import ADDRESS, battery, now_s, poller_on, radio_on
 
 from exporter.config import PollConfig, ProfileName, Seconds
 from exporter.demo.battery import Faults, VirtualBattery
@@ -29,6 +28,7 @@ from exporter.poller import Snapshot
 from exporter.profiles import PROFILES
 from exporter.radio import Radio, Target
 from exporter.stats import LinkStats
+from virtual import ADDRESS, battery, now_s, poller_on, radio_on
 
 SECOND = "A4:C1:38:00:00:02"
 SCRAPE_S = 60.0

@@ -6,13 +6,13 @@ import gzip
 import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from virtual import battery, now_s, poller_on, radio_on
 
 from exporter.config import PollConfig
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import air_of
 from exporter.metrics import ExporterCollector
 from exporter.web import Web
+from virtual import battery, now_s, poller_on, radio_on
 
 SECOND = "A4:C1:38:00:00:02"
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"

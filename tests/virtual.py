@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
-
 from exporter.app import poller_of
 from exporter.config import Adapter, BatteryConfig, Name, PollConfig, normal_address
 from exporter.demo.battery import Notification, VirtualBattery, encode_reply
@@ -15,6 +13,7 @@ from exporter.errors import LinkLostError
 from exporter.poller import Poller
 from exporter.profiles import PROFILES
 from exporter.radio import Radio
+from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
 
 ADDRESS = "A4:C1:38:00:00:01"
 ANSWERS = {0x03: MOBILEKTRO, 0x04: CELLS, 0x05: HARDWARE, 0xAA: COUNTERS}
