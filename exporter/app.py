@@ -179,9 +179,9 @@ def _listen(address: str) -> socket.socket:
     Raises:
         ConfigError: The address is malformed, taken, or not this machine's.
     """
-    host, _, port = address.rpartition(":")
+    host, colon, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+    if not (colon and port.isascii() and port.isdigit() and int(port) < 1 << 16):
         raise ConfigError([f"--web.listen-address: expected HOST:PORT or :PORT, got {address!r}"])
     dual = not host and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET

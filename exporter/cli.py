@@ -19,6 +19,7 @@ from exporter.config import (
     Seconds,
     load,
     normal_address,
+    normal_name,
     parse_duration,
 )
 from exporter.discovery import Advertisement, why_jbd
@@ -28,6 +29,7 @@ from exporter.radio import Backend
 
 OK: Final = 0
 FAILED: Final = 1
+MAX_SCAN_S: Final = 600.0
 
 DESCRIPTION: Final = """\
 Prometheus exporter for LiFePO4 batteries with a JBD BMS (Bluetooth Low Energy).
@@ -162,16 +164,17 @@ async def _listen(
             _complain(f"found {name or 'a battery without a name'} at {advertisement.address}")
 
     async with Radios(backend)[options.adapter].advertisements(hear):
-        for passed_s in range(int(options.duration)):
+        left_s = options.duration
+        while left_s > 0:
             if sys.stderr.isatty():
-                left_s = int(options.duration) - passed_s
                 print(
-                    f"\rlistening, {left_s} s left, {len(heard)} devices heard ",
+                    f"\rlistening, {left_s:.0f} s left, {len(heard)} devices heard ",
                     end="\r",
                     flush=True,
                     file=sys.stderr,
                 )
-            await asyncio.sleep(1)
+            await asyncio.sleep(min(left_s, 1.0))
+            left_s -= 1.0
 
 
 def _decode(options: argparse.Namespace, _backend: Backend | None) -> int:
@@ -207,6 +210,13 @@ def _duration(text: str) -> Seconds:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _listening_time(text: str) -> Seconds:
+    duration_s = _duration(text)
+    if not 0 < duration_s <= MAX_SCAN_S:
+        raise argparse.ArgumentTypeError(f"expected more than 0s, up to {MAX_SCAN_S:g}s")
+    return duration_s
+
+
 def _telemetry_path(text: str) -> str:
     if not text.startswith("/") or text.startswith("/-/") or text == "/probe":
         raise argparse.ArgumentTypeError(f"expected a path like /metrics, got {text!r}")
@@ -231,9 +241,12 @@ def _speed(text: str) -> float:
 
 def _replay(text: str) -> tuple[str, str]:
     name, equals, path = text.partition("=")
-    if not (name and equals and path):
+    if not (equals and path):
         raise argparse.ArgumentTypeError(f"expected NAME=FILE, got {text!r}")
-    return name, path
+    try:
+        return normal_name(name), path
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _defaults() -> argparse.Namespace:
@@ -315,7 +328,7 @@ def _add_scan(commands: Any, common: argparse.ArgumentParser) -> None:
     scan = commands.add_parser("scan", parents=[common], help="list the batteries nearby")
     scan.add_argument("--adapter", type=_adapter, help="hci0 and the like")
     scan.add_argument(
-        "--duration", type=_duration, default=Seconds(10.0), help="how long to listen (10s)"
+        "--duration", type=_listening_time, default=Seconds(10.0), help="how long to listen (10s)"
     )
     scan.add_argument("--all", action="store_true", help="list every device, not only JBD")
     scan.set_defaults(run=_scan)

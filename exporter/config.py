@@ -97,6 +97,8 @@ def parse(text: str) -> Config:
         ConfigError: With every mistake in it.
     """
     document = read_yaml(text, verbatim={"address"})
+    if isinstance(document.data, dict) and document.data.get("poll", {}) is None:
+        del document.data["poll"]  # every line of it is commented out
     problems = list(document.problems)
     config: Config | None = None
     try:
@@ -140,15 +142,24 @@ def _address(value: object, _type: object) -> Address:
     return normal_address(value if isinstance(value, str) else repr(value))
 
 
+def normal_name(text: str) -> Name:
+    """Return a name that a battery may have.
+
+    Raises:
+        ValueError: It is empty, long, not printable, or has blanks around it.
+    """
+    if not (0 < len(text) <= MAX_NAME and text.isprintable() and text == text.strip()):
+        raise ValueError(
+            f"expected 1 to {MAX_NAME} printable characters without blanks around them, "
+            f"got {text!r}"
+        )
+    return Name(text)
+
+
 def _name(value: object, _type: object) -> Name:
     if not isinstance(value, str):
         raise ValueError(f'expected text, got {value!r}: put it in quotes, "{value}"')  # noqa: TRY004
-    if not (0 < len(value) <= MAX_NAME and value.isprintable() and value == value.strip()):
-        raise ValueError(
-            f"expected 1 to {MAX_NAME} printable characters without blanks around them, "
-            f"got {value!r}"
-        )
-    return Name(value)
+    return normal_name(value)
 
 
 def _adapter(value: object, _type: object) -> Adapter:
@@ -226,7 +237,7 @@ def _structure_problems(error: Exception, document: Document) -> Iterator[str]:
 
     def message(error: BaseException, kind: Any) -> str:
         if isinstance(error, ForbiddenExtraKeysError):
-            known = [_key(f.name) for f in fields(error.cl)]
+            known = [_key(f.name) for f in fields(error.cl) if f.repr]
             return "\n".join(f"{key}\t{_unknown(key, known)}" for key in error.extra_fields)
         if isinstance(error, KeyError):
             return "missing"

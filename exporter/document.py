@@ -48,8 +48,10 @@ def read_yaml(text: str, *, verbatim: Container[str] = ()) -> Document:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigError([f"line {line}: not YAML: {error.problem or error.context}"]) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError([f"not YAML: {str(error) or 'nested too deeply'}"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"line 1: not YAML: {error}"]) from error
+    except RecursionError as error:
+        raise ConfigError(["line 1: nested too deeply"]) from error
     return Document(data, walker.lines, tuple(walker.problems))
 
 
@@ -66,7 +68,7 @@ class _Walker:
         self.lines.setdefault(path, line)
         self._nodes += 1
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
-            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=node.start_mark)
+            raise ConfigError([f"line {line}: nested too deeply"])
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
@@ -76,7 +78,7 @@ class _Walker:
             ]
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
-        raise yaml.MarkedYAMLError(problem="unknown node", problem_mark=node.start_mark)
+        raise ConfigError([f"line {line}: expected a mapping, a list or a value"])
 
     def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -103,5 +105,5 @@ class _Walker:
         }.get(node.tag)
         try:
             return construct(node) if construct else node.value
-        except (ValueError, KeyError):  # !!int x, !!bool x
+        except (ValueError, KeyError, IndexError):  # !!int x, !!bool x, !!float _
             return node.value

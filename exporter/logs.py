@@ -42,9 +42,9 @@ def set_up(*, level: str, log_format: LogFormat) -> None:
     for name, number in LEVELS.items():
         logging.addLevelName(number, name)  # in lower case, as other exporters write them
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
-    if level != "debug":  # bleak says at info what its exceptions say again
-        for noisy in ("bleak", "bleak_retry_connector", "hypercorn", "asyncio"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy in ("bleak", "bleak_retry_connector", "hypercorn", "asyncio"):
+        # They say at info what their exceptions say again.
+        logging.getLogger(noisy).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
 
 
 def _formatter(log_format: LogFormat) -> logging.Formatter:

@@ -129,11 +129,12 @@ def check_plausible(frame: Frame) -> None:
 
     A poll knows which register it asked; here nobody does.
 
+    Args:
+        frame: A reply with status 0.
+
     Raises:
         DecodeError: The payload cannot be this register's.
     """
-    if frame.status:
-        return
     if frame.register == Command.CELL_VOLTAGES:
         count = len(jbd.decode_cells(frame.payload))
         if count < MIN_CELLS:

@@ -1,0 +1,102 @@
+"""Log lines: one an event, for people and for machines."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.logs import LogFormat, set_up
+
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00"
+
+
+@pytest.fixture(autouse=True)
+def own_root() -> Iterator[None]:
+    """Give the root logger back as it was."""
+    root = logging.getLogger()
+    before = (root.level, list(root.handlers))
+    yield
+    root.setLevel(before[0])
+    root.handlers[:] = before[1]
+
+
+def say() -> None:
+    logging.getLogger("exporter.poller").warning(
+        "poll failed", extra={"battery": "my camper", "reason": "not_found", "error": 'a\n"b"=c'}
+    )
+
+
+def test_logfmt_is_one_line_with_the_facts_behind_the_event(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_up(level="info", log_format=LogFormat.LOGFMT)
+
+    say()
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        f"ts={STAMP} level=warning logger=exporter.poller "
+        r'msg="poll failed" battery="my camper" reason=not_found error="a\\n\\"b\\"=c"',
+        line,
+    )
+
+
+def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(level="info", log_format=LogFormat.JSON)
+
+    say()
+
+    (line,) = capsys.readouterr().err.splitlines()
+    event = json.loads(line)
+    assert re.fullmatch(STAMP, event.pop("ts"))
+    assert event == {
+        "level": "warning",
+        "logger": "exporter.poller",
+        "msg": "poll failed",
+        "battery": "my camper",
+        "reason": "not_found",
+        "error": 'a\n"b"=c',
+    }
+
+
+@pytest.mark.parametrize("log_format", list(LogFormat))
+def test_a_traceback_stays_in_its_line(
+    log_format: LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up(level="info", log_format=log_format)
+
+    try:
+        raise ZeroDivisionError("a bug")  # noqa: TRY301
+    except ZeroDivisionError:
+        logging.getLogger("exporter.poller").exception("poll crashed")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ZeroDivisionError: a bug" in line
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)],
+)
+def test_the_level_is_the_least_that_is_shown(
+    level: str, shown: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up(level=level, log_format=LogFormat.LOGFMT)
+
+    for name in ("debug", "info", "warning", "error"):
+        getattr(logging.getLogger("exporter"), name)("event")
+
+    assert len(capsys.readouterr().err.splitlines()) == shown
+
+
+@pytest.mark.parametrize(("level", "shown"), [("info", False), ("debug", True)])
+def test_the_libraries_chatter_is_for_debugging(
+    level: str, shown: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up(level=level, log_format=LogFormat.LOGFMT)
+
+    logging.getLogger("bleak.backends").info("chatter")
+
+    assert ("chatter" in capsys.readouterr().err) is shown
