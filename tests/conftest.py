@@ -6,10 +6,12 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 
+import hypothesis
 import looptime
 import pytest
 
-os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", ".hypothesis")
+hypothesis.settings.register_profile("patient", deadline=None)  # machines are busy at times
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
