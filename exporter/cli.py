@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
         0 done or stopped, 1 failed. argparse exits with 2 on wrong usage.
     """
     options = _parser().parse_args(argv, _defaults())
-    set_up(level=options.log_level, log_format=LogFormat(options.log_format))
+    level = options.log_level or options.usual_log_level
+    set_up(level=level, log_format=LogFormat(options.log_format))
     try:
         return int(options.run(options, backend))
     except ConfigError as error:
@@ -254,7 +255,8 @@ def _defaults() -> argparse.Namespace:
     return argparse.Namespace(
         run=_serve,
         config_file="config.yaml",
-        log_level="info",
+        log_level=None,
+        usual_log_level="info",
         log_format=LogFormat.LOGFMT,
         listen_addresses=[],
         telemetry_path="/metrics",
@@ -331,7 +333,7 @@ def _add_scan(commands: Any, common: argparse.ArgumentParser) -> None:
         "--duration", type=_listening_time, default=Seconds(10.0), help="how long to listen (10s)"
     )
     scan.add_argument("--all", action="store_true", help="list every device, not only JBD")
-    scan.set_defaults(run=_scan)
+    scan.set_defaults(run=_scan, usual_log_level="error")
 
 
 def _add_read(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -343,7 +345,7 @@ def _add_read(commands: Any, common: argparse.ArgumentParser) -> None:
         help="may be left out if one is configured; an address need not be",
     )
     read.add_argument("--format", choices=["table", "json", "metrics"], default="table")
-    read.set_defaults(run=_read)
+    read.set_defaults(run=_read, usual_log_level="error")  # it says itself what failed
 
 
 def _add_decode(commands: Any, common: argparse.ArgumentParser) -> None:

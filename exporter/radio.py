@@ -24,6 +24,7 @@ from bleak_retry_connector import (
     establish_connection,
     retry_bluetooth_connection_error,
 )
+from dbus_fast.errors import DBusFastError
 
 from exporter.clock import Clock, boot_s
 from exporter.discovery import Advertisement
@@ -52,9 +53,16 @@ SCAN_START_ATTEMPTS: Final = 3
 # bluetoothd takes about 2 s; bleak waits for its signal for up to 10 s.
 DISCONNECT_S: Final = 12.0
 
-# Not every failure is a BleakError: TimeoutError and a missing bus are OSErrors, a bus that ends in
-# mid-call is an EOFError or an AttributeError inside bleak.
-BLEAK_ERRORS: Final = (*BLEAK_RETRY_EXCEPTIONS, OSError)
+# Not every failure is a BleakError: TimeoutError and a missing bus are OSErrors; a bus that ends in
+# mid-call shows as EOFError, or as bleak's own state being gone: AttributeError, AssertionError,
+# KeyError. They are caught around single calls of bleak only.
+BLEAK_ERRORS: Final = (
+    *BLEAK_RETRY_EXCEPTIONS,
+    OSError,
+    DBusFastError,
+    AssertionError,
+    KeyError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,9 +189,12 @@ class Radio:
 
     async def _free(self, address: str) -> None:
         """Drop a connection that a killed process left in bluetoothd: it hides the battery."""
-        if self._backend.client is None:
-            await close_stale_connections_by_address(address)
         self._freed.add(address)
+        if self._backend.client is None:
+            try:
+                await close_stale_connections_by_address(address)
+            except BLEAK_ERRORS as error:
+                log.debug("no stale connection dropped", extra={"error": _text(error)})
 
     async def _establish(
         self, device: BLEDevice, target: Target, connection: "Connection", deadline_s: float
@@ -435,6 +446,8 @@ def _adapter_error(error: Exception, doing: str) -> AdapterError:
         )
     elif isinstance(error, PermissionError):
         advice = ADAPTER_ADVICE[BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM]
+    elif isinstance(error, DBusFastError):
+        advice = "no D-Bus: is DBUS_SYSTEM_BUS_ADDRESS right?"
     else:
         advice = None
     return AdapterError(

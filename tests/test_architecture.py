@@ -37,6 +37,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "radio": {
         "bleak",
         "bleak_retry_connector",
+        "dbus_fast",
         "clock",
         "discovery",
         "errors",

@@ -238,10 +238,7 @@ class TestRead:
     ) -> None:
         air = quick(battery(faults=Faults(gone=True)))
 
-        status = run(
-            air, "read", "camper", "--format", form, "--config.file", str(config),
-            "--log.level", "error",
-        )  # fmt: skip
+        status = run(air, "read", "camper", "--format", form, "--config.file", str(config))
 
         output = capsys.readouterr()
         assert status == 1

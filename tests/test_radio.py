@@ -11,6 +11,7 @@ from bleak.exc import (
     BleakDBusError,
     BleakError,
 )
+from dbus_fast.errors import InvalidAddressError
 
 from exporter.config import PollConfig, ProfileName, Seconds
 from exporter.demo.battery import Faults, VirtualBattery
@@ -412,6 +413,13 @@ ADAPTER_ERRORS = [
     pytest.param(ConnectionRefusedError(111, "refused"), "no D-Bus", id="a dead bus"),
     pytest.param(PermissionError(13, "denied"), "group bluetooth", id="no permission"),
     pytest.param(BleakError("adapter 'hci7' not found"), "hci7", id="another adapter"),
+    pytest.param(
+        InvalidAddressError("address did not contain a transport"),
+        "DBUS_SYSTEM_BUS_ADDRESS",
+        id="a malformed bus address",
+    ),
+    pytest.param(KeyError("org.bluez.Adapter1"), "org.bluez.Adapter1", id="bleak trips"),
+    pytest.param(AssertionError(), "AssertionError", id="bleak trips in another way"),
     pytest.param(EOFError(), "EOFError", id="a bus that ends in mid-sentence"),
 ]
 
