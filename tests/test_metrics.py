@@ -1,5 +1,6 @@
 """What one scrape shows, as numbers and as text."""
 
+import platform
 import subprocess
 from dataclasses import replace
 from datetime import date
@@ -11,6 +12,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
+from exporter import __version__
 from exporter.errors import FailureReason
 from exporter.metrics import (
     READING_ROWS,
@@ -357,7 +359,9 @@ class TestExporter:
             registry.get_sample_value("bms_exporter_config_last_reload_success_timestamp_seconds")
             == 1_795_391_224.5
         )
-        assert {"bms_exporter_build_info", "process_resident_memory_bytes"} <= names(registry)
+        build = {"version": __version__, "python": platform.python_version()}
+        assert registry.get_sample_value("bms_exporter_build_info", build) == 1
+        assert "process_resident_memory_bytes" in names(registry)
 
 
 class TestTable:

@@ -242,6 +242,7 @@ class TestDisconnecting:
 
         assert now_s() - began_s == pytest.approx(POLL_S)
         assert snapshot.poll_duration_s == pytest.approx(POLL_S)
+        assert snapshot.poll_timeout_s == 30.0
         assert battery.cleaned_up == 0
 
     async def test_the_next_poll_waits_until_the_last_one_has_disconnected(
@@ -435,13 +436,55 @@ class TestFreshness:
 
         assert snapshot.reading is None
 
+    async def test_a_max_age_of_zero_shows_a_reading_younger_than_min_interval(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup
+    ) -> None:
+        poller = poller_for(battery, tasks, min_interval_s=10.0, max_age_s=0.0)
+        await poller.refresh(timeout_s=SCRAPE_S)
+        await asyncio.sleep(5.0)
+
+        snapshot = await poller.refresh(timeout_s=SCRAPE_S)
+
+        assert snapshot.reading is READING
+
+    async def test_a_max_age_below_a_second_is_kept_to(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup
+    ) -> None:
+        poller = poller_for(battery, tasks, min_interval_s=0.0, max_age_s=0.5)
+        await poller.refresh(timeout_s=SCRAPE_S)
+
+        young = await poller.refresh(timeout_s=0.4)
+        old = await poller.refresh(timeout_s=0.2)
+
+        assert young.reading is READING
+        assert old.reading is None
+
+    async def test_back_off_does_not_show_what_is_too_old(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup
+    ) -> None:
+        poller = poller_for(battery, tasks, max_age_s=60.0)
+        await poller.refresh(timeout_s=SCRAPE_S)
+        battery.error = NotFoundError("not seen")
+        await asyncio.sleep(45.0)
+        for _ in range(2):
+            await poller.refresh(timeout_s=SCRAPE_S)
+
+        young = await poller.refresh(timeout_s=SCRAPE_S)
+        await asyncio.sleep(10.0)
+        old = await poller.refresh(timeout_s=SCRAPE_S)
+
+        assert len(battery.started) == 3
+        assert young.reading is READING
+        assert young.coalesced == 0
+        assert old.reading is None
+
     async def test_the_rssi_vanishes_when_the_battery_was_not_heard_for_max_age(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, stats: LinkStats
     ) -> None:
-        stats.rssi_dbm, stats.seen_at_s = -67, 0.0
+        stats.rssi_dbm, stats.seen_at_s = -67, 5.0
         poller = poller_for(battery, tasks, stats, max_age_s=120.0)
 
-        await asyncio.sleep(120.0 - POLL_S)
+        await asyncio.sleep(125.0 - POLL_S)
         heard = await poller.refresh(timeout_s=SCRAPE_S)
         await asyncio.sleep(0.1)
         unheard = await poller.refresh(timeout_s=SCRAPE_S)
@@ -605,12 +648,27 @@ class TestLog:
         for _ in range(3):
             await poller.refresh(timeout_s=SCRAPE_S)
 
-        events = [
-            (r.levelname.lower(), r.getMessage(), getattr(r, "reason", None))
+        said = [
+            (r.levelname.lower(), r.getMessage(), vars(r).get("reason"), vars(r).get("error"))
             for r in caplog.records
         ]
-        assert events == [
-            ("warning", "poll failed", "not_found"),
-            ("warning", "poll failed", "link_lost"),
-            ("info", "battery answers", None),
+        assert said == [
+            ("warning", "poll failed", "not_found", "not seen"),
+            ("warning", "poll failed", "link_lost", "dropped"),
+            ("info", "battery answers", None, None),
         ]
+        assert {vars(record)["battery"] for record in caplog.records} == {"camper"}
+
+    async def test_the_first_answer_of_a_battery_is_logged(
+        self,
+        battery: FakeBattery,
+        tasks: asyncio.TaskGroup,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        caplog.set_level("INFO")
+        poller = poller_for(battery, tasks, min_interval_s=0.0)
+
+        for _ in range(2):
+            await poller.refresh(timeout_s=SCRAPE_S)
+
+        assert [record.getMessage() for record in caplog.records] == ["battery answers"]
