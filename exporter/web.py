@@ -84,7 +84,9 @@ class Web:
         """Answer one request."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
-        elif scope["type"] == "http":
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        else:
             route = self._routes.get(scope["path"])
             if route is None:
                 paths = ", ".join(self._routes)

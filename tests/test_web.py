@@ -227,6 +227,38 @@ class TestOtherPaths:
         assert house.camper.connects == 0
 
 
+class TestOtherProtocols:
+    async def test_a_websocket_is_refused(self, house: House) -> None:
+        sent: list[dict[str, str]] = []
+
+        async def receive() -> dict[str, str]:
+            return {"type": "websocket.connect"}
+
+        async def send(message: dict[str, str]) -> None:
+            sent.append(message)
+
+        await house.web({"type": "websocket", "path": "/metrics"}, receive, send)
+
+        assert sent == [{"type": "websocket.close"}]
+
+    async def test_the_server_may_start_and_stop_it(self, house: House) -> None:
+        messages = iter(["lifespan.startup", "lifespan.shutdown"])
+        sent: list[dict[str, str]] = []
+
+        async def receive() -> dict[str, str]:
+            return {"type": next(messages)}
+
+        async def send(message: dict[str, str]) -> None:
+            sent.append(message)
+
+        await house.web({"type": "lifespan"}, receive, send)
+
+        assert [message["type"] for message in sent] == [
+            "lifespan.startup.complete",
+            "lifespan.shutdown.complete",
+        ]
+
+
 class TestManyScrapers:
     async def test_a_thousand_at_once_cost_one_poll_and_get_the_same_values(
         self, house: House
