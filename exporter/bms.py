@@ -254,7 +254,7 @@ class _Conversation:
         """Send `request`, again whenever nothing comes, until `feed` returns an answer.
 
         A second request would interleave with an answer that has begun, so that is given more
-        time; when it does not go on, its beginning is forgotten.
+        time.
         """
         self._stats.requests += 1
         await self._link.write(request)
@@ -266,7 +266,7 @@ class _Conversation:
                     chunk = await self._link.receive()
             except TimeoutError:
                 if assembler is not None:
-                    assembler.forget()
+                    assembler.doubt()
                 self._stats.resends += 1
                 await self._link.write(request)
                 resend_at_s = loop.time() + RESEND_S

@@ -118,7 +118,7 @@ class TestResend:
 
         assert stats.resends == 0
 
-    async def test_a_reply_that_does_not_go_on_is_forgotten_before_the_resend(self) -> None:
+    async def test_a_reply_that_never_goes_on_is_truncated_not_damaged(self) -> None:
         stats = LinkStats()
         virtual = battery(answers=answering(ANSWERS | {0x03: MOBILEKTRO[:20]}))
 
@@ -128,6 +128,21 @@ class TestResend:
         assert stats.frame_errors == {}
         assert stats.resends == 3
         assert stats.discarded_bytes == 80
+
+    async def test_a_reply_that_goes_on_after_the_resend_still_counts(self) -> None:
+        link = FakeLink(battery(), silent=True)
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.1, link.notifications.put_nowait, MOBILEKTRO[:20])
+        loop.call_later(3.1, link.notifications.put_nowait, MOBILEKTRO[20:])
+
+        class Connection(FakeConnection):
+            async def open(self, profile: str) -> FakeLink:
+                return link
+
+        reading = await bms_for().read(Connection(link.battery))
+
+        assert reading.basic is not None
+        assert reading.basic.remaining_ah == 203.54
 
     async def test_noise_does_not_put_the_resend_off(self) -> None:
         link = FakeLink(battery(faults=Faults(lose_first=1)))

@@ -214,6 +214,35 @@ class TestCounting:
         assert assembler.discarded == len(MOBILEKTRO)
         assert assembler.errors == {}
 
+    def test_a_torn_frame_before_a_resend_is_no_error_and_hides_no_good_one(self) -> None:
+        assembler = FrameAssembler(0x03)
+        assembler.feed(b"\x00" + MOBILEKTRO[:20])
+
+        assembler.doubt()
+        frames = assembler.feed(MOBILEKTRO)
+
+        assert [frame.payload for frame in frames] == [BASIC_PAYLOAD]
+        assert assembler.errors == {}
+        assert assembler.discarded == 21
+
+    def test_one_that_is_finished_after_the_resend_is_good(self) -> None:
+        assembler = FrameAssembler(0x03)
+        assembler.feed(MOBILEKTRO[:20])
+
+        assembler.doubt()
+
+        assert len(assembler.feed(MOBILEKTRO[20:])) == 1
+
+    def test_damage_after_the_resend_is_an_error_again(self) -> None:
+        assembler = FrameAssembler(0x03)
+        assembler.feed(MOBILEKTRO[:20])
+
+        assembler.doubt()
+        assembler.feed(MOBILEKTRO[:10] + b"\xff" + MOBILEKTRO[11:])
+
+        assert assembler.errors == {FrameError.CHECKSUM: 1}
+        assert assembler.discarded == 56
+
     def test_a_request_that_comes_back_is_recognised(self) -> None:
         echo = FrameAssembler(0x03)
         other = FrameAssembler(0x03)

@@ -80,6 +80,7 @@ class FrameAssembler:
         self._answered = answered
         self._buffer = bytearray()
         self._heads: list[int] = []  # where frames may begin, in `_buffer`, ascending
+        self._doubtful = 0  # a frame that begins before this place may have lost its end
         self.discarded = 0
         """Bytes dropped so far because they belong to no accepted frame."""
         self.errors: Counter[FrameError] = Counter()
@@ -91,6 +92,14 @@ class FrameAssembler:
     def pending(self) -> bool:
         """Whether bytes are held that may be the beginning of a frame."""
         return bool(self._buffer)
+
+    def doubt(self) -> None:
+        """Note that the request is sent again: what is unfinished now may never be finished.
+
+        If it is, it is a frame like any other; if not, joined with the next reply it would look
+        like a damaged one, and is then dropped without being counted as an error.
+        """
+        self._doubtful = len(self._buffer)
 
     def forget(self) -> None:
         """Drop an unfinished frame: whatever comes next does not belong to it."""
@@ -123,7 +132,7 @@ class FrameAssembler:
             elif raw[-1] == TAIL and raw[-3:-1] == checksum(raw[2:-3]):
                 self._heads = waiting + heads[index:]
                 return at, Frame(register=raw[1], status=raw[2], payload=raw[4:-3])
-            elif self._expected in (raw[1], None):
+            elif self._expected in (raw[1], None) and at >= self._doubtful:
                 self.errors[FrameError.CHECKSUM] += 1
         self._heads = waiting
         return None
@@ -149,5 +158,6 @@ class FrameAssembler:
         """Remove bytes from the front."""
         del self._buffer[:count]
         self._heads = [at - count for at in self._heads if at >= count]
+        self._doubtful = max(0, self._doubtful - count)
         if discarded:
             self.discarded += count
