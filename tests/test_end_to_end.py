@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from recorded import CELLS, MOBILEKTRO
+from recorded import CELLS, FOLDER, MOBILEKTRO
 
 NAMES = ("camper", "flaky", "cold")
 TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
@@ -113,6 +113,15 @@ class TestDemo:
         assert 'bms_protection_active{battery="cold",protection="charge_undertemperature"} 1.0' in (
             text
         )
+
+    def test_the_readme_shows_what_the_demo_shows(self) -> None:
+        readme = (FOLDER.parent.parent / "README.md").read_text(encoding="utf-8")
+        sample = [line for line in readme.splitlines() if line.startswith("bms_")]
+        with running() as exporter:  # its numbers change after half a minute
+            shown = exporter.get().text.splitlines()
+
+        assert len(sample) > 5
+        assert set(sample) <= set(shown)
 
     def test_promtool_has_nothing_to_say_about_it(self, demo: Running, promtool: str) -> None:
         text = demo.get().text
