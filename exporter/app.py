@@ -15,7 +15,7 @@ from hypercorn.config import Config as ServerConfig
 from exporter.bms import Bms
 from exporter.clock import Clock, boot_s
 from exporter.config import BatteryConfig, Config, PollConfig
-from exporter.errors import ConfigError, ReplyTimeoutError
+from exporter.errors import ConfigError
 from exporter.metrics import ExporterCollector
 from exporter.poller import Poll, Poller, Snapshot
 from exporter.radio import Backend, Radio, Target
@@ -91,13 +91,7 @@ def poll_of(radio: Radio, target: Target, bms: Bms, timeout_s: float) -> Poll:
     async def poll(publish: Callable[[Reading], None]) -> None:
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         async with radio.connect(target, deadline_s=deadline_s) as connection:
-            try:
-                async with asyncio.timeout_at(deadline_s):
-                    reading = await bms.read(connection)
-            except TimeoutError:
-                raise ReplyTimeoutError(
-                    f"no reading within poll.timeout ({timeout_s:g} s)"
-                ) from None
+            reading = await bms.read(connection, deadline_s=deadline_s)
             publish(reading)  # before the disconnect, which takes 2 s that nobody waits for
 
     return poll

@@ -87,22 +87,33 @@ class Bms:
         self._counters_not_before_s = float("-inf")
         self._identity: Identity | None = None
 
-    async def read(self, connection: Connection) -> Reading:
+    async def read(self, connection: Connection, *, deadline_s: float) -> Reading:
         """Ask everything that this poll needs; 0x03 is enough for a reading.
+
+        Args:
+            connection: To the battery.
+            deadline_s: By the loop's clock: what was not answered by then is left out.
 
         Raises:
             BmsError: 0x03 was not answered, refused, or answered with something impossible.
         """
-        profile, conversation, basic = await self._first_answer(connection)
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                profile, conversation, basic = await self._first_answer(connection)
+        except TimeoutError:
+            raise ReplyTimeoutError("no reading within poll.timeout") from None
         self._profile = profile
         cells = None
         try:
-            if self._cells:
-                cells = await conversation.optional(
-                    Command.CELL_VOLTAGES, decode_cells, give_up_s=GIVE_UP_S
-                )
-            await self._ask_counters(conversation)
-            await self._ask_identity(conversation, profile, basic)
+            async with asyncio.timeout_at(deadline_s):
+                if self._cells:
+                    cells = await conversation.optional(
+                        Command.CELL_VOLTAGES, decode_cells, give_up_s=GIVE_UP_S
+                    )
+                await self._ask_counters(conversation)
+                await self._ask_identity(conversation, profile, basic)
+        except TimeoutError:
+            log.debug("out of time after the reading")
         except LinkLostError as error:
             # 0x03 is a whole reading; what the drop cost is visible as absent, and counted here.
             self._stats.connection_failures[FailureReason.LINK_LOST] += 1

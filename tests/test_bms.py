@@ -28,8 +28,12 @@ def bms_for(stats: LinkStats | None = None, **options: Any) -> Bms:
     return Bms(stats=stats or LinkStats(), clock=now_s, **options)
 
 
+async def read_with(bms: Bms, connection: FakeConnection, *, within_s: float = 60.0) -> Reading:
+    return await bms.read(connection, deadline_s=now_s() + within_s)
+
+
 async def read(faults: Faults, stats: LinkStats | None = None) -> Reading:
-    return await bms_for(stats).read(FakeConnection(battery(faults=faults)))
+    return await read_with(bms_for(stats), FakeConnection(battery(faults=faults)))
 
 
 def payloads(reading: Reading) -> tuple[bool, bool, bool]:
@@ -45,7 +49,7 @@ class TestOneReading:
     async def test_a_healthy_battery_tells_everything(self) -> None:
         virtual = battery()
 
-        reading = await bms_for().read(FakeConnection(virtual))
+        reading = await read_with(bms_for(), FakeConnection(virtual))
 
         assert reading.basic is not None
         assert reading.basic.remaining_ah == 203.54
@@ -64,7 +68,7 @@ class TestOneReading:
     async def test_cells_are_not_asked_when_they_are_not_wanted(self) -> None:
         virtual = battery()
 
-        reading = await bms_for(cells=False).read(FakeConnection(virtual))
+        reading = await read_with(bms_for(cells=False), FakeConnection(virtual))
 
         assert 0x04 not in virtual.requests
         assert reading.cell_voltages_v is None
@@ -97,7 +101,7 @@ class TestResend:
         stats = LinkStats()
         connection = FakeConnection(battery(faults=Faults(lose_first=lost)))
 
-        await bms_for(stats, cells=False).read(connection)
+        await read_with(bms_for(stats, cells=False), connection)
 
         times = [at_s for at_s, _ in connection.links["ff00"].written]
         assert times[: lost + 1] == pytest.approx([0.4 * n for n in range(lost + 1)])
@@ -123,7 +127,7 @@ class TestResend:
         virtual = battery(answers=answering(ANSWERS | {0x03: MOBILEKTRO[:20]}))
 
         with pytest.raises(ReplyTimeoutError):
-            await bms_for(stats).read(FakeConnection(virtual))
+            await read_with(bms_for(stats), FakeConnection(virtual))
 
         assert stats.frame_errors == {}
         assert stats.resends == 3
@@ -139,7 +143,7 @@ class TestResend:
             async def open(self, profile: str) -> FakeLink:
                 return link
 
-        reading = await bms_for().read(Connection(link.battery))
+        reading = await read_with(bms_for(), Connection(link.battery))
 
         assert reading.basic is not None
         assert reading.basic.remaining_ah == 203.54
@@ -155,7 +159,7 @@ class TestResend:
                 link.deliver(link.battery.connected())
                 return link
 
-        await bms_for().read(Connection(link.battery))
+        await read_with(bms_for(), Connection(link.battery))
 
         assert link.written[1][0] == pytest.approx(0.4)
 
@@ -227,14 +231,14 @@ class TestGivingUp:
         virtual = battery(answers=answering({}))
 
         with pytest.raises(DeviceError, match=r"expected status 0x00 .* got 0x80"):
-            await bms_for().read(FakeConnection(virtual))
+            await read_with(bms_for(), FakeConnection(virtual))
 
     async def test_an_impossible_03_is_a_protocol_failure(self) -> None:
         impossible = encode_reply(0x03, MOBILEKTRO[4:23] + b"\x65" + MOBILEKTRO[24:-3])
         virtual = battery(answers=answering(ANSWERS | {0x03: impossible}))
 
         with pytest.raises(DecodeError, match="state of charge") as caught:
-            await bms_for().read(FakeConnection(virtual))
+            await read_with(bms_for(), FakeConnection(virtual))
 
         assert caught.value.reason == FailureReason.PROTOCOL
 
@@ -242,7 +246,7 @@ class TestGivingUp:
         virtual = battery(answers=lambda _: bytes.fromhex("dda50300fffd77"))
 
         with pytest.raises(AuthError, match="pairing"):
-            await bms_for().read(FakeConnection(virtual))
+            await read_with(bms_for(), FakeConnection(virtual))
 
 
 class TestWhatAPollDoesNotNeed:
@@ -267,7 +271,7 @@ class TestWhatAPollDoesNotNeed:
     ) -> None:
         virtual = battery(answers=answering(ANSWERS | {register: answer(register)}))
 
-        reading = await bms_for().read(FakeConnection(virtual))
+        reading = await read_with(bms_for(), FakeConnection(virtual))
 
         assert payloads(reading) == kept
         assert reading.identity is not None
@@ -276,13 +280,13 @@ class TestWhatAPollDoesNotNeed:
     @pytest.mark.parametrize(("register", "wait_s"), [(0x04, 5.0), (0xAA, 1.0), (0x05, 1.0)])
     async def test_silence_costs(self, register: int, wait_s: float) -> None:
         healthy = battery(faults=Faults(reply_s=0.0))
-        await bms_for().read(FakeConnection(healthy))
+        await read_with(bms_for(), FakeConnection(healthy))
         healthy_s = now_s()
         virtual = battery(
             answers=answering(ANSWERS | {register: b"\x00"}), faults=Faults(reply_s=0.0)
         )
 
-        await bms_for().read(FakeConnection(virtual))
+        await read_with(bms_for(), FakeConnection(virtual))
 
         assert now_s() - 2 * healthy_s == pytest.approx(wait_s, abs=0.05)
 
@@ -294,10 +298,26 @@ class TestWhatAPollDoesNotNeed:
             0.15, lambda: connection.links["ff00"].notifications.put_nowait(None)
         )
 
-        reading = await bms_for(stats).read(connection)
+        reading = await read_with(bms_for(stats), connection)
 
         assert payloads(reading) == (True, False, False)
         assert stats.connection_failures == {FailureReason.LINK_LOST: 1}
+
+    async def test_running_out_of_time_after_03_keeps_the_reading(self) -> None:
+        virtual = battery(answers=answering(ANSWERS | {0x04: b"\x00"}))
+
+        reading = await read_with(bms_for(), FakeConnection(virtual), within_s=3.0)
+
+        assert payloads(reading) == (True, False, False)
+        assert now_s() == pytest.approx(3.0)
+
+    async def test_running_out_of_time_before_03_is_a_time_out(self) -> None:
+        connection = FakeConnection(battery(faults=Faults(silent=True)))
+
+        with pytest.raises(ReplyTimeoutError, match=r"poll\.timeout"):
+            await read_with(bms_for(), connection, within_s=3.0)
+
+        assert now_s() == pytest.approx(3.0)
 
 
 class TestMemory:
@@ -306,7 +326,7 @@ class TestMemory:
         bms = bms_for()
 
         for _ in range(21):
-            await bms.read(FakeConnection(virtual))
+            await read_with(bms, FakeConnection(virtual))
 
         counts = {register: virtual.requests.count(register) for register in ANSWERS}
         assert counts == {0x03: 21, 0x04: 21, 0x05: 1, 0xAA: 3}
@@ -314,9 +334,9 @@ class TestMemory:
     async def test_the_event_counters_stay_in_between(self) -> None:
         virtual = battery()
         bms = bms_for()
-        first = await bms.read(FakeConnection(virtual))
+        first = await read_with(bms, FakeConnection(virtual))
 
-        second = await bms.read(FakeConnection(virtual))
+        second = await read_with(bms, FakeConnection(virtual))
 
         assert first.counters is second.counters is not None
 
@@ -324,12 +344,12 @@ class TestMemory:
         virtual = battery(answers=answering({0x03: MOBILEKTRO, 0x04: CELLS}))
         bms = bms_for()
         for _ in range(30):
-            await bms.read(FakeConnection(virtual))
+            await read_with(bms, FakeConnection(virtual))
         asked_within_the_hour = virtual.requests.count(0xAA)
         await asyncio.sleep(3600)
 
         for _ in range(10):
-            await bms.read(FakeConnection(virtual))
+            await read_with(bms, FakeConnection(virtual))
 
         assert asked_within_the_hour == 1
         assert virtual.requests.count(0xAA) == 2
@@ -338,20 +358,20 @@ class TestMemory:
         virtual = battery()
         bms = bms_for()
         for _ in range(10):
-            await bms.read(FakeConnection(virtual))
+            await read_with(bms, FakeConnection(virtual))
         virtual.answers = answering({0x03: MOBILEKTRO, 0x04: CELLS})
 
-        reading = await bms.read(FakeConnection(virtual))
+        reading = await read_with(bms, FakeConnection(virtual))
 
         assert reading.counters is None
 
     async def test_the_identity_does_not_change_once_05_was_given_up(self) -> None:
         virtual = battery(answers=answering({0x03: MOBILEKTRO}))
         bms = bms_for()
-        first = await bms.read(FakeConnection(virtual))
+        first = await read_with(bms, FakeConnection(virtual))
         virtual.answers = answering(ANSWERS | {0x05: HARDWARE, 0xAA: COUNTERS})
 
-        second = await bms.read(FakeConnection(virtual))
+        second = await read_with(bms, FakeConnection(virtual))
 
         assert first.identity == second.identity
         assert first.identity is not None
@@ -365,9 +385,9 @@ class TestMemory:
         asyncio.get_running_loop().call_later(
             0.25, lambda: connection.links["ff00"].notifications.put_nowait(None)
         )
-        first = await bms.read(connection)
+        first = await read_with(bms, connection)
 
-        second = await bms.read(FakeConnection(virtual))
+        second = await read_with(bms, FakeConnection(virtual))
 
         assert first.identity is None
         assert second.identity is not None
@@ -377,7 +397,7 @@ class TestProfiles:
     async def test_the_next_profile_is_tried_when_the_first_stays_silent(self) -> None:
         connection = FakeConnection(battery(), profiles=("ff00", "nus"), silent=("ff00",))
 
-        reading = await bms_for().read(connection)
+        reading = await read_with(bms_for(), connection)
 
         assert reading.identity is not None
         assert reading.identity.profile == "nus"
@@ -385,10 +405,10 @@ class TestProfiles:
 
     async def test_the_one_that_answered_is_tried_first_the_next_time(self) -> None:
         bms = bms_for()
-        await bms.read(FakeConnection(battery(), profiles=("ff00", "nus"), silent=("ff00",)))
+        await read_with(bms, FakeConnection(battery(), profiles=("ff00", "nus"), silent=("ff00",)))
 
         second = FakeConnection(battery(), profiles=("ff00", "nus"), silent=("ff00",))
-        await bms.read(second)
+        await read_with(bms, second)
 
         assert list(second.links) == ["nus"]
 
@@ -396,7 +416,7 @@ class TestProfiles:
         connection = FakeConnection(battery(), profiles=("ff00", "nus"), silent=("ff00", "nus"))
 
         with pytest.raises(ReplyTimeoutError, match="no reply"):
-            await bms_for().read(connection)
+            await read_with(bms_for(), connection)
 
         assert list(connection.links) == ["ff00", "nus"]
 
@@ -406,7 +426,7 @@ class TestProfiles:
         )
 
         with pytest.raises(ProtocolError):
-            await bms_for().read(connection)
+            await read_with(bms_for(), connection)
 
         assert list(connection.links) == ["ff00"]
 
@@ -447,7 +467,7 @@ class TestPassword:
     async def test_it_is_proved_before_anything_is_asked(self) -> None:
         connection, module = self.connection(self.EXCHANGE)
 
-        reading = await bms_for(mac=self.MAC, password=b"123456").read(connection)
+        reading = await read_with(bms_for(mac=self.MAC, password=b"123456"), connection)
 
         assert reading.basic is not None
         assert [data[:3].hex() for _, data in module.written[:4]] == [
@@ -462,12 +482,12 @@ class TestPassword:
         connection, _ = self.connection(self.EXCHANGE | {last: bytes.fromhex("ffaa1801011a")})
 
         with pytest.raises(AuthError, match="rejected the password"):
-            await bms_for(mac=self.MAC, password=b"123456").read(connection)
+            await read_with(bms_for(mac=self.MAC, password=b"123456"), connection)
 
     async def test_a_battery_that_does_not_know_the_exchange_is_a_time_out(self) -> None:
         connection, module = self.connection({})
 
         with pytest.raises(ReplyTimeoutError, match="password_file"):
-            await bms_for(mac=self.MAC, password=b"123456").read(connection)
+            await read_with(bms_for(mac=self.MAC, password=b"123456"), connection)
 
         assert len(module.written) == 13  # at 0, 0.4 ... 4.8 s
