@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -34,6 +35,10 @@ async def read_with(bms: Bms, connection: FakeConnection, *, within_s: float = 6
 
 async def read(faults: Faults, stats: LinkStats | None = None) -> Reading:
     return await read_with(bms_for(stats), FakeConnection(battery(faults=faults)))
+
+
+def cut_link(connection: FakeConnection) -> None:
+    connection.links["ff00"].notifications.put_nowait(None)
 
 
 def payloads(reading: Reading) -> tuple[bool, bool, bool]:
@@ -294,14 +299,24 @@ class TestWhatAPollDoesNotNeed:
         stats = LinkStats()
         virtual = battery(faults=Faults(reply_s=0.1))
         connection = FakeConnection(virtual)
-        asyncio.get_running_loop().call_later(
-            0.15, lambda: connection.links["ff00"].notifications.put_nowait(None)
-        )
+        asyncio.get_running_loop().call_later(0.15, partial(cut_link, connection))
 
         reading = await read_with(bms_for(stats), connection)
 
         assert payloads(reading) == (True, False, False)
         assert stats.connection_failures == {FailureReason.LINK_LOST: 1}
+
+    async def test_each_loss_and_each_discarded_byte_is_counted(self) -> None:
+        stats = LinkStats()
+        bms = bms_for(stats, cells=False)
+        for _ in range(2):
+            connection = FakeConnection(battery(faults=Faults(reply_s=0.1, stray=b"\x00" * 5)))
+            cut = partial(cut_link, connection)
+            asyncio.get_running_loop().call_later(0.15, cut)
+            await read_with(bms, connection)
+
+        assert stats.connection_failures == {FailureReason.LINK_LOST: 2}
+        assert stats.discarded_bytes == 10
 
     async def test_running_out_of_time_after_03_keeps_the_reading(self) -> None:
         virtual = battery(answers=answering(ANSWERS | {0x04: b"\x00"}))
@@ -382,9 +397,7 @@ class TestMemory:
         virtual = battery(faults=Faults(reply_s=0.1))
         bms = bms_for(cells=False)
         connection = FakeConnection(virtual)
-        asyncio.get_running_loop().call_later(
-            0.25, lambda: connection.links["ff00"].notifications.put_nowait(None)
-        )
+        asyncio.get_running_loop().call_later(0.25, partial(cut_link, connection))
         first = await read_with(bms, connection)
 
         second = await read_with(bms, FakeConnection(virtual))

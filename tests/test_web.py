@@ -7,6 +7,7 @@ import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from exporter import __version__
 from exporter.config import PollConfig
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import air_of
@@ -119,6 +120,7 @@ class TestTimeout:
             pytest.param("nan", 30.0, id="nonsense is poll.timeout"),
             pytest.param("inf", 30.0, id="so is for ever"),
             pytest.param("-1", 30.0, id="so is the past"),
+            pytest.param("0", 30.0, id="so is nothing"),
             pytest.param("soon", 30.0, id="so is a word"),
             pytest.param(None, 30.0, id="so is silence"),
         ],
@@ -139,10 +141,11 @@ class TestTimeout:
             timeout_offset_s=0.5,
         )
         client = httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://camper")
-        with pytest.raises(asyncio.CancelledError):
-            await client.get("/metrics", headers={} if value is None else {TIMEOUT: value})
+        for path in ("/metrics", "/probe?target=camper"):
+            with pytest.raises(asyncio.CancelledError):
+                await client.get(path, headers={} if value is None else {TIMEOUT: value})
 
-        assert waited == [pytest.approx(expected_s)]
+        assert waited == [pytest.approx(expected_s)] * 2
 
     async def test_a_scrape_of_3_s_against_a_slower_poll_gets_up_and_counters_in_time(
         self, house: House
@@ -207,6 +210,7 @@ class TestOtherPaths:
         assert response.status_code == 200
         assert response.headers["content-type"] == "text/html; charset=utf-8"
         assert 'href="/metrics"' in response.text
+        assert f"Version {__version__}. Reads 2 batteries over" in response.text
         assert 'href="/probe?target=my%20trailer"' in response.text
         assert house.camper.connects == 0
 
