@@ -175,7 +175,7 @@ def _listen(address: str) -> socket.socket:
     """
     host, colon, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not (colon and port.isascii() and port.isdigit() and int(port) < 1 << 16):
+    if not (colon and port.isascii() and port.isdigit() and int(port[:6]) < 1 << 16):
         raise ConfigError([f"--web.listen-address: expected HOST:PORT or :PORT, got {address!r}"])
     dual = not host and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
@@ -183,7 +183,8 @@ def _listen(address: str) -> socket.socket:
         return socket.create_server(
             (host, int(port)), family=family, backlog=BACKLOG, dualstack_ipv6=dual
         )
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:  # the last two: no name of a host
+        reason = error.strerror if isinstance(error, OSError) else "not an address"
         raise ConfigError(
-            [f"cannot listen on {address}: {error.strerror}; see --web.listen-address"]
+            [f"cannot listen on {address!r}: {reason}; see --web.listen-address"]
         ) from error

@@ -38,6 +38,7 @@ GIVE_UP_S: Final = 5.0
 # For registers that a poll does not need, on a link that has just answered 0x03.
 EXTRA_GIVE_UP_S: Final = 1.0
 COUNTERS_EVERY_POLLS: Final = 10
+COUNTERS_S: Final = 600.0  # however rare the polls are, the counters shown are not older
 ASK_AGAIN_S: Final = 3600.0
 
 T = TypeVar("T")
@@ -84,6 +85,7 @@ class Bms:
         self._profile: str | None = None
         self._polls = 0
         self._counters: EventCounters | None = None
+        self._counters_at_s = float("-inf")
         self._counters_not_before_s = float("-inf")
         self._identity: Identity | None = None
 
@@ -102,6 +104,7 @@ class Bms:
                 profile, conversation, basic = await self._first_answer(connection)
         except TimeoutError:
             raise ReplyTimeoutError("no reading within poll.timeout") from None
+        answered_at_s = self._clock()
         self._profile = profile
         cells = None
         try:
@@ -124,6 +127,7 @@ class Bms:
             cell_voltages_v=cells,
             counters=self._counters,
             identity=self._identity,
+            answered_at_s=answered_at_s,
         )
 
     async def _first_answer(self, connection: Connection) -> tuple[str, "_Conversation", BasicInfo]:
@@ -144,8 +148,10 @@ class Bms:
 
     async def _ask_counters(self, conversation: "_Conversation") -> None:
         now_s = self._clock()
-        if self._polls % COUNTERS_EVERY_POLLS or now_s < self._counters_not_before_s:
+        due = self._polls % COUNTERS_EVERY_POLLS == 0 or now_s - self._counters_at_s >= COUNTERS_S
+        if not due or now_s < self._counters_not_before_s:
             return
+        self._counters_at_s = now_s
         counters = await conversation.optional(
             Command.EVENT_COUNTERS, decode_event_counters, give_up_s=EXTRA_GIVE_UP_S
         )

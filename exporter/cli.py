@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,9 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
         return FAILED
     except KeyboardInterrupt:
         return FAILED
+    except BrokenPipeError:  # ... | head
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for the flush at exit
+        return FAILED
 
 
 def _serve(options: argparse.Namespace, backend: Backend | None) -> int:
@@ -100,8 +104,8 @@ def _demo(options: argparse.Namespace, _backend: Backend | None) -> int:
 def _read(options: argparse.Namespace, backend: Backend | None) -> int:
     battery, poll = _battery_to_read(options)
     snapshot = asyncio.run(read_once(battery, poll, backend))
-    if snapshot.last_error is not None:
-        _complain(f"{battery.name}: {snapshot.last_error}")
+    if snapshot.last_error is not None or snapshot.reading is None:
+        _complain(f"{battery.name}: {snapshot.last_error or 'no answer in time'}")
         return FAILED
     formats = {
         "table": report.reading_text,
@@ -183,6 +187,9 @@ def _decode(options: argparse.Namespace, _backend: Backend | None) -> int:
         frames = decoded.decode_all(decoded.from_hex(options.hex))
     except DecodeError as error:
         _complain(str(error))
+        return FAILED
+    if not frames:
+        _complain("expected at least one frame in hex, got none")
         return FAILED
     formats = {"explain": decoded.text, "json": decoded.json, "metrics": decoded.metrics}
     print(formats[options.format](frames).rstrip())

@@ -26,7 +26,7 @@ DURATION: Final = re.compile(
 )
 UNIT_S: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 ADDRESS: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
-ADAPTER: Final = re.compile(r"hci\d{1,3}")
+ADAPTER: Final = re.compile(r"hci[0-9]{1,3}")
 MAX_NAME: Final = 64
 PASSWORD_LENGTH: Final = 6
 
@@ -309,8 +309,9 @@ def _with_passwords(config: Config, folder: Path) -> Iterator[BatteryConfig]:
         where = f"batteries[{index}].password_file"
         try:
             password = (folder / battery.password_file).read_bytes().rstrip(b"\r\n")
-        except OSError as error:
-            problems.append(f"{where}: {battery.password_file}: {error.strerror}")
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            reason = error.strerror if isinstance(error, OSError) else "no name of a file"
+            problems.append(f"{where}: {battery.password_file!r}: {reason}")
             continue
         if len(password) != PASSWORD_LENGTH:
             problems.append(f"{where}: expected {PASSWORD_LENGTH} bytes, got {len(password)}")

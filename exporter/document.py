@@ -50,6 +50,8 @@ def read_yaml(text: str, *, verbatim: Container[str] = ()) -> Document:
         raise ConfigError([f"line {line}: not YAML: {error.problem or error.context}"]) from error
     except yaml.YAMLError as error:
         raise ConfigError([f"line 1: not YAML: {error}"]) from error
+    except (ValueError, OverflowError) as error:  # "\\U00110000", %YAML 1.99999...
+        raise ConfigError([f"line 1: not YAML: {error}"]) from error
     except RecursionError as error:
         raise ConfigError(["line 1: nested too deeply"]) from error
     return Document(data, walker.lines, tuple(walker.problems))
@@ -105,5 +107,5 @@ class _Walker:
         }.get(node.tag)
         try:
             return construct(node) if construct else node.value
-        except (ValueError, KeyError, IndexError):  # !!int x, !!bool x, !!float _
+        except (ValueError, KeyError, IndexError, OverflowError):  # !!int x, !!bool x, !!float _
             return node.value

@@ -187,7 +187,9 @@ class Poller:
         if self._failures_in_row or self._last_success_unix_s == 0:
             log.info("battery answers", extra={"battery": self._battery})
         self._reading = reading
-        self._read_at_s = self._clock()
+        # From its answer on: what came after it, or a night's sleep, has aged it.
+        answered_at_s = reading.answered_at_s
+        self._read_at_s = self._clock() if answered_at_s is None else answered_at_s
         self._last_success_unix_s = time.time()
         self._failures_in_row = 0
         self._failed_with = None
@@ -214,9 +216,9 @@ class Poller:
                 `min_interval`; the only kind that a `max_age` of 0 allows.
             coalesced: Another scrape started the poll that gave it.
         """
-        max_age_s = self._config.max_age_s
-        young = max_age_s > 0 and self._age_s() <= max_age_s
-        shown = self._reading if current or young else None
+        max_age_s: float = self._config.max_age_s
+        fits = current if max_age_s == 0 else self._age_s() <= max_age_s
+        shown = self._reading if fits else None
         self._served += shown is not None
         self._coalesced += shown is not None and coalesced
         seen_at_s = self._stats.seen_at_s

@@ -50,6 +50,8 @@ FIND_S: Final = 10.0
 ATTEMPT_S: Final = 8.0
 ATTEMPTS: Final = 3
 SCAN_START_ATTEMPTS: Final = 3
+# bluetoothd answers in milliseconds; one that accepts and never answers must not hold a poll up.
+ANSWER_S: Final = 5.0
 # bluetoothd takes about 2 s; bleak waits for its signal for up to 10 s.
 DISCONNECT_S: Final = 12.0
 
@@ -62,6 +64,7 @@ BLEAK_ERRORS: Final = (
     DBusFastError,
     AssertionError,
     KeyError,
+    UnicodeDecodeError,
 )
 
 
@@ -176,23 +179,26 @@ class Radio:
             if device.address.upper() == target.address and not found.done():
                 found.set_result(device)
 
-        wait_s = max(0.0, min(FIND_S, deadline_s - loop.time()))
-        try:
-            async with asyncio.timeout(wait_s), self._scan.listen(listener):
-                return await found
-        except TimeoutError:
-            await self._free(target.address)
-            raise NotFoundError(
-                f"{target.address} not seen in {wait_s:.0f} s: is it switched on and in range, "
-                "and is the phone app disconnected?"
-            ) from None
+        async with self._scan.listen(listener):
+            wait_s = max(0.0, min(FIND_S, deadline_s - loop.time()))
+            try:
+                async with asyncio.timeout(wait_s):
+                    return await found
+            except TimeoutError:
+                pass
+        await self._free(target.address)
+        raise NotFoundError(
+            f"{target.address} not seen in {wait_s:.0f} s: is it switched on and in range, "
+            "and is the phone app disconnected?"
+        )
 
     async def _free(self, address: str) -> None:
         """Drop a connection that a killed process left in bluetoothd: it hides the battery."""
         self._freed.add(address)
         if self._backend.client is None:
             try:
-                await close_stale_connections_by_address(address)
+                async with asyncio.timeout(ANSWER_S):
+                    await close_stale_connections_by_address(address)
             except BLEAK_ERRORS as error:
                 log.debug("no stale connection dropped", extra={"error": _text(error)})
 
@@ -358,13 +364,15 @@ class _SharedScan:
         start = retry_bluetooth_connection_error(SCAN_START_ATTEMPTS)(scanner.start)
         starting = asyncio.ensure_future(start())
         try:
-            await asyncio.shield(starting)
+            done, _ = await asyncio.wait([starting], timeout=ANSWER_S)
         except asyncio.CancelledError:
-            # Cut short, StartDiscovery would go on in bluetoothd with nobody to stop it.
-            await asyncio.wait([starting])
-            if starting.exception() is None:
-                await _stop(scanner)
+            await _abandon(starting, scanner)
             raise
+        if not done:
+            await _abandon(starting, scanner)
+            raise AdapterError("bluetoothd does not answer: run systemctl restart bluetooth")
+        try:
+            starting.result()
         except BLEAK_ERRORS as error:
             raise _adapter_error(error, "scan") from error
         return scanner
@@ -374,9 +382,20 @@ class _SharedScan:
             listener(device, data)
 
 
+async def _abandon(starting: asyncio.Task[None], scanner: BleakScanner) -> None:
+    """Undo a scan whose start was cut short: it would go on with nobody to stop it."""
+    done, _ = await asyncio.wait([starting], timeout=ANSWER_S)
+    if not done:
+        starting.cancel()
+        await asyncio.wait([starting], timeout=1.0)
+    elif not starting.cancelled() and starting.exception() is None:
+        await _stop(scanner)
+
+
 async def _stop(scanner: BleakScanner) -> None:
     try:
-        await scanner.stop()
+        async with asyncio.timeout(ANSWER_S):
+            await scanner.stop()
     except BLEAK_ERRORS as error:  # the adapter or bluetoothd went away, and the scan with it
         log.debug("scan stop failed", extra={"error": _text(error)})
 

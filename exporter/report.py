@@ -66,7 +66,9 @@ def _on(switch: object) -> str:
 def reading_json(snapshot: Snapshot) -> str:
     """Return one reading as a JSON object; every unit is in its name."""
     reading = snapshot.reading or Reading()
-    return to_json({"battery": snapshot.battery, "address": snapshot.address, **asdict(reading)})
+    facts = asdict(reading)
+    del facts["answered_at_s"]  # by a clock that starts with the machine
+    return to_json({"battery": snapshot.battery, "address": snapshot.address, **facts})
 
 
 def reading_metrics(snapshot: Snapshot) -> str:

@@ -57,6 +57,7 @@ class TestOneReading:
         reading = await read_with(bms_for(), FakeConnection(virtual))
 
         assert reading.basic is not None
+        assert reading.answered_at_s == pytest.approx(0.08, abs=0.01)
         assert reading.basic.remaining_ah == 203.54
         assert reading.cell_voltages_v == (3.394, 3.388, 3.392, 3.386)
         assert reading.counters is not None
@@ -354,6 +355,15 @@ class TestMemory:
         second = await read_with(bms, FakeConnection(virtual))
 
         assert first.counters is second.counters is not None
+
+    async def test_the_event_counters_are_never_older_than_ten_minutes(self) -> None:
+        virtual = battery()
+        bms = bms_for()
+        for _ in range(3):
+            await read_with(bms, FakeConnection(virtual))
+            await asyncio.sleep(600.0)
+
+        assert virtual.requests.count(0xAA) == 3
 
     async def test_event_counters_without_an_answer_are_asked_again_after_an_hour(self) -> None:
         virtual = battery(answers=answering({0x03: MOBILEKTRO, 0x04: CELLS}))

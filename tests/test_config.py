@@ -241,7 +241,7 @@ class TestPassword:
     @pytest.mark.parametrize(
         ("content", "complaint"),
         [
-            (None, "camper.pin: No such file or directory"),
+            (None, "'camper.pin': No such file or directory"),
             (b"12345", "expected 6 bytes, got 5"),
             (b"1234567", "expected 6 bytes, got 7"),
         ],
@@ -275,6 +275,11 @@ FRAGMENTS = st.lists(
 @example("!!int 0b")
 @example("!!int _")
 @example("!!float _")
+@example('!!int ""')
+@example('"\\U00110000"')
+@example('"\\UFFFFFFFF"')
+@example("%YAML 1." + "9" * 5000 + "\n--- 1")
+@example(":".join(["1"] * 300) + ".5")
 @example("batteries:\n  - {? [a] : 1}")
 def test_any_text_is_a_configuration_or_a_complaint(text: str) -> None:
     try:

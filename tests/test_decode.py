@@ -162,6 +162,7 @@ class TestDamage:
                 "frame 1, register 0x05 (hardware name): status: expected 0x00 (ok), got 0x80",
             ),
             (["dd248100ff7f77"], "got 0x81 (refused: not authorised or not in factory mode)"),
+            ([""], "expected at least one frame in hex, got none"),
             (["xyz"], "expected hex like DD03...77, got 'xyz'"),
             (["dd0"], "expected hex like DD03...77, got 'dd0'"),
             ([CELLS.hex(), "dd"], "frame 2: size: expected 7 bytes"),

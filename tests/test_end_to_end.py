@@ -245,5 +245,5 @@ class TestStopping:
             )
 
         assert result.returncode == 1
-        assert f"cannot listen on :{exporter.port}: Address already in use" in result.stderr
+        assert f"cannot listen on ':{exporter.port}': Address already in use" in result.stderr
         assert "Traceback" not in result.stderr

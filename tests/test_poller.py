@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -458,6 +459,22 @@ class TestFreshness:
 
         assert young.reading is READING
         assert old.reading is None
+
+    async def test_a_reading_ages_from_its_answer_on_even_while_the_machine_sleeps(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup
+    ) -> None:
+        async def poll(publish: Callable[[Reading], None]) -> None:
+            answered_at_s = now_s()
+            await asyncio.sleep(8 * 3600.0)
+            publish(replace(READING, answered_at_s=answered_at_s))
+
+        battery.poll = poll  # type: ignore[method-assign]
+        poller = poller_for(battery, tasks)
+
+        snapshot = await poller.refresh(timeout_s=9 * 3600.0)
+
+        assert snapshot.up
+        assert snapshot.reading is None
 
     async def test_back_off_does_not_show_what_is_too_old(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup

@@ -451,6 +451,25 @@ class TestAdapter:
 
         assert snapshot.up
 
+    async def test_a_bluetoothd_that_never_answers_does_not_hold_a_poll_up(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        air = air_of([battery()])
+        air.scan_hangs = True
+        poller = poller_on(radio_on(air), tasks)
+        began_s = now_s()
+        hung = await poller.refresh(timeout_s=SCRAPE_S)
+        waited_s = now_s() - began_s
+        air.scan_hangs = False
+
+        snapshot = await poller.refresh(timeout_s=SCRAPE_S)
+
+        assert hung.failures == {FailureReason.ADAPTER: 1}
+        assert "bluetoothd does not answer" in (hung.last_error or "")
+        assert waited_s < 15.0
+        assert snapshot.up
+        assert air.scans == 0
+
     async def test_a_scan_says_it_too(self) -> None:
         air = air_of([battery()])
         air.scan_error = BleakBluetoothNotAvailableError("off", NOT_AVAILABLE.POWERED_OFF)

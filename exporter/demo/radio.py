@@ -36,6 +36,7 @@ class Air:
     scans: int = 0  # under way
     most_scans: int = 0  # at the same time, so far
     scan_error: Exception | None = None  # raised by every start of a scan
+    scan_hangs: bool = False  # as with a bluetoothd that accepts and never answers
 
     def drop(self, address: str) -> None:
         """End a connection from the battery's side."""
@@ -76,6 +77,8 @@ class _Scanner(BaseBleakScanner):
     async def start(self) -> None:
         if self._air.scan_error is not None:
             raise self._air.scan_error
+        if self._air.scan_hangs:
+            await asyncio.Event().wait()
         self.seen_devices = {}
         self._air.scans += 1
         self._air.most_scans = max(self._air.most_scans, self._air.scans)
