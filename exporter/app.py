@@ -105,8 +105,13 @@ async def serve(config: Config, options: ServeOptions, backend: Backend | None =
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def ask_to_stop() -> None:
+        log.info("stopping, as soon as the scrapes under way are answered")
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, ask_to_stop)
     sockets = [_listen(address) for address in options.listen_addresses]
     radios = Radios(backend)
     async with asyncio.TaskGroup() as tasks:
@@ -137,7 +142,7 @@ async def serve(config: Config, options: ServeOptions, backend: Backend | None =
                 mode="asgi",
             )
         finally:
-            log.info("stopping")
+            log.info("disconnecting")
             await asyncio.gather(*(poller.close() for poller in pollers.values()))
     log.info("stopped")
 

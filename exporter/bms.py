@@ -301,4 +301,5 @@ def _no_reply(command: Command, assembler: FrameAssembler, give_up_s: float) -> 
         return ProtocolError(
             f"register {command:#04x}: no valid reply in {give_up_s:g} s: {counts}"
         )
-    return ReplyTimeoutError(f"register {command:#04x}: no reply in {give_up_s:g} s")
+    what = "no complete reply, only pieces," if assembler.pending else "no reply"
+    return ReplyTimeoutError(f"register {command:#04x}: {what} in {give_up_s:g} s")

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
 def _serve(options: argparse.Namespace, backend: Backend | None) -> int:
     config = load(Path(options.config_file))
     if options.config_check:
-        print(f"{options.config_file}: {len(config.batteries)} batteries, no complaint")
+        print(f"{options.config_file}: no complaint; batteries: {len(config.batteries)}")
         return OK
     asyncio.run(serve(config, _serve_options(options), backend))
     return OK
@@ -92,10 +92,10 @@ def _demo(options: argparse.Namespace, _backend: Backend | None) -> int:
     )
     backend = radio.backend_of(radio.air_of(batteries.values()))
     serve_options = _serve_options(options)
-    port = serve_options.listen_addresses[0].rpartition(":")[2]
+    host, _, port = serve_options.listen_addresses[0].rpartition(":")
     _complain(
         f"{', '.join(batteries)}: virtual, no Bluetooth needed. "
-        f"Try: curl localhost:{port}{serve_options.telemetry_path}"
+        f"Try: curl {host or 'localhost'}:{port}{serve_options.telemetry_path}"
     )
     asyncio.run(serve(config, serve_options, backend))
     return OK
@@ -132,7 +132,8 @@ def _battery_to_read(options: argparse.Namespace) -> tuple[BatteryConfig, PollCo
         return BatteryConfig(name=Name(address), address=address), config.poll
     if len(matching) != 1:
         names = ", ".join(battery.name for battery in config.batteries)
-        raise ConfigError([f"read: which battery? {path} has {names}; an address works too"])
+        question = f"no battery {wanted!r}" if wanted else "which battery?"
+        raise ConfigError([f"read: {question}; {path} has {names}; an address works too"])
     return matching[0], config.poll
 
 

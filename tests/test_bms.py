@@ -191,7 +191,10 @@ class TestGivingUp:
                 id="silence is a time-out",
             ),
             pytest.param(
-                Faults(truncated=True), ReplyTimeoutError, "no reply in 5 s", id="so is truncation"
+                Faults(truncated=True),
+                ReplyTimeoutError,
+                "only pieces, in 5 s",
+                id="so is truncation",
             ),
             pytest.param(
                 Faults(bad_checksum=True), ProtocolError, "wrong checksum", id="damage is not"

@@ -96,7 +96,7 @@ class TestServing:
         status = main(["--config.file", str(config), "--config.check"])
 
         assert status == 0
-        assert "2 batteries" in capsys.readouterr().out
+        assert "batteries: 2" in capsys.readouterr().out
 
     @pytest.mark.parametrize("check", [[], ["--config.check"]])
     def test_a_bad_one_ends_it_with_every_complaint(
