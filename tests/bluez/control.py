@@ -1,0 +1,107 @@
+"""Driving virtual batteries from outside: one JSON request a line, one JSON answer a line.
+
+The same for every air: the fake bluetoothd's and the virtual machine's.
+
+    {"do": "faults", "battery": 0, "set": {"lose_first": 1}}    all other faults are over
+    {"do": "frame", "battery": 0, "hex": "dd03..."}             what it answers to 0x03 from now on
+    {"do": "drop", "battery": 0}                                it ends the connection
+    {"do": "info", "battery": 0}                                see `Info`
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol, TypedDict
+
+from exporter.demo.battery import Faults, VirtualBattery
+
+
+class Air(Protocol):
+    """What a radio must be able to do beside carrying bytes."""
+
+    @property
+    def batteries(self) -> Sequence[VirtualBattery]: ...
+
+    def changed(self, battery: VirtualBattery) -> None:
+        """Its faults changed: one that is gone neither advertises nor keeps its connection."""
+
+    def drop(self, battery: VirtualBattery) -> None:
+        """End its connection from its side."""
+
+    def is_connected(self, battery: VirtualBattery) -> bool: ...
+
+    def held_s(self, battery: VirtualBattery) -> float:
+        """Return the seconds for which it was connected so far, the present one included."""
+
+
+class Info(TypedDict):
+    address: str
+    connects: int
+    disconnects: int
+    connected: bool
+    held_s: float
+    requests: list[int]
+    illegal: list[str]  # hex of everything written that is not a read request
+
+
+class Control:
+    """Carries requests out."""
+
+    def __init__(self, air: Air) -> None:
+        self._air = air
+        self._frames: dict[str, dict[int, bytes]] = {}
+
+    def answer(self, line: str | bytes) -> bytes:
+        """Return the answer to one line, with its line end; a mistake is {"error": ...}."""
+        try:
+            answer = self._do(json.loads(line))
+        except Exception as error:  # noqa: BLE001 - the one who asked shall see it
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        return json.dumps(answer).encode() + b"\n"
+
+    def _do(self, request: dict[str, Any]) -> Any:
+        battery = self._air.batteries[request["battery"]]
+        match request["do"]:
+            case "faults":
+                battery.faults = Faults(**request["set"])
+                self._air.changed(battery)
+            case "frame":
+                self._serve(battery, bytes.fromhex(request["hex"]))
+            case "drop":
+                self._air.drop(battery)
+            case "info":
+                return self._info(battery)
+            case other:
+                raise ValueError(f"cannot {other}")
+        return {}
+
+    def _serve(self, battery: VirtualBattery, frame: bytes) -> None:
+        if battery.address not in self._frames:
+            frames: dict[int, bytes] = {}
+            usual = battery.answers
+            self._frames[battery.address] = frames
+            battery.answers = lambda register: frames.get(register) or usual(register)
+        self._frames[battery.address][frame[1]] = frame
+
+    def _info(self, battery: VirtualBattery) -> Info:
+        return Info(
+            address=battery.address,
+            connects=battery.connects,
+            disconnects=battery.disconnects,
+            connected=self._air.is_connected(battery),
+            held_s=round(self._air.held_s(battery), 4),
+            requests=battery.requests,
+            illegal=[data.hex() for data in battery.illegal],
+        )
+
+
+async def serve(control: Control, path: str) -> asyncio.Server:
+    """Listen on a Unix socket."""
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(control.answer(line))
+            await writer.drain()
+        writer.close()
+
+    return await asyncio.start_unix_server(converse, path)
