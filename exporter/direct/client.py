@@ -1,0 +1,411 @@
+"""A bleak client over the kernel's ATT channel, instead of bluetoothd."""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, TypeVar
+
+from bleak.args import SizedBuffer
+from bleak.assigned_numbers import CharacteristicPropertyName
+from bleak.backends.characteristic import BleakGATTCharacteristic
+from bleak.backends.client import BaseBleakClient, NotifyCallback
+from bleak.backends.descriptor import BleakGATTDescriptor
+from bleak.backends.device import BLEDevice
+from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
+from bleak.exc import BleakError
+
+from exporter.direct import sockets
+from exporter.direct.att import (
+    SUBSCRIBE,
+    Answer,
+    Att,
+    AttError,
+    Handles,
+    Notification,
+    Reaction,
+    Table,
+    checked,
+    discover,
+    write_command,
+    write_request,
+)
+from exporter.errors import AdapterError, AuthError, NotFoundError
+from exporter.profiles import PROFILES
+
+log = logging.getLogger(__name__)
+
+# The specification gives a server 30 s; a battery that needs more than this is not answering.
+ANSWER_S: Final = 5.0
+LONGEST_PDU: Final = 1024
+# The kernel keeps a connection that nobody uses for 2 s, and a lost one until its supervision
+# timeout, which is 4 s at most with our parameters.
+LET_GO_S: Final = 8.0
+LOOK_EVERY_S: Final = 0.05
+
+T = TypeVar("T")
+Open = Callable[[str, int, str], Awaitable[socket.socket]]
+
+
+@dataclass(slots=True)
+class Memory:
+    """What earlier connections to one battery taught; it is verified in use."""
+
+    address_type: int | None = None
+    table: Table | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Kernel:
+    """The kernel's side of one adapter; tests bring another."""
+
+    adapter: str | None = None  # hci0 and the like; None: the first one that is switched on
+    open_channel: Open = sockets.open_att_channel
+    adapters: Callable[[], list[sockets.Adapter]] = sockets.adapters
+    connected_on: Callable[[str], int | None] = sockets.connected_on
+    memories: dict[str, Memory] = field(default_factory=dict)  # by the battery's address
+
+    def ready(self, address: str) -> sockets.Adapter:
+        """Return the adapter to use.
+
+        Raises:
+            AdapterError: It is not there, or switched off.
+        """
+        try:
+            present = self.adapters()
+        except OSError as error:
+            raise AdapterError(
+                f"no Bluetooth sockets ({error.strerror}): set link: bluez"
+            ) from error
+        named = [one for one in present if self.adapter in (None, one.name)]
+        for one in named:
+            if one.up:
+                return one
+        if named:
+            raise AdapterError(
+                f"{named[0].name} is switched off: run bluetoothctl power on, or rfkill unblock "
+                f"bluetooth (connect to {address})"
+            )
+        have = ", ".join(one.name for one in present) or "none"
+        raise AdapterError(
+            f"no Bluetooth adapter{f' {self.adapter}' if self.adapter else ''}: is it plugged in? "
+            f"Present: {have} (connect to {address})"
+        )
+
+
+def client_of(kernel: Kernel) -> type[BaseBleakClient]:
+    """Return the class that bleak takes instead of its own."""
+
+    class DirectClient(_Client):
+        _kernel = kernel
+
+    return DirectClient
+
+
+class _Client(BaseBleakClient):
+    _kernel: ClassVar[Kernel]
+
+    def __init__(
+        self,
+        address_or_ble_device: BLEDevice | str,
+        *,
+        disconnected_callback: Callable[[], None] | None,
+        timeout: float,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            address_or_ble_device,
+            disconnected_callback=disconnected_callback,
+            timeout=timeout,
+            **options,
+        )
+        self._memory = self._kernel.memories.setdefault(self.address, Memory())
+        self._socket: socket.socket | None = None
+        self._att = Att()
+        self._turn = asyncio.Lock()
+        self._answer: asyncio.Future[bytes] | None = None
+        self._callbacks: dict[int, NotifyCallback] = {}
+        self._subscribed = False
+        self._heard = False  # a notification
+
+    @property
+    def name(self) -> str:
+        return self.address
+
+    @property
+    def mtu_size(self) -> int:
+        return self._att.mtu
+
+    @property
+    def is_connected(self) -> bool:
+        return self._socket is not None
+
+    async def connect(self, pair: bool, **kwargs: Any) -> None:
+        """Connect as soon as the battery advertises; learn its GATT table if it is not known.
+
+        Raises:
+            NotFoundError: It did not advertise in time.
+            AdapterError: There is no adapter.
+            BleakError: The attempt to connect failed.
+        """
+        timeout_s = kwargs.get("timeout", self._timeout)
+        adapter = self._kernel.ready(self.address)
+        try:
+            async with asyncio.timeout(timeout_s):
+                self._socket = await self._reach(adapter)
+        except TimeoutError:
+            self._memory.address_type = None
+            raise NotFoundError(
+                f"{self.address} not seen in {timeout_s:.0f} s: is it switched on and in range, "
+                "and is the phone app disconnected?"
+            ) from None
+        self._att = Att()
+        self._heard = False
+        asyncio.get_running_loop().add_reader(self._socket, self._readable, self._socket)
+        try:
+            self.services = _collection(await self._table())
+        except BaseException:
+            self._end()
+            raise
+
+    async def _reach(self, adapter: sockets.Adapter) -> socket.socket:
+        """Wait for the battery under both kinds of address, or under the one that it has."""
+        known = self._memory.address_type
+        kinds = (sockets.PUBLIC, sockets.RANDOM) if known is None else (known,)
+        waiting = {}
+        for kind in kinds:
+            opening = self._kernel.open_channel(self.address, kind, adapter.address)
+            waiting[asyncio.ensure_future(opening)] = kind
+        failure: OSError | None = None
+        pending = set(waiting)
+        try:
+            while pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    try:
+                        reached = task.result()
+                    except OSError as error:
+                        failure = failure or error
+                        continue
+                    self._memory.address_type = waiting.pop(task)
+                    return reached
+        finally:
+            await _call_off(waiting)
+        raise _refused(self.address, failure) from failure
+
+    async def _table(self) -> Table:
+        if self._memory.table is None:
+            self._memory.table = await self._discover()
+        return self._memory.table
+
+    async def _discover(self) -> Table:
+        found = await self._run(discover(PROFILES))
+        log.debug("discovered", extra={"address": self.address, "table": found})
+        return found
+
+    async def disconnect(self) -> None:
+        """Let go; return when the kernel has."""
+        if self._socket is None:
+            return
+        self._end()
+        async with asyncio.timeout(LET_GO_S):
+            while self._kernel.connected_on(self.address) is not None:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    async def pair(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError
+
+    async def unpair(self) -> None:
+        raise NotImplementedError
+
+    async def read_gatt_char(
+        self, characteristic: BleakGATTCharacteristic, **kwargs: Any
+    ) -> bytearray:
+        raise NotImplementedError
+
+    async def read_gatt_descriptor(
+        self, descriptor: BleakGATTDescriptor, **kwargs: Any
+    ) -> bytearray:
+        raise NotImplementedError
+
+    async def write_gatt_descriptor(
+        self, descriptor: BleakGATTDescriptor, data: SizedBuffer
+    ) -> None:
+        raise NotImplementedError
+
+    async def write_gatt_char(
+        self, characteristic: BleakGATTCharacteristic, data: SizedBuffer, response: bool
+    ) -> None:
+        handles = self._handles(characteristic)
+        if response:
+            await self._request(write_request(handles.write, bytes(data)))
+        else:
+            await self._send(write_command(handles.write, bytes(data)))
+
+    async def start_notify(
+        self, characteristic: BleakGATTCharacteristic, callback: NotifyCallback, **kwargs: Any
+    ) -> None:
+        """Subscribe; discover again if the remembered handles are refused."""
+        try:
+            await self._subscribe(self._handles(characteristic), callback)
+        except AttError as error:
+            if error.wants_pairing:
+                raise AuthError(f"the battery wants pairing first ({error})") from error
+            log.debug("handles are discovered again", extra={"error": str(error)})
+            self._memory.table = await self._discover()
+            try:
+                await self._subscribe(self._handles(characteristic), callback)
+            except AttError as again:
+                raise BleakError(str(again)) from again
+
+    async def _subscribe(self, handles: Handles, callback: NotifyCallback) -> None:
+        self._callbacks = {handles.notify: callback}
+        pdu = write_request(handles.subscription, SUBSCRIBE)
+        checked(await self._exchange(pdu))
+        self._subscribed = True
+
+    async def stop_notify(self, characteristic: BleakGATTCharacteristic) -> None:
+        raise NotImplementedError
+
+    def _handles(self, characteristic: BleakGATTCharacteristic) -> Handles:
+        """Return what is known now of the profile that a characteristic belongs to."""
+        profiles: Mapping[str, Handles] = self._memory.table.profiles if self._memory.table else {}
+        for name, handles in profiles.items():
+            if characteristic.uuid in (PROFILES[name].notify, PROFILES[name].write):
+                return handles
+        raise BleakError(f"{characteristic.uuid} is not there any more")
+
+    async def _run(self, procedure: Generator[bytes, bytes, T]) -> T:
+        """Carry out a procedure of several requests."""
+        try:
+            pdu = next(procedure)
+            while True:
+                pdu = procedure.send(await self._exchange(pdu))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        except AttError as error:
+            if error.wants_pairing:
+                raise AuthError(f"the battery wants pairing first ({error})") from error
+            raise BleakError(str(error)) from error
+
+    async def _request(self, pdu: bytes) -> None:
+        try:
+            checked(await self._exchange(pdu))
+        except AttError as error:
+            raise BleakError(str(error)) from error
+
+    async def _exchange(self, pdu: bytes) -> bytes:
+        """Send one request and return its answer, be it a refusal.
+
+        Raises:
+            BleakError: The connection ended, or no answer came: after that it must not be used.
+        """
+        async with self._turn:
+            self._answer = asyncio.get_running_loop().create_future()
+            try:
+                await self._send(self._att.request(pdu))
+                async with asyncio.timeout(ANSWER_S):
+                    return await self._answer
+            except TimeoutError:
+                self._memory.table = None
+                self._end()
+                raise BleakError(f"no answer to ATT request {pdu[0]:#04x}") from None
+            finally:
+                self._answer = None
+
+    async def _send(self, pdu: bytes) -> None:
+        if self._socket is None:
+            raise BleakError("not connected")
+        try:
+            await asyncio.get_running_loop().sock_sendall(self._socket, pdu)
+        except OSError as error:
+            raise BleakError(f"send: {error.strerror}") from error
+
+    def _readable(self, sock: socket.socket) -> None:
+        try:
+            pdu = sock.recv(LONGEST_PDU)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(error.strerror or str(error))
+            return
+        if not pdu:
+            self._lost("the battery ended the connection")
+            return
+        for event in self._att.receive(pdu):
+            match event:
+                case Notification(handle, value):
+                    self._heard = True
+                    if callback := self._callbacks.get(handle):
+                        callback(bytearray(value))
+                case Answer(answer):
+                    if self._answer is not None and not self._answer.done():
+                        self._answer.set_result(answer)
+                case Reaction(reaction):
+                    sock.send(reaction)
+
+    def _lost(self, why: str) -> None:
+        log.debug("connection ended", extra={"address": self.address, "error": why})
+        self._end()
+        if self._disconnected_callback is not None:
+            self._disconnected_callback()
+
+    def _end(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+        if self._subscribed and not self._heard:
+            self._memory.table = None  # perhaps nobody lives behind these handles any more
+        self._subscribed = False
+        self._callbacks = {}
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(BleakError("the connection ended"))
+
+
+async def _call_off(waiting: Iterable[asyncio.Future[socket.socket]]) -> None:
+    """Close every channel that nobody waits for any more, opened or not."""
+    for task in waiting:
+        task.cancel()
+    for result in await asyncio.gather(*waiting, return_exceptions=True):
+        if isinstance(result, socket.socket):
+            result.close()
+
+
+def _refused(address: str, error: OSError | None) -> BleakError | AdapterError:
+    if error is not None and error.errno in (errno.EHOSTUNREACH, errno.ENODEV, errno.ENETDOWN):
+        return AdapterError(f"the Bluetooth adapter went away (connect to {address})")
+    if error is not None and error.errno == errno.EBUSY:
+        return BleakError("another program on this machine is connected to it")
+    return BleakError(error.strerror if error is not None and error.strerror else "no answer")
+
+
+def _collection(table: Table) -> BleakGATTServiceCollection:
+    """Return the table in bleak's words; only what is wanted has characteristics."""
+    collection = BleakGATTServiceCollection()
+    by_service = {
+        PROFILES[name].service: (PROFILES[name], handles)
+        for name, handles in table.profiles.items()
+    }
+    for number, uuid in enumerate(dict.fromkeys(table.services)):
+        service = BleakGATTService(None, number, uuid)
+        collection.add_service(service)
+        if uuid not in by_service:
+            continue
+        profile, handles = by_service[uuid]
+        properties: list[CharacteristicPropertyName] = []
+        if handles.can_write_command:
+            properties.append("write-without-response")
+        if handles.can_write:
+            properties.append("write")
+        for handle, name, can in (
+            (handles.notify, profile.notify, ["notify"]),
+            (handles.write, profile.write, properties),
+        ):
+            collection.add_characteristic(
+                BleakGATTCharacteristic(None, handle, name, can, lambda: 20, service)  # type: ignore[arg-type]
+            )
+    return collection

@@ -1,0 +1,162 @@
+"""The kernel's Bluetooth sockets: adapters, connections, and the ATT channel to a battery.
+
+Source: Linux, include/net/bluetooth/{bluetooth,hci_sock,l2cap}.h. Python's socket module cannot
+express these addresses before 3.14, so bind and connect are called in libc.
+"""
+
+import asyncio
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+AF_BLUETOOTH: Final = 31
+BTPROTO_L2CAP: Final = 0
+BTPROTO_HCI: Final = 1
+ATT_CHANNEL: Final = 4
+PUBLIC: Final = 1
+RANDOM: Final = 2
+ANY_ADDRESS: Final = "00:00:00:00:00:00"
+HCI_DEVICE_LIST: Final = 0x800448D2
+HCI_DEVICE_INFO: Final = 0x800448D3
+HCI_CONNECTION_LIST: Final = 0x800448D4
+MAX_ADAPTERS: Final = 16
+MAX_CONNECTIONS: Final = 32
+FLAG_UP: Final = 1
+LOW_ENERGY: Final = 0x80
+CONNECTED: Final = 1
+DEVICE_INFO_SIZE: Final = 92  # struct hci_dev_info
+CONNECTION: Final = struct.Struct("<H6sBBHI")  # handle, address, type, out, state, link mode
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A Bluetooth adapter as the kernel sees it."""
+
+    index: int
+    address: str
+    up: bool  # switched on
+
+    @property
+    def name(self) -> str:
+        """hci0 and the like."""
+        return f"hci{self.index}"
+
+
+def packed(address: str) -> bytes:
+    """Return an address as the kernel wants it: last byte first."""
+    return bytes.fromhex(address.replace(":", ""))[::-1]
+
+
+def hci_socket() -> socket.socket:
+    """Open the socket that answers questions about adapters.
+
+    Raises:
+        OSError: This kernel, network namespace or sandbox has no Bluetooth sockets.
+    """
+    return socket.socket(AF_BLUETOOTH, socket.SOCK_RAW | socket.SOCK_CLOEXEC, BTPROTO_HCI)
+
+
+def bind(sock: socket.socket, address: bytes) -> None:
+    """Bind to a packed address. Raises OSError."""
+    if _libc.bind(sock.fileno(), address, len(address)):
+        _raise(ctypes.get_errno())
+
+
+def adapters() -> list[Adapter]:
+    """Return every adapter, switched on or not.
+
+    Raises:
+        OSError: As for hci_socket.
+    """
+    with hci_socket() as sock:
+        request = bytearray(struct.pack("<HH", MAX_ADAPTERS, 0).ljust(4 + 8 * MAX_ADAPTERS, b"\0"))
+        fcntl.ioctl(sock, HCI_DEVICE_LIST, request)
+        (count,) = struct.unpack_from("<H", request)
+        found = []
+        for index in sorted(struct.unpack_from("<H", request, 4 + 8 * n)[0] for n in range(count)):
+            info = bytearray(struct.pack("<H", index).ljust(DEVICE_INFO_SIZE, b"\0"))
+            try:
+                fcntl.ioctl(sock, HCI_DEVICE_INFO, info)
+            except OSError:  # pulled out in this moment
+                continue
+            _, _, address, flags = struct.unpack_from("<H8s6sI", info)
+            found.append(Adapter(index, address[::-1].hex(":").upper(), bool(flags & FLAG_UP)))
+    return found
+
+
+def connected_on(address: str) -> int | None:
+    """Return the index of the adapter that has a connection to this address, None without one.
+
+    Raises:
+        OSError: As for hci_socket.
+    """
+    wanted = packed(address)
+    with hci_socket() as sock:
+        for adapter in adapters():
+            size = 4 + CONNECTION.size * MAX_CONNECTIONS
+            request = bytearray(
+                struct.pack("<HH", adapter.index, MAX_CONNECTIONS).ljust(size, b"\0")
+            )
+            try:
+                fcntl.ioctl(sock, HCI_CONNECTION_LIST, request)
+            except OSError:  # pulled out in this moment
+                continue
+            (count,) = struct.unpack_from("<H", request, 2)
+            for number in range(count):
+                connection = CONNECTION.unpack_from(request, 4 + CONNECTION.size * number)
+                _, peer, kind, _, state, _ = connection
+                if (peer, kind, state) == (wanted, LOW_ENERGY, CONNECTED):
+                    return adapter.index
+    return None
+
+
+async def open_att_channel(
+    address: str, address_type: int, adapter_address: str = ANY_ADDRESS
+) -> socket.socket:
+    """Connect to a battery as soon as it advertises; wait until cancelled.
+
+    Raises:
+        OSError: It cannot be waited for, or the attempt to connect failed.
+    """
+    kind = socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
+    sock = socket.socket(AF_BLUETOOTH, kind, BTPROTO_L2CAP)
+    try:
+        sock.setblocking(False)  # noqa: FBT003 - its interface
+        bind(sock, _channel_address(adapter_address, PUBLIC))
+        there = _channel_address(address, address_type)
+        if _libc.connect(sock.fileno(), there, len(there)):
+            if (code := ctypes.get_errno()) != errno.EINPROGRESS:
+                _raise(code)
+            await _writable(sock)
+            if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                _raise(code)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _channel_address(address: str, address_type: int) -> bytes:
+    """Return a struct sockaddr_l2: family, PSM, address, channel, type of the address."""
+    return struct.pack("<HH6sHBx", AF_BLUETOOTH, 0, packed(address), ATT_CHANNEL, address_type)
+
+
+async def _writable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    loop.add_writer(sock, done.set)
+    try:
+        await done.wait()
+    finally:
+        loop.remove_writer(sock)
+
+
+def _raise(code: int) -> None:
+    raise OSError(code, os.strerror(code))
