@@ -5,8 +5,8 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
 from hypercorn.asyncio import serve as serve_asgi
@@ -14,12 +14,14 @@ from hypercorn.config import Config as ServerConfig
 
 from exporter.bms import Bms
 from exporter.clock import Clock, boot_s
-from exporter.config import BatteryConfig, Config, PollConfig
-from exporter.errors import ConfigError
+from exporter.config import BatteryConfig, Config, Link, PollConfig
+from exporter.direct import management, sockets
+from exporter.direct.client import Kernel
+from exporter.direct.management import Management
+from exporter.errors import BmsError, ConfigError
 from exporter.metrics import ExporterCollector
-from exporter.poller import Poll, Poller, Snapshot
+from exporter.poller import Poll, Poller, Publish, Snapshot
 from exporter.radio import Backend, Radio, Target
-from exporter.reading import Reading
 from exporter.stats import LinkStats
 from exporter.web import Web
 
@@ -43,17 +45,83 @@ class ServeOptions:
 
 
 class Radios:
-    """One radio an adapter."""
+    """One radio an adapter and link."""
 
-    def __init__(self, backend: Backend | None = None, clock: Clock = boot_s) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        backend: Backend | None = None,
+        direct: bool = False,
+        management: Management | None = None,
+        clock: Clock = boot_s,
+    ) -> None:
+        """Prepare; see `radios_of`."""
+        self._config = config
         self._backend = backend
+        self._direct = direct
+        self._management = management
         self._clock = clock
-        self._radios: dict[str | None, Radio] = {}
+        self._radios: dict[tuple[str | None, bool], Radio] = {}
 
-    def __getitem__(self, adapter: str | None) -> Radio:
-        if adapter not in self._radios:
-            self._radios[adapter] = Radio(adapter=adapter, backend=self._backend, clock=self._clock)
-        return self._radios[adapter]
+    def of(self, battery: BatteryConfig) -> Radio:
+        """Return the radio to read a battery with."""
+        link = battery.link or self._config.link
+        return self.on(battery.adapter, direct=self._direct and link is not Link.BLUEZ)
+
+    def on(self, adapter: str | None, *, direct: bool = False) -> Radio:
+        """Return the radio of one adapter; None is the system's default."""
+        if (adapter, direct) not in self._radios:
+            self._radios[adapter, direct] = Radio(
+                adapter=adapter,
+                backend=self._backend,
+                kernel=Kernel(adapter=adapter) if direct else None,
+                management=self._management,
+                clock=self._clock,
+            )
+        return self._radios[adapter, direct]
+
+
+async def radios_of(config: Config, backend: Backend | None = None) -> Radios:
+    """Find out what this machine allows, and say so once.
+
+    Raises:
+        ConfigError: The direct link is wanted where there is none.
+    """
+    if backend is not None:
+        return Radios(config, backend=backend)
+    wanted = {battery.link or config.link for battery in config.batteries}
+    why_not_direct = sockets.why_not()
+    if why_not_direct and Link.DIRECT in wanted:
+        raise ConfigError([f"link: direct cannot be used here: {why_not_direct}"])
+    why_not_managed = why_not_direct or await management.why_not()
+    asked = [f.name for f in fields(config.management) if getattr(config.management, f.name)]
+    log.info(
+        "bluetooth",
+        extra={
+            "link": _link_in_use(wanted, why_not_direct),
+            "management": "none" if why_not_managed else ",".join(asked) or "off",
+        },
+    )
+    if why_not_direct and Link.AUTO in wanted:
+        log.info("no direct link, bluetoothd is used", extra={"why": why_not_direct})
+    if why_not_managed and asked:
+        log.info(
+            "every reading holds its battery 2 s longer than it must",
+            extra={"why": why_not_managed, "see": "README, Permissions"},
+        )
+    if why_not_direct is None and not any(adapter.up for adapter in sockets.adapters()):
+        log.warning("no Bluetooth adapter is switched on yet: see bluetoothctl list, rfkill list")
+    return Radios(
+        config,
+        direct=why_not_direct is None,
+        management=None if why_not_managed else Management(**asdict(config.management)),
+    )
+
+
+def _link_in_use(wanted: set[Link], why_not_direct: str | None) -> str:
+    auto = Link.BLUEZ if why_not_direct else Link.DIRECT
+    return ",".join(sorted({auto if link is Link.AUTO else link for link in wanted}))
 
 
 def poller_of(
@@ -65,7 +133,12 @@ def poller_of(
 ) -> Poller:
     """Put one battery together."""
     stats = LinkStats()
-    target = Target(address=battery.address, stats=stats, profile=battery.profile)
+    target = Target(
+        address=battery.address,
+        stats=stats,
+        profile=battery.profile,
+        pairs=battery.link is not Link.DIRECT,
+    )
     radio.watch(target)
     bms = Bms(
         stats=stats,
@@ -88,11 +161,15 @@ def poller_of(
 def poll_of(radio: Radio, target: Target, bms: Bms, timeout_s: float) -> Poll:
     """Return the function that reads a battery once within `timeout_s`, disconnecting excluded."""
 
-    async def poll(publish: Callable[[Reading], None]) -> None:
+    async def poll(publish: Publish) -> None:
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         async with radio.connect(target, deadline_s=deadline_s) as connection:
-            reading = await bms.read(connection, deadline_s=deadline_s)
-            publish(reading)  # before the disconnect, which takes 2 s that nobody waits for
+            # Published before the disconnect, which may take 2 s that nobody waits for.
+            try:
+                publish(await bms.read(connection, deadline_s=deadline_s))
+            except BmsError as error:
+                publish(error)
+                raise
 
     return poll
 
@@ -112,11 +189,11 @@ async def serve(config: Config, options: ServeOptions, backend: Backend | None =
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask_to_stop)
-    sockets = [_listen(address) for address in options.listen_addresses]
-    radios = Radios(backend)
+    listening = [_listen(address) for address in options.listen_addresses]
+    radios = await radios_of(config, backend)
     async with asyncio.TaskGroup() as tasks:
         pollers: dict[str, Poller] = {
-            battery.name: poller_of(battery, config.poll, radios[battery.adapter], tasks)
+            battery.name: poller_of(battery, config.poll, radios.of(battery), tasks)
             for battery in config.batteries
         }
         web = Web(
@@ -137,7 +214,7 @@ async def serve(config: Config, options: ServeOptions, backend: Backend | None =
         try:
             await serve_asgi(
                 web,
-                _server_config(sockets, config.poll),
+                _server_config(listening, config.poll),
                 shutdown_trigger=stop.wait,
                 mode="asgi",
             )
@@ -148,13 +225,14 @@ async def serve(config: Config, options: ServeOptions, backend: Backend | None =
 
 
 async def read_once(
-    battery: BatteryConfig, poll: PollConfig, backend: Backend | None = None
+    battery: BatteryConfig, config: Config, backend: Backend | None = None
 ) -> Snapshot:
     """Read one battery; a failure is in the snapshot's `last_error`."""
+    radios = await radios_of(replace(config, batteries=(battery,)), backend)
     async with asyncio.TaskGroup() as tasks:
-        poller = poller_of(battery, poll, Radios(backend)[battery.adapter], tasks)
+        poller = poller_of(battery, config.poll, radios.of(battery), tasks)
         try:
-            return await poller.refresh(timeout_s=poll.timeout_s + SHUTDOWN_SLACK_S)
+            return await poller.refresh(timeout_s=config.poll.timeout_s + SHUTDOWN_SLACK_S)
         finally:
             await poller.close()
 

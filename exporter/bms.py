@@ -61,8 +61,13 @@ class Connection(Protocol):
     def profiles(self) -> Sequence[str]:
         """The names of the known profiles that the battery has, best first; never empty."""
 
-    async def open(self, profile: str) -> Link:
-        """Subscribe to one of them. Raises LinkLostError."""
+    async def open(self, profile: str, early: bytes) -> Link:
+        """Subscribe to one of them; `early` is written before where that costs no time.
+
+        Raises:
+            AuthError: The battery wants pairing.
+            LinkLostError: The connection ended.
+        """
 
 
 class Bms:
@@ -135,7 +140,10 @@ class Bms:
         profiles = sorted(connection.profiles, key=lambda name: name != self._profile)
         silence: ReplyTimeoutError | None = None
         for profile in profiles:
-            conversation = _Conversation(await connection.open(profile), self._stats)
+            early = self._early()
+            request = b"" if early is None else encode_request(early)
+            link = await connection.open(profile, request)
+            conversation = _Conversation(link, self._stats, early)
             try:
                 if self._password is not None:
                     await conversation.authenticate(PasswordExchange(self._password, self._mac))
@@ -145,6 +153,16 @@ class Bms:
                 continue
             return profile, conversation, decode_basic(payload)
         raise silence or ReplyTimeoutError("the connection has no profile")
+
+    def _early(self) -> Command | None:
+        """Return the register to ask before anybody listens, to wake the BMS.
+
+        The first request after a connect is often lost: then nothing is lost but this one, whose
+        turn comes later. If it is not, its answer is used.
+        """
+        if self._password is not None:
+            return None  # nothing is answered before it
+        return Command.CELL_VOLTAGES if self._cells else Command.BASIC_INFO
 
     async def _ask_counters(self, conversation: "_Conversation") -> None:
         now_s = self._clock()
@@ -179,9 +197,12 @@ class Bms:
 class _Conversation:
     """Requests and replies on one link, one at a time."""
 
-    def __init__(self, link: Link, stats: LinkStats) -> None:
+    def __init__(self, link: Link, stats: LinkStats, early: Command | None = None) -> None:
+        """Begin; `early` was asked already, perhaps without being heard."""
         self._link = link
         self._stats = stats
+        self._early = early
+        self._early_frame: Frame | None = None
         self._answered: set[int] = set()
 
     async def ask(self, command: Command, *, give_up_s: float) -> bytes:
@@ -194,7 +215,20 @@ class _Conversation:
             AuthError: The battery sends requests back instead of answering them.
             LinkLostError: The connection ended.
         """
-        assembler = FrameAssembler(command, self._answered)
+        frame = self._early_frame
+        self._early_frame = None
+        if frame is None or frame.register != command:
+            frame = await self._asked(command, give_up_s)
+        self._answered.add(command)
+        if frame.status:
+            raise DeviceError(
+                f"register {command:#04x}: expected status 0x00 (ok), "
+                f"got {frame.status:#04x} ({status_name(frame.status)})"
+            )
+        return frame.payload
+
+    async def _asked(self, command: Command, give_up_s: float) -> Frame:
+        assembler = FrameAssembler(command, self._answered, self._early)
         try:
             async with asyncio.timeout(give_up_s):
                 frame = await self._reply(command, assembler)
@@ -204,13 +238,11 @@ class _Conversation:
             assembler.forget()
             self._stats.frame_errors.update(assembler.errors)
             self._stats.discarded_bytes += assembler.discarded
-        self._answered.add(command)
-        if frame.status:
-            raise DeviceError(
-                f"register {command:#04x}: expected status 0x00 (ok), "
-                f"got {frame.status:#04x} ({status_name(frame.status)})"
-            )
-        return frame.payload
+        if self._early is not None:
+            self._early_frame = assembler.early_frame
+            self._answered.add(self._early)  # whatever else comes of it is too late
+            self._early = None
+        return frame
 
     async def optional(
         self, command: Command, decode: Callable[[bytes], T], *, give_up_s: float
@@ -293,6 +325,8 @@ class _Conversation:
                 return answer
             if assembler is not None and assembler.pending:
                 resend_at_s = loop.time() + UNFINISHED_S
+            elif assembler is not None and assembler.early_frame is not None:
+                resend_at_s = loop.time() + RESEND_S  # it has only now come to this request
 
 
 def _no_reply(command: Command, assembler: FrameAssembler, give_up_s: float) -> BmsError:

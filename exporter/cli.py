@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from exporter import __version__, decoded, report
-from exporter.app import Radios, ServeOptions, read_once, serve
+from exporter.app import ServeOptions, read_once, serve
 from exporter.config import (
     ADAPTER,
     Adapter,
     BatteryConfig,
     Config,
     Name,
-    PollConfig,
     Seconds,
     load,
     normal_address,
@@ -26,7 +25,7 @@ from exporter.config import (
 from exporter.discovery import Advertisement, why_jbd
 from exporter.errors import BmsError, ConfigError, DecodeError
 from exporter.logs import LEVELS, LogFormat, set_up
-from exporter.radio import Backend
+from exporter.radio import Backend, Radio
 
 OK: Final = 0
 FAILED: Final = 1
@@ -102,8 +101,8 @@ def _demo(options: argparse.Namespace, _backend: Backend | None) -> int:
 
 
 def _read(options: argparse.Namespace, backend: Backend | None) -> int:
-    battery, poll = _battery_to_read(options)
-    snapshot = asyncio.run(read_once(battery, poll, backend))
+    battery, config = _battery_to_read(options)
+    snapshot = asyncio.run(read_once(battery, config, backend))
     if snapshot.last_error is not None or snapshot.reading is None:
         _complain(f"{battery.name}: {snapshot.last_error or 'no answer in time'}")
         return FAILED
@@ -116,7 +115,7 @@ def _read(options: argparse.Namespace, backend: Backend | None) -> int:
     return OK
 
 
-def _battery_to_read(options: argparse.Namespace) -> tuple[BatteryConfig, PollConfig]:
+def _battery_to_read(options: argparse.Namespace) -> tuple[BatteryConfig, Config]:
     """Return a configured battery, or the stranger with the address that was given."""
     wanted = options.battery
     path = Path(options.config_file)
@@ -125,16 +124,16 @@ def _battery_to_read(options: argparse.Namespace) -> tuple[BatteryConfig, PollCo
     except ValueError:
         address = None
     if address is not None and not path.exists():
-        return BatteryConfig(name=Name(address), address=address), PollConfig()
+        return BatteryConfig(name=Name(address), address=address), Config(batteries=())
     config = load(path)
     matching = [b for b in config.batteries if wanted in (None, b.name) or b.address == address]
     if address is not None and not matching:
-        return BatteryConfig(name=Name(address), address=address), config.poll
+        return BatteryConfig(name=Name(address), address=address), config
     if len(matching) != 1:
         names = ", ".join(battery.name for battery in config.batteries)
         question = f"no battery {wanted!r}" if wanted else "which battery?"
         raise ConfigError([f"read: {question}; {path} has {names}; an address works too"])
-    return matching[0], config.poll
+    return matching[0], config
 
 
 def _scan(options: argparse.Namespace, backend: Backend | None) -> int:
@@ -169,7 +168,7 @@ async def _listen(
             name = report.printable(advertisement.name)
             _complain(f"found {name or 'a battery without a name'} at {advertisement.address}")
 
-    async with Radios(backend)[options.adapter].advertisements(hear):
+    async with Radio(adapter=options.adapter, backend=backend).advertisements(hear):
         left_s = options.duration
         while left_s > 0:
             if sys.stderr.isatty():

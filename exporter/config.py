@@ -1,9 +1,11 @@
 """YAML to frozen dataclasses: strict, and every complaint at once, with its path and line."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NewType
 
@@ -20,6 +22,7 @@ Address = NewType("Address", str)
 Name = NewType("Name", str)
 Adapter = NewType("Adapter", str)
 ProfileName = NewType("ProfileName", str)
+Variable = NewType("Variable", str)
 
 DURATION: Final = re.compile(
     r"(?=\d)(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?(?:(?P<ms>\d+)ms)?"
@@ -27,8 +30,17 @@ DURATION: Final = re.compile(
 UNIT_S: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 ADDRESS: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
 ADAPTER: Final = re.compile(r"hci[0-9]{1,3}")
+VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_NAME: Final = 64
 PASSWORD_LENGTH: Final = 6
+
+
+class Link(StrEnum):
+    """Through what a battery is reached."""
+
+    AUTO = "auto"  # direct where the kernel lets us, else bluez
+    DIRECT = "direct"  # the kernel's own sockets
+    BLUEZ = "bluez"  # bluetoothd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +49,13 @@ class BatteryConfig:
 
     name: Name
     address: Address
-    adapter: Adapter | None = None  # None: the system's default
+    adapter: Adapter | None = None  # None: the one that hears it best
+    link: Link | None = None  # None: as for all
     profile: ProfileName | None = None  # None: by the battery's GATT table
     cells: bool = True
     password_file: str | None = None
-    password: bytes | None = field(default=None, repr=False)  # what password_file holds
+    password_env: Variable | None = None
+    password: bytes | None = field(default=None, repr=False)  # what one of the two holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +69,21 @@ class PollConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ManagementConfig:
+    """What the kernel's management socket is used for, if CAP_NET_ADMIN is given."""
+
+    release: bool = True
+    parameters: bool = True
+    rssi: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole file."""
 
     batteries: tuple[BatteryConfig, ...]
+    link: Link = Link.AUTO
+    management: ManagementConfig = field(default_factory=ManagementConfig)
     poll: PollConfig = field(default_factory=PollConfig)
 
 
@@ -97,8 +122,9 @@ def parse(text: str) -> Config:
         ConfigError: With every mistake in it.
     """
     document = read_yaml(text, verbatim={"address"})
-    if isinstance(document.data, dict) and document.data.get("poll", {}) is None:
-        del document.data["poll"]  # every line of it is commented out
+    for section in ("poll", "management"):
+        if isinstance(document.data, dict) and document.data.get(section, {}) is None:
+            del document.data[section]  # every line of it is commented out
     problems = list(document.problems)
     config: Config | None = None
     try:
@@ -174,6 +200,18 @@ def _profile(value: object, _type: object) -> ProfileName:
     return ProfileName(str(value))
 
 
+def _link(value: object, _type: object) -> Link:
+    if not isinstance(value, str) or value not in list(Link):
+        raise ValueError(f"expected one of {', '.join(Link)}, got {value!r}")
+    return Link(value)
+
+
+def _variable(value: object, _type: object) -> Variable:
+    if not (isinstance(value, str) and VARIABLE.fullmatch(value)):
+        raise ValueError(f"expected the name of an environment variable, got {value!r}")
+    return Variable(value)
+
+
 def _text(value: object, _type: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected text, got {value!r}")  # noqa: TRY004
@@ -195,6 +233,8 @@ def _converter() -> Converter:
         Name: _name,
         Adapter: _adapter,
         ProfileName: _profile,
+        Link: _link,
+        Variable: _variable,
         str: _text,
         bool: _bool,
     }.items():
@@ -303,22 +343,41 @@ def _poll_problems(document: Document) -> Iterator[str]:
 def _with_passwords(config: Config, folder: Path) -> Iterator[BatteryConfig]:
     problems = []
     for index, battery in enumerate(config.batteries):
-        if battery.password_file is None:
-            yield battery
-            continue
-        where = f"batteries[{index}].password_file"
         try:
-            password = (folder / battery.password_file).read_bytes().rstrip(b"\r\n")
-        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-            reason = error.strerror if isinstance(error, OSError) else "no name of a file"
-            problems.append(f"{where}: {battery.password_file!r}: {reason}")
-            continue
-        if len(password) != PASSWORD_LENGTH:
-            problems.append(f"{where}: expected {PASSWORD_LENGTH} bytes, got {len(password)}")
+            password = _password(battery, folder)
+        except ValueError as error:
+            problems.append(f"batteries[{index}].{error}")
             continue
         yield replace(battery, password=password)
     if problems:
         raise ConfigError(problems)
+
+
+def _password(battery: BatteryConfig, folder: Path) -> bytes | None:
+    """Return a battery's password, from where it says.
+
+    Raises:
+        ValueError: It is not there, or has the wrong length; the text begins with the key.
+    """
+    if battery.password_file is not None and battery.password_env is not None:
+        raise ValueError("password_env: password_file is given too; one of them is enough")
+    if battery.password_file is not None:
+        where = "password_file"
+        try:
+            password = (folder / battery.password_file).read_bytes().rstrip(b"\r\n")
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            reason = error.strerror if isinstance(error, OSError) else "no name of a file"
+            raise ValueError(f"{where}: {battery.password_file!r}: {reason}") from error
+    elif battery.password_env is not None:
+        where = "password_env"
+        if battery.password_env not in os.environ:
+            raise ValueError(f"{where}: the variable {battery.password_env} is not set")
+        password = os.environb[battery.password_env.encode()]
+    else:
+        return None
+    if len(password) != PASSWORD_LENGTH:
+        raise ValueError(f"{where}: expected {PASSWORD_LENGTH} bytes, got {len(password)}")
+    return password
 
 
 def _line_of(problem: str) -> int:

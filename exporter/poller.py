@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 BACKOFF_S: Final = 15.0
 MAX_DOUBLINGS: Final = 16  # 11 days: above every backoff_max that makes sense
 
-Poll = Callable[[Callable[[Reading], None]], Awaitable[None]]
+Publish = Callable[[Reading | BmsError], None]
+"""Takes what a poll came to, once, before it disconnects."""
+
+Poll = Callable[[Publish], Awaitable[None]]
 """Read a battery once: call the argument with the reading, return when disconnected."""
 
 
@@ -167,21 +170,21 @@ class Poller:
     async def _poll_once(self, outcome: asyncio.Future[bool]) -> None:
         started_s = self._clock()
 
-        def finish(*, succeeded: bool) -> None:
+        def publish(result: Reading | BmsError) -> None:
+            if isinstance(result, Reading):
+                self._keep(result)
+            else:
+                self._note_failure(result)
             self._polls += 1
             self._poll_duration_s = self._clock() - started_s
             self._outcome = None
-            outcome.set_result(succeeded)
-
-        def publish(reading: Reading) -> None:
-            self._keep(reading)
-            finish(succeeded=True)
+            outcome.set_result(isinstance(result, Reading))
 
         try:
             await self._poll(publish)
         except BmsError as error:
-            self._note_failure(error)
-            finish(succeeded=False)
+            if not outcome.done():
+                publish(error)
 
     def _keep(self, reading: Reading) -> None:
         if self._failures_in_row or self._last_success_unix_s == 0:

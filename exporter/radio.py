@@ -2,35 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from bleak import BleakClient, BleakScanner
-from bleak.args.bluez import BlueZScannerArgs
+from bleak import BleakClient
 from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.client import BaseBleakClient
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
-from bleak.exc import (
-    BleakBluetoothNotAvailableError,
-    BleakBluetoothNotAvailableReason,
-    BleakDBusError,
-)
-from bleak_retry_connector import (
-    BLEAK_RETRY_EXCEPTIONS,
-    close_stale_connections_by_address,
-    establish_connection,
-    retry_bluetooth_connection_error,
-)
-from dbus_fast.errors import DBusFastError
+from bleak_retry_connector import close_stale_connections_by_address, establish_connection
 
 from exporter.clock import Clock, boot_s
+from exporter.direct.client import Kernel, client_of
+from exporter.direct.management import Management, ManagementError
 from exporter.discovery import Advertisement
 from exporter.errors import (
-    AdapterError,
-    ConnectError,
+    AuthError,
     FailureReason,
     LinkError,
     LinkLostError,
@@ -38,34 +27,27 @@ from exporter.errors import (
     ProfileError,
 )
 from exporter.profiles import PROFILES
+from exporter.scan import ANSWER_S, SharedScan
 from exporter.stats import LinkStats
+from exporter.trouble import BLEAK_ERRORS, text, translate
 
 log = logging.getLogger(__name__)
 
 # JBD modules advertise about every second or two; one that was not seen in 10 s is away, switched
 # off or held by the phone app.
 FIND_S: Final = 10.0
+# One that bluetoothd holds for a process that is no more does not advertise: see in between.
+FREE_EVERY_S: Final = 2.5
 # A connect to a battery in range takes 0.4 to 1.1 s on BlueZ 5.66; one to a battery that has
 # just left hangs for up to 40 s.
 ATTEMPT_S: Final = 8.0
 ATTEMPTS: Final = 3
-SCAN_START_ATTEMPTS: Final = 3
-# bluetoothd answers in milliseconds; one that accepts and never answers must not hold a poll up.
-ANSWER_S: Final = 5.0
 # bluetoothd takes about 2 s; bleak waits for its signal for up to 10 s.
 DISCONNECT_S: Final = 12.0
+# What was cut short may clean up for this long; bleak would wait for bluetoothd's answer for ever.
+CLEAN_UP_S: Final = 3.0
 
-# Not every failure is a BleakError: TimeoutError and a missing bus are OSErrors; a bus that ends in
-# mid-call shows as EOFError, or as bleak's own state being gone: AttributeError, AssertionError,
-# KeyError. They are caught around single calls of bleak only.
-BLEAK_ERRORS: Final = (
-    *BLEAK_RETRY_EXCEPTIONS,
-    OSError,
-    DBusFastError,
-    AssertionError,
-    KeyError,
-    UnicodeDecodeError,
-)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,25 +65,39 @@ class Target:
     address: str  # upper case with colons
     stats: LinkStats
     profile: str | None = None  # None: by its GATT table
+    pairs: bool = True  # through bluetoothd, which can, once it has asked for that
 
 
 class Radio:
     """One Bluetooth adapter."""
 
     def __init__(
-        self, *, adapter: str | None = None, backend: Backend | None = None, clock: Clock = boot_s
+        self,
+        *,
+        adapter: str | None = None,
+        backend: Backend | None = None,
+        kernel: Kernel | None = None,
+        management: Management | None = None,
+        clock: Clock = boot_s,
     ) -> None:
         """Prepare without touching Bluetooth.
 
         Args:
             adapter: hci0 and the like; None is the system's default.
             backend: Another radio, for the demo and tests.
+            kernel: Connect through it instead of bluetoothd.
+            management: What to ask of the kernel's management socket.
             clock: Gives `LinkStats.seen_at_s`.
         """
         self._backend = backend or Backend()
+        self._kernel = kernel
+        self._direct = None if kernel is None else client_of(kernel)
+        self._management = management or Management()
         self._clock = clock
-        self._scan = _SharedScan(adapter, self._backend.scanner)
+        self._scan = SharedScan(adapter, self._backend.scanner)
         self._freed: set[str] = set()
+        self._addresses: set[str] = set()
+        self._pairing: set[str] = set()  # the addresses of batteries that want it
 
     @asynccontextmanager
     async def advertisements(self, heard: Callable[[Advertisement], None]) -> AsyncIterator[None]:
@@ -134,12 +130,14 @@ class Radio:
                 target.stats.seen_at_s = self._clock()
 
         self._scan.bystanders.append(listener)
+        self._addresses.add(target.address)
 
     @asynccontextmanager
     async def connect(self, target: Target, *, deadline_s: float) -> AsyncIterator["Connection"]:
         """Find the battery, connect, and disconnect when the context ends.
 
-        The disconnect takes about 2 s with BlueZ; it never raises and survives cancellation.
+        Without the management socket the disconnect takes about 2 s. It never raises and survives
+        cancellation.
 
         Args:
             target: The battery.
@@ -150,24 +148,79 @@ class Radio:
             NotFoundError: The battery does not advertise.
             ConnectError: It does, and no attempt succeeded.
             ProfileError: It has none of the profiles, or not the configured one.
+            AuthError: It wants pairing.
             LinkLostError: The connection ended while the context was open.
         """
-        device = await self._find(target, deadline_s)
         connection = Connection()
-        client = await self._establish(device, target, connection, deadline_s)
+        client = await self._reach(target, connection, deadline_s)
         loop = asyncio.get_running_loop()
         connected_at_s = loop.time()
+        listening = asyncio.create_task(self._note_rssi(target))
         try:
-            connection.bind(client, _choose(client, target.profile))
+            connection.bind(client, _choose(client, target.profile), target.stats)
             yield connection
+        except AuthError:
+            self._note_pairing(target)
+            raise
         finally:
             try:
-                async with asyncio.timeout(DISCONNECT_S):
-                    await client.disconnect()
-            except BLEAK_ERRORS as error:
-                log.debug("disconnect failed", extra={"error": _text(error)})
+                await self._let_go(client, target.address)
             finally:
+                listening.cancel()
                 target.stats.held_s += loop.time() - connected_at_s
+
+    async def _reach(
+        self, target: Target, connection: "Connection", deadline_s: float
+    ) -> BleakClient:
+        if self._direct is None or target.address in self._pairing:
+            device = await self._find(target, deadline_s)
+            await self._prepare()
+            return await self._establish(device, target, connection, deadline_s)
+        if self._kernel is not None and self._is_held(self._kernel, target.address):
+            await self._free(target.address)
+        await self._prepare()
+        device = BLEDevice(target.address, target.address, None)
+        try:
+            return await self._establish(device, target, connection, deadline_s, self._direct)
+        except AuthError:
+            self._note_pairing(target)
+            raise
+
+    def _note_pairing(self, target: Target) -> None:
+        """Leave a battery that wants pairing to bluetoothd: the direct link cannot."""
+        if self._direct is not None and target.pairs and target.address not in self._pairing:
+            self._pairing.add(target.address)
+            log.warning(
+                "battery is read through bluetoothd from now on, which can pair",
+                extra={"address": target.address},
+            )
+
+    async def _let_go(self, client: BleakClient, address: str) -> None:
+        if client.is_connected:
+            try:
+                await self._management.let_go(address)
+            except (OSError, ManagementError) as error:
+                log.debug("not released", extra={"address": address, "error": text(error)})
+        try:
+            await _within(client.disconnect(), DISCONNECT_S)
+        except BLEAK_ERRORS as error:
+            log.debug("disconnect failed", extra={"address": address, "error": text(error)})
+
+    async def _prepare(self) -> None:
+        try:
+            await self._management.prepare(sorted(self._addresses))
+        except (OSError, ManagementError) as error:
+            log.debug("not prepared", extra={"error": text(error)})
+
+    async def _note_rssi(self, target: Target) -> None:
+        try:
+            rssi_dbm = await self._management.rssi_dbm(target.address)
+        except (OSError, ManagementError) as error:
+            log.debug("no RSSI", extra={"address": target.address, "error": text(error)})
+            return
+        if rssi_dbm is not None:
+            target.stats.rssi_dbm = rssi_dbm
+            target.stats.seen_at_s = self._clock()
 
     async def _find(self, target: Target, deadline_s: float) -> BLEDevice:
         if target.address not in self._freed:
@@ -179,62 +232,135 @@ class Radio:
             if device.address.upper() == target.address and not found.done():
                 found.set_result(device)
 
+        began_s = loop.time()
+        end_s = max(began_s, min(began_s + FIND_S, deadline_s))
         async with self._scan.listen(listener):
-            wait_s = max(0.0, min(FIND_S, deadline_s - loop.time()))
-            try:
-                async with asyncio.timeout(wait_s):
-                    return await found
-            except TimeoutError:
-                pass
-        await self._free(target.address)
+            while True:
+                wait_s = min(FREE_EVERY_S, end_s - loop.time())
+                await asyncio.wait([found], timeout=max(0.0, wait_s))
+                if found.done():
+                    return found.result()
+                await self._free(target.address)
+                if loop.time() >= end_s:
+                    break
         raise NotFoundError(
-            f"{target.address} not seen in {wait_s:.0f} s: is it switched on and in range, "
-            "and is the phone app disconnected?"
+            f"{target.address} not seen in {end_s - began_s:.0f} s: is it switched on and in "
+            "range, and is the phone app disconnected?"
         )
+
+    @staticmethod
+    def _is_held(kernel: Kernel, address: str) -> bool:
+        try:
+            return kernel.connected_on(address) is not None
+        except OSError:
+            return False
 
     async def _free(self, address: str) -> None:
         """Drop a connection that a killed process left in bluetoothd: it hides the battery."""
         self._freed.add(address)
         if self._backend.client is None:
             try:
-                async with asyncio.timeout(ANSWER_S):
-                    await close_stale_connections_by_address(address)
-            except BLEAK_ERRORS as error:
-                log.debug("no stale connection dropped", extra={"error": _text(error)})
+                await self._management.let_go(address)
+                await _within(close_stale_connections_by_address(address), ANSWER_S)
+            except (*BLEAK_ERRORS, ManagementError) as error:
+                log.debug("no stale connection dropped", extra={"error": text(error)})
 
     async def _establish(
-        self, device: BLEDevice, target: Target, connection: "Connection", deadline_s: float
+        self,
+        device: BLEDevice,
+        target: Target,
+        connection: "Connection",
+        deadline_s: float,
+        direct: type[BaseBleakClient] | None = None,
     ) -> BleakClient:
         stats = target.stats
+        loop = asyncio.get_running_loop()
+        # The direct link waits for an advertisement itself.
+        attempt_s = ATTEMPT_S if direct is None else min(FIND_S, deadline_s - loop.time())
 
         class CountingClient(BleakClient):
             """Counts attempts and shortens them; bleak-retry-connector reports and takes none."""
 
             async def connect(self, **kwargs: Any) -> None:
-                stats.connection_attempts += 1
                 failed_with: FailureReason | None = FailureReason.CONNECT  # if cut short
                 try:
-                    await super().connect(**{**kwargs, "timeout": ATTEMPT_S})
+                    await super().connect(**{**kwargs, "timeout": attempt_s})
                     failed_with = None
                 except BLEAK_ERRORS as error:
-                    failed_with = _translate(error, "connect").reason
+                    failed_with = translate(error, "connect").reason
+                    raise
+                except (LinkError, AuthError) as error:
+                    failed_with = error.reason
                     raise
                 finally:
-                    if failed_with is not None:
-                        stats.connection_failures[failed_with] += 1
+                    if failed_with is not FailureReason.NOT_FOUND:  # else nobody was there
+                        stats.connection_attempts += 1
+                        stats.connection_failures.update([failed_with] if failed_with else [])
 
+        establish = establish_connection(
+            CountingClient,
+            device,
+            target.address,
+            disconnected_callback=connection.lost,
+            max_attempts=ATTEMPTS,
+            backend=direct or self._backend.client,
+        )
         try:
-            async with asyncio.timeout_at(deadline_s):
-                return await establish_connection(
-                    CountingClient,
-                    device,
-                    target.address,
-                    disconnected_callback=connection.lost,
-                    max_attempts=ATTEMPTS,
-                    backend=self._backend.client,
-                )
+            return await _within(establish, deadline_s - loop.time(), _disconnected)
+        except LinkError:
+            raise
         except BLEAK_ERRORS as error:
-            raise _translate(error, f"connect to {target.address}") from error
+            raise translate(error, f"connect to {target.address}") from error
+
+
+async def _disconnected(client: BleakClient) -> None:
+    """Undo a connection that was made in the moment in which nobody wanted it any more."""
+    await client.disconnect()
+
+
+async def _within(
+    work: Coroutine[Any, Any, T],
+    seconds: float,
+    undo: Callable[[T], Coroutine[Any, Any, None]] | None = None,
+) -> T:
+    """Like asyncio.timeout, for work that may wait for ever when it is cancelled.
+
+    Raises:
+        TimeoutError: It was not done in time.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait([task], timeout=max(0.0, seconds))
+    except asyncio.CancelledError:
+        await _cut_short(task, undo)
+        raise
+    if not done:
+        await _cut_short(task, undo)
+        raise TimeoutError
+    return task.result()
+
+
+async def _cut_short(
+    task: asyncio.Future[T], undo: Callable[[T], Coroutine[Any, Any, None]] | None
+) -> None:
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=CLEAN_UP_S)
+    if not done:
+        log.debug("left behind", extra={"task": repr(task)})
+        _LEFT_BEHIND.add(task)
+        task.add_done_callback(_forget)
+    elif not task.cancelled() and task.exception() is None and undo is not None:
+        await _within(undo(task.result()), DISCONNECT_S)
+
+
+def _forget(task: asyncio.Future[Any]) -> None:
+    _LEFT_BEHIND.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.debug("ended at last", extra={"error": str(error)})
+
+
+_LEFT_BEHIND: Final[set[asyncio.Future[Any]]] = set()
+"""Tasks that nobody waits for and that must not be collected while they end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +377,7 @@ class Connection:
     def __init__(self) -> None:
         self._client: BleakClient | None = None
         self._present: Mapping[str, Characteristics] = {}
+        self._stats = LinkStats()
         self._links: list[BleakLink] = []
 
     @property
@@ -258,18 +385,26 @@ class Connection:
         """The names of the profiles in the GATT table, in the order to try them."""
         return tuple(self._present)
 
-    def bind(self, client: BleakClient, present: Mapping[str, Characteristics]) -> None:
+    def bind(
+        self, client: BleakClient, present: Mapping[str, Characteristics], stats: LinkStats
+    ) -> None:
         """Begin, now that the client is connected."""
         self._client = client
         self._present = present
+        self._stats = stats
 
     def lost(self, _client: BleakClient) -> None:
         """Tell every link that the connection ended."""
         for link in self._links:
             link.notifications.put_nowait(None)
 
-    async def open(self, profile: str) -> "BleakLink":
+    async def open(self, profile: str, early: bytes = b"") -> "BleakLink":
         """Subscribe to the notifications of one profile.
+
+        Args:
+            profile: One of `profiles`.
+            early: Written before, where that costs no time: the first request after a connect
+                is often lost, and so this one is lost while the subscription is under way.
 
         Raises:
             LinkLostError: The connection ended, or the battery refused.
@@ -278,6 +413,9 @@ class Connection:
             raise LinkLostError("the connection was never made")
         link = BleakLink(self._client, self._present[profile])
         self._links.append(link)
+        if early and link.writes_at_once:
+            self._stats.requests += 1
+            await link.write(early)
         await link.subscribe()
         return link
 
@@ -292,6 +430,11 @@ class BleakLink:
         self.notifications: asyncio.Queue[bytes | None] = asyncio.Queue()
         """What came; None: the connection ended."""
 
+    @property
+    def writes_at_once(self) -> bool:
+        """Whether requests are written without waiting for a response."""
+        return "write-without-response" in self._write.properties
+
     async def subscribe(self) -> None:
         """Ask for notifications. Raises LinkLostError."""
 
@@ -301,7 +444,7 @@ class BleakLink:
         try:
             await self._client.start_notify(self._notify, notified)
         except BLEAK_ERRORS as error:
-            raise LinkLostError(f"subscribe: {_text(error)}") from error
+            raise LinkLostError(f"subscribe: {text(error)}") from error
 
     async def write(self, data: bytes) -> None:
         """Send one request, without response where that is offered.
@@ -309,11 +452,11 @@ class BleakLink:
         Raises:
             LinkLostError: The connection ended.
         """
-        response = "write-without-response" not in self._write.properties
+        response = not self.writes_at_once
         try:
             await self._client.write_gatt_char(self._write, data, response=response)
         except BLEAK_ERRORS as error:
-            raise LinkLostError(f"write: {_text(error)}") from error
+            raise LinkLostError(f"write: {text(error)}") from error
 
     async def receive(self) -> bytes:
         """Return the next notification. Raises LinkLostError."""
@@ -322,82 +465,6 @@ class BleakLink:
             self.notifications.put_nowait(None)  # for whoever asks again
             raise LinkLostError("the connection ended in mid-poll")
         return chunk
-
-
-class _SharedScan:
-    """One scan at a time, shared by everyone who listens, stopped with the last of them."""
-
-    def __init__(self, adapter: str | None, backend: type[BaseBleakScanner] | None) -> None:
-        self._adapter = adapter
-        self._backend = backend
-        self._lock = asyncio.Lock()
-        self._scanner: BleakScanner | None = None
-        self._listeners: list[Callable[[BLEDevice, AdvertisementData], None]] = []
-        self.bystanders: list[Callable[[BLEDevice, AdvertisementData], None]] = []
-        """Told too, but nobody scans for them."""
-
-    @asynccontextmanager
-    async def listen(
-        self, listener: Callable[[BLEDevice, AdvertisementData], None]
-    ) -> AsyncIterator[None]:
-        """Pass every advertisement to `listener` while the context is open.
-
-        Raises:
-            AdapterError: The scan cannot be started.
-        """
-        self._listeners.append(listener)
-        try:
-            async with self._lock:
-                if self._scanner is None:
-                    self._scanner = await self._start()
-            yield
-        finally:
-            self._listeners.remove(listener)
-            async with self._lock:
-                if not self._listeners and self._scanner is not None:
-                    scanner, self._scanner = self._scanner, None
-                    await _stop(scanner)
-
-    async def _start(self) -> BleakScanner:
-        bluez = BlueZScannerArgs(adapter=self._adapter) if self._adapter else BlueZScannerArgs()
-        scanner = BleakScanner(self._heard, bluez=bluez, backend=self._backend)
-        start = retry_bluetooth_connection_error(SCAN_START_ATTEMPTS)(scanner.start)
-        starting = asyncio.ensure_future(start())
-        try:
-            done, _ = await asyncio.wait([starting], timeout=ANSWER_S)
-        except asyncio.CancelledError:
-            await _abandon(starting, scanner)
-            raise
-        if not done:
-            await _abandon(starting, scanner)
-            raise AdapterError("bluetoothd does not answer: run systemctl restart bluetooth")
-        try:
-            starting.result()
-        except BLEAK_ERRORS as error:
-            raise _adapter_error(error, "scan") from error
-        return scanner
-
-    def _heard(self, device: BLEDevice, data: AdvertisementData) -> None:
-        for listener in (*self._listeners, *self.bystanders):
-            listener(device, data)
-
-
-async def _abandon(starting: asyncio.Task[None], scanner: BleakScanner) -> None:
-    """Undo a scan whose start was cut short: it would go on with nobody to stop it."""
-    done, _ = await asyncio.wait([starting], timeout=ANSWER_S)
-    if not done:
-        starting.cancel()
-        await asyncio.wait([starting], timeout=1.0)
-    elif not starting.cancelled() and starting.exception() is None:
-        await _stop(scanner)
-
-
-async def _stop(scanner: BleakScanner) -> None:
-    try:
-        async with asyncio.timeout(ANSWER_S):
-            await scanner.stop()
-    except BLEAK_ERRORS as error:  # the adapter or bluetoothd went away, and the scan with it
-        log.debug("scan stop failed", extra={"error": _text(error)})
 
 
 def _choose(client: BleakClient, configured: str | None) -> Mapping[str, Characteristics]:
@@ -412,7 +479,7 @@ def _choose(client: BleakClient, configured: str | None) -> Mapping[str, Charact
     try:
         services = list(client.services)
     except BLEAK_ERRORS as error:
-        raise LinkLostError(f"GATT table: {_text(error)}") from error
+        raise LinkLostError(f"GATT table: {text(error)}") from error
     present = {}
     for name, profile in PROFILES.items():
         for service in services:
@@ -428,62 +495,3 @@ def _choose(client: BleakClient, configured: str | None) -> Mapping[str, Charact
     if configured not in present:
         raise ProfileError(f"profile {configured} is configured, but its services are {offered}")
     return {configured: present[configured]}
-
-
-ADAPTER_ADVICE: Final = {
-    BleakBluetoothNotAvailableReason.NO_BLUETOOTH: "no Bluetooth adapter: does bluetoothctl list "
-    "show one, and is bluetoothd running (systemctl status bluetooth)?",
-    BleakBluetoothNotAvailableReason.NO_BLE_CENTRAL_ROLE: "the Bluetooth adapter cannot do "
-    "Bluetooth Low Energy: use another one",
-    BleakBluetoothNotAvailableReason.POWERED_OFF: "Bluetooth is switched off: run bluetoothctl "
-    "power on, or rfkill unblock bluetooth",
-    BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM: "no permission to use D-Bus: add the user "
-    "to the group bluetooth",
-}
-DBUS_ADVICE: Final = {
-    "org.freedesktop.DBus.Error.ServiceUnknown": "bluetoothd is not running: run systemctl start "
-    "bluetooth",
-    "org.freedesktop.DBus.Error.NameHasNoOwner": "bluetoothd is not running: run systemctl start "
-    "bluetooth",
-    "org.freedesktop.DBus.Error.AccessDenied": "no permission to talk to bluetoothd: add the user "
-    "to the group bluetooth",
-    "org.bluez.Error.NotReady": "Bluetooth is switched off: run bluetoothctl power on, or rfkill "
-    "unblock bluetooth",
-}
-
-
-def _adapter_error(error: Exception, doing: str) -> AdapterError:
-    """Say what to do about a Bluetooth that cannot be used."""
-    if isinstance(error, BleakBluetoothNotAvailableError):
-        advice = ADAPTER_ADVICE.get(error.reason)
-    elif isinstance(error, BleakDBusError):
-        advice = DBUS_ADVICE.get(error.dbus_error)
-    elif isinstance(error, FileNotFoundError | ConnectionRefusedError):
-        advice = (
-            "no D-Bus: is dbus installed and running? In a container, mount "
-            "/run/dbus/system_bus_socket"
-        )
-    elif isinstance(error, PermissionError):
-        advice = ADAPTER_ADVICE[BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM]
-    elif isinstance(error, DBusFastError):
-        advice = "no D-Bus: is DBUS_SYSTEM_BUS_ADDRESS right?"
-    else:
-        advice = None
-    return AdapterError(
-        f"{advice} ({doing}: {_text(error)})" if advice else f"{doing}: {_text(error)}"
-    )
-
-
-def _translate(error: Exception, doing: str) -> LinkError:
-    """Return what a failed attempt to connect means."""
-    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-    adapter = isinstance(
-        cause, BleakBluetoothNotAvailableError | FileNotFoundError | ConnectionRefusedError
-    ) or (isinstance(cause, BleakDBusError) and cause.dbus_error in DBUS_ADVICE)
-    return _adapter_error(cause, doing) if adapter else ConnectError(f"{doing}: {_text(error)}")
-
-
-def _text(error: Exception) -> str:
-    if isinstance(error, BleakBluetoothNotAvailableError):
-        return str(error.args[0])  # str() would show the reason's enum member too
-    return str(error) or type(error).__name__

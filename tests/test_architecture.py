@@ -34,15 +34,32 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "stats": {"errors", "protocol.frame"},
     "bms": {"clock", "errors", "reading", "stats"} | PROTOCOL,
     "discovery": set(),
+    "trouble": {"bleak", "bleak_retry_connector", "dbus_fast", "errors"},
+    "scan": {"bleak", "bleak_retry_connector", "errors", "trouble"},
+    "direct.__init__": set(),
+    "direct.att": {"profiles"},
+    "direct.sockets": set(),
+    "direct.management": {"direct.sockets"},
+    "direct.client": {
+        "bleak",
+        "direct.__init__",
+        "direct.att",
+        "direct.sockets",
+        "errors",
+        "profiles",
+    },
     "radio": {
         "bleak",
         "bleak_retry_connector",
-        "dbus_fast",
         "clock",
+        "direct.client",
+        "direct.management",
         "discovery",
         "errors",
         "profiles",
+        "scan",
         "stats",
+        "trouble",
     },
     "poller": {"clock", "config", "errors", "reading", "stats"},
     "metrics": {
@@ -59,11 +76,14 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
         "bms",
         "clock",
         "config",
+        "direct.__init__",
+        "direct.client",
+        "direct.management",
+        "direct.sockets",
         "errors",
         "metrics",
         "poller",
         "radio",
-        "reading",
         "stats",
         "web",
     },
@@ -135,7 +155,7 @@ def _is_module(name: str) -> bool:
 
 
 def _short(name: str) -> str:
-    if name in ("exporter", "exporter.demo", "exporter.protocol"):
+    if name in ("exporter", "exporter.demo", "exporter.direct", "exporter.protocol"):
         return f"{name}.__init__".removeprefix("exporter.")
     return (
         name.removeprefix("exporter.")
@@ -165,7 +185,7 @@ def test_the_arrows_form_no_circle() -> None:
 def test_only_the_radio_reaches_bluetooth() -> None:
     users = {module for module in modules() if "bleak" in imported_by(module)}
 
-    assert users == {"radio", "demo.radio", "demo.battery"}
+    assert users == {"radio", "scan", "trouble", "direct.client", "demo.radio", "demo.battery"}
 
 
 @pytest.mark.parametrize("command", list(Command))

@@ -95,11 +95,14 @@ class FakeConnection:
     ) -> None:
         self.profiles = tuple(profiles)
         self.links: dict[str, FakeLink] = {}
+        self.takes_early = True
         self._battery = battery
         self._silent = silent
 
-    async def open(self, profile: str) -> FakeLink:
+    async def open(self, profile: str, early: bytes) -> FakeLink:
         link = FakeLink(self._battery, silent=profile in self._silent)
         self.links[profile] = link
         link.deliver(self._battery.connected())
+        if early and self.takes_early:
+            await link.write(early)
         return link

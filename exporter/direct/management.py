@@ -16,6 +16,8 @@ from exporter.direct.sockets import (
     AF_BLUETOOTH,
     PUBLIC,
     RANDOM,
+    Adapter,
+    adapters,
     bind,
     connected_on,
     hci_socket,
@@ -96,6 +98,7 @@ class Management:
     rssi: bool = False
     command: Command = command
     connected_on: Callable[[str], int | None] = connected_on
+    adapters: Callable[[], list[Adapter]] = adapters
 
     async def let_go(self, address: str) -> None:
         """End our connection to a battery; return once it is not connected any more.
@@ -114,7 +117,7 @@ class Management:
             if status != NOT_CONNECTED:
                 raise ManagementError(f"not disconnected: status {status:#04x}")
 
-    async def prepare(self, adapters: Iterable[int], addresses: Iterable[str]) -> None:
+    async def prepare(self, addresses: Iterable[str]) -> None:
         """Have the next connection to each battery use a fast connection interval.
 
         All batteries at once: on kernels before 6.11 each call forgets what an earlier one loaded.
@@ -127,8 +130,10 @@ class Management:
             return
         entries = [_of(address, kind) + FAST for address in addresses for kind in KINDS]
         payload = struct.pack("<H", len(entries)) + b"".join(entries)
-        for adapter in adapters:
-            status, _ = await self.command(LOAD_CONNECTION_PARAMETERS, adapter, payload)
+        for adapter in self.adapters():
+            if not adapter.up:
+                continue
+            status, _ = await self.command(LOAD_CONNECTION_PARAMETERS, adapter.index, payload)
             if status != SUCCESS:
                 raise ManagementError(f"connection parameters not loaded: status {status:#04x}")
 

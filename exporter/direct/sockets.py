@@ -63,6 +63,18 @@ def hci_socket() -> socket.socket:
     return socket.socket(AF_BLUETOOTH, socket.SOCK_RAW | socket.SOCK_CLOEXEC, BTPROTO_HCI)
 
 
+def why_not() -> str | None:
+    """Return why these sockets cannot be used, None if they can."""
+    try:
+        socket.socket(AF_BLUETOOTH, socket.SOCK_SEQPACKET, BTPROTO_L2CAP).close()
+        adapters()
+    except OSError as error:
+        if error.errno == errno.EAFNOSUPPORT:
+            return "no Bluetooth sockets: in a container they need the host's network"
+        return f"no Bluetooth sockets: {error.strerror}"
+    return None
+
+
 def bind(sock: socket.socket, address: bytes) -> None:
     """Bind to a packed address. Raises OSError."""
     if _libc.bind(sock.fileno(), address, len(address)):

@@ -68,16 +68,25 @@ class FrameAssembler:
     behind it. Each is judged once: time is linear, memory below one frame of 262 bytes.
     """
 
-    def __init__(self, expected: int | None = None, answered: Container[int] = ()) -> None:
+    def __init__(
+        self,
+        expected: int | None = None,
+        answered: Container[int] = (),
+        early: int | None = None,
+    ) -> None:
         """Accept replies from register `expected`, or from any when None.
 
         Args:
             expected: The register that was asked.
             answered: Registers answered earlier on this link: a late second reply to a request
                 that was sent twice is dropped without being counted as an error.
+            early: The register that was asked just before, in a request that may be lost.
         """
         self._expected = expected
         self._answered = answered
+        self._early = early
+        self._early_frames: list[Frame] = []
+        self._resent = False
         self._buffer = bytearray()
         self._heads: list[int] = []  # where frames may begin, in `_buffer`, ascending
         self._doubtful = 0  # a frame that begins before this place may have lost its end
@@ -93,6 +102,16 @@ class FrameAssembler:
         """Whether bytes are held that may be the beginning of a frame."""
         return bool(self._buffer)
 
+    @property
+    def early_frame(self) -> Frame | None:
+        """The reply to the early request, if it can be trusted.
+
+        The register byte is not protected. With two requests under way only their order tells a
+        damaged reply to the second from a reply to the first: so it counts only if it came once,
+        and if the second request was answered without being repeated.
+        """
+        return self._early_frames[0] if len(self._early_frames) == 1 and not self._resent else None
+
     def doubt(self) -> None:
         """Note that the request is sent again: what is unfinished now may never be finished.
 
@@ -100,6 +119,7 @@ class FrameAssembler:
         like a damaged one, and is then dropped without being counted as an error.
         """
         self._doubtful = len(self._buffer)
+        self._resent = True
 
     def forget(self) -> None:
         """Drop an unfinished frame: whatever comes next does not belong to it."""
@@ -148,6 +168,9 @@ class FrameAssembler:
     def _accept(self, frame: Frame) -> bool:
         if self._expected is None or frame.register == self._expected:
             return True
+        if frame.register == self._early:
+            self._early_frames.append(frame)
+            return False
         if frame.register == READ:
             self.echoed = True
         if frame.register not in self._answered:

@@ -1,0 +1,98 @@
+"""One scan an adapter, shared by everyone who looks for a battery; through bluetoothd."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from bleak import BleakScanner
+from bleak.args.bluez import BlueZScannerArgs
+from bleak.backends.device import BLEDevice
+from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
+from bleak_retry_connector import retry_bluetooth_connection_error
+
+from exporter.errors import AdapterError
+from exporter.trouble import BLEAK_ERRORS, adapter_error, text
+
+log = logging.getLogger(__name__)
+
+START_ATTEMPTS: Final = 3
+# bluetoothd answers in milliseconds; one that accepts and never answers must not hold a poll up.
+ANSWER_S: Final = 5.0
+
+Listener = Callable[[BLEDevice, AdvertisementData], None]
+
+
+class SharedScan:
+    """One scan at a time, shared by everyone who listens, stopped with the last of them."""
+
+    def __init__(self, adapter: str | None, backend: type[BaseBleakScanner] | None) -> None:
+        self._adapter = adapter
+        self._backend = backend
+        self._lock = asyncio.Lock()
+        self._scanner: BleakScanner | None = None
+        self._listeners: list[Listener] = []
+        self.bystanders: list[Listener] = []
+        """Told too, but nobody scans for them."""
+
+    @asynccontextmanager
+    async def listen(self, listener: Listener) -> AsyncIterator[None]:
+        """Pass every advertisement to `listener` while the context is open.
+
+        Raises:
+            AdapterError: The scan cannot be started.
+        """
+        self._listeners.append(listener)
+        try:
+            async with self._lock:
+                if self._scanner is None:
+                    self._scanner = await self._start()
+            yield
+        finally:
+            self._listeners.remove(listener)
+            async with self._lock:
+                if not self._listeners and self._scanner is not None:
+                    scanner, self._scanner = self._scanner, None
+                    await _stop(scanner)
+
+    async def _start(self) -> BleakScanner:
+        bluez = BlueZScannerArgs(adapter=self._adapter) if self._adapter else BlueZScannerArgs()
+        scanner = BleakScanner(self._heard, bluez=bluez, backend=self._backend)
+        start = retry_bluetooth_connection_error(START_ATTEMPTS)(scanner.start)
+        starting = asyncio.ensure_future(start())
+        try:
+            done, _ = await asyncio.wait([starting], timeout=ANSWER_S)
+        except asyncio.CancelledError:
+            await _abandon(starting, scanner)
+            raise
+        if not done:
+            await _abandon(starting, scanner)
+            raise AdapterError("bluetoothd does not answer: run systemctl restart bluetooth")
+        try:
+            starting.result()
+        except BLEAK_ERRORS as error:
+            raise adapter_error(error, "scan") from error
+        return scanner
+
+    def _heard(self, device: BLEDevice, data: AdvertisementData) -> None:
+        for listener in (*self._listeners, *self.bystanders):
+            listener(device, data)
+
+
+async def _abandon(starting: asyncio.Task[None], scanner: BleakScanner) -> None:
+    """Undo a scan whose start was cut short: it would go on with nobody to stop it."""
+    done, _ = await asyncio.wait([starting], timeout=ANSWER_S)
+    if not done:
+        starting.cancel()
+        await asyncio.wait([starting], timeout=1.0)
+    elif not starting.cancelled() and starting.exception() is None:
+        await _stop(scanner)
+
+
+async def _stop(scanner: BleakScanner) -> None:
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            await scanner.stop()
+    except BLEAK_ERRORS as error:  # the adapter or bluetoothd went away, and the scan with it
+        log.debug("scan stop failed", extra={"error": text(error)})

@@ -1,0 +1,84 @@
+"""What Bluetooth's errors mean, and what to do about them."""
+
+from typing import Final
+
+from bleak.exc import (
+    BleakBluetoothNotAvailableError,
+    BleakBluetoothNotAvailableReason,
+    BleakDBusError,
+)
+from bleak_retry_connector import BLEAK_RETRY_EXCEPTIONS
+from dbus_fast.errors import DBusFastError
+
+from exporter.errors import AdapterError, ConnectError, LinkError
+
+# Not every failure is a BleakError: TimeoutError and a missing bus are OSErrors; a bus that ends in
+# mid-call shows as EOFError, or as bleak's own state being gone: AttributeError, AssertionError,
+# KeyError. They are caught around single calls of bleak only.
+BLEAK_ERRORS: Final = (
+    *BLEAK_RETRY_EXCEPTIONS,
+    OSError,
+    DBusFastError,
+    AssertionError,
+    KeyError,
+    UnicodeDecodeError,
+)
+
+ADAPTER_ADVICE: Final = {
+    BleakBluetoothNotAvailableReason.NO_BLUETOOTH: "no Bluetooth adapter: does bluetoothctl list "
+    "show one, and is bluetoothd running (systemctl status bluetooth)?",
+    BleakBluetoothNotAvailableReason.NO_BLE_CENTRAL_ROLE: "the Bluetooth adapter cannot do "
+    "Bluetooth Low Energy: use another one",
+    BleakBluetoothNotAvailableReason.POWERED_OFF: "Bluetooth is switched off: run bluetoothctl "
+    "power on, or rfkill unblock bluetooth",
+    BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM: "no permission to use D-Bus: add the user "
+    "to the group bluetooth",
+}
+DBUS_ADVICE: Final = {
+    "org.freedesktop.DBus.Error.ServiceUnknown": "bluetoothd is not running: run systemctl start "
+    "bluetooth",
+    "org.freedesktop.DBus.Error.NameHasNoOwner": "bluetoothd is not running: run systemctl start "
+    "bluetooth",
+    "org.freedesktop.DBus.Error.AccessDenied": "no permission to talk to bluetoothd: add the user "
+    "to the group bluetooth",
+    "org.bluez.Error.NotReady": "Bluetooth is switched off: run bluetoothctl power on, or rfkill "
+    "unblock bluetooth",
+}
+
+
+def adapter_error(error: Exception, doing: str) -> AdapterError:
+    """Say what to do about a Bluetooth that cannot be used."""
+    if isinstance(error, BleakBluetoothNotAvailableError):
+        advice = ADAPTER_ADVICE.get(error.reason)
+    elif isinstance(error, BleakDBusError):
+        advice = DBUS_ADVICE.get(error.dbus_error)
+    elif isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        advice = (
+            "no D-Bus: is dbus installed and running? In a container, mount "
+            "/run/dbus/system_bus_socket"
+        )
+    elif isinstance(error, PermissionError):
+        advice = ADAPTER_ADVICE[BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM]
+    elif isinstance(error, DBusFastError):
+        advice = "no D-Bus: is DBUS_SYSTEM_BUS_ADDRESS right?"
+    else:
+        advice = None
+    return AdapterError(
+        f"{advice} ({doing}: {text(error)})" if advice else f"{doing}: {text(error)}"
+    )
+
+
+def translate(error: Exception, doing: str) -> LinkError:
+    """Return what a failed attempt to connect means."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    adapter = isinstance(
+        cause, BleakBluetoothNotAvailableError | FileNotFoundError | ConnectionRefusedError
+    ) or (isinstance(cause, BleakDBusError) and cause.dbus_error in DBUS_ADVICE)
+    return adapter_error(cause, doing) if adapter else ConnectError(f"{doing}: {text(error)}")
+
+
+def text(error: Exception) -> str:
+    """Return what an error says, or at least its name."""
+    if isinstance(error, BleakBluetoothNotAvailableError):
+        return str(error.args[0])  # str() would show the reason's enum member too
+    return str(error) or type(error).__name__
