@@ -146,7 +146,7 @@ class TestResend:
         loop.call_later(3.1, link.notifications.put_nowait, MOBILEKTRO[20:])
 
         class Connection(FakeConnection):
-            async def open(self, profile: str) -> FakeLink:
+            async def open(self, profile: str, early: bytes) -> FakeLink:
                 return link
 
         reading = await read_with(bms_for(), Connection(link.battery))
@@ -161,7 +161,7 @@ class TestResend:
             loop.call_later(0.1 * number, link.notifications.put_nowait, b"\xff\xff")
 
         class Connection(FakeConnection):
-            async def open(self, profile: str) -> FakeLink:
+            async def open(self, profile: str, early: bytes) -> FakeLink:
                 link.deliver(link.battery.connected())
                 return link
 
@@ -485,7 +485,7 @@ class TestPassword:
         module.replies = replies
 
         class Connection(FakeConnection):
-            async def open(self, profile: str) -> FakeLink:
+            async def open(self, profile: str, early: bytes) -> FakeLink:
                 return module
 
         return Connection(module.battery), module

@@ -254,7 +254,7 @@ class TestPassword:
 
     def test_it_cannot_stand_in_the_configuration(self) -> None:
         assert complaints(ONE.replace('"}', '", password: "123456"}')) == [
-            "line 2: batteries[0].password: unknown key, did you mean password_file?"
+            "line 2: batteries[0].password: unknown key, did you mean password_env?"
         ]
 
 

@@ -150,8 +150,8 @@ class TestTimeout:
     async def test_a_scrape_of_3_s_against_a_slower_poll_gets_up_and_counters_in_time(
         self, house: House
     ) -> None:
-        house.camper.faults = Faults(lose_first=13)
-        house.trailer.faults = Faults(lose_first=11)
+        house.camper.faults = Faults(lose_first=14)
+        house.trailer.faults = Faults(lose_first=12)
         began_s = now_s()
 
         first = await house.get("/metrics", {TIMEOUT: "3"})

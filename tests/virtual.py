@@ -95,7 +95,7 @@ class FakeConnection:
     ) -> None:
         self.profiles = tuple(profiles)
         self.links: dict[str, FakeLink] = {}
-        self.takes_early = True
+        self.takes_early = False
         self._battery = battery
         self._silent = silent
 

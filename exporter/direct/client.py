@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -44,6 +44,11 @@ LONGEST_PDU: Final = 1024
 # timeout, which is 4 s at most with our parameters.
 LET_GO_S: Final = 8.0
 LOOK_EVERY_S: Final = 0.05
+
+# How long the kernel may take to call an attempt to connect off.
+CALLED_OFF_S: Final = 0.1
+# The two highest bits of a static random address are set; a private one changes by itself.
+FIRST_STATIC: Final = "C0"
 
 T = TypeVar("T")
 Open = Callable[[str, int, str], Awaitable[socket.socket]]
@@ -151,16 +156,7 @@ class _Client(BaseBleakClient):
             BleakError: The attempt to connect failed.
         """
         timeout_s = kwargs.get("timeout", self._timeout)
-        adapter = self._kernel.ready(self.address)
-        try:
-            async with asyncio.timeout(timeout_s):
-                self._socket = await self._reach(adapter)
-        except TimeoutError:
-            self._memory.address_type = None
-            raise NotFoundError(
-                f"{self.address} not seen in {timeout_s:.0f} s: is it switched on and in range, "
-                "and is the phone app disconnected?"
-            ) from None
+        self._socket = await self._reach(self._kernel.ready(self.address), timeout_s)
         self._att = Att()
         self._heard = False
         asyncio.get_running_loop().add_reader(self._socket, self._readable, self._socket)
@@ -170,30 +166,31 @@ class _Client(BaseBleakClient):
             self._end()
             raise
 
-    async def _reach(self, adapter: sockets.Adapter) -> socket.socket:
-        """Wait for the battery under both kinds of address, or under the one that it has."""
+    async def _reach(self, adapter: sockets.Adapter, timeout_s: float) -> socket.socket:
+        """Wait for the battery under the kind of address that it has, or under one and the other.
+
+        Never under both at once: when one of the two is called off, Linux 6.1 was seen to lose
+        count of its attempts and to connect to nothing more until the adapter is reset.
+        """
         known = self._memory.address_type
-        kinds = (sockets.PUBLIC, sockets.RANDOM) if known is None else (known,)
-        waiting = {}
+        likely = sockets.RANDOM if self.address >= FIRST_STATIC else sockets.PUBLIC
+        other = sockets.PUBLIC if likely == sockets.RANDOM else sockets.RANDOM
+        kinds = (likely, other) if known is None else (known,)
         for kind in kinds:
-            opening = self._kernel.open_channel(self.address, kind, adapter.address)
-            waiting[asyncio.ensure_future(opening)] = kind
-        failure: OSError | None = None
-        pending = set(waiting)
-        try:
-            while pending:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    try:
-                        reached = task.result()
-                    except OSError as error:
-                        failure = failure or error
-                        continue
-                    self._memory.address_type = waiting.pop(task)
-                    return reached
-        finally:
-            await _call_off(waiting)
-        raise _refused(self.address, failure) from failure
+            try:
+                async with asyncio.timeout(timeout_s / len(kinds)):
+                    reached = await self._kernel.open_channel(self.address, kind, adapter.address)
+            except TimeoutError:
+                await asyncio.sleep(CALLED_OFF_S)
+            except OSError as error:
+                raise _refused(self.address, error) from error
+            else:
+                self._memory.address_type = kind
+                return reached
+        raise NotFoundError(
+            f"{self.address} not seen in {timeout_s:.0f} s: is it switched on and in range, "
+            "and is the phone app disconnected?"
+        )
 
     async def _table(self) -> Table:
         if self._memory.table is None:
@@ -366,21 +363,12 @@ class _Client(BaseBleakClient):
             self._answer.set_exception(BleakError("the connection ended"))
 
 
-async def _call_off(waiting: Iterable[asyncio.Future[socket.socket]]) -> None:
-    """Close every channel that nobody waits for any more, opened or not."""
-    for task in waiting:
-        task.cancel()
-    for result in await asyncio.gather(*waiting, return_exceptions=True):
-        if isinstance(result, socket.socket):
-            result.close()
-
-
-def _refused(address: str, error: OSError | None) -> BleakError | AdapterError:
-    if error is not None and error.errno in (errno.EHOSTUNREACH, errno.ENODEV, errno.ENETDOWN):
+def _refused(address: str, error: OSError) -> BleakError | AdapterError:
+    if error.errno in (errno.EHOSTUNREACH, errno.ENODEV, errno.ENETDOWN):
         return AdapterError(f"the Bluetooth adapter went away (connect to {address})")
-    if error is not None and error.errno == errno.EBUSY:
+    if error.errno == errno.EBUSY:
         return BleakError("another program on this machine is connected to it")
-    return BleakError(error.strerror if error is not None and error.strerror else "no answer")
+    return BleakError(error.strerror or str(error))
 
 
 def _collection(table: Table) -> BleakGATTServiceCollection:
