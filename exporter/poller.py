@@ -226,13 +226,14 @@ class Poller:
         self._coalesced += shown is not None and coalesced
         seen_at_s = self._stats.seen_at_s
         heard_s = float("inf") if seen_at_s is None else self._clock() - seen_at_s
+        heard = current if max_age_s == 0 else heard_s <= max_age_s
         return Snapshot(
             battery=self._battery,
             address=self._address,
             up=self._polls > 0 and self._failed_with is None,
             reading=shown,
             identity=self._reading.identity if self._reading else None,
-            rssi_dbm=self._stats.rssi_dbm if heard_s <= max_age_s else None,
+            rssi_dbm=self._stats.rssi_dbm if heard else None,
             last_success_unix_s=self._last_success_unix_s,
             poll_duration_s=self._poll_duration_s,
             poll_timeout_s=self._config.timeout_s,
