@@ -88,6 +88,7 @@ class Bms:
         self._password = password
         self._clock = clock
         self._profile: str | None = None
+        self._takes_early = True
         self._polls = 0
         self._counters: EventCounters | None = None
         self._counters_at_s = float("-inf")
@@ -148,6 +149,7 @@ class Bms:
                 if self._password is not None:
                     await conversation.authenticate(PasswordExchange(self._password, self._mac))
                 payload = await conversation.ask(Command.BASIC_INFO, give_up_s=GIVE_UP_S)
+                self._takes_early = self._takes_early and not conversation.overtaxed
             except ReplyTimeoutError as error:
                 silence = error
                 continue
@@ -160,8 +162,8 @@ class Bms:
         The first request after a connect is often lost: then nothing is lost but this one, whose
         turn comes later. If it is not, its answer is used.
         """
-        if self._password is not None:
-            return None  # nothing is answered before it
+        if self._password is not None or not self._takes_early:
+            return None
         return Command.CELL_VOLTAGES if self._cells else Command.BASIC_INFO
 
     async def _ask_counters(self, conversation: "_Conversation") -> None:
@@ -203,6 +205,9 @@ class _Conversation:
         self._stats = stats
         self._early = early
         self._early_frame: Frame | None = None
+        self.overtaxed = False
+        """Whether the early request was answered and the one after it was not, at first: this
+        battery forgets what is asked while it answers."""
         self._answered: set[int] = set()
 
     async def ask(self, command: Command, *, give_up_s: float) -> bytes:
@@ -240,6 +245,7 @@ class _Conversation:
             self._stats.discarded_bytes += assembler.discarded
         if self._early is not None:
             self._early_frame = assembler.early_frame
+            self.overtaxed = assembler.early_seen and assembler.early_frame is None
             self._answered.add(self._early)  # whatever else comes of it is too late
             self._early = None
         return frame

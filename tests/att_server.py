@@ -112,7 +112,8 @@ class AttServer:
             case 0x12 | 0x52:
                 if handle == self.write:
                     self.battery.writes[opcode == 0x12] += 1
-                    self.deliver(self.battery.request(pdu[3:]))
+                    now_s = asyncio.get_running_loop().time()
+                    self.deliver(self.battery.request(pdu[3:], now_s))
                 elif self.table.get(handle, Attribute(b"", b"")).kind != b"\x02\x29":
                     return b"" if opcode == 0x52 else bytes([1, opcode, *pdu[1:3], 0x01])
                 elif handle == self.cccd:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.bms import Bms
-from exporter.demo.battery import Faults, encode_reply
+from exporter.demo.battery import Faults, VirtualBattery, encode_reply
 from exporter.errors import (
     AuthError,
     DecodeError,
@@ -517,3 +517,103 @@ class TestPassword:
             await read_with(bms_for(mac=self.MAC, password=b"123456"), connection)
 
         assert len(module.written) == 13  # at 0, 0.4 ... 4.8 s
+
+
+class TestWakingEarly:
+    """One request is written before anybody listens: the first after a connect is often lost."""
+
+    def connection(self, **faults: Any) -> tuple[FakeConnection, VirtualBattery]:
+        virtual = battery(faults=Faults(**faults))
+        connection = FakeConnection(virtual)
+        connection.takes_early = True
+        return connection, virtual
+
+    async def test_if_it_is_lost_nothing_else_is(self) -> None:
+        stats = LinkStats()
+        connection, virtual = self.connection(lose_first=1)
+
+        reading = await read_with(bms_for(stats), connection)
+
+        assert payloads(reading) == (True, True, True)
+        assert virtual.requests[:3] == [0x04, 0x03, 0x04]
+        assert stats.resends == 0
+
+    async def test_if_it_is_heard_its_answer_is_used(self) -> None:
+        connection, virtual = self.connection()
+
+        reading = await read_with(bms_for(), connection)
+
+        assert reading.cell_voltages_v == (3.394, 3.388, 3.392, 3.386)
+        assert virtual.requests[:3] == [0x04, 0x03, 0xAA]
+
+    async def test_without_cells_it_asks_what_is_needed_anyway(self) -> None:
+        connection, virtual = self.connection()
+
+        await read_with(bms_for(cells=False), connection)
+
+        assert virtual.requests == [0x03, 0x03, 0xAA, 0x05]
+
+    async def test_with_a_password_nothing_is_asked_before_it(self) -> None:
+        connection, virtual = self.connection()
+
+        with pytest.raises(ReplyTimeoutError):
+            await read_with(bms_for(password=b"123456"), connection)
+
+        assert virtual.requests == []
+
+    async def test_a_slow_battery_has_time_for_both(self) -> None:
+        stats = LinkStats()
+        connection, _ = self.connection(reply_s=0.35)
+
+        reading = await read_with(bms_for(stats, cells=True), connection)
+
+        assert reading.cell_voltages_v is not None
+        assert stats.resends == 0
+
+    async def test_a_battery_that_takes_one_at_a_time_is_overtaxed_only_once(self) -> None:
+        stats = LinkStats()
+        bms = bms_for(stats)
+        for _ in range(3):
+            connection, _ = self.connection(one_at_a_time=True)
+
+            reading = await read_with(bms, connection)
+
+            assert reading.cell_voltages_v == (3.394, 3.388, 3.392, 3.386)
+        assert stats.resends == 1
+        assert stats.frame_errors == {}
+
+    async def test_an_answer_with_a_damaged_register_is_nobody_else_s(self) -> None:
+        """The register is not covered by the checksum: 0x03 damaged to 0x04 is a valid frame."""
+        damaged = bytes([MOBILEKTRO[0], 0x04]) + MOBILEKTRO[2:]
+        answers = iter([damaged, MOBILEKTRO, CELLS])
+        connection, virtual = self.connection(lose_first=1)
+        virtual.answers = lambda _: next(answers)
+
+        bms = bms_for(cells=True)
+        bms._counters_not_before_s = bms._identity = float("inf")  # type: ignore[assignment]
+        reading = await read_with(bms, connection)
+
+        assert reading.basic is not None
+        assert reading.basic.remaining_ah == 203.54
+        assert reading.cell_voltages_v == (3.394, 3.388, 3.392, 3.386)
+
+    async def test_two_answers_to_it_are_one_too_many_to_be_trusted(self) -> None:
+        damaged = bytes([MOBILEKTRO[0], 0x04]) + MOBILEKTRO[2:]
+        connection, virtual = self.connection()
+        answers = iter([damaged, CELLS, MOBILEKTRO, CELLS])
+        virtual.answers = lambda _: next(answers)
+        connection_open = connection.open
+
+        async def twice(profile: str, early: bytes) -> FakeLink:
+            link = await connection_open(profile, early)
+            await link.write(early)
+            return link
+
+        connection.open = twice  # type: ignore[method-assign]
+        bms = bms_for(cells=True)
+        bms._counters_not_before_s = bms._identity = float("inf")  # type: ignore[assignment]
+
+        reading = await read_with(bms, connection)
+
+        assert reading.cell_voltages_v == (3.394, 3.388, 3.392, 3.386)
+        assert virtual.requests == [0x04, 0x04, 0x03, 0x04]

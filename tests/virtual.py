@@ -68,7 +68,7 @@ class FakeLink:
         if self.lost:
             raise LinkLostError("not connected")
         self.written.append((now_s(), data))
-        self.deliver([] if self.silent else self.battery.request(data))
+        self.deliver([] if self.silent else self.battery.request(data, now_s()))
 
     async def receive(self) -> bytes:
         chunk = await self.notifications.get()

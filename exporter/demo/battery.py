@@ -12,6 +12,7 @@ from exporter.protocol.frame import HEAD, OVERHEAD, READ, TAIL, checksum
 
 UNKNOWN_REGISTER: Final = 0x80
 ATT_PAYLOAD: Final = 20  # what a notification carries at the MTU of 23 that most modules have
+APART_S: Final = 0.0005  # no two notifications leave in the same moment
 
 Answers = Callable[[int], bytes]
 """A register's whole reply frame."""
@@ -23,6 +24,7 @@ class Faults:
 
     lose_first: int = 0  # requests ignored after every connect
     silent: bool = False
+    one_at_a_time: bool = False  # a request that comes while it answers another is lost
     reply_s: float = 0.08  # recorded: 63 to 147 ms
     gap_s: float = 0.001  # between two notifications of one reply
     notification: int = ATT_PAYLOAD  # bytes; 0: the whole frame at once
@@ -71,6 +73,7 @@ class VirtualBattery:
     illegal: list[bytes] = field(default_factory=list)  # everything that is not a read request
     writes: Counter[bool] = field(default_factory=Counter)  # by "with response"
     _to_lose: int = 0
+    _busy_until_s: float = float("-inf")
 
     @property
     def advertising(self) -> bool:
@@ -81,10 +84,17 @@ class VirtualBattery:
         """Begin a connection; return what it says unasked."""
         self.connects += 1
         self._to_lose = self.faults.lose_first
+        self._busy_until_s = float("-inf")
         return [Notification(0.0, self.faults.stray)] if self.faults.stray else []
 
-    def request(self, data: bytes) -> list[Notification]:
-        """Take what was written; return what will be notified, in order."""
+    def request(self, data: bytes, at_s: float | None = None) -> list[Notification]:
+        """Take what was written; return what will be notified, in order.
+
+        Args:
+            data: What was written.
+            at_s: When, by any clock: a BMS has one serial line, so answers do not mix. None: it
+                was idle.
+        """
         faults = self.faults
         body = data[2:4]
         register = data[2] if data[2:] else 0
@@ -97,12 +107,22 @@ class VirtualBattery:
         if self._to_lose > 0:
             self._to_lose -= 1
             return []
+        if faults.one_at_a_time and at_s is not None and at_s < self._busy_until_s:
+            return []
         frame = bytearray(self.answers(register))
         if faults.bad_checksum:
             frame[-2] ^= 0x01
         if faults.wrong_register:
             frame[1] ^= 0x20
-        return self._notifications(bytes(frame))
+        notifications = self._notifications(bytes(frame))
+        if at_s is None:
+            return notifications
+        queued = []
+        for one in notifications:
+            after_s = max(one.after_s, self._busy_until_s + APART_S - at_s)
+            self._busy_until_s = at_s + after_s
+            queued.append(Notification(after_s, one.data))
+        return queued
 
     def _notifications(self, frame: bytes) -> list[Notification]:
         faults = self.faults

@@ -197,7 +197,8 @@ class _Client(BaseBleakClient):
             raise BleakError("Not connected")
         if characteristic.uuid == self._battery.speaks.write:
             self._battery.writes[response] += 1
-            self._deliver(self._battery.request(bytes(data)))
+            now_s = asyncio.get_running_loop().time()
+            self._deliver(self._battery.request(bytes(data), now_s))
 
     async def write_gatt_descriptor(
         self, descriptor: BleakGATTDescriptor, data: SizedBuffer

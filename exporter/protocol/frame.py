@@ -103,6 +103,11 @@ class FrameAssembler:
         return bool(self._buffer)
 
     @property
+    def early_seen(self) -> bool:
+        """Whether the early request was answered, trusted or not."""
+        return bool(self._early_frames)
+
+    @property
     def early_frame(self) -> Frame | None:
         """The reply to the early request, if it can be trusted.
 
