@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3
 ARGS ?=
+SUITE ?= bookworm
 BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 # Where a bug would show a wrong number: every branch is tested.
@@ -64,3 +65,8 @@ lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of
 .venv/.tools: .venv/.exporter requirements-dev.lock
 	@$(BIN)/python $(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
+
+.PHONY: test-bluez
+test-bluez: ## the scenarios against Linux's Bluetooth and a real bluetoothd in a virtual machine (root on Debian)
+	@time tests/bluez/vm/run --suite $(SUITE) --timeout 1500 --out build/bluez-$(SUITE) \
+		'BMS_WORLD=vm python -m pytest -p no:cacheprovider -q --durations=5 $(ARGS) tests/bluez/test_scenarios.py'

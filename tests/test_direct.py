@@ -4,10 +4,10 @@ import asyncio
 import errno
 from typing import Any
 
-import att_server
 import pytest
-from att_server import HCI0
 
+import att_server
+from att_server import HCI0
 from exporter.config import PollConfig, Seconds
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.direct import client

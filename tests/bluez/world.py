@@ -31,9 +31,13 @@ def address(battery: int) -> str:
 class World(Protocol):
     """What happens to an exporter."""
 
-    name: str  # "vm" or "fake"
-    links: Sequence[str]  # the values of `link` that work here
-    patience: float  # how many times slower than bare metal it is
+    @property
+    def links(self) -> Sequence[str]:
+        """Return the values of `link` that work here."""
+
+    @property
+    def patience(self) -> float:
+        """Return how many times slower than bare metal it is."""
 
     def ask(self, request: Mapping[str, Any]) -> Any:
         """Pass one request of control.py on; return its answer."""
@@ -43,6 +47,9 @@ class World(Protocol):
 
     def adapter(self, action: str) -> None:
         """Switch it off or on, unplug it or plug it; return when that is done."""
+
+    def heal(self) -> None:
+        """Put bluetoothd and the adapter back as they were."""
 
     def environment(self) -> Mapping[str, str]:
         """Return what the exporter needs in its environment."""

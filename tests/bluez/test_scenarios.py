@@ -1,0 +1,419 @@
+"""What happens to the exporter in a camper, on both links; played in any world of world.py."""
+
+import contextlib
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from world import (
+    PROFILES,
+    Exporter,
+    Samples,
+    World,
+    address,
+    info,
+    let_go,
+    run,
+    set_faults,
+    value,
+)
+
+BACKOFF_S = 5.0  # the longest step that these exporters are told to take
+RECORDED_AH = 203.54
+REMAINING = "bms_remaining_capacity_amperehours"
+
+
+@pytest.fixture(scope="session")
+def any_world() -> Iterator[World]:
+    """Return the world that BMS_WORLD names; without it, scenarios need one and are skipped."""
+    match os.environ.get("BMS_WORLD"):
+        case "vm":
+            from vm_world import VmWorld  # noqa: PLC0415 - lives only in the machine
+
+            yield VmWorld()
+        case None:
+            pytest.skip("make test-bluez plays these in a virtual machine")
+        case other:
+            pytest.fail(f"BMS_WORLD: there is no world {other!r}")
+
+
+@pytest.fixture
+def world(any_world: World) -> Iterator[World]:
+    """Return a world in which everything is well; put it in order afterwards."""
+    heal(any_world)
+    yield any_world
+    heal(any_world)
+
+
+def heal(world: World) -> None:
+    for battery in range(len(PROFILES)):
+        set_faults(world, battery)
+    world.heal()
+    for battery in range(len(PROFILES)):
+        let_go(world, battery, within_s=20.0)
+
+
+@pytest.fixture(params=["direct", "bluez"])
+def link(request: pytest.FixtureRequest, world: World) -> str:
+    wanted: str = request.param
+    if wanted not in world.links:
+        pytest.skip(f"there is no {wanted} link in this world")
+    return wanted
+
+
+class Camper:
+    """An exporter of some batteries, and what everybody expects of it."""
+
+    def __init__(self, world: World, link: str, folder: Path, batteries: int = 1) -> None:
+        self.world = world
+        self.link = link
+        self._folder = folder
+        self._batteries = batteries
+        self.exporter = self.start()
+
+    def start(self) -> Exporter:
+        lines = [
+            f"link: {self.link}",
+            "poll: {timeout: 25s, min_interval: 0, max_age: 0, backoff_max: 5s}",
+            "batteries:",
+            *(f"  - {{name: b{n}, address: '{address(n)}'}}" for n in range(self._batteries)),
+        ]
+        return Exporter(self.world, "\n".join(lines) + "\n", self._folder)
+
+    def scrape(self) -> Samples:
+        """Return what is shown: of every battery its own numbers, or none."""
+        samples = self.exporter.scrape()
+        for number in range(self._batteries):
+            shown = value(samples, REMAINING, f"b{number}")
+            if value(samples, "bms_up", f"b{number}"):
+                assert shown == pytest.approx(RECORDED_AH - number)
+            else:
+                assert shown is None
+        return samples
+
+    def reads(self, battery: int = 0) -> Samples:
+        """Scrape, and see that a battery is read and let go."""
+        samples = self.scrape()
+        assert value(samples, "bms_up", f"b{battery}") == 1, self.exporter.log()
+        let_go(self.world, battery, within_s=10.0)
+        return samples
+
+    def fails(self, *reasons: str) -> float:
+        """Scrape, and see that battery 0 fails for one of these reasons; return the seconds."""
+        began_s = time.monotonic()
+        samples = self.scrape()
+        took_s = time.monotonic() - began_s
+        assert value(samples, "bms_up", "b0") == 0, self.exporter.log()
+        assert failures(samples), samples
+        assert set(failures(samples)) <= set(reasons), self.exporter.log()
+        return took_s
+
+    def recovers(self) -> Samples:
+        """See that battery 0 is read again within one step of the back-off."""
+        end_s = time.monotonic() + BACKOFF_S
+        while value(self.scrape(), "bms_up", "b0") != 1:
+            assert time.monotonic() < end_s, self.exporter.log()
+            time.sleep(0.5)
+        samples = self.reads()
+        assert info(self.world, 0)["illegal"] == []
+        return samples
+
+    def said_once(self, words: str) -> None:
+        """See that the log has one helpful line about what happened, and no page."""
+        warnings = self.exporter.warnings()
+        told = [line for line in warnings if "poll failed" in line]
+        assert re.search(words, "\n".join(told)), warnings
+        assert len(told) <= 2, warnings  # a second one where the reason changed
+        assert "Traceback" not in self.exporter.log()
+
+
+def failures(samples: Samples, battery: str = "b0") -> dict[str, float]:
+    """Return the failed polls by reason."""
+    return {
+        dict(labels)["reason"]: count
+        for (name, labels), count in samples.items()
+        if name == "bms_poll_failures_total" and ("battery", battery) in labels and count
+    }
+
+
+@pytest.fixture
+def camper(world: World, link: str, tmp_path: Path) -> Iterator[Camper]:
+    one = Camper(world, link, tmp_path)
+    with one.exporter:
+        yield one
+
+
+class TestReading:
+    def test_the_mobilektro_that_loses_the_first_command_is_read_three_times_in_a_row(
+        self, camper: Camper
+    ) -> None:
+        set_faults(camper.world, 0, lose_first=1)
+        for _ in range(3):
+            samples = camper.reads()
+
+        assert value(samples, "bms_polls_total", "b0") == 3
+        assert failures(samples) == {}
+        assert value(samples, "bms_cell_voltage_volts", "b0", cell="04") == 3.386
+        labels = next(dict(labels) for name, labels in samples if name == "bms_battery_info")
+        assert labels["profile"] == "nus"
+        assert info(camper.world, 0)["illegal"] == []
+        assert camper.exporter.warnings() == []
+
+    @pytest.mark.parametrize("batteries", [2, 8])
+    def test_each_of_several_batteries_tells_its_own(
+        self, batteries: int, world: World, link: str, tmp_path: Path
+    ) -> None:
+        camper = Camper(world, link, tmp_path, batteries)
+        with camper.exporter:
+            for _ in range(2):
+                samples = camper.scrape()
+                for number in range(batteries):
+                    assert value(samples, "bms_up", f"b{number}") == 1, camper.exporter.log()
+        found = {
+            dict(labels)["battery"]: dict(labels)["profile"]
+            for name, labels in samples
+            if name == "bms_battery_info"
+        }
+        assert found == {f"b{number}": PROFILES[number] for number in range(batteries)}
+        for number in range(batteries):
+            seen = let_go(world, number, within_s=10.0)
+            assert (seen["connects"], seen["illegal"]) == (seen["disconnects"], [])
+
+    def test_after_a_pause_in_which_bluez_forgets_the_battery_it_is_found_again(
+        self, camper: Camper
+    ) -> None:
+        camper.reads()
+        time.sleep(40.0)
+
+        assert failures(camper.reads()) == {}
+
+    def test_the_time_held_is_what_the_battery_saw(self, camper: Camper) -> None:
+        before_s = info(camper.world, 0)["held_s"]
+        for _ in range(3):
+            samples = camper.reads()
+        held_s = info(camper.world, 0)["held_s"] - before_s
+
+        # The battery counts from the first packet on, we from when we may use the connection.
+        counted_s = value(samples, "bms_connection_held_seconds_total", "b0")
+        assert counted_s is not None
+        assert counted_s <= held_s + 0.3
+        assert held_s - counted_s < 3 * 1.5
+
+
+class TestTheBattery:
+    @pytest.mark.parametrize("fault", ["gone", "held"])
+    def test_switched_off_or_held_by_the_phone_it_is_not_found(
+        self, fault: str, camper: Camper
+    ) -> None:
+        camper.reads()
+        set_faults(camper.world, 0, **{fault: True})
+        camper.fails("not_found", "connect")
+        camper.said_once("phone app|TimeoutError")
+        set_faults(camper.world, 0)
+
+        camper.recovers()
+
+    def test_switched_off_while_it_answers_it_is_lost(self, camper: Camper) -> None:
+        camper.reads()
+        set_faults(camper.world, 0, gap_s=1.4)
+        began = info(camper.world, 0)["connects"]
+        scraping = threading.Thread(target=camper.scrape)
+        scraping.start()
+        while info(camper.world, 0)["connects"] == began:
+            time.sleep(0.1)
+        set_faults(camper.world, 0, gone=True)
+        scraping.join()
+        samples = camper.scrape()
+        assert set(failures(samples)) <= {"link_lost", "timeout", "not_found", "connect"}
+        set_faults(camper.world, 0)
+
+        camper.recovers()
+
+    @pytest.mark.parametrize(
+        ("fault", "reason"),
+        [
+            ("bad_checksum", "protocol"),
+            ("silent", "timeout"),
+            ("truncated", "timeout"),
+            ("cut", "link_lost"),
+            ("refuses", "connect|link_lost"),
+        ],
+    )
+    def test_what_it_does_wrong_is_counted_as_that(
+        self, fault: str, reason: str, camper: Camper
+    ) -> None:
+        camper.reads()
+        set_faults(camper.world, 0, **{fault: True})
+        camper.fails(*reason.split("|"))
+        camper.said_once(reason)
+        set_faults(camper.world, 0)
+
+        camper.recovers()
+
+    def test_three_seconds_between_notifications_are_waited_for(self, camper: Camper) -> None:
+        set_faults(camper.world, 0, gap_s=3.0)
+
+        assert failures(camper.reads()) == {}
+
+
+class TestBluetoothd:
+    @pytest.mark.parametrize("action", ["restart", "kill", "stop"])
+    def test_restarted_killed_or_stopped_it_is_needed_by_one_link_only(
+        self, action: str, camper: Camper
+    ) -> None:
+        camper.reads()
+        camper.world.bluetoothd(action)
+        if camper.link == "direct":
+            camper.recovers()
+        elif action != "restart":
+            camper.fails("adapter")
+            camper.said_once("bluetoothd is not running")
+        if action != "restart":
+            camper.world.bluetoothd("start")
+
+        camper.recovers()
+
+    def test_killed_in_mid_poll_it_is_no_reason_to_restart(self, camper: Camper) -> None:
+        set_faults(camper.world, 0, gap_s=1.0)
+        began = info(camper.world, 0)["connects"]
+        scraping = threading.Thread(target=camper.scrape)
+        scraping.start()
+        while info(camper.world, 0)["connects"] == began:
+            time.sleep(0.1)
+        camper.world.bluetoothd("kill")
+        scraping.join()
+        camper.world.bluetoothd("start")
+        set_faults(camper.world, 0)
+
+        samples = camper.recovers()
+        assert set(failures(samples)) <= {"link_lost", "adapter", "connect"}
+
+    def test_it_may_be_started_after_the_exporter(
+        self, world: World, link: str, tmp_path: Path
+    ) -> None:
+        world.bluetoothd("stop")
+        camper = Camper(world, link, tmp_path)
+        with camper.exporter:
+            if link == "bluez":
+                camper.fails("adapter")
+                camper.said_once("bluetoothd is not running")
+            else:
+                camper.reads()
+            world.bluetoothd("start")
+
+            camper.recovers()
+
+
+class TestTheAdapter:
+    @pytest.mark.parametrize(
+        ("away", "back", "words"),
+        [("off", "on", "switched off"), ("unplug", "plug", "no Bluetooth adapter")],
+    )
+    def test_without_it_every_poll_says_so_and_with_it_all_is_well(
+        self, away: str, back: str, words: str, camper: Camper
+    ) -> None:
+        camper.reads()
+        camper.world.adapter(away)
+        assert camper.fails("adapter") < 5.0 * camper.world.patience
+        camper.fails("adapter")
+        camper.said_once(words)
+        camper.world.adapter(back)
+
+        camper.recovers()
+
+    def test_unplugged_in_mid_poll_it_is_no_reason_to_restart(self, camper: Camper) -> None:
+        set_faults(camper.world, 0, gap_s=1.0)
+        began = info(camper.world, 0)["connects"]
+        scraping = threading.Thread(target=camper.scrape)
+        scraping.start()
+        while info(camper.world, 0)["connects"] == began:
+            time.sleep(0.1)
+        camper.world.adapter("unplug")
+        scraping.join()
+        camper.fails("adapter", "link_lost")
+        camper.world.adapter("plug")
+        set_faults(camper.world, 0)
+
+        camper.recovers()
+
+
+class TestTheProcess:
+    @pytest.mark.parametrize("after_s", [0.0, 0.5, 1.5])
+    def test_killed_in_mid_poll_and_started_again_its_next_poll_works(
+        self, after_s: float, camper: Camper, tmp_path: Path
+    ) -> None:
+        set_faults(camper.world, 0, gap_s=1.0)
+        began = info(camper.world, 0)["connects"]
+        threading.Thread(target=scrape_in_vain, args=(camper.exporter,), daemon=True).start()
+        while info(camper.world, 0)["connects"] == began:
+            time.sleep(0.05)
+        time.sleep(after_s)
+        camper.exporter.kill()
+        set_faults(camper.world, 0)
+
+        camper.exporter = camper.start()
+        with camper.exporter:
+            camper.reads()
+
+    def test_stopped_in_mid_poll_it_leaves_nothing_connected(self, camper: Camper) -> None:
+        set_faults(camper.world, 0, gap_s=1.0)
+        began = info(camper.world, 0)["connects"]
+        scraping = threading.Thread(target=scrape_in_vain, args=(camper.exporter,), daemon=True)
+        scraping.start()
+        while info(camper.world, 0)["connects"] == began:
+            time.sleep(0.05)
+
+        assert camper.exporter.stop() == 0
+        let_go(camper.world, 0, within_s=10.0)
+
+    def test_a_battery_that_is_missing_does_not_delay_the_other(
+        self, world: World, link: str, tmp_path: Path
+    ) -> None:
+        set_faults(world, 0, gone=True)
+        camper = Camper(world, link, tmp_path, batteries=2)
+        with camper.exporter:
+            missing = threading.Thread(target=camper.exporter.scrape, args=("b0",))
+            missing.start()
+            began_s = time.monotonic()
+            samples = camper.exporter.scrape("b1")
+            took_s = time.monotonic() - began_s
+            missing.join()
+
+        assert value(samples, REMAINING, "b1") == pytest.approx(RECORDED_AH - 1)
+        assert took_s < 3.0 * world.patience
+
+
+def scrape_in_vain(exporter: Exporter) -> None:
+    """Scrape an exporter that will not live to answer."""
+    with contextlib.suppress(httpx.HTTPError):
+        exporter.scrape()
+
+
+class TestCommands:
+    def test_scan_lists_the_batteries_ready_to_paste(self, world: World) -> None:
+        result = run(world, "scan", "--duration", "5s")
+
+        assert result.returncode == 0, result.stderr
+        assert f"address: {address(0)}" in result.stdout
+        assert "Traceback" not in result.stderr
+
+    def test_read_reads_one_once(self, world: World) -> None:
+        result = run(world, "read", address(0))
+
+        assert result.returncode == 0, result.stderr
+        assert "203.54" in result.stdout
+        let_go(world, 0, within_s=10.0)
+
+    def test_read_says_what_is_wrong(self, world: World) -> None:
+        set_faults(world, 0, gone=True)
+
+        result = run(world, "read", address(0))
+
+        assert result.returncode == 1
+        assert "switched on" in result.stderr

@@ -1,0 +1,104 @@
+"""The world inside the virtual machine: Linux's own Bluetooth, a real bluetoothd, Bumble's air."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from exporter.direct.sockets import adapters
+
+RUN: Final = Path("/run/vm")
+BLUETOOTHD: Final = "/usr/libexec/bluetooth/bluetoothd"
+PATIENCE_S: Final = 30.0
+
+
+class VmWorld:
+    """See world.World."""
+
+    links: Final = ("direct", "bluez")
+    patience: Final = 3.0
+
+    def ask(self, request: Mapping[str, Any]) -> Any:
+        """Pass one request on: there is one serial line, for one request at a time."""
+        with (RUN / "control").open("r+b", buffering=0) as port:
+            port.write(json.dumps(dict(request)).encode() + b"\n")
+            answer = b""
+            while not answer.endswith(b"\n"):
+                answer += port.read(65536)
+        said = json.loads(answer)
+        if "error" in said:
+            raise RuntimeError(said["error"])
+        return said
+
+    def bluetoothd(self, action: str) -> None:
+        """Start, stop, kill or restart it."""
+        pid_file = RUN / "bluetoothd.pid"
+        if action in ("stop", "restart", "kill"):
+            end(int(pid_file.read_text()), signal.SIGKILL if action == "kill" else signal.SIGTERM)
+        if action in ("start", "restart"):
+            with (RUN / "bluetoothd.log").open("ab") as log:
+                process = subprocess.Popen([BLUETOOTHD, "-n"], stdout=log, stderr=log)
+            pid_file.write_text(str(process.pid))
+            until(self.is_ready)
+
+    def adapter(self, action: str) -> None:
+        """Switch it off or on, unplug it or plug it."""
+        pid_file = RUN / "bridge.pid"
+        if action in ("off", "on"):
+            subprocess.run(["bluetoothctl", "power", action], check=True, capture_output=True)
+            until(lambda: [one.up for one in adapters()] == [action == "on"])
+        elif action == "unplug":
+            end(int(pid_file.read_text()), signal.SIGKILL)
+            until(lambda: adapters() == [])
+        else:
+            process = subprocess.Popen(["vhci-bridge", str(RUN / "hci")])
+            pid_file.write_text(str(process.pid))
+            until(self.is_ready)
+
+    def is_ready(self) -> bool:
+        """Whether bluetoothd runs and has an adapter that is switched on."""
+        try:
+            shown = subprocess.run(
+                ["bluetoothctl", "show"], capture_output=True, text=True, check=False, timeout=5
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return "Powered: yes" in shown.stdout
+
+    def heal(self) -> None:
+        """Put back whatever a test has taken away."""
+        if not adapters():
+            self.adapter("plug")
+        if not Path(f"/proc/{(RUN / 'bluetoothd.pid').read_text().strip()}/exe").exists():
+            self.bluetoothd("start")
+        if not adapters()[0].up:
+            self.adapter("on")
+
+    def environment(self) -> Mapping[str, str]:
+        """Return what the exporter needs in its environment: nothing more."""
+        return {}
+
+    def command(self) -> Sequence[str]:
+        """Return how to start the exporter: as a user does."""
+        return ["bms-exporter"]
+
+
+def end(pid: int, number: signal.Signals) -> None:
+    """End a process, and wait until it has."""
+    os.kill(pid, number)
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:  # the machine's own child
+        until(lambda: not Path(f"/proc/{pid}/exe").exists())
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Wait for something that takes a moment."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < end_s, "the virtual machine is not ready"
+        time.sleep(0.1)
