@@ -22,6 +22,7 @@ from exporter.errors import BmsError, ConfigError
 from exporter.metrics import ExporterCollector
 from exporter.poller import Poll, Poller, Publish, Snapshot
 from exporter.radio import Backend, Radio, Target
+from exporter.spread import Spread
 from exporter.stats import LinkStats
 from exporter.web import Web
 
@@ -45,7 +46,7 @@ class ServeOptions:
 
 
 class Radios:
-    """One radio an adapter and link."""
+    """The links that there are, each over all adapters."""
 
     def __init__(
         self,
@@ -58,28 +59,30 @@ class Radios:
     ) -> None:
         """Prepare; see `radios_of`."""
         self._config = config
-        self._backend = backend
-        self._direct = direct
-        self._management = management
-        self._clock = clock
-        self._radios: dict[tuple[str | None, bool], Radio] = {}
+        self._has_direct = direct
 
-    def of(self, battery: BatteryConfig) -> Radio:
-        """Return the radio to read a battery with."""
+        def bluez_radio(adapter: str | None) -> Radio:
+            return Radio(adapter=adapter, backend=backend, management=management, clock=clock)
+
+        def direct_radio(adapter: str | None) -> Radio:
+            kernel = Kernel(adapter=adapter)
+            return Radio(adapter=adapter, kernel=kernel, management=management, clock=clock)
+
+        self._bluez = Spread(bluez_radio, adapters_up if backend is None else list)
+        self._direct = Spread(direct_radio, adapters_up)
+
+    def of(self, battery: BatteryConfig) -> Spread:
+        """Return the radios to read a battery with."""
         link = battery.link or self._config.link
-        return self.on(battery.adapter, direct=self._direct and link is not Link.BLUEZ)
+        return self._direct if self._has_direct and link is not Link.BLUEZ else self._bluez
 
-    def on(self, adapter: str | None, *, direct: bool = False) -> Radio:
-        """Return the radio of one adapter; None is the system's default."""
-        if (adapter, direct) not in self._radios:
-            self._radios[adapter, direct] = Radio(
-                adapter=adapter,
-                backend=self._backend,
-                kernel=Kernel(adapter=adapter) if direct else None,
-                management=self._management,
-                clock=self._clock,
-            )
-        return self._radios[adapter, direct]
+
+def adapters_up() -> list[str]:
+    """Return the names of the adapters that are switched on; empty where nobody can tell."""
+    try:
+        return [adapter.name for adapter in sockets.adapters() if adapter.up]
+    except OSError:
+        return []
 
 
 async def radios_of(config: Config, backend: Backend | None = None) -> Radios:
@@ -127,7 +130,7 @@ def _link_in_use(wanted: set[Link], why_not_direct: str | None) -> str:
 def poller_of(
     battery: BatteryConfig,
     poll: PollConfig,
-    radio: Radio,
+    radios: Spread,
     tasks: asyncio.TaskGroup,
     clock: Clock = boot_s,
 ) -> Poller:
@@ -139,7 +142,7 @@ def poller_of(
         profile=battery.profile,
         pairs=battery.link is not Link.DIRECT,
     )
-    radio.watch(target)
+    radios.watch(target)
     bms = Bms(
         stats=stats,
         mac=bytes.fromhex(battery.address.replace(":", "")),
@@ -150,7 +153,7 @@ def poller_of(
     return Poller(
         battery=battery.name,
         address=battery.address,
-        poll=poll_of(radio, target, bms, poll.timeout_s),
+        poll=poll_of(radios, battery.adapter, target, bms, poll.timeout_s),
         config=poll,
         stats=stats,
         tasks=tasks,
@@ -158,12 +161,14 @@ def poller_of(
     )
 
 
-def poll_of(radio: Radio, target: Target, bms: Bms, timeout_s: float) -> Poll:
+def poll_of(
+    radios: Spread, adapter: str | None, target: Target, bms: Bms, timeout_s: float
+) -> Poll:
     """Return the function that reads a battery once within `timeout_s`, disconnecting excluded."""
 
     async def poll(publish: Publish) -> None:
         deadline_s = asyncio.get_running_loop().time() + timeout_s
-        async with radio.connect(target, deadline_s=deadline_s) as connection:
+        async with radios.connect(target, adapter, deadline_s=deadline_s) as connection:
             # Published before the disconnect, which may take 2 s that nobody waits for.
             try:
                 publish(await bms.read(connection, deadline_s=deadline_s))

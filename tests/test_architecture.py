@@ -61,6 +61,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
         "stats",
         "trouble",
     },
+    "spread": {"discovery", "errors", "radio"},
     "poller": {"clock", "config", "errors", "reading", "stats"},
     "metrics": {
         "prometheus_client",
@@ -84,6 +85,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
         "metrics",
         "poller",
         "radio",
+        "spread",
         "stats",
         "web",
     },

@@ -13,6 +13,7 @@ from exporter.errors import LinkLostError
 from exporter.poller import Poller
 from exporter.profiles import PROFILES
 from exporter.radio import Radio
+from exporter.spread import Spread
 from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
 
 ADDRESS = "A4:C1:38:00:00:01"
@@ -51,7 +52,8 @@ def poller_on(
 ) -> Poller:
     """Return the whole way to one battery, as the exporter builds it."""
     config = BatteryConfig(name=Name(name), address=normal_address(address), **options)
-    return poller_of(config, poll or PollConfig(), radio, tasks, clock=now_s)
+    spread = Spread(lambda _: radio, list)
+    return poller_of(config, poll or PollConfig(), spread, tasks, clock=now_s)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,107 @@
+"""Several adapters: which one reads which battery."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from exporter.discovery import Advertisement
+from exporter.errors import AdapterError, LinkError
+from exporter.radio import Connection, Radio, Target
+
+log = logging.getLogger(__name__)
+
+# JBD modules advertise about every second; whoever hears one in this time can be compared.
+COMPARE_S: Final = 3.0
+
+Adapters = Callable[[], Sequence[str]]
+"""Tells the names of the adapters that are switched on now; empty: nobody knows."""
+
+
+class Spread:
+    """All adapters of this machine, used through one link; each battery by the best of them."""
+
+    def __init__(self, radio: Callable[[str | None], Radio], adapters: Adapters) -> None:
+        """Prepare.
+
+        Args:
+            radio: Makes the radio of an adapter; None is the system's default.
+            adapters: Which there are.
+        """
+        self._make = radio
+        self._adapters = adapters
+        self._radios: dict[str | None, Radio] = {}
+        self._targets: list[Target] = []
+        self._best: dict[str, str] = {}  # the adapter by the battery's address
+        self._turns = 0
+
+    def watch(self, target: Target) -> None:
+        """Note every advertisement of this battery, whichever adapter hears it."""
+        self._targets.append(target)
+        for radio in self._radios.values():
+            radio.watch(target)
+
+    def radio(self, adapter: str | None) -> Radio:
+        """Return the radio of one adapter."""
+        if adapter not in self._radios:
+            self._radios[adapter] = self._make(adapter)
+            for target in self._targets:
+                self._radios[adapter].watch(target)
+        return self._radios[adapter]
+
+    @asynccontextmanager
+    async def connect(
+        self, target: Target, adapter: str | None, *, deadline_s: float
+    ) -> AsyncIterator[Connection]:
+        """Connect through this adapter; None: the one that hears the battery best.
+
+        Raises:
+            BmsError: As Radio.connect does.
+        """
+        chosen = adapter or await self._choose(target)
+        try:
+            async with self.radio(chosen).connect(target, deadline_s=deadline_s) as connection:
+                yield connection
+        except LinkError:
+            if adapter is None:
+                self._best.pop(target.address, None)  # another one may do better
+            raise
+
+    async def _choose(self, target: Target) -> str | None:
+        """Return the adapter to use; compared anew after a failure, or when it went away."""
+        present = self._adapters()
+        if len(present) < 2:  # noqa: PLR2004 - nothing to choose from
+            return None
+        best = self._best.get(target.address)
+        if best not in present:
+            best = await self._loudest(target, present)
+            self._best[target.address] = best
+            log.info("adapter chosen", extra={"address": target.address, "adapter": best})
+        return best
+
+    async def _loudest(self, target: Target, present: Sequence[str]) -> str:
+        """Let every adapter listen for a moment; of those that hear nothing, any may be right."""
+        heard: dict[str, int] = {}
+        scanning = 0
+
+        def note(adapter: str) -> Callable[[Advertisement], None]:
+            def hear(advertisement: Advertisement) -> None:
+                if advertisement.address == target.address:
+                    heard[adapter] = advertisement.rssi_dbm
+
+            return hear
+
+        async with AsyncExitStack() as listening:
+            for adapter in present:
+                try:
+                    radio = self.radio(adapter)
+                    await listening.enter_async_context(radio.advertisements(note(adapter)))
+                    scanning += 1
+                except AdapterError as error:
+                    log.debug("cannot listen", extra={"adapter": adapter, "error": str(error)})
+            await asyncio.sleep(COMPARE_S if scanning else 0.0)
+        if heard:
+            return max(heard, key=lambda adapter: heard[adapter])
+        self._turns += 1
+        return present[self._turns % len(present)]
