@@ -74,7 +74,7 @@ class ManagementConfig:
 
     release: bool = True
     parameters: bool = True
-    rssi: bool = True
+    rssi: bool = False  # one that a Bluetooth chip may leave unanswered, and then all wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

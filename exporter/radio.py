@@ -310,6 +310,8 @@ class Radio:
         except LinkError:
             raise
         except BLEAK_ERRORS as error:
+            if direct is not None and isinstance(error, TimeoutError):
+                raise NotFoundError(f"{target.address} not seen within poll.timeout") from error
             raise translate(error, f"connect to {target.address}") from error
 
 

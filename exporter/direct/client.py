@@ -4,7 +4,8 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -71,6 +72,26 @@ class Kernel:
     adapters: Callable[[], list[sockets.Adapter]] = sockets.adapters
     connected_on: Callable[[str], int | None] = sockets.connected_on
     memories: dict[str, Memory] = field(default_factory=dict)  # by the battery's address
+    waiting: set[asyncio.Timeout] = field(default_factory=set)  # for a battery to advertise
+
+    @asynccontextmanager
+    async def patience(self, seconds: float) -> AsyncIterator[None]:
+        """Wait this long for a battery, not counting the time that others' connections take.
+
+        The kernel makes one connection after the other.
+
+        Raises:
+            TimeoutError: It did not come.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(seconds) as waiting:
+            self.waiting.add(waiting)
+            try:
+                yield
+            finally:
+                self.waiting.discard(waiting)
+            for other in self.waiting:
+                other.reschedule(max(other.when() or 0.0, loop.time() + seconds))
 
     def ready(self, address: str) -> sockets.Adapter:
         """Return the adapter to use.
@@ -178,7 +199,7 @@ class _Client(BaseBleakClient):
         kinds = (likely, other) if known is None else (known,)
         for kind in kinds:
             try:
-                async with asyncio.timeout(timeout_s / len(kinds)):
+                async with self._kernel.patience(timeout_s / len(kinds)):
                     reached = await self._kernel.open_channel(self.address, kind, adapter.address)
             except TimeoutError:
                 await asyncio.sleep(CALLED_OFF_S)

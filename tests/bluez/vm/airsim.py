@@ -173,6 +173,20 @@ class KernelController(Controller):
             self._air.note_interval(connection.peer_address, command.connection_interval_max)
         return super().on_hci_le_connection_update_command(command)
 
+    def on_hci_command_packet(self, command: Any) -> None:
+        """Answer the one command that Bumble leaves unanswered, at which Linux's queue stops."""
+        if command.op_code != hci.HCI_READ_TRANSMIT_POWER_LEVEL_COMMAND:
+            super().on_hci_command_packet(command)
+            return
+        answer = b"\x00" + bytes(command.parameters[:2]) + b"\x00"
+        self.send_hci_packet(
+            hci.HCI_Command_Complete_Event(
+                num_hci_command_packets=1,
+                command_opcode=command.op_code,
+                return_parameters=hci.HCI_GenericReturnParameters(data=answer),
+            )
+        )
+
     def on_hci_read_rssi_command(self, command: Any) -> Any:
         return hci.HCI_Read_RSSI_ReturnParameters(
             status=hci.HCI_ErrorCode.SUCCESS, handle=command.handle, rssi=-67
