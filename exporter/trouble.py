@@ -34,6 +34,8 @@ ADAPTER_ADVICE: Final = {
     BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM: "no permission to use D-Bus: add the user "
     "to the group bluetooth",
 }
+# D-Bus tried to start bluetoothd by itself.
+CANNOT_START: Final = "org.freedesktop.DBus.Error.Spawn."
 DBUS_ADVICE: Final = {
     "org.freedesktop.DBus.Error.ServiceUnknown": "bluetoothd is not running: run systemctl start "
     "bluetooth",
@@ -46,12 +48,18 @@ DBUS_ADVICE: Final = {
 }
 
 
+def _advice(error: BleakDBusError) -> str | None:
+    if error.dbus_error.startswith(CANNOT_START):
+        return DBUS_ADVICE["org.freedesktop.DBus.Error.ServiceUnknown"]
+    return DBUS_ADVICE.get(error.dbus_error)
+
+
 def adapter_error(error: Exception, doing: str) -> AdapterError:
     """Say what to do about a Bluetooth that cannot be used."""
     if isinstance(error, BleakBluetoothNotAvailableError):
         advice = ADAPTER_ADVICE.get(error.reason)
     elif isinstance(error, BleakDBusError):
-        advice = DBUS_ADVICE.get(error.dbus_error)
+        advice = _advice(error)
     elif isinstance(error, FileNotFoundError | ConnectionRefusedError):
         advice = (
             "no D-Bus: is dbus installed and running? In a container, mount "
@@ -73,7 +81,7 @@ def translate(error: Exception, doing: str) -> LinkError:
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     adapter = isinstance(
         cause, BleakBluetoothNotAvailableError | FileNotFoundError | ConnectionRefusedError
-    ) or (isinstance(cause, BleakDBusError) and cause.dbus_error in DBUS_ADVICE)
+    ) or (isinstance(cause, BleakDBusError) and _advice(cause) is not None)
     return adapter_error(cause, doing) if adapter else ConnectError(f"{doing}: {text(error)}")
 
 

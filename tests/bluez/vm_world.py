@@ -22,6 +22,10 @@ class VmWorld:
     links: Final = ("direct", "bluez")
     patience: Final = 3.0
 
+    def __init__(self) -> None:
+        self._bluetoothd: subprocess.Popen[bytes] | None = None  # once they were started anew
+        self._bridge: subprocess.Popen[bytes] | None = None
+
     def ask(self, request: Mapping[str, Any]) -> Any:
         """Pass one request on: there is one serial line, for one request at a time."""
         with (RUN / "control").open("r+b", buffering=0) as port:
@@ -38,11 +42,12 @@ class VmWorld:
         """Start, stop, kill or restart it."""
         pid_file = RUN / "bluetoothd.pid"
         if action in ("stop", "restart", "kill"):
-            end(int(pid_file.read_text()), signal.SIGKILL if action == "kill" else signal.SIGTERM)
+            number = signal.SIGKILL if action == "kill" else signal.SIGTERM
+            end(int(pid_file.read_text()), number, self._bluetoothd)
         if action in ("start", "restart"):
             with (RUN / "bluetoothd.log").open("ab") as log:
-                process = subprocess.Popen([BLUETOOTHD, "-n"], stdout=log, stderr=log)
-            pid_file.write_text(str(process.pid))
+                self._bluetoothd = subprocess.Popen([BLUETOOTHD, "-n"], stdout=log, stderr=log)
+            pid_file.write_text(str(self._bluetoothd.pid))
             until(self.is_ready)
 
     def adapter(self, action: str) -> None:
@@ -52,11 +57,11 @@ class VmWorld:
             subprocess.run(["bluetoothctl", "power", action], check=True, capture_output=True)
             until(lambda: [one.up for one in adapters()] == [action == "on"])
         elif action == "unplug":
-            end(int(pid_file.read_text()), signal.SIGKILL)
+            end(int(pid_file.read_text()), signal.SIGKILL, self._bridge)
             until(lambda: adapters() == [])
         else:
-            process = subprocess.Popen(["vhci-bridge", str(RUN / "hci")])
-            pid_file.write_text(str(process.pid))
+            self._bridge = subprocess.Popen(["vhci-bridge", str(RUN / "hci")])
+            pid_file.write_text(str(self._bridge.pid))
             until(self.is_ready)
 
     def is_ready(self) -> bool:
@@ -87,12 +92,12 @@ class VmWorld:
         return ["bms-exporter"]
 
 
-def end(pid: int, number: signal.Signals) -> None:
-    """End a process, and wait until it has."""
+def end(pid: int, number: signal.Signals, process: subprocess.Popen[bytes] | None) -> None:
+    """End a process, ours or the machine's, and wait until it has ended."""
     os.kill(pid, number)
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:  # the machine's own child
+    if process is not None and process.pid == pid:
+        process.wait(PATIENCE_S)
+    else:
         until(lambda: not Path(f"/proc/{pid}/exe").exists())
 
 

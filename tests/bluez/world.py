@@ -20,6 +20,9 @@ Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
 # Battery 0 is the MOBILEKTRO: it advertises ff00 and has the Nordic UART only; 1 to 3 have the
 # other profiles, 4 to 7 are like 1.
+# What bleak says once where there is no bluetoothctl to ask.
+OF_NO_CONCERN: Final = "Could not determine BlueZ version"
+
 PROFILES: Final = ("nus", "ff00", "fff0", "ff06", "ff00", "ff00", "ff00", "ff00")
 
 
@@ -125,7 +128,8 @@ class Exporter:
 
     def warnings(self) -> list[str]:
         """Return the log lines that a user is bothered with."""
-        return [line for line in self.log().splitlines() if not re.search("level=info", line)]
+        lines = self.log().splitlines()
+        return [line for line in lines if not re.search(f"level=info|{OF_NO_CONCERN}", line)]
 
     def scrape(self, battery: str | None = None) -> Samples:
         """Return the samples of /metrics, or of one battery's /probe, by name and labels."""

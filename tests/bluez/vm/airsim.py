@@ -20,42 +20,14 @@ from bumble.host import Host
 from bumble.link import LocalLink
 from bumble.transport.common import AsyncPipeSink, PacketParser
 
+from batteries import eight
 from control import Control, serve
-from exporter.demo.battery import Notification, VirtualBattery, encode_reply
-from exporter.profiles import PROFILES
-from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
-from world import PROFILES as OF_BATTERY
-from world import address
+from exporter.demo.battery import Notification, VirtualBattery
 
 PUBLIC: Final = hci.Address.PUBLIC_DEVICE_ADDRESS
 ADAPTER: Final = hci.Address("00:1B:DC:0F:AA:01", PUBLIC)
 SUPERVISION_S: Final = 2.0
 ADVERTISE_MS: Final = 200
-ANSWERS: Final = {0x03: MOBILEKTRO, 0x04: CELLS, 0x05: HARDWARE, 0xAA: COUNTERS}
-
-
-def battery(number: int) -> VirtualBattery:
-    """Return battery 0 to 7; each tells another remaining capacity: 203.54 Ah - number."""
-    profile = PROFILES[OF_BATTERY[number]]
-    return VirtualBattery(
-        address=address(number),
-        name="WTaHdB42" if number == 2 else f"JBD-{number}",
-        answers=lambda register: answer(number, register),
-        advertises=(PROFILES["ff00" if number == 0 else profile.name].service,),
-        gatt=(profile,),
-        speaks=profile,
-    )
-
-
-def answer(number: int, register: int) -> bytes:
-    frame = ANSWERS.get(register)
-    if frame is None:
-        return encode_reply(register, status=0x80)
-    if register != 0x03 or number == 0:
-        return frame
-    payload = bytearray(frame[4:-3])
-    payload[4:6] = (int.from_bytes(payload[4:6], "big") - 100 * number).to_bytes(2, "big")
-    return encode_reply(register, bytes(payload))
 
 
 class Link(LocalLink):
@@ -348,7 +320,7 @@ class Air:
         self.link = link
         self.kernel = kernel
         link.attach(kernel)
-        self.peripherals = [Peripheral(self, battery(n)) for n in range(len(OF_BATTERY))]
+        self.peripherals = [Peripheral(self, battery) for battery in eight()]
         self.batteries = [peripheral.battery for peripheral in self.peripherals]
 
     def _of(self, battery: VirtualBattery) -> Peripheral:

@@ -1,0 +1,41 @@
+"""The eight batteries of every world."""
+
+from typing import Final
+
+from exporter.demo.battery import VirtualBattery, encode_reply
+from exporter.profiles import PROFILES
+from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
+from world import PROFILES as OF_BATTERY
+from world import address
+
+ANSWERS: Final = {0x03: MOBILEKTRO, 0x04: CELLS, 0x05: HARDWARE, 0xAA: COUNTERS}
+
+
+def eight() -> list[VirtualBattery]:
+    """Return them; battery n tells a remaining capacity of 203.54 Ah - n."""
+    return [battery(number) for number in range(len(OF_BATTERY))]
+
+
+def battery(number: int) -> VirtualBattery:
+    """Return battery 0 to 7; see world.PROFILES."""
+    profile = PROFILES[OF_BATTERY[number]]
+    return VirtualBattery(
+        address=address(number),
+        name="WTaHdB42" if number == 2 else f"JBD-{number}",
+        answers=lambda register: answer(number, register),
+        advertises=(PROFILES["ff00" if number == 0 else profile.name].service,),
+        gatt=(profile,),
+        speaks=profile,
+    )
+
+
+def answer(number: int, register: int) -> bytes:
+    """Return a battery's whole reply."""
+    frame = ANSWERS.get(register)
+    if frame is None:
+        return encode_reply(register, status=0x80)
+    if register != 0x03 or number == 0:
+        return frame
+    payload = bytearray(frame[4:-3])
+    payload[4:6] = (int.from_bytes(payload[4:6], "big") - 100 * number).to_bytes(2, "big")
+    return encode_reply(register, bytes(payload))

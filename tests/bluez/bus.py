@@ -1,0 +1,64 @@
+"""A D-Bus of our own, which may be ended and started again at the same address."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+CONFIGURATION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:path={socket}</listen>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
+
+
+class Bus:
+    """One dbus-daemon."""
+
+    def __init__(self, folder: Path) -> None:
+        """Prepare; the folder holds its socket."""
+        self._socket = folder / "bus"
+        self._configuration = folder / "bus.conf"
+        self._configuration.write_text(CONFIGURATION.format(socket=self._socket), encoding="utf-8")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"unix:path={self._socket}"
+
+    def start(self) -> None:
+        """Start it; return when it listens."""
+        self._process = subprocess.Popen(
+            ["dbus-daemon", f"--config-file={self._configuration}", "--nofork", "--nopidfile"],
+            stderr=subprocess.DEVNULL,
+        )
+        end_s = time.monotonic() + 10
+        while not self._socket.exists():
+            assert time.monotonic() < end_s, "dbus-daemon does not start"
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """End it; everybody on it loses the connection."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            self._socket.unlink(missing_ok=True)
+
+
+def need_dbus() -> None:
+    """Skip where there is no dbus-daemon; CI installs it and must not miss it."""
+    if shutil.which("dbus-daemon") is None:
+        if os.environ.get("REQUIRE_TOOLS"):
+            pytest.fail("dbus-daemon is not installed")
+        pytest.skip("dbus-daemon is not installed: apt install dbus")

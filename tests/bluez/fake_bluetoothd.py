@@ -1,0 +1,575 @@
+"""A fake bluetoothd: the part of its D-Bus interface that bleak uses, and what goes wrong.
+
+It is driven like the virtual machine (see control.py) and answers as bluetoothd 5.66 was seen to.
+"""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final
+
+from dbus_fast import BusType, Message, MessageType, Variant
+from dbus_fast.aio import MessageBus
+from dbus_fast.errors import DBusFastError
+
+from batteries import eight
+from control import Control, serve
+from exporter.demo.battery import Notification, VirtualBattery
+
+ADAPTER, DEVICE = "org.bluez.Adapter1", "org.bluez.Device1"
+SERVICE, CHARACTERISTIC = "org.bluez.GattService1", "org.bluez.GattCharacteristic1"
+OBJECTS, PROPERTIES = "org.freedesktop.DBus.ObjectManager", "org.freedesktop.DBus.Properties"
+DBUS: Final = "org.freedesktop.DBus"
+FAILED: Final = "org.bluez.Error.Failed"
+SIGNATURES: Final = {
+    bool: "b",
+    str: "s",
+    int: "n",
+    list: "as",
+    bytes: "ay",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """How long things take; the defaults are those of bluetoothd 5.66."""
+
+    connect_s: float = 0.7
+    disconnect_s: float = 2.0
+    advertise_every_s: float = 1.0
+    forget_s: float = 30.0  # an unpaired device that is not seen any more
+    abandon_s: float = 40.0  # a connect to a battery that does not answer
+    subscribe_s: float = 0.05
+
+    def faster(self, factor: float) -> "Times":
+        """Return the times divided."""
+        return Times(**{one.name: getattr(self, one.name) / factor for one in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Troubles:
+    """What bluetoothd does wrong with one battery; numbers count how often."""
+
+    connect_errors: Sequence[tuple[str, str]] = ()  # name and text, one for each Connect
+    abort_by_local: int = 0  # connected, and dropped at once
+    expires: bool = False  # the object goes when Connect comes
+    connect_hangs: bool = False
+    never_resolved: bool = False
+    subscribe_error: tuple[str, str] | None = None
+    write_error: tuple[str, str] | None = None
+    disconnect_error: tuple[str, str] | None = None
+    disconnect_hangs: bool = False
+
+
+@dataclass(slots=True)
+class Connection:
+    """One battery's."""
+
+    since_s: float
+    subscribed: bool = False
+    underway: set[asyncio.TimerHandle] = field(default_factory=set)
+
+
+class Refusal(Exception):  # noqa: N818 - what it is
+    """A D-Bus error: name and text."""
+
+
+class FakeBluetoothd:
+    """One bluetoothd, its adapters and the batteries around them."""
+
+    def __init__(
+        self,
+        batteries: Sequence[VirtualBattery],
+        bus_address: str,
+        *,
+        times: Times | None = None,
+        adapters: Sequence[str] = ("hci0",),
+    ) -> None:
+        self.batteries = list(batteries)
+        self.times = times or Times()
+        self.troubles: dict[str, Troubles] = {}  # by the battery's address
+        self.scan_errors: list[tuple[str, str]] = []  # one for each StartDiscovery
+        self.mute = False  # takes everything, answers nothing
+        self._bus_address = bus_address
+        self._adapters = dict.fromkeys(adapters, True)  # switched on
+        self._bus: MessageBus | None = None
+        self._objects: dict[str, dict[str, dict[str, Any]]] = {}
+        self._scanning: dict[str, set[str]] = {}  # clients by adapter
+        self._connections: dict[str, Connection] = {}  # by the battery's address
+        self._held_s: dict[str, float] = {}
+        self._seen_s: dict[str, float] = {}  # by path
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._advertising: asyncio.Task[None] | None = None
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Take the name org.bluez."""
+        if self._bus is not None:
+            return
+        bus = MessageBus(bus_address=self._bus_address, bus_type=BusType.SYSTEM)
+        await bus.connect()
+        bus.add_message_handler(self._handle)
+        watch = f"type='signal',sender='{DBUS}',member='NameOwnerChanged'"
+        await bus.call(self._to_daemon("AddMatch", "s", [watch]))
+        self._objects = {}
+        for adapter, powered in self._adapters.items():
+            self._objects[f"/org/bluez/{adapter}"] = self._adapter(adapter, powered=powered)
+        self._bus = bus
+        await bus.request_name("org.bluez")
+        self._advertising = asyncio.create_task(self._advertise())
+
+    async def stop(self) -> None:
+        """End as by SIGTERM or SIGKILL: the name goes, and the kernel drops the connections."""
+        if self._advertising is not None:
+            self._advertising.cancel()
+        for address in list(self._connections):
+            self._end(address)
+        self._scanning.clear()
+        bus, self._bus = self._bus, None
+        for task in list(self._tasks):
+            task.cancel()
+        if bus is not None:
+            bus.disconnect()
+            with suppress(Exception):
+                await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    # ---- the adapter
+
+    def power(self, adapter: str, *, on: bool) -> None:
+        """Switch an adapter on or off."""
+        self._adapters[adapter] = on
+        self._change(f"/org/bluez/{adapter}", ADAPTER, Powered=on)
+        if not on:
+            self._drop_all(adapter)
+
+    def unplug(self, adapter: str) -> None:
+        """Take an adapter away, and all devices that it knows."""
+        self._drop_all(adapter)
+        self._adapters.pop(adapter, None)
+        for path in [one for one in self._objects if one.startswith(f"/org/bluez/{adapter}")]:
+            self._remove(path)
+
+    def plug(self, adapter: str) -> None:
+        """Put it back."""
+        self._adapters[adapter] = True
+        self._add(f"/org/bluez/{adapter}", self._adapter(adapter, powered=True))
+
+    def _drop_all(self, adapter: str) -> None:
+        self._scanning.pop(adapter, None)
+        for battery in self.batteries:
+            path = self._path(adapter, battery)
+            if self._objects.get(path, {}).get(DEVICE, {}).get("Connected"):
+                self._end(battery.address)
+
+    # ---- control.Air
+
+    def changed(self, battery: VirtualBattery) -> None:
+        """Drop the connection of a battery that is gone."""
+        if battery.faults.gone:
+            self._end(battery.address)
+
+    def drop(self, battery: VirtualBattery) -> None:
+        """End its connection from its side."""
+        self._end(battery.address)
+
+    def is_connected(self, battery: VirtualBattery) -> bool:
+        return battery.address in self._connections
+
+    def held_s(self, battery: VirtualBattery) -> float:
+        """Return the seconds for which it was connected so far."""
+        connection = self._connections.get(battery.address)
+        now_s = asyncio.get_running_loop().time()
+        running_s = 0.0 if connection is None else now_s - connection.since_s
+        return self._held_s.get(battery.address, 0.0) + running_s
+
+    # ---- objects
+
+    def _adapter(self, name: str, *, powered: bool) -> dict[str, dict[str, Any]]:
+        number = int(name.removeprefix("hci"))
+        return {
+            ADAPTER: {
+                "Address": f"00:1B:DC:0F:AA:{number + 1:02X}",
+                "Name": "camper",
+                "Alias": "camper",
+                "Powered": powered,
+                "Discovering": False,
+                "Roles": ["central", "peripheral"],
+                "UUIDs": [],
+            }
+        }
+
+    def _device(self, adapter: str, battery: VirtualBattery) -> dict[str, dict[str, Any]]:
+        return {
+            DEVICE: {
+                "Adapter": f"/org/bluez/{adapter}",
+                "Address": battery.address,
+                "AddressType": "public",
+                "Name": battery.name,
+                "Alias": battery.name,
+                "Paired": False,
+                "Trusted": False,
+                "Blocked": False,
+                "Connected": False,
+                "ServicesResolved": False,
+                "UUIDs": list(battery.advertises),
+                "RSSI": battery.rssi_dbm,
+            }
+        }
+
+    @staticmethod
+    def _path(adapter: str, battery: VirtualBattery) -> str:
+        return f"/org/bluez/{adapter}/dev_{battery.address.replace(':', '_')}"
+
+    def _battery(self, path: str) -> VirtualBattery:
+        address = path.split("/")[4].removeprefix("dev_").replace("_", ":")
+        return next(one for one in self.batteries if one.address == address)
+
+    def _add(self, path: str, interfaces: dict[str, dict[str, Any]]) -> None:
+        self._objects[path] = interfaces
+        self._signal("/", OBJECTS, "InterfacesAdded", "oa{sa{sv}}", [path, variants(interfaces)])
+
+    def _remove(self, path: str) -> None:
+        interfaces = list(self._objects.pop(path, {}))
+        self._signal("/", OBJECTS, "InterfacesRemoved", "oas", [path, interfaces])
+
+    def _change(self, path: str, interface: str, **changed: Any) -> None:
+        if path in self._objects:
+            self._objects[path][interface].update(changed)
+            body = [interface, variant_map(changed), []]
+            self._signal(path, PROPERTIES, "PropertiesChanged", "sa{sv}as", body)
+
+    def _signal(self, path: str, interface: str, member: str, signature: str, body: Any) -> None:
+        if self._bus is not None and self._bus.connected and not self.mute:
+            self._bus.send(Message.new_signal(path, interface, member, signature, body))
+
+    # ---- advertising
+
+    async def _advertise(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.times.advertise_every_s)
+            for adapter, powered in list(self._adapters.items()):
+                if powered and self._scanning.get(adapter):
+                    self._hear(adapter, loop.time())
+            for path, seen_s in list(self._seen_s.items()):
+                known = self._objects.get(path)
+                if known is None:
+                    del self._seen_s[path]
+                elif loop.time() - seen_s > self.times.forget_s and not known[DEVICE]["Connected"]:
+                    self._forget(path)
+
+    def _hear(self, adapter: str, now_s: float) -> None:
+        for battery in self.batteries:
+            if not battery.advertising or battery.address in self._connections:
+                continue
+            path = self._path(adapter, battery)
+            self._seen_s[path] = now_s
+            if path in self._objects:
+                self._change(path, DEVICE, RSSI=battery.rssi_dbm)
+            else:
+                self._add(path, self._device(adapter, battery))
+
+    def _forget(self, path: str) -> None:
+        self._seen_s.pop(path, None)
+        for one in sorted((o for o in self._objects if o.startswith(path)), reverse=True):
+            self._remove(one)
+
+    # ---- method calls
+
+    def _handle(self, message: Message) -> Message | bool | None:
+        if message.message_type is MessageType.SIGNAL and message.member == "NameOwnerChanged":
+            name, _, new = message.body
+            if not new:  # a client went: its scans end, its connections stay
+                for clients in self._scanning.values():
+                    clients.discard(name)
+            return None
+        if message.message_type is not MessageType.METHOD_CALL:
+            return None
+        if message.destination not in ("org.bluez", self._bus and self._bus.unique_name):
+            return None
+        self._spawn(self._answer(message))
+        return True
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, message: Message) -> None:
+        if self.mute:
+            return
+        try:
+            signature, body = await self._call(message)
+            reply = Message.new_method_return(message, signature, body)
+        except Refusal as refusal:
+            reply = Message.new_error(message, *refusal.args)
+        if self._bus is not None and self._bus.connected and not self.mute:
+            self._bus.send(reply)
+
+    async def _call(self, message: Message) -> tuple[str, list[Any]]:  # noqa: C901 - one a method
+        path, member, sender = message.path or "", message.member, message.sender or ""
+        if member == "GetManagedObjects":
+            known = {path: variants(interfaces) for path, interfaces in self._objects.items()}
+            return "a{oa{sa{sv}}}", [known]
+        if path not in self._objects:
+            raise Refusal(f"{DBUS}.Error.UnknownObject", f"Method {member} with no object {path}")
+        match member:
+            case "SetDiscoveryFilter":
+                pass
+            case "StartDiscovery":
+                self._start_discovery(path, sender)
+            case "StopDiscovery":
+                self._scanning.get(path.split("/")[3], set()).discard(sender)
+            case "Connect":
+                await self._connect(path)
+            case "Disconnect":
+                await self._disconnect(path)
+            case "StartNotify":
+                await self._subscribe(path)
+            case "WriteValue":
+                self._write(path, bytes(message.body[0]))
+            case "Get":
+                interface, name = message.body
+                return "v", [variant(self._objects[path][interface][name])]
+            case _:
+                raise Refusal(f"{DBUS}.Error.UnknownMethod", f"no method {member}")
+        return "", []
+
+    def _start_discovery(self, path: str, sender: str) -> None:
+        if self.scan_errors:
+            raise Refusal(*self.scan_errors.pop(0))
+        adapter = path.split("/")[3]
+        if not self._adapters[adapter]:
+            raise Refusal("org.bluez.Error.NotReady", "Resource Not Ready")
+        clients = self._scanning.setdefault(adapter, set())
+        if sender in clients:
+            raise Refusal("org.bluez.Error.InProgress", "Operation already in progress")
+        clients.add(sender)
+
+    async def _connect(self, path: str) -> None:  # noqa: C901 - a list of troubles
+        battery = self._battery(path)
+        troubles = self.troubles.get(battery.address, Troubles())
+        if self._objects[path][DEVICE]["Connected"]:
+            return
+        if battery.moods is not None:
+            battery.faults = battery.moods()
+        if troubles.connect_errors:
+            first, *rest = troubles.connect_errors
+            self.troubles[battery.address] = replace(troubles, connect_errors=tuple(rest))
+            raise Refusal(*first)
+        if troubles.expires:
+            self.troubles[battery.address] = replace(troubles, expires=False)
+            self._forget(path)
+            raise Refusal(f"{DBUS}.Error.UnknownObject", f"Method Connect with no object {path}")
+        if troubles.connect_hangs:
+            await asyncio.Event().wait()
+        await asyncio.sleep(self.times.connect_s)
+        if battery.faults.refuses:
+            raise Refusal(FAILED, "Software caused connection abort")
+        if not battery.advertising or battery.address in self._connections:
+            await asyncio.sleep(self.times.abandon_s)
+            raise Refusal(FAILED, "le-connection-abort-by-local")
+        self._begin(path, battery)
+        if troubles.abort_by_local:
+            left = troubles.abort_by_local - 1
+            self.troubles[battery.address] = replace(troubles, abort_by_local=left)
+            self._end(battery.address)
+            raise Refusal(FAILED, "le-connection-abort-by-local")
+        if troubles.never_resolved:
+            return
+        for number, profile in enumerate(battery.gatt):
+            service = f"{path}/service{16 * number + 16:04x}"
+            self._add(
+                service, {SERVICE: {"UUID": profile.service, "Primary": True, "Device": path}}
+            )
+            for offset, uuid, flags in (
+                (2, profile.notify, ["notify"]),
+                (5, profile.write, list(battery.write_properties)),
+            ):
+                self._add(
+                    f"{service}/char{16 * number + 16 + offset:04x}",
+                    {
+                        CHARACTERISTIC: {
+                            "UUID": uuid,
+                            "Service": service,
+                            "Flags": flags,
+                            "Notifying": False,
+                            "MTU": 23,
+                        }
+                    },
+                )
+        self._change(path, DEVICE, ServicesResolved=True)
+
+    def _begin(self, path: str, battery: VirtualBattery) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._connections[battery.address] = Connection(now_s)
+        self._change(path, DEVICE, Connected=True)
+        self._deliver(battery, battery.connected())
+
+    async def _disconnect(self, path: str) -> None:
+        battery = self._battery(path)
+        troubles = self.troubles.get(battery.address, Troubles())
+        if not self._objects[path][DEVICE]["Connected"]:
+            raise Refusal("org.bluez.Error.NotConnected", "Not Connected")
+        if troubles.disconnect_error:
+            raise Refusal(*troubles.disconnect_error)
+        if troubles.disconnect_hangs:
+            await asyncio.Event().wait()
+        await asyncio.sleep(self.times.disconnect_s)
+        self._end(battery.address)
+
+    def _end(self, address: str) -> None:
+        connection = self._connections.pop(address, None)
+        if connection is None:
+            return
+        for handle in connection.underway:
+            handle.cancel()
+        now_s = asyncio.get_running_loop().time()
+        self._held_s[address] = self._held_s.get(address, 0.0) + now_s - connection.since_s
+        battery = next(one for one in self.batteries if one.address == address)
+        battery.disconnects += 1
+        for adapter in self._adapters:
+            path = self._path(adapter, battery)
+            if self._objects.get(path, {}).get(DEVICE, {}).get("Connected"):
+                self._seen_s[path] = now_s
+                self._change(path, DEVICE, ServicesResolved=False, Connected=False)
+
+    async def _subscribe(self, path: str) -> None:
+        device = path.rpartition("/service")[0]
+        battery = self._battery(path)
+        troubles = self.troubles.get(battery.address, Troubles())
+        if troubles.subscribe_error:
+            raise Refusal(*troubles.subscribe_error)
+        await asyncio.sleep(self.times.subscribe_s)
+        connection = self._connections.get(battery.address)
+        if connection is None or device not in self._objects:
+            raise Refusal("org.bluez.Error.NotConnected", "Not Connected")
+        if self._objects[path][CHARACTERISTIC]["UUID"] == battery.speaks.notify:
+            connection.subscribed = True
+
+    def _write(self, path: str, data: bytes) -> None:
+        battery = self._battery(path)
+        troubles = self.troubles.get(battery.address, Troubles())
+        if troubles.write_error:
+            raise Refusal(*troubles.write_error)
+        if battery.address not in self._connections:
+            raise Refusal("org.bluez.Error.NotConnected", "Not Connected")
+        if self._objects[path][CHARACTERISTIC]["UUID"] == battery.speaks.write:
+            self._deliver(battery, battery.request(data, asyncio.get_running_loop().time()))
+
+    def _deliver(self, battery: VirtualBattery, notifications: Sequence[Notification]) -> None:
+        loop = asyncio.get_running_loop()
+        connection = self._connections[battery.address]
+        for one in notifications:
+            handle = loop.call_later(one.after_s, self._notify, battery, connection, one.data)
+            connection.underway.add(handle)
+
+    def _notify(self, battery: VirtualBattery, connection: Connection, data: bytes | None) -> None:
+        if self._connections.get(battery.address) is not connection:
+            return
+        if data is None:
+            self._end(battery.address)
+        elif connection.subscribed:
+            for path, interfaces in self._objects.items():
+                found = interfaces.get(CHARACTERISTIC)
+                if (
+                    found
+                    and found["UUID"] == battery.speaks.notify
+                    and battery is self._battery(path)
+                ):
+                    self._change(path, CHARACTERISTIC, Value=data)
+                    return
+
+    def _to_daemon(self, member: str, signature: str, body: list[Any]) -> Message:
+        return Message(
+            destination=DBUS,
+            path="/org/freedesktop/DBus",
+            interface=DBUS,
+            member=member,
+            signature=signature,
+            body=body,
+        )
+
+
+def variant(value: Any) -> Variant:
+    """Wrap a property as bluetoothd types it."""
+    return Variant(SIGNATURES[type(value)], value)
+
+
+def variant_map(properties: dict[str, Any]) -> dict[str, Variant]:
+    """Wrap several; the paths among them are object paths, and an MTU is unsigned."""
+    paths = ("Adapter", "Device", "Service")
+    return {
+        name: Variant("o", value)
+        if name in paths
+        else Variant("q", value)
+        if name == "MTU"
+        else variant(value)
+        for name, value in properties.items()
+    }
+
+
+def variants(interfaces: dict[str, dict[str, Any]]) -> dict[str, dict[str, Variant]]:
+    return {name: variant_map(properties) for name, properties in interfaces.items()}
+
+
+class BusControl(Control):
+    """The requests of control.py, and some to bluetoothd and its adapter."""
+
+    def __init__(self, fake: FakeBluetoothd) -> None:
+        super().__init__(fake)
+        self._fake = fake
+
+    async def answer_later(self, line: bytes) -> bytes:
+        request = json.loads(line)
+        match request["do"]:
+            case "bluetoothd":
+                action = request["action"]
+                await {"start": self._fake.start, "restart": self._fake.restart}.get(
+                    action, self._fake.stop
+                )()
+            case "adapter":
+                name = "hci0"
+                match request["action"]:
+                    case "unplug":
+                        self._fake.unplug(name)
+                    case "plug":
+                        self._fake.plug(name)
+                    case action:
+                        self._fake.power(name, on=action == "on")
+            case "troubles":
+                battery = self._fake.batteries[request["battery"]]
+                self._fake.troubles[battery.address] = Troubles(**request["set"])
+            case _:
+                return self.answer(line)
+        return b"{}\n"
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bus", required=True, help="the D-Bus address")
+    parser.add_argument("--control", required=True, help="Unix socket for requests")
+    parser.add_argument("--faster", type=float, default=1.0, help="divide all times")
+    options = parser.parse_args()
+    fake = FakeBluetoothd(eight(), options.bus, times=Times().faster(options.faster))
+    with suppress(DBusFastError, OSError):
+        await fake.start()
+    await serve(BusControl(fake), options.control)
+    while True:  # the bus may be restarted under it
+        await asyncio.sleep(0.05)
+        bus = fake._bus
+        if bus is not None and not bus.connected:
+            with suppress(Exception):
+                await fake.restart()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

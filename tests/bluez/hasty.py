@@ -1,0 +1,40 @@
+"""The exporter with all of its waiting divided: python hasty.py FACTOR ARGUMENTS..."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import bleak_retry_connector
+
+from exporter import bms, cli, poller, radio, scan, spread
+
+WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
+    (radio, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "DISCONNECT_S", "CLEAN_UP_S", "ANSWER_S")),
+    (scan, ("ANSWER_S",)),
+    (spread, ("COMPARE_S",)),
+    (poller, ("BACKOFF_S",)),
+    (bms, ("RESEND_S", "UNFINISHED_S", "GIVE_UP_S", "EXTRA_GIVE_UP_S")),
+    (
+        bleak_retry_connector,
+        tuple(name for name in vars(bleak_retry_connector) if name.endswith("_BACKOFF_TIME")),
+    ),
+)
+
+
+@contextmanager
+def hurry(factor: float) -> Iterator[None]:
+    """Divide every wait for as long as the context is open."""
+    usual = [(module, name, getattr(module, name)) for module, names in WAITING for name in names]
+    for module, name, seconds in usual:
+        setattr(module, name, seconds / factor)
+    try:
+        yield
+    finally:
+        for module, name, seconds in usual:
+            setattr(module, name, seconds)
+
+
+if __name__ == "__main__":
+    with hurry(float(sys.argv[1])):
+        sys.exit(cli.main(sys.argv[2:]))
