@@ -69,4 +69,4 @@ lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of
 .PHONY: test-bluez
 test-bluez: ## the scenarios against Linux's Bluetooth and a real bluetoothd in a virtual machine (root on Debian)
 	@time tests/bluez/vm/run --suite $(SUITE) --timeout 1500 --out build/bluez-$(SUITE) \
-		'BMS_WORLD=vm python -m pytest -p no:cacheprovider -q --durations=5 $(ARGS) tests/bluez/test_scenarios.py'
+		"BMS_WORLD=vm python -m pytest -p no:cacheprovider -q --tb=short --durations=5 $(ARGS) tests/bluez/test_scenarios.py"

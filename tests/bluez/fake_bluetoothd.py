@@ -101,6 +101,7 @@ class FakeBluetoothd:
         self._connections: dict[str, Connection] = {}  # by the battery's address
         self._held_s: dict[str, float] = {}
         self._seen_s: dict[str, float] = {}  # by path
+        self._connecting: dict[str, set[asyncio.Future[None]]] = {}  # by path
         self._tasks: set[asyncio.Task[Any]] = set()
         self._advertising: asyncio.Task[None] | None = None
 
@@ -130,11 +131,11 @@ class FakeBluetoothd:
             self._end(address)
         self._scanning.clear()
         bus, self._bus = self._bus, None
-        for task in list(self._tasks):
+        for task in [*self._tasks, *(one for some in self._connecting.values() for one in some)]:
             task.cancel()
         if bus is not None:
-            bus.disconnect()
             with suppress(Exception):
+                bus.disconnect()
                 await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
 
     async def restart(self) -> None:
@@ -329,7 +330,13 @@ class FakeBluetoothd:
             case "StopDiscovery":
                 self._scanning.get(path.split("/")[3], set()).discard(sender)
             case "Connect":
-                await self._connect(path)
+                connecting = asyncio.ensure_future(self._connect(path))
+                self._connecting.setdefault(path, set()).add(connecting)
+                await asyncio.wait([connecting])
+                self._connecting[path].discard(connecting)
+                if connecting.cancelled():
+                    raise Refusal(FAILED, "Operation already in progress")
+                connecting.result()
             case "Disconnect":
                 await self._disconnect(path)
             case "StartNotify":
@@ -417,14 +424,20 @@ class FakeBluetoothd:
     async def _disconnect(self, path: str) -> None:
         battery = self._battery(path)
         troubles = self.troubles.get(battery.address, Troubles())
+        if connecting := self._connecting.get(path):
+            for one in connecting:  # a Disconnect calls every Connect under way off
+                one.cancel()
+            return
         if not self._objects[path][DEVICE]["Connected"]:
             raise Refusal("org.bluez.Error.NotConnected", "Not Connected")
         if troubles.disconnect_error:
             raise Refusal(*troubles.disconnect_error)
         if troubles.disconnect_hangs:
             await asyncio.Event().wait()
+        connection = self._connections.get(battery.address)
         await asyncio.sleep(self.times.disconnect_s)
-        self._end(battery.address)
+        if self._connections.get(battery.address) is connection:
+            self._end(battery.address)
 
     def _end(self, address: str) -> None:
         connection = self._connections.pop(address, None)

@@ -1,0 +1,384 @@
+"""Hundreds of faults of bluetoothd and the battery, through bleak's own BlueZ backend."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from bleak.backends.bluezdbus.manager import get_global_bluez_manager
+from hasty import hurry
+
+import batteries
+from bus import Bus, need_dbus
+from exporter.app import poller_of
+from exporter.config import Adapter, BatteryConfig, Name, PollConfig, Seconds, normal_address
+from exporter.demo.battery import Faults, VirtualBattery
+from exporter.errors import FailureReason
+from exporter.poller import Poller, Snapshot
+from exporter.radio import Radio
+from exporter.spread import Spread
+from fake_bluetoothd import DBUS, FAILED, FakeBluetoothd, Times, Troubles
+
+pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - a real D-Bus lives in real time
+FASTER: Final = 15.0
+QUICK: Final = {"reply_s": 0.004, "gap_s": 0.0001}
+UP: Final = "up"
+CHUNK: Final = 24  # so many batteries at once
+PROFILES: Final = ("nus", "ff00")
+
+FAULTS: Final[dict[str, tuple[dict[str, Any], set[str]]]] = {
+    "healthy": ({}, {UP}),
+    "loses the first": ({"lose_first": 1}, {UP}),
+    "loses the first two": ({"lose_first": 2}, {UP}),
+    "says something unasked": ({"stray": b"\xdd\x03\x00"}, {UP}),
+    "one at a time": ({"one_at_a_time": True}, {UP}),
+    "in one piece": ({"notification": 0}, {UP}),
+    "silent": ({"silent": True}, {"timeout"}),
+    "truncated": ({"truncated": True}, {"timeout"}),
+    "bad checksum": ({"bad_checksum": True}, {"protocol"}),
+    "wrong register": ({"wrong_register": True}, {"protocol"}),
+    "cut": ({"cut": True}, {"link_lost"}),
+    "refuses": ({"refuses": True}, {"connect"}),
+    "switched off": ({"gone": True}, {"not_found"}),
+    "held by the phone": ({"held": True}, {"not_found"}),
+}
+IN_PROGRESS: Final = ("org.bluez.Error.InProgress", "Operation already in progress")
+TROUBLES: Final[dict[str, tuple[Troubles, set[str]]]] = {
+    "none": (Troubles(), {UP}),
+    "connect in progress, once": (Troubles(connect_errors=(IN_PROGRESS,)), {UP}),
+    "connect in progress, always": (Troubles(connect_errors=(IN_PROGRESS,) * 9), {"connect"}),
+    "abort by local, once": (Troubles(abort_by_local=1), {UP}),
+    "abort by local, always": (Troubles(abort_by_local=99), {"connect"}),
+    "no slots, once": (
+        Troubles(connect_errors=((FAILED, "no available connection slot"),)),
+        {UP},
+    ),
+    "no slots": (
+        Troubles(connect_errors=((FAILED, "no available connection slot"),) * 9),
+        {"connect"},
+    ),
+    "permission denied": (
+        Troubles(connect_errors=((f"{DBUS}.Error.AccessDenied", "Rejected send message"),) * 9),
+        {"adapter"},
+    ),
+    "the object expires": (Troubles(expires=True), {UP, "connect"}),
+    "connect hangs": (Troubles(connect_hangs=True), {"connect"}),
+    "services are never resolved": (Troubles(never_resolved=True), {"connect"}),
+    "subscription fails": (Troubles(subscribe_error=(FAILED, "Operation failed")), {"link_lost"}),
+    "subscription is not permitted": (
+        Troubles(subscribe_error=("org.bluez.Error.NotPermitted", "Not permitted")),
+        {"link_lost"},
+    ),
+    "write fails": (Troubles(write_error=(FAILED, "Not connected")), {"link_lost"}),
+    "disconnect fails": (Troubles(disconnect_error=(FAILED, "Disconnect failed")), {UP}),
+    "disconnect hangs": (Troubles(disconnect_hangs=True), {UP}),
+}
+CASES: Final = list(product(FAULTS, TROUBLES, PROFILES))
+
+
+@dataclass(slots=True)
+class House:
+    """A bluetoothd with batteries, and pollers for them."""
+
+    bus: Bus
+    fake: FakeBluetoothd
+    tasks: asyncio.TaskGroup
+    adapters: list[str] = field(default_factory=lambda: ["hci0"])
+    pollers: dict[str, Poller] = field(default_factory=dict)
+    spread: Spread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.spread = Spread(lambda adapter: Radio(adapter=adapter), lambda: self.adapters)
+
+    def poller(self, virtual: VirtualBattery, adapter: str | None = None) -> Poller:
+        if virtual.address not in self.pollers:
+            config = BatteryConfig(
+                name=Name(virtual.address),
+                address=normal_address(virtual.address),
+                adapter=None if adapter is None else Adapter(adapter),
+            )
+            poll = PollConfig(
+                timeout_s=Seconds(30.0 / FASTER), min_interval_s=Seconds(0), max_age_s=Seconds(0)
+            )
+            self.pollers[virtual.address] = poller_of(config, poll, self.spread, self.tasks)
+        return self.pollers[virtual.address]
+
+    async def poll(self, virtual: VirtualBattery, adapter: str | None = None) -> Snapshot:
+        poller = self.poller(virtual, adapter)
+        snapshot = await poller.refresh(timeout_s=60.0)
+        await poller.close()
+        return snapshot
+
+
+@pytest.fixture
+async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    need_dbus()
+    bus = Bus(tmp_path)
+    bus.start()
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.address)
+    fake = FakeBluetoothd([], bus.address, times=Times().faster(FASTER), adapters=("hci0", "hci1"))
+    await fake.start()
+    async with asyncio.TaskGroup() as tasks:
+        with hurry(FASTER):
+            yield House(bus, fake, tasks)
+    await let_bleak_go()
+    await fake.stop()
+    bus.stop()
+
+
+async def let_bleak_go() -> None:
+    """Close the connection that bleak keeps for as long as the program runs."""
+    with suppress(Exception):
+        async with asyncio.timeout(2.0):
+            manager = await get_global_bluez_manager()
+            if manager._bus is not None:
+                manager._bus.disconnect()
+                await manager._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+
+
+def a_battery(number: int, profile: str = "nus", **faults: Any) -> VirtualBattery:
+    """Return one of many: number n tells 203.54 Ah - n."""
+    model = batteries.battery(0 if profile == "nus" else 1)
+    return replace(
+        model,
+        address=f"A4:C1:38:00:{number >> 8:02X}:{number & 0xFF:02X}",
+        answers=lambda register: batteries.answer(number, register),
+        faults=Faults(**QUICK | faults),
+        requests=[],
+        illegal=[],
+    )
+
+
+def outcome(snapshot: Snapshot) -> str:
+    return UP if snapshot.up else next(iter(snapshot.failures))
+
+
+def tells(snapshot: Snapshot, number: int) -> bool:
+    assert snapshot.reading is not None, snapshot.last_error
+    assert snapshot.reading.basic is not None
+    return snapshot.reading.basic.remaining_ah == pytest.approx(203.54 - number)
+
+
+@pytest.mark.parametrize("start", range(0, len(CASES), CHUNK))
+async def test_every_fault_has_its_reason_and_passes(start: int, house: House) -> None:
+    chunk = CASES[start : start + CHUNK]
+    fleet = [
+        a_battery(number, profile, **FAULTS[fault][0])
+        for number, (fault, _, profile) in enumerate(chunk)
+    ]
+    house.fake.batteries.extend(fleet)
+    for virtual, (_, trouble, _) in zip(fleet, chunk, strict=True):
+        house.fake.troubles[virtual.address] = TROUBLES[trouble][0]
+
+    snapshots = await asyncio.gather(*(house.poll(virtual) for virtual in fleet))
+
+    for (fault, trouble, _), snapshot in zip(chunk, snapshots, strict=True):
+        of_battery, of_bluetoothd = FAULTS[fault][1], TROUBLES[trouble][1]
+        expected = (of_battery | of_bluetoothd) - {UP} or {UP}
+        if UP in of_bluetoothd and len(of_bluetoothd) > 1:
+            expected |= of_battery
+        assert outcome(snapshot) in expected, (fault, trouble, snapshot.last_error)
+        assert snapshot.polls == 1
+        assert (snapshot.reading is not None) == snapshot.up
+        link = snapshot.link
+        assert link.connection_attempts >= sum(
+            link.connection_failures[reason] for reason in (FailureReason.CONNECT,)
+        )
+
+    # When all is well again, so is every battery.
+    for virtual in fleet:
+        virtual.faults = Faults(**QUICK)  # type: ignore[arg-type]
+        house.fake.troubles[virtual.address] = Troubles()
+        house.fake.drop(virtual)  # what a bluetoothd that refused to disconnect still holds
+    again = await asyncio.gather(*(house.poll(virtual) for virtual in fleet))
+    for number, (case, snapshot) in enumerate(zip(chunk, again, strict=True)):
+        assert snapshot.up, (case, snapshot.last_error)
+        assert tells(snapshot, number)
+    for virtual in fleet:
+        assert not house.fake.is_connected(virtual)
+        assert virtual.connects == virtual.disconnects
+        assert virtual.illegal == []
+
+
+def test_there_are_hundreds() -> None:
+    assert len(CASES) > 400
+
+
+async def of_both(change: Callable[[str], None]) -> None:
+    for adapter in ("hci0", "hci1"):
+        change(adapter)
+
+
+# What goes, and how it comes back.
+WHAT: Final[dict[str, tuple[Callable[[FakeBluetoothd], Awaitable[None]], ...]]] = {
+    "bluetoothd": (FakeBluetoothd.stop, FakeBluetoothd.start),
+    "power": (
+        lambda fake: of_both(partial(fake.power, on=False)),
+        lambda fake: of_both(partial(fake.power, on=True)),
+    ),
+    "adapter": (lambda fake: of_both(fake.unplug), lambda fake: of_both(fake.plug)),
+}
+
+
+class TestBluetoothd:
+    async def test_a_scan_in_progress_by_another_is_waited_for(self, house: House) -> None:
+        virtual = a_battery(0)
+        house.fake.batteries.append(virtual)
+        house.fake.scan_errors = [IN_PROGRESS]
+
+        assert (await house.poll(virtual)).up
+
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [
+            ((f"{DBUS}.Error.AccessDenied", "Rejected"), "no permission"),
+            (("org.bluez.Error.NotReady", "Resource Not Ready"), "switched off"),
+            ((FAILED, "Failed"), "Failed"),
+        ],
+    )
+    async def test_a_scan_that_is_refused_says_what_to_do(
+        self, error: tuple[str, str], words: str, house: House
+    ) -> None:
+        virtual = a_battery(0)
+        house.fake.batteries.append(virtual)
+        house.fake.scan_errors = [error] * 3
+
+        snapshot = await house.poll(virtual)
+
+        assert snapshot.failures == {FailureReason.ADAPTER: 1}
+        assert words in (snapshot.last_error or "")
+        assert (await house.poll(virtual)).up
+
+    async def test_one_that_takes_everything_and_answers_nothing_is_given_up(
+        self, house: House
+    ) -> None:
+        virtual = a_battery(0)
+        house.fake.batteries.append(virtual)
+        assert (await house.poll(virtual)).up
+        house.fake.mute = True
+
+        snapshot = await house.poll(virtual)
+
+        assert snapshot.failures == {FailureReason.ADAPTER: 1}
+        assert "does not answer" in (snapshot.last_error or "")
+        house.fake.mute = False
+        await house.fake.restart()
+        assert (await house.poll(virtual)).up
+
+    async def test_it_may_fall_silent_in_mid_connect(self, house: House) -> None:
+        virtual = a_battery(0)
+        house.fake.batteries.append(virtual)
+        assert (await house.poll(virtual)).up
+        polling = asyncio.create_task(house.poll(virtual))
+        await asyncio.sleep(0.09)  # found after 0.07 s, connected 0.05 s later
+        house.fake.mute = True
+
+        snapshot = await asyncio.wait_for(polling, 10.0)
+
+        assert not snapshot.up
+        house.fake.mute = False
+        await house.fake.restart()
+        assert (await house.poll(virtual)).up
+
+    @pytest.mark.parametrize("when_s", [0.0, 0.02, 0.08, 0.12, 0.16])
+    @pytest.mark.parametrize("what", list(WHAT))
+    async def test_it_may_go_at_any_moment_of_a_poll(
+        self, what: str, when_s: float, house: House
+    ) -> None:
+        virtual = a_battery(0, gap_s=0.02)
+        house.fake.batteries.append(virtual)
+        assert (await house.poll(virtual)).up
+        polling = asyncio.create_task(house.poll(virtual))
+        await asyncio.sleep(when_s)
+        await WHAT[what][0](house.fake)
+        first = await asyncio.wait_for(polling, 10.0)
+        gone = await house.poll(virtual)
+
+        assert outcome(first) in (UP, "adapter", "connect", "link_lost", "not_found")
+        assert not gone.up
+        assert gone.failures[FailureReason.ADAPTER] >= 1
+        await WHAT[what][1](house.fake)
+        back = await house.poll(virtual)
+        assert back.up, back.last_error
+        assert not house.fake.is_connected(virtual)
+
+    @pytest.mark.parametrize("when_s", [0.0, 0.05, 0.12])
+    async def test_d_bus_itself_may_go_and_come_back(self, when_s: float, house: House) -> None:
+        virtual = a_battery(0, gap_s=0.02)
+        house.fake.batteries.append(virtual)
+        assert (await house.poll(virtual)).up
+        polling = asyncio.create_task(house.poll(virtual))
+        await asyncio.sleep(when_s)
+        house.bus.stop()
+        await house.fake.stop()
+        first = await asyncio.wait_for(polling, 10.0)
+        gone = await house.poll(virtual)
+
+        assert outcome(first) in (UP, "adapter", "connect", "link_lost", "not_found")
+        assert gone.failures[FailureReason.ADAPTER] >= 1
+        assert "no D-Bus" in (gone.last_error or "")
+        house.bus.start()
+        await house.fake.start()
+        back = await house.poll(virtual)
+        assert back.up, back.last_error
+
+    async def test_a_link_left_by_a_killed_process_is_dropped(self, house: House) -> None:
+        virtual = a_battery(0)
+        house.fake.batteries.append(virtual)
+        path = house.fake._path("hci0", virtual)
+        house.fake._add(path, house.fake._device("hci0", virtual))
+        house.fake._begin(path, virtual)
+
+        snapshot = await house.poll(virtual)
+
+        assert snapshot.up, snapshot.last_error
+
+    async def test_so_is_one_that_is_made_after_the_process_died(self, house: House) -> None:
+        """A Connect goes on in bluetoothd when the one who asked for it is no more."""
+        virtual = a_battery(0)
+        house.fake.batteries.append(virtual)
+        path = house.fake._path("hci0", virtual)
+        house.fake._add(path, house.fake._device("hci0", virtual))
+        virtual.faults = Faults(held=True)
+        polling = asyncio.create_task(house.poll(virtual))
+        await asyncio.sleep(0.1)
+        house.fake._begin(path, virtual)
+        virtual.faults = Faults(**QUICK)  # type: ignore[arg-type]
+
+        snapshot = await polling
+
+        assert snapshot.up, snapshot.last_error
+
+
+class TestAdapters:
+    async def test_one_that_is_pulled_out_fails_only_its_own_batteries(self, house: House) -> None:
+        first, second = a_battery(0), a_battery(1)
+        house.fake.batteries += [first, second]
+        house.adapters = ["hci0", "hci1"]
+        assert (await house.poll(first, "hci0")).up
+        assert (await house.poll(second, "hci1")).up
+        house.fake.unplug("hci1")
+
+        snapshots = await asyncio.gather(house.poll(first), house.poll(second))
+
+        assert snapshots[0].up
+        assert snapshots[1].failures == {FailureReason.ADAPTER: 1}
+        house.fake.plug("hci1")
+        assert (await house.poll(second)).up
+
+    async def test_without_configuration_any_of_two_will_do(self, house: House) -> None:
+        virtual = a_battery(0)
+        house.fake.batteries.append(virtual)
+        house.adapters = ["hci0", "hci1"]
+
+        assert (await house.poll(virtual)).up
+
+
+def test_no_file_descriptor_is_left() -> None:
+    assert len(os.listdir("/proc/self/fd")) < 60  # noqa: PTH208
