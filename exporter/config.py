@@ -74,6 +74,7 @@ class ManagementConfig:
 
     release: bool = True
     parameters: bool = True
+    power: bool = True
     rssi: bool = False  # one that a Bluetooth chip may leave unanswered, and then all wait
 
 

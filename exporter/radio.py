@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from bleak import BleakClient
+from bleak.backends.bluezdbus.manager import get_global_bluez_manager
 from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.client import BaseBleakClient
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
+from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason
 from bleak_retry_connector import close_stale_connections_by_address, establish_connection
 
 from exporter.clock import Clock, boot_s
@@ -176,8 +178,10 @@ class Radio:
             device = await self._find(target, deadline_s)
             await self._prepare()
             return await self._establish(device, target, connection, deadline_s)
-        if self._kernel is not None and self._is_held(self._kernel, target.address):
-            await self._free(target.address)
+        if self._kernel is not None:
+            await self._switch_on(self._kernel)
+            if self._is_held(self._kernel, target.address):
+                await self._free(target.address)
         await self._prepare()
         device = BLEDevice(target.address, target.address, None)
         try:
@@ -185,6 +189,15 @@ class Radio:
         except AuthError:
             self._note_pairing(target)
             raise
+
+    async def _switch_on(self, kernel: Kernel) -> None:
+        """Switch an adapter on that is off because bluetoothd ended: it leaves none on."""
+        try:
+            named = [one for one in kernel.adapters() if kernel.adapter in (None, one.name)]
+            if named and not any(one.up for one in named) and not await _is_off_on_purpose():
+                await self._management.switch_on(named[0].index)
+        except (OSError, ManagementError) as error:
+            log.debug("not switched on", extra={"error": text(error)})
 
     def _note_pairing(self, target: Target) -> None:
         """Leave a battery that wants pairing to bluetoothd: the direct link cannot."""
@@ -313,6 +326,18 @@ class Radio:
             if direct is not None and isinstance(error, TimeoutError):
                 raise NotFoundError(f"{target.address} not seen within poll.timeout") from error
             raise translate(error, f"connect to {target.address}") from error
+
+
+async def _is_off_on_purpose() -> bool:
+    """Whether there is a bluetoothd, and it says that Bluetooth is off."""
+    try:
+        manager = await _within(get_global_bluez_manager(), ANSWER_S)
+        manager.get_default_adapter()
+    except BleakBluetoothNotAvailableError as error:
+        return error.reason is BleakBluetoothNotAvailableReason.POWERED_OFF
+    except BLEAK_ERRORS:
+        return False
+    return True
 
 
 async def _disconnected(client: BleakClient) -> None:

@@ -31,6 +31,7 @@ COMMAND_STATUS: Final = 0x0002
 ANSWER: Final = struct.Struct("<HB")  # opcode, status
 MAX_EVENT: Final = 1024
 
+SET_POWERED: Final = 0x0005
 DISCONNECT: Final = 0x0014
 GET_CONNECTIONS: Final = 0x0015
 GET_CONNECTION_INFORMATION: Final = 0x0031
@@ -96,9 +97,22 @@ class Management:
     release: bool = False
     parameters: bool = False
     rssi: bool = False
+    power: bool = False
     command: Command = command
     connected_on: Callable[[str], int | None] = connected_on
     adapters: Callable[[], list[Adapter]] = adapters
+
+    async def switch_on(self, adapter: int) -> None:
+        """Switch an adapter on.
+
+        Raises:
+            OSError: There is no such socket here.
+            ManagementError: The kernel refused, as it does when rfkill blocks it.
+        """
+        if self.power:
+            status, _ = await self.command(SET_POWERED, adapter, b"\x01")
+            if status != SUCCESS:
+                raise ManagementError(f"not switched on: status {status:#04x}")
 
     async def let_go(self, address: str) -> None:
         """End our connection to a battery; return once it is not connected any more.

@@ -68,6 +68,7 @@ class Troubles:
 class Connection:
     """One battery's."""
 
+    path: str  # of the device
     since_s: float
     subscribed: bool = False
     underway: set[asyncio.TimerHandle] = field(default_factory=set)
@@ -249,7 +250,8 @@ class FakeBluetoothd:
 
     def _signal(self, path: str, interface: str, member: str, signature: str, body: Any) -> None:
         if self._bus is not None and self._bus.connected and not self.mute:
-            self._bus.send(Message.new_signal(path, interface, member, signature, body))
+            with suppress(OSError):  # D-Bus went in this moment
+                self._bus.send(Message.new_signal(path, interface, member, signature, body))
 
     # ---- advertising
 
@@ -313,7 +315,8 @@ class FakeBluetoothd:
         except Refusal as refusal:
             reply = Message.new_error(message, *refusal.args)
         if self._bus is not None and self._bus.connected and not self.mute:
-            self._bus.send(reply)
+            with suppress(OSError):
+                self._bus.send(reply)
 
     async def _call(self, message: Message) -> tuple[str, list[Any]]:  # noqa: C901 - one a method
         path, member, sender = message.path or "", message.member, message.sender or ""
@@ -332,8 +335,10 @@ class FakeBluetoothd:
             case "Connect":
                 connecting = asyncio.ensure_future(self._connect(path))
                 self._connecting.setdefault(path, set()).add(connecting)
-                await asyncio.wait([connecting])
-                self._connecting[path].discard(connecting)
+                try:
+                    await asyncio.wait([connecting])
+                finally:
+                    self._connecting[path].discard(connecting)
                 if connecting.cancelled():
                     raise Refusal(FAILED, "Operation already in progress")
                 connecting.result()
@@ -417,7 +422,7 @@ class FakeBluetoothd:
 
     def _begin(self, path: str, battery: VirtualBattery) -> None:
         now_s = asyncio.get_running_loop().time()
-        self._connections[battery.address] = Connection(now_s)
+        self._connections[battery.address] = Connection(path, now_s)
         self._change(path, DEVICE, Connected=True)
         self._deliver(battery, battery.connected())
 
@@ -492,12 +497,8 @@ class FakeBluetoothd:
             self._end(battery.address)
         elif connection.subscribed:
             for path, interfaces in self._objects.items():
-                found = interfaces.get(CHARACTERISTIC)
-                if (
-                    found
-                    and found["UUID"] == battery.speaks.notify
-                    and battery is self._battery(path)
-                ):
+                uuid = interfaces.get(CHARACTERISTIC, {}).get("UUID")
+                if uuid == battery.speaks.notify and path.startswith(connection.path):
                     self._change(path, CHARACTERISTIC, Value=data)
                     return
 

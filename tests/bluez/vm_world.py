@@ -14,6 +14,7 @@ from exporter.direct.sockets import adapters
 RUN: Final = Path("/run/vm")
 BLUETOOTHD: Final = "/usr/libexec/bluetooth/bluetoothd"
 PATIENCE_S: Final = 30.0
+STARTED: Final[list[subprocess.Popen[bytes]]] = []  # they live as long as the machine
 
 
 class VmWorld:
@@ -48,6 +49,7 @@ class VmWorld:
             with (RUN / "bluetoothd.log").open("ab") as log:
                 self._bluetoothd = subprocess.Popen([BLUETOOTHD, "-n"], stdout=log, stderr=log)
             pid_file.write_text(str(self._bluetoothd.pid))
+            STARTED.append(self._bluetoothd)
             until(self.is_ready)
 
     def adapter(self, action: str) -> None:
@@ -62,6 +64,7 @@ class VmWorld:
         else:
             self._bridge = subprocess.Popen(["vhci-bridge", str(RUN / "hci")])
             pid_file.write_text(str(self._bridge.pid))
+            STARTED.append(self._bridge)
             until(self.is_ready)
 
     def is_ready(self) -> bool:

@@ -116,7 +116,7 @@ class Exporter:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        sys.stderr.write(self.log())  # pytest shows it where a test fails
+        sys.stdout.write(self.log())  # pytest shows it where a test fails
 
     @property
     def pid(self) -> int:
