@@ -70,3 +70,11 @@ lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of
 test-bluez: ## the scenarios against Linux's Bluetooth and a real bluetoothd in a virtual machine (root on Debian)
 	@time tests/bluez/vm/run --suite $(SUITE) --timeout 1500 --out build/bluez-$(SUITE) \
 		"BMS_WORLD=vm python -m pytest -p no:cacheprovider -q --tb=short --durations=5 $(ARGS) tests/bluez/test_scenarios.py"
+
+.PHONY: test-dbus
+test-dbus: .venv/.tools ## faults of bluetoothd, and the scenarios, on a fake one (needs dbus-daemon)
+	@time BMS_WORLD=fake REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q $(ARGS) tests/bluez -k 'not direct'
+
+.PHONY: soak
+soak: .venv/.tools ## 10,000 polls with random faults: nothing grows, all adds up (needs dbus-daemon)
+	@time PYTHONPATH=.:tests:tests/bluez $(BIN)/python tests/bluez/soak.py $(ARGS)

@@ -11,7 +11,11 @@ The rooms, in the order in which data flows (imports go the same way, a test enf
     profiles     the GATT profiles
     stats        what happened on the way to a battery
     bms          the conversation: which register when, resend, give up
-    radio        find, connect, GATT profile; the only module that imports bleak
+    direct/      batteries over the kernel's own sockets: ATT, a bleak client, the management socket
+    trouble      what Bluetooth's errors mean, and what to do
+    scan         one scan an adapter, shared by all who look
+    radio        find, connect, GATT profile, let go
+    spread       several adapters: which one reads which battery
     discovery    is this advertisement a JBD battery, and why
     poller       coalescing, deadline, back-off; Snapshot
     metrics      the table of metrics; Snapshot -> metric families

@@ -110,7 +110,7 @@ async def radios_of(config: Config, backend: Backend | None = None) -> Radios:
         log.info("no direct link, bluetoothd is used", extra={"why": why_not_direct})
     if why_not_managed and asked:
         log.info(
-            "every reading holds its battery 2 s longer than it must",
+            "each reading holds its battery 2 s longer than with CAP_NET_ADMIN",
             extra={"why": why_not_managed, "see": "README, Permissions"},
         )
     if why_not_direct is None and not any(adapter.up for adapter in sockets.adapters()):

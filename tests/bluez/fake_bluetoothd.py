@@ -318,7 +318,7 @@ class FakeBluetoothd:
             with suppress(OSError):
                 self._bus.send(reply)
 
-    async def _call(self, message: Message) -> tuple[str, list[Any]]:  # noqa: C901 - one a method
+    async def _call(self, message: Message) -> tuple[str, list[Any]]:  # noqa: C901, PLR0912 - one a method
         path, member, sender = message.path or "", message.member, message.sender or ""
         if member == "GetManagedObjects":
             known = {path: variants(interfaces) for path, interfaces in self._objects.items()}

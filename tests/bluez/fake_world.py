@@ -23,7 +23,9 @@ class FakeWorld:
     links: Final = ("bluez",)
     patience: Final = 1.0
 
-    def __init__(self) -> None:
+    def __init__(self, faster: float = FASTER) -> None:
+        """Prepare; all times are divided by `faster`."""
+        self._faster = faster
         self._folder = Path(tempfile.mkdtemp())
         self._bus = Bus(self._folder)
         self._control = self._folder / "control"
@@ -34,7 +36,7 @@ class FakeWorld:
         self._bus.start()
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "fake_bluetoothd.py"), "--bus", self._bus.address,
-             "--control", str(self._control), "--faster", str(FASTER)],
+             "--control", str(self._control), "--faster", str(self._faster)],
             env={"PYTHONPATH": ":".join(map(str, (HERE, HERE.parent, HERE.parent.parent)))},
         )  # fmt: skip
         end_s = time.monotonic() + 20
@@ -53,7 +55,7 @@ class FakeWorld:
         """Pass one request on; batteries are hasty too."""
         if request["do"] == "faults":
             times = {"reply_s": Faults().reply_s, "gap_s": Faults().gap_s} | request["set"]
-            hasty = {name: times[name] / FASTER for name in ("reply_s", "gap_s")}
+            hasty = {name: times[name] / self._faster for name in ("reply_s", "gap_s")}
             request = {**request, "set": request["set"] | hasty}
         with socket.socket(socket.AF_UNIX) as asking:
             asking.connect(str(self._control))
@@ -90,4 +92,4 @@ class FakeWorld:
 
     def command(self) -> Sequence[str]:
         """Return how to start the exporter here."""
-        return [sys.executable, str(HERE / "hasty.py"), str(FASTER)]
+        return [sys.executable, str(HERE / "hasty.py"), str(self._faster)]
