@@ -1,6 +1,7 @@
 """The configuration: strict, and every mistake told at once; each wrong file states its own."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from exporter.config import (
     BatteryConfig,
     Config,
+    Link,
+    ManagementConfig,
     PollConfig,
     load,
     normal_address,
@@ -116,6 +119,8 @@ class TestDefaults:
         )
 
         (one,) = config.batteries
+        assert config.link is Link.AUTO
+        assert config.management == ManagementConfig()
         assert (one.adapter, one.profile, one.cells) == ("hci1", "nus", False)
         poll = config.poll
         assert (poll.timeout_s, poll.min_interval_s) == (45.0, 0.0)
@@ -142,8 +147,11 @@ class TestDefaults:
         assert set(shown["poll"]) == {"timeout", "min_interval", "max_age", "backoff_max"}
         assert shown["batteries"][0]["cells"] is BatteryConfig.__dataclass_fields__["cells"].default
         assert set(shown["batteries"][0]) == {
-            "name", "address", "adapter", "profile", "cells", "password_file",
+            "name", "address", "adapter", "link", "profile", "cells", "password_file",
         }  # fmt: skip
+        assert shown["link"] == Config(batteries=()).link
+        assert shown["management"] == asdict(ManagementConfig())
+        assert "password_env" in example
 
     def test_the_example_can_be_used_with_every_line_uncommented(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"
@@ -217,6 +225,71 @@ class TestDuration:
     def test_anything_else_is_refused(self, text: object) -> None:
         with pytest.raises(ValueError, match="duration with its unit"):
             parse_duration(text)
+
+
+class TestLinks:
+    @pytest.mark.parametrize("link", list(Link))
+    def test_there_is_one_for_all_and_one_for_each(self, link: Link) -> None:
+        config = parse(ONE.replace('"}', f'", link: {link}}}') + f"link: {link}\n")
+
+        assert (config.link, config.batteries[0].link) == (link, link)
+
+    def test_another_is_refused(self) -> None:
+        assert complaints(f"{ONE}link: usb\n") == [
+            "line 3: link: expected one of auto, direct, bluez, got 'usb'"
+        ]
+
+    @pytest.mark.parametrize("name", ["release", "parameters", "power", "rssi"])
+    def test_every_use_of_the_management_socket_can_be_turned_off(self, name: str) -> None:
+        config = parse(f"{ONE}management: {{{name}: false}}\n")
+
+        assert getattr(config.management, name) is False
+
+    def test_a_use_that_there_is_not_is_named(self) -> None:
+        assert complaints(f"{ONE}management: {{rsi: true}}\n") == [
+            "line 3: management.rsi: unknown key, did you mean rssi?"
+        ]
+
+    def test_all_of_them_may_be_commented_out(self) -> None:
+        assert parse(f"{ONE}management:\n").management == ManagementConfig()
+
+
+class TestPasswordOfTheEnvironment:
+    def write(self, folder: Path, more: str = "") -> Path:
+        path = folder / "config.yaml"
+        path.write_text(ONE.replace('"}', f'", password_env: CAMPER_PIN{more}}}'))
+        return path
+
+    def test_it_is_taken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CAMPER_PIN", "123456")
+
+        config = load(self.write(tmp_path))
+
+        assert config.batteries[0].password == b"123456"
+        assert "123456" not in repr(config)
+
+    def test_a_variable_that_is_not_set_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="the variable CAMPER_PIN is not set"):
+            load(self.write(tmp_path))
+
+    def test_its_length_is_checked_and_it_is_not_shown(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CAMPER_PIN", "1234567")
+
+        with pytest.raises(ConfigError, match="expected 6 bytes, got 7") as caught:
+            load(self.write(tmp_path))
+
+        assert "1234567" not in str(caught.value)
+
+    def test_a_file_beside_it_is_one_too_many(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="password_file is given too"):
+            load(self.write(tmp_path, ", password_file: pin"))
+
+    @pytest.mark.parametrize("name", ["1PIN", "A-B", "''", "7"])
+    def test_it_must_be_the_name_of_a_variable(self, name: str) -> None:
+        text = ONE.replace('"}', f'", password_env: {name}}}')
+        assert "the name of an environment variable" in complaints(text)[0]
 
 
 class TestPassword:
