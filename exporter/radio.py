@@ -13,7 +13,11 @@ from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.client import BaseBleakClient
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
-from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason
+from bleak.exc import (
+    BleakBluetoothNotAvailableError,
+    BleakBluetoothNotAvailableReason,
+    BleakDBusError,
+)
 from bleak_retry_connector import close_stale_connections_by_address, establish_connection
 
 from exporter.clock import Clock, boot_s
@@ -48,6 +52,8 @@ ATTEMPTS: Final = 3
 DISCONNECT_S: Final = 12.0
 # What was cut short may clean up for this long; bleak would wait for bluetoothd's answer for ever.
 CLEAN_UP_S: Final = 3.0
+
+UNKNOWN_OBJECT: Final = "org.freedesktop.DBus.Error.UnknownObject"
 
 T = TypeVar("T")
 
@@ -177,7 +183,8 @@ class Radio:
         if self._direct is None or target.address in self._pairing:
             device = await self._find(target, deadline_s)
             await self._prepare()
-            return await self._establish(device, target, connection, deadline_s)
+            async with self._scan.paused():
+                return await self._establish(device, target, connection, deadline_s)
         if self._kernel is not None:
             await self._switch_on(self._kernel)
             if self._is_held(self._kernel, target.address):
@@ -340,6 +347,17 @@ async def _is_off_on_purpose() -> bool:
     return True
 
 
+async def _forget_bluetoothd(error: Exception) -> None:
+    """Have bleak ask for everything anew if what it knows is of a bluetoothd that was killed.
+
+    It does not notice: it takes a battery for connected, and its characteristics for present.
+    """
+    if isinstance(error, BleakDBusError) and error.dbus_error == UNKNOWN_OBJECT:
+        manager = await get_global_bluez_manager()
+        if manager._bus is not None:  # noqa: SLF001 - it has no other way to be told
+            manager._bus.disconnect()  # noqa: SLF001
+
+
 async def _disconnected(client: BleakClient) -> None:
     """Undo a connection that was made in the moment in which nobody wanted it any more."""
     await client.disconnect()
@@ -471,6 +489,7 @@ class BleakLink:
         try:
             await self._client.start_notify(self._notify, notified)
         except BLEAK_ERRORS as error:
+            await _forget_bluetoothd(error)
             raise LinkLostError(f"subscribe: {text(error)}") from error
 
     async def write(self, data: bytes) -> None:
@@ -483,6 +502,7 @@ class BleakLink:
         try:
             await self._client.write_gatt_char(self._write, data, response=response)
         except BLEAK_ERRORS as error:
+            await _forget_bluetoothd(error)
             raise LinkLostError(f"write: {text(error)}") from error
 
     async def receive(self) -> bytes:

@@ -33,6 +33,7 @@ class SharedScan:
         self._lock = asyncio.Lock()
         self._scanner: BleakScanner | None = None
         self._listeners: list[Listener] = []
+        self._connecting = 0
         self.bystanders: list[Listener] = []
         """Told too, but nobody scans for them."""
 
@@ -46,7 +47,7 @@ class SharedScan:
         self._listeners.append(listener)
         try:
             async with self._lock:
-                if self._scanner is None:
+                if self._scanner is None and not self._connecting:
                     self._scanner = await self._start()
             yield
         finally:
@@ -55,6 +56,29 @@ class SharedScan:
                 if not self._listeners and self._scanner is not None:
                     scanner, self._scanner = self._scanner, None
                     await _stop(scanner)
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Stop scanning while somebody connects, and go on for those who still listen.
+
+        A controller that reports every device once does not report again the one that Linux waits
+        for: a missing battery would delay every other one until its own scan ends.
+        """
+        async with self._lock:
+            self._connecting += 1
+            if self._scanner is not None:
+                scanner, self._scanner = self._scanner, None
+                await _stop(scanner)
+        try:
+            yield
+        finally:
+            async with self._lock:
+                self._connecting -= 1
+                if self._listeners and not self._connecting and self._scanner is None:
+                    try:
+                        self._scanner = await self._start()
+                    except AdapterError as error:  # whoever listens hears nothing
+                        log.debug("scan not resumed", extra={"error": str(error)})
 
     async def _start(self) -> BleakScanner:
         bluez = BlueZScannerArgs(adapter=self._adapter) if self._adapter else BlueZScannerArgs()

@@ -139,6 +139,13 @@ class FakeBluetoothd:
                 bus.disconnect()
                 await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
 
+    async def kill(self) -> None:
+        """End without a word: nobody is told that the connections ended."""
+        bus, self._bus = self._bus, None
+        if bus is not None:
+            bus.disconnect()
+        await self.stop()
+
     async def restart(self) -> None:
         await self.stop()
         await self.start()
@@ -547,9 +554,7 @@ class BusControl(Control):
         match request["do"]:
             case "bluetoothd":
                 action = request["action"]
-                await {"start": self._fake.start, "restart": self._fake.restart}.get(
-                    action, self._fake.stop
-                )()
+                await getattr(self._fake, action)()
             case "adapter":
                 name = "hci0"
                 match request["action"]:

@@ -218,6 +218,7 @@ async def of_both(change: Callable[[str], None]) -> None:
 # What goes, and how it comes back.
 WHAT: Final[dict[str, tuple[Callable[[FakeBluetoothd], Awaitable[None]], ...]]] = {
     "bluetoothd": (FakeBluetoothd.stop, FakeBluetoothd.start),
+    "bluetoothd, killed": (FakeBluetoothd.kill, FakeBluetoothd.start),
     "power": (
         lambda fake: of_both(partial(fake.power, on=False)),
         lambda fake: of_both(partial(fake.power, on=True)),

@@ -343,9 +343,10 @@ class TestTheAdapter:
         scraping.start()
         while info(camper.world, 0)["connects"] == began:
             time.sleep(0.1)
+        time.sleep(1.0)  # not while Linux 6.1.192 still sets the connection up: see above
         camper.world.adapter("unplug")
         scraping.join()
-        camper.fails("adapter", "link_lost")
+        camper.fails("adapter", "link_lost", "connect")
         camper.world.adapter("plug")
         set_faults(camper.world, 0)
 
