@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from bleak import BleakClient
@@ -160,35 +161,42 @@ class Radio:
             LinkLostError: The connection ended while the context was open.
         """
         connection = Connection()
-        client = await self._reach(target, connection, deadline_s)
-        loop = asyncio.get_running_loop()
-        connected_at_s = loop.time()
-        listening = asyncio.create_task(self._note_rssi(target))
-        try:
-            connection.bind(client, _choose(client, target.profile), target.stats)
-            yield connection
-        except AuthError:
-            self._note_pairing(target)
-            raise
-        finally:
+        async with AsyncExitStack() as stack:
+            hold = Hold(target.stats)
+            stack.callback(hold.changed, connected=False)  # at the latest, when all is over
+            client = await self._reach(target, connection, deadline_s, hold, stack)
+            hold.changed(connected=True)
+            listening = asyncio.create_task(self._note_rssi(target))
             try:
-                await self._let_go(client, target.address)
+                connection.bind(client, _choose(client, target.profile), target.stats)
+                yield connection
+            except AuthError:
+                self._note_pairing(target)
+                raise
             finally:
                 listening.cancel()
-                target.stats.held_s += loop.time() - connected_at_s
+                await self._let_go(client, target.address)
 
     async def _reach(
-        self, target: Target, connection: "Connection", deadline_s: float
+        self,
+        target: Target,
+        connection: "Connection",
+        deadline_s: float,
+        hold: "Hold",
+        stack: AsyncExitStack,
     ) -> BleakClient:
         if self._direct is None or target.address in self._pairing:
             device = await self._find(target, deadline_s)
             await self._prepare()
+            if self._backend.client is None:
+                await _watch_bluez(device, hold, stack)
             async with self._scan.paused():
                 return await self._establish(device, target, connection, deadline_s)
         if self._kernel is not None:
             await self._switch_on(self._kernel)
             if self._is_held(self._kernel, target.address):
                 await self._free(target.address)
+            self._kernel.reached[target.address] = partial(hold.changed, connected=True)
         await self._prepare()
         device = BLEDevice(target.address, target.address, None)
         try:
@@ -333,6 +341,34 @@ class Radio:
             if direct is not None and isinstance(error, TimeoutError):
                 raise NotFoundError(f"{target.address} not seen within poll.timeout") from error
             raise translate(error, f"connect to {target.address}") from error
+
+
+class Hold:
+    """Counts the time for which a battery is connected, attempts that fail in the end included."""
+
+    def __init__(self, stats: LinkStats) -> None:
+        self._stats = stats
+        self._since_s: float | None = None
+
+    def changed(self, *, connected: bool) -> None:
+        """Take the news, which may be none."""
+        now_s = asyncio.get_running_loop().time()
+        if self._since_s is not None and not connected:
+            self._stats.held_s += now_s - self._since_s
+            self._since_s = None
+        elif self._since_s is None and connected:
+            self._since_s = now_s
+
+
+async def _watch_bluez(device: BLEDevice, hold: Hold, stack: AsyncExitStack) -> None:
+    """Have bluetoothd tell when a battery is connected and when not, until the stack ends."""
+    manager = await get_global_bluez_manager()
+    watcher = manager.add_device_watcher(
+        device.details["path"],
+        on_connected_changed=lambda connected: hold.changed(connected=connected),
+        on_characteristic_value_changed=lambda _path, _value: None,
+    )
+    stack.callback(manager.remove_device_watcher, watcher)
 
 
 async def _is_off_on_purpose() -> bool:

@@ -72,6 +72,7 @@ class Kernel:
     adapters: Callable[[], list[sockets.Adapter]] = sockets.adapters
     connected_on: Callable[[str], int | None] = sockets.connected_on
     memories: dict[str, Memory] = field(default_factory=dict)  # by the battery's address
+    reached: dict[str, Callable[[], None]] = field(default_factory=dict)  # to be told, by address
     waiting: set[asyncio.Timeout] = field(default_factory=set)  # for a battery to advertise
 
     @asynccontextmanager
@@ -178,6 +179,7 @@ class _Client(BaseBleakClient):
         """
         timeout_s = kwargs.get("timeout", self._timeout)
         self._socket = await self._reach(self._kernel.ready(self.address), timeout_s)
+        self._kernel.reached.get(self.address, lambda: None)()
         self._att = Att()
         self._heard = False
         asyncio.get_running_loop().add_reader(self._socket, self._readable, self._socket)
