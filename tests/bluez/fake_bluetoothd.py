@@ -175,6 +175,8 @@ class FakeBluetoothd:
         self._scanning.pop(adapter, None)
         for battery in self.batteries:
             path = self._path(adapter, battery)
+            for connecting in self._connecting.get(path, ()):
+                connecting.cancel()
             if self._objects.get(path, {}).get(DEVICE, {}).get("Connected"):
                 self._end(battery.address)
 
