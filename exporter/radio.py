@@ -260,19 +260,19 @@ class Radio:
             if device.address.upper() == target.address and not found.done():
                 found.set_result(device)
 
-        began_s = loop.time()
-        end_s = max(began_s, min(began_s + FIND_S, deadline_s))
+        before_s = self._scan.scanned_s
         async with self._scan.listen(listener):
             while True:
-                wait_s = min(FREE_EVERY_S, end_s - loop.time())
-                await asyncio.wait([found], timeout=max(0.0, wait_s))
+                listened_s = self._scan.scanned_s - before_s
+                left_s = min(FIND_S - listened_s, deadline_s - loop.time())
+                await asyncio.wait([found], timeout=max(0.0, min(FREE_EVERY_S, left_s)))
                 if found.done():
                     return found.result()
                 await self._free(target.address)
-                if loop.time() >= end_s:
+                if left_s <= 0:
                     break
         raise NotFoundError(
-            f"{target.address} not seen in {end_s - began_s:.0f} s: is it switched on and in "
+            f"{target.address} not seen in {listened_s:.0f} s: is it switched on and in "
             "range, and is the phone app disconnected?"
         )
 

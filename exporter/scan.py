@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 START_ATTEMPTS: Final = 3
 # bluetoothd answers in milliseconds; one that accepts and never answers must not hold a poll up.
 ANSWER_S: Final = 5.0
+# A connect to a battery in range takes about a second. One that hangs must not deafen the others.
+PAUSE_S: Final = 4.0
 
 Listener = Callable[[BLEDevice, AdvertisementData], None]
 
@@ -34,8 +36,17 @@ class SharedScan:
         self._scanner: BleakScanner | None = None
         self._listeners: list[Listener] = []
         self._connecting = 0
+        self._scanned_s = 0.0
+        self._since_s: float | None = None  # of the present scan
         self.bystanders: list[Listener] = []
         """Told too, but nobody scans for them."""
+
+    @property
+    def scanned_s(self) -> float:
+        """For how many seconds it has scanned so far, pauses excluded."""
+        if self._since_s is None:
+            return self._scanned_s
+        return self._scanned_s + asyncio.get_running_loop().time() - self._since_s
 
     @asynccontextmanager
     async def listen(self, listener: Listener) -> AsyncIterator[None]:
@@ -48,39 +59,55 @@ class SharedScan:
         try:
             async with self._lock:
                 if self._scanner is None and not self._connecting:
-                    self._scanner = await self._start()
+                    await self._start()
             yield
         finally:
             self._listeners.remove(listener)
             async with self._lock:
-                if not self._listeners and self._scanner is not None:
-                    scanner, self._scanner = self._scanner, None
-                    await _stop(scanner)
+                if not self._listeners:
+                    await self._stop()
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
         """Stop scanning while somebody connects, and go on for those who still listen.
 
         A controller that reports every device once does not report again the one that Linux waits
-        for: a missing battery would delay every other one until its own scan ends.
+        for: a missing battery would delay every other one until its own scan ends. A connect that
+        takes long does not keep the others from listening.
         """
         async with self._lock:
             self._connecting += 1
-            if self._scanner is not None:
-                scanner, self._scanner = self._scanner, None
-                await _stop(scanner)
+            await self._stop()
+        pausing = True
+
+        def give_back() -> None:
+            nonlocal pausing
+            self._connecting -= pausing
+            pausing = False
+
+        async def give_back_late() -> None:
+            await asyncio.sleep(PAUSE_S)
+            give_back()
+            await self._go_on()
+
+        late = asyncio.create_task(give_back_late())
         try:
             yield
         finally:
-            async with self._lock:
-                self._connecting -= 1
-                if self._listeners and not self._connecting and self._scanner is None:
-                    try:
-                        self._scanner = await self._start()
-                    except AdapterError as error:  # whoever listens hears nothing
-                        log.debug("scan not resumed", extra={"error": str(error)})
+            give_back()
+            late.cancel()
+            await asyncio.wait([late])
+            await self._go_on()
 
-    async def _start(self) -> BleakScanner:
+    async def _go_on(self) -> None:
+        async with self._lock:
+            if self._listeners and not self._connecting and self._scanner is None:
+                try:
+                    await self._start()
+                except AdapterError as error:  # whoever listens hears nothing
+                    log.debug("scan not resumed", extra={"error": str(error)})
+
+    async def _start(self) -> None:
         bluez = BlueZScannerArgs(adapter=self._adapter) if self._adapter else BlueZScannerArgs()
         scanner = BleakScanner(self._heard, bluez=bluez, backend=self._backend)
         start = retry_bluetooth_connection_error(START_ATTEMPTS)(scanner.start)
@@ -97,7 +124,14 @@ class SharedScan:
             starting.result()
         except BLEAK_ERRORS as error:
             raise adapter_error(error, "scan") from error
-        return scanner
+        self._scanner = scanner
+        self._since_s = asyncio.get_running_loop().time()
+
+    async def _stop(self) -> None:
+        if self._scanner is not None:
+            self._scanned_s = self.scanned_s
+            scanner, self._scanner, self._since_s = self._scanner, None, None
+            await _stop(scanner)
 
     def _heard(self, device: BLEDevice, data: AdvertisementData) -> None:
         for listener in (*self._listeners, *self.bystanders):

@@ -11,7 +11,7 @@ from exporter import bms, cli, poller, radio, scan, spread
 
 WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (radio, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "DISCONNECT_S", "CLEAN_UP_S", "ANSWER_S")),
-    (scan, ("ANSWER_S",)),
+    (scan, ("ANSWER_S", "PAUSE_S")),
     (spread, ("COMPARE_S",)),
     (poller, ("BACKOFF_S",)),
     (bms, ("RESEND_S", "UNFINISHED_S", "GIVE_UP_S", "EXTRA_GIVE_UP_S")),

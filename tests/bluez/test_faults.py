@@ -227,6 +227,19 @@ WHAT: Final[dict[str, tuple[Callable[[FakeBluetoothd], Awaitable[None]], ...]]] 
 }
 
 
+class TestManyBatteries:
+    async def test_one_that_hangs_does_not_hide_the_others(self, house: House) -> None:
+        hanging, well = a_battery(0), a_battery(1)
+        house.fake.batteries.extend([hanging, well])
+        house.fake.troubles[hanging.address] = Troubles(connect_hangs=True)
+        hung = asyncio.create_task(house.poll(hanging))
+        await asyncio.sleep(0.2)  # it connects, or rather does not
+
+        assert (await house.poll(well)).up
+        assert not hung.done()
+        await hung
+
+
 class TestBluetoothd:
     async def test_a_scan_in_progress_by_another_is_waited_for(self, house: House) -> None:
         virtual = a_battery(0)
