@@ -68,7 +68,8 @@ async def command(opcode: int, adapter: int, payload: bytes) -> tuple[int, bytes
     with hci_socket() as sock:
         sock.setblocking(False)  # noqa: FBT003 - its interface
         bind(sock, CONTROL_CHANNEL)
-        await loop.sock_sendall(sock, HEADER.pack(opcode, adapter, len(payload)) + payload)
+        # One datagram. The kernel says that it has sent 0 bytes of a command that it refuses.
+        sock.send(HEADER.pack(opcode, adapter, len(payload)) + payload)
         try:
             async with asyncio.timeout(ANSWER_S):
                 while True:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from bus import need_dbus
 from fake_world import FakeWorld
 from world import (
+    ORDINARY_USER,
     PROFILES,
     Exporter,
     Samples,
@@ -398,6 +400,28 @@ class TestTheProcess:
 
         assert value(samples, REMAINING, "b1") == pytest.approx(RECORDED_AH - 1)
         assert took_s < 3.0 * world.patience
+
+    def test_an_ordinary_user_reads_over_the_direct_link_without_bluetoothd(
+        self, world: World
+    ) -> None:
+        if "direct" not in world.links:
+            pytest.skip("there is no direct link in this world")
+        set_faults(world, 0, lose_first=1)
+        config = (
+            "link: direct\npoll: {timeout: 25s, min_interval: 0, max_age: 0}\n"
+            f"batteries: [{{name: b0, address: '{address(0)}'}}]\n"
+        )
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            folder.chmod(0o755)
+            with Exporter(world, config, folder, through=ORDINARY_USER) as exporter:
+                for action in ("kill", "start"):
+                    assert value(exporter.scrape(), "bms_up", "b0") == 1
+                    let_go(world, 0, within_s=10.0)
+                    world.bluetoothd(action)
+
+        assert "CAP_NET_ADMIN is not given" in exporter.log()
+        assert exporter.warnings() == []
 
 
 def scrape_in_vain(exporter: Exporter) -> None:

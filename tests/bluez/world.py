@@ -20,6 +20,7 @@ Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
 # Battery 0 is the MOBILEKTRO: it advertises ff00 and has the Nordic UART only; 1 to 3 have the
 # other profiles, 4 to 7 are like 1.
+ORDINARY_USER: Final = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 # What bleak says once where there is no bluetoothctl to ask.
 OF_NO_CONCERN: Final = "Could not determine BlueZ version"
 
@@ -84,8 +85,10 @@ def let_go(world: World, battery: int, *, within_s: float) -> Info:
 class Exporter:
     """A running exporter, asked over HTTP as Prometheus does."""
 
-    def __init__(self, world: World, config: str, folder: Path, *arguments: str) -> None:
-        """Start it; return when it listens."""
+    def __init__(
+        self, world: World, config: str, folder: Path, *, through: Sequence[str] = ()
+    ) -> None:
+        """Start it, perhaps through another command; return when it listens."""
         with socket.create_server(("127.0.0.1", 0)) as server:
             self._port = server.getsockname()[1]
         path = folder / "config.yaml"
@@ -93,8 +96,8 @@ class Exporter:
         self._log = folder / f"log-{self._port}"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*world.command(), "--config.file", str(path), "--log.level", "info",
-                 "--web.listen-address", f"127.0.0.1:{self._port}", *arguments],
+                [*through, *world.command(), "--config.file", str(path), "--log.level", "info",
+                 "--web.listen-address", f"127.0.0.1:{self._port}"],
                 stderr=log,
                 env=os.environ | world.environment(),
             )  # fmt: skip
