@@ -419,9 +419,8 @@ class TestTheProcess:
                     assert value(exporter.scrape(), "bms_up", "b0") == 1
                     let_go(world, 0, within_s=10.0)
                     world.bluetoothd(action)
-
-        assert "CAP_NET_ADMIN is not given" in exporter.log()
-        assert exporter.warnings() == []
+                assert "CAP_NET_ADMIN is not given" in exporter.log()
+                assert exporter.warnings() == []
 
 
 def scrape_in_vain(exporter: Exporter) -> None:
