@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 FIND_S: Final = 10.0
 # One that bluetoothd holds for a process that is no more does not advertise: see in between.
 FREE_EVERY_S: Final = 2.5
+MOMENT_S: Final = 0.001  # less than that is rounding
 # A connect to a battery in range takes 0.4 to 1.1 s on BlueZ 5.66; one to a battery that has
 # just left hangs for up to 40 s.
 ATTEMPT_S: Final = 8.0
@@ -269,7 +270,7 @@ class Radio:
                 if found.done():
                     return found.result()
                 await self._free(target.address)
-                if left_s <= 0:
+                if left_s < MOMENT_S:
                     break
         raise NotFoundError(
             f"{target.address} not seen in {listened_s:.0f} s: is it switched on and in "
