@@ -45,8 +45,9 @@ check: .venv/.tools ## lint and check types only
 	@$(BIN)/mypy
 
 .PHONY: docs
-docs: .venv/.tools ## write docs/metrics.md from the table of metrics
+docs: .venv/.tools ## write docs/metrics.md from the table of metrics, and the dashboards
 	@$(BIN)/python scripts/metrics_doc.py >docs/metrics.md
+	@$(BIN)/python scripts/dashboards.py grafana/dashboards
 
 .PHONY: lock
 lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of pip-tools)
@@ -74,6 +75,10 @@ test-bluez: ## the scenarios against Linux's Bluetooth and a real bluetoothd in 
 .PHONY: test-dbus
 test-dbus: .venv/.tools ## faults of bluetoothd, and the scenarios, on a fake one (needs dbus-daemon)
 	@time BMS_WORLD=fake REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q $(ARGS) tests/bluez -k 'not direct'
+
+.PHONY: test-stack
+test-stack: .venv/.tools ## alerts and dashboards with Prometheus, Alertmanager, VictoriaMetrics (Debian's packages)
+	@time $(BIN)/python -m pytest -q $(ARGS) tests/stack
 
 .PHONY: soak
 soak: .venv/.tools ## 10,000 polls with random faults: nothing grows, all adds up (needs dbus-daemon)

@@ -109,8 +109,8 @@ def aiobmsble(device: Any) -> Callable[[], Any]:
     from aiobmsble import BMSConfig  # noqa: PLC0415
     from aiobmsble.bms.jbd_bms import BMS  # noqa: PLC0415
 
-    bms = BMS(device, BMSConfig(keep_alive=False))
-    return bms.async_update
+    update: Callable[[], Any] = BMS(device, BMSConfig(keep_alive=False)).async_update
+    return update
 
 
 def plain(device: Any) -> Callable[[], Any]:

@@ -1,0 +1,92 @@
+"""Write days of the demo as OpenMetrics with timestamps: scripts/history.py DAYS STEP_S >FILE.
+
+The whole exporter polls the virtual batteries, and one that is missing, on a clock that does not
+wait. `promtool tsdb create-blocks-from openmetrics FILE FOLDER` makes a Prometheus database of it.
+"""
+
+import asyncio
+import logging
+import selectors
+import sys
+import time
+from types import SimpleNamespace
+from typing import Final
+
+from exporter import poller as poller_module
+from exporter.app import poller_of
+from exporter.config import BatteryConfig, Name, PollConfig, normal_address
+from exporter.demo import fleet, radio
+from exporter.metrics import BatteryCollector
+from exporter.radio import Radio
+from exporter.spread import Spread
+
+DAY_S: Final = 86400
+START_H: Final = 8  # the demo's day begins at 8 o'clock
+MISSING: Final = ("workshop", "A4:C1:38:00:00:0F")
+JOB: Final = 'job="bms",instance="camper:12200"'
+
+
+class HastyLoop(asyncio.SelectorEventLoop):
+    """Where it would wait, its clock jumps."""
+
+    def __init__(self) -> None:
+        self.skipped_s = 0.0
+        loop = self
+
+        class Selector(selectors.DefaultSelector):
+            def select(
+                self, timeout: float | None = None
+            ) -> list[tuple[selectors.SelectorKey, int]]:
+                ready = super().select(0)
+                if not ready and timeout:
+                    loop.skipped_s += timeout
+                return ready
+
+        super().__init__(Selector())
+
+    def time(self) -> float:
+        """Return seconds, those that were skipped included."""
+        return super().time() + self.skipped_s
+
+
+async def write(days: float, step_s: float) -> None:
+    """Write every scrape, oldest first, up to now."""
+    loop = asyncio.get_running_loop()
+    now_s = time.time()
+    began_s = (now_s - days * DAY_S) // DAY_S * DAY_S + START_H * 3600
+    offset_s = began_s - loop.time()
+    vars(poller_module)["time"] = SimpleNamespace(time=lambda: offset_s + loop.time())
+    batteries = fleet.camper(loop.time)
+    backend = radio.backend_of(radio.air_of(batteries.values()))
+    radios = Spread(lambda adapter: Radio(adapter=adapter, backend=backend, clock=loop.time), list)
+    addresses = {name: virtual.address for name, virtual in batteries.items()} | dict([MISSING])
+    async with asyncio.TaskGroup() as tasks:
+        pollers = [
+            poller_of(
+                BatteryConfig(name=Name(name), address=normal_address(address)),
+                PollConfig(),
+                radios,
+                tasks,
+                clock=loop.time,
+            )
+            for name, address in addresses.items()
+        ]
+        at_s = began_s
+        while at_s < now_s:
+            await asyncio.sleep(max(0.0, at_s - offset_s - loop.time()))
+            snapshots = await asyncio.gather(*(one.refresh(timeout_s=14.5) for one in pollers))
+            print(f"up{{{JOB}}} 1 {at_s:.0f}")
+            for family in BatteryCollector(snapshots).collect():
+                for sample in family.samples:
+                    labels = ",".join(f'{key}="{value}"' for key, value in sample.labels.items())
+                    print(f"{sample.name}{{{JOB},{labels}}} {float(sample.value)} {at_s:.0f}")
+            at_s += step_s
+        for one in pollers:
+            await one.close()
+    print("# EOF")
+
+
+if __name__ == "__main__":
+    logging.disable()
+    with asyncio.Runner(loop_factory=HastyLoop) as runner:
+        runner.run(write(float(sys.argv[1]), float(sys.argv[2])))

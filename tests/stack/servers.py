@@ -1,0 +1,179 @@
+"""Prometheus, its companions and the demo, as processes of a test on loopback."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final, Self
+
+import httpx
+import pytest
+
+PROJECT: Final = Path(__file__).parent.parent.parent
+PACKAGES: Final = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
+    "victoria-metrics": "victoria-metrics",
+    "vmagent": "victoria-metrics",
+}
+
+
+def program(name: str) -> str:
+    """Return the path of a program; without it the test is skipped, in CI it fails."""
+    path = shutil.which(name)
+    if path is None:
+        say = pytest.fail if os.environ.get("REQUIRE_TOOLS") else pytest.skip
+        say(f"no {name}: apt-get install {PACKAGES[name]}")
+    return path
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def until(done: Callable[[], Any], *, within_s: float, what: str) -> Any:
+    """Ask again and again until there is an answer; return it."""
+    end_s = time.monotonic() + within_s
+    while True:
+        try:
+            if answer := done():
+                return answer
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < end_s, f"{what}: not within {within_s:.0f} s"
+        time.sleep(0.25)
+
+
+class Server:
+    """A process that answers HTTP."""
+
+    def __init__(
+        self, command: Sequence[str], port: int, folder: Path, ready: str = "/-/ready"
+    ) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self._command = [*command]
+        self._log = folder / f"{Path(command[0]).name}-{port}.log"
+        self._ready = ready
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        until(self._answers, within_s=60, what=self._log.name)
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, self._log.read_text()[-3000:]
+        return httpx.get(self.url + self._ready).is_success
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(60)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """Return the data of an answer of Prometheus' HTTP API."""
+        said = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60).json()
+        assert said["status"] == "success", said
+        return said["data"]
+
+    def query(self, expr: str) -> list[Any]:
+        result: list[Any] = self.ask("query", query=expr)["result"]
+        return result
+
+    def value(self, expr: str) -> float | None:
+        """Return the value of an expression with at most one series."""
+        found = self.query(expr)
+        assert len(found) <= 1, found
+        return float(found[0]["value"][1]) if found else None
+
+
+def demo(folder: Path, *arguments: str) -> Server:
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "bms-exporter"), "demo", *arguments]
+    return Server(
+        [*command, "--web.listen-address", f"127.0.0.1:{port}"], port, folder, "/-/healthy"
+    )
+
+
+def prometheus(folder: Path, config: str, *arguments: str, agent: bool = False) -> Server:
+    port = free_port()
+    file = folder / f"prometheus-{port}.yml"
+    file.write_text(config, encoding="utf-8")
+    storage = (
+        ["--enable-feature=agent", f"--storage.agent.path={folder}/agent-{port}"]
+        if agent
+        else [f"--storage.tsdb.path={folder}/tsdb-{port}"]
+    )
+    return Server(
+        [program("prometheus"), f"--config.file={file}", *storage,
+         f"--web.listen-address=127.0.0.1:{port}", *arguments],
+        port,
+        folder,
+    )  # fmt: skip
+
+
+def alertmanager(folder: Path, config: str) -> Server:
+    port = free_port()
+    file = folder / f"alertmanager-{port}.yml"
+    file.write_text(config, encoding="utf-8")
+    return Server(
+        [program("prometheus-alertmanager"), f"--config.file={file}",
+         f"--storage.path={folder}/alertmanager-{port}", "--cluster.listen-address=",
+         f"--web.listen-address=127.0.0.1:{port}"],
+        port,
+        folder,
+    )  # fmt: skip
+
+
+class Webhook:
+    """Where Alertmanager sends its alerts."""
+
+    def __init__(self) -> None:
+        self.alerts: list[tuple[str, str, str]] = []  # name, battery, firing or resolved
+        webhook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                for alert in body["alerts"]:
+                    labels = alert["labels"]
+                    webhook.alerts.append(
+                        (labels["alertname"], labels.get("battery", ""), alert["status"])
+                    )
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def has(self, name: str, battery: str, status: str) -> bool:
+        return (name, battery, status) in self.alerts
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,99 @@
+"""The demo, scraped and watched by real servers."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from servers import (
+    PROJECT,
+    Server,
+    Webhook,
+    alertmanager,
+    demo,
+    prometheus,
+    until,
+)
+
+SPEED = 75  # the cold battery's morning in four minutes, which the rules' own `for` fits into
+
+
+def scraping(exporter: Server, *, interval: str = "5s", timeout: str = "5s", more: str = "") -> str:
+    return (
+        f"global: {{scrape_interval: {interval}, scrape_timeout: {timeout},"
+        f" evaluation_interval: 5s}}\n{more}"
+        "scrape_configs:\n  - job_name: bms\n    static_configs:\n"
+        f"      - targets: ['127.0.0.1:{exporter.port}']\n"
+    )
+
+
+def test_a_low_battery_wakes_its_owner_and_lets_them_sleep_when_it_is_charged(
+    tmp_path: Path,
+) -> None:
+    config = yaml.safe_load((PROJECT / "prometheus" / "alertmanager.yml").read_text())
+    config["route"] |= {"group_wait": "0s", "group_interval": "1s"}
+    config["inhibit_rules"] = []  # both alerts are to be seen
+    with Webhook() as webhook:
+        config["receivers"][1]["webhook_configs"][0]["url"] = webhook.url
+        with (
+            demo(tmp_path, "--speed", str(SPEED)) as exporter,
+            alertmanager(tmp_path, yaml.safe_dump(config)) as manager,
+            prometheus(
+                tmp_path,
+                scraping(
+                    exporter,
+                    more=f"rule_files: ['{PROJECT}/prometheus/rules/*.yml']\n"
+                    "alerting: {alertmanagers: [{static_configs: "
+                    f"[{{targets: ['127.0.0.1:{manager.port}']}}]}}]}}\n",
+                ),
+            ) as server,
+        ):
+            for battery in ("camper", "flaky", "cold"):
+                sample = f'bms_remaining_capacity_amperehours{{battery="{battery}"}}'
+                until(partial(server.query, sample), within_s=120, what=f"a sample of {battery}")
+            for state in ("firing", "resolved"):
+                for name in ("BmsRemainingCritical", "BmsRemainingLow"):
+                    told = (name, "cold", state)
+                    until(partial(webhook.has, *told), within_s=400, what=" ".join(told))
+            assert not webhook.has("BmsRemainingLow", "camper", "firing")
+            recorded = {rule["name"] for rule in rules(server, "recording")}
+            silent = {name for name in recorded if not server.query(name)}
+    assert {name for name in silent if "night" not in name} == set()
+
+
+def rules(server: Server, kind: str) -> list[Any]:
+    groups = server.ask("rules")["groups"]
+    return [rule for group in groups for rule in group["rules"] if rule["type"] == kind]
+
+
+def test_one_poll_serves_two_prometheus_servers(tmp_path: Path) -> None:
+    with demo(tmp_path) as exporter:
+        config = scraping(exporter, interval="2s", timeout="2s")
+        with prometheus(tmp_path, config) as one, prometheus(tmp_path, config) as two:
+            time.sleep(45)
+            for server in (one, two):
+                assert server.value("min_over_time(up[30s])") == 1
+            served = one.value('bms_readings_served_total{battery="camper"}')
+            polls = one.value('bms_polls_total{battery="camper"}')
+            coalesced = one.value("sum(bms_readings_coalesced_total)")
+    assert served
+    assert polls
+    assert coalesced
+    assert served > 5 * polls  # a reading is young for 10 s
+
+
+def test_a_scrape_timeout_shorter_than_a_poll_leaves_no_gap(tmp_path: Path) -> None:
+    with (
+        demo(tmp_path) as exporter,  # a poll of the camper takes 1.5 s
+        prometheus(tmp_path, scraping(exporter, interval="2s", timeout="1s")) as server,
+    ):
+        time.sleep(45)
+        assert server.value("min_over_time(up[40s])") == 1
+        assert server.value('count_over_time(bms_polls_total{battery="camper"}[30s])') in (
+            14,
+            15,
+            16,
+        )
+        assert server.value('increase(bms_polls_total{battery="camper"}[30s])')
+        assert server.query('bms_remaining_capacity_amperehours{battery="camper"}')

@@ -1,0 +1,173 @@
+"""What dashboards, rules and documents name exists."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dashboards
+import pytest
+import yaml
+from promql_parser import parse
+
+from exporter.metrics import COUNTER, INFO_LABELS, ROWS
+from exporter.reading import Protection
+
+PROJECT = Path(__file__).parent.parent
+RULE_FILES = sorted((PROJECT / "prometheus" / "rules").glob("*.yml"))
+DOCUMENTS = [
+    path
+    for path in sorted(PROJECT.glob("*.md")) + sorted((PROJECT / "docs").rglob("*.md"))
+    if path.name != "CHANGELOG.md"
+]
+ALERTS = [
+    rule
+    for path in RULE_FILES
+    for group in yaml.safe_load(path.read_text())["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+]
+RECORDED = {
+    rule["record"]
+    for path in RULE_FILES
+    for group in yaml.safe_load(path.read_text())["groups"]
+    for rule in group["rules"]
+    if "record" in rule
+} | {
+    f"bms:override_{level}_{unit}"
+    for level in ("low", "critical")
+    for unit in ("amperehours", "ratio")
+}
+OF_SCRAPES = {"job", "instance"}
+LABELS = {
+    **{
+        row.name + ("_total" if row.kind is COUNTER else ""): {"battery"}
+        | ({row.label} if row.label else set())
+        for row in ROWS
+    },
+    "bms_battery_info": {"battery", *INFO_LABELS},
+    "bms_exporter_build_info": {"version", "python"},
+    "bms_exporter_config_last_reload_successful": set(),
+    "bms_exporter_config_last_reload_success_timestamp_seconds": set(),
+    "up": set(),
+    **dict.fromkeys(RECORDED, {"battery", "cell", "sensor"}),
+}
+VARIABLES = {
+    "$__rate_interval": "5m",
+    "$__interval": "1m",
+    "$__range": "1d",
+    "${__to}": "1000000",
+    "${__interval_ms}": "1000",
+    "$job": ".+",
+    "$instance": ".+",
+    "$battery": ".+",
+}
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """Yield every PromQL expression with the place where it stands."""
+    for name in dashboards.DASHBOARDS:
+        for panel in json.loads(dashboards.text(name))["panels"]:
+            for target in panel.get("targets", []):
+                expr = target["expr"]
+                for variable, value in VARIABLES.items():
+                    expr = expr.replace(variable, value)
+                yield f"{name}: {panel['title']} {target['refId']}", expr
+    for path in RULE_FILES:
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            for rule in group["rules"]:
+                yield f"{path.name}: {rule.get('alert') or rule['record']}", rule["expr"]
+
+
+EXPRESSIONS = dict(expressions())
+
+
+@pytest.mark.parametrize("place", EXPRESSIONS)
+def test_every_expression_is_promql_about_metrics_and_labels_that_exist(place: str) -> None:
+    expr = EXPRESSIONS[place]
+    parse(expr)
+
+    for name, labels in re.findall(r"\b([a-z_:]+(?<!_))\{([^}]*)\}", expr):
+        used = set(re.findall(r"(\w+)\s*[!=]", labels))
+        assert used <= LABELS[name] | OF_SCRAPES, (name, used)
+    for name in re.findall(r"\bbms[_:][\w:]+", expr):
+        assert name in LABELS, name
+    for protection in re.findall(r'protection!?="(\w+)"', expr):
+        assert protection in set(Protection)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_every_metric_that_a_document_names_exists(path: Path) -> None:
+    named = set(re.findall(r"\bbms(?::\w+)+|\bbms_[a-z_]+[a-z]", path.read_text(encoding="utf-8")))
+
+    assert {name for name in named if name not in LABELS} <= {"bms_exporter"}
+
+
+@pytest.mark.parametrize("name", dashboards.DASHBOARDS)
+def test_a_dashboard_is_what_its_script_writes(name: str) -> None:
+    written = (PROJECT / "grafana" / "dashboards" / name).read_text(encoding="utf-8")
+
+    assert written == dashboards.text(name), "make docs"
+
+
+@pytest.mark.parametrize("name", dashboards.DASHBOARDS)
+def test_a_dashboard_can_be_imported_and_says_what_it_shows(name: str) -> None:
+    board: dict[str, Any] = dashboards.DASHBOARDS[name]()
+    panels = [panel for panel in board["panels"] if panel["type"] != "row"]
+
+    assert "__inputs" not in board
+    assert {one["name"] for one in board["templating"]["list"]} == {
+        "datasource",
+        "job",
+        "instance",
+        "battery",
+    }
+    for variable in board["templating"]["list"][1:]:
+        assert variable["allValue"] == ".+"
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    for panel in panels:
+        assert panel["title"]
+        assert len(panel["description"]) > 10
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert panel["fieldConfig"]["defaults"]["noValue"]
+        assert panel["datasource"] == dashboards.SOURCE
+
+
+@pytest.mark.parametrize("alert", sorted({rule["alert"] for rule in ALERTS}))
+def test_an_alert_says_how_bad_what_and_what_to_do(alert: str) -> None:
+    for rule in (rule for rule in ALERTS if rule["alert"] == alert):
+        assert rule["labels"]["severity"] in ("info", "warning", "critical")
+        assert rule["annotations"]["summary"]
+        assert rule["annotations"]["description"].endswith(".")
+        assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{alert}.md"
+    runbook = (PROJECT / "docs" / "runbooks" / f"{alert}.md").read_text(encoding="utf-8")
+
+    assert runbook.startswith(f"# {alert}\n")
+    headings = re.findall(r"^## (.*)", runbook, re.MULTILINE)
+    assert headings == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+
+
+def test_every_runbook_has_its_alert_and_every_alert_its_tests() -> None:
+    alerts = {rule["alert"] for rule in ALERTS}
+    tests = [
+        case
+        for path in sorted((PROJECT / "prometheus" / "tests").glob("*.yml"))
+        for test in yaml.safe_load(path.read_text())["tests"]
+        for case in test.get("alert_rule_test", [])
+    ]
+
+    assert {path.stem for path in (PROJECT / "docs" / "runbooks").glob("*.md")} == alerts
+    for alert in alerts:
+        outcomes = [bool(case["exp_alerts"]) for case in tests if case["alertname"] == alert]
+        assert True in outcomes, alert
+        assert False in outcomes, alert
+
+
+def test_what_the_stack_mounts_is_there() -> None:
+    compose = yaml.safe_load((PROJECT / "deploy" / "compose.yaml").read_text())
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            if source.startswith("..") and source != "../config.yaml":
+                assert (PROJECT / "deploy" / source).exists(), source
