@@ -668,7 +668,7 @@ def fleet() -> Json:
         "Not reached before protected before low before well. A click on a battery opens it.",
         "none",
         [
-            query(f'label_replace({expr}, "column", "{title}", "", "")', title, now=True)
+            query(f'label_replace(({expr}) * 1, "column", "{title}", "", "")', title, now=True)
             for title, expr, _ in columns
         ],
         size=(24, 16),

@@ -51,7 +51,7 @@ LABELS = {
     "bms_exporter_config_last_reload_successful": set(),
     "bms_exporter_config_last_reload_success_timestamp_seconds": set(),
     "up": set(),
-    **dict.fromkeys(RECORDED, {"battery", "cell", "sensor"}),
+    **{key: {"battery", "cell", "sensor"} for key in RECORDED},
 }
 VARIABLES = {
     "$__rate_interval": "5m",
