@@ -49,6 +49,14 @@ docs: .venv/.tools ## write docs/metrics.md from the table of metrics, and the d
 	@$(BIN)/python scripts/metrics_doc.py >docs/metrics.md
 	@$(BIN)/python scripts/dashboards.py grafana/dashboards
 
+.PHONY: pictures
+pictures: .venv/.tools ## draw the dashboards into docs/pictures (root on Debian; npm and Chromium are installed)
+	@time scripts/pictures/make $(ARGS)
+
+.PHONY: bench-hold
+bench-hold: ## for how long a reading holds its battery, beside others (root on Debian)
+	@BMS_BLUEZ_EXTRA=aiobmsble tests/bluez/vm/run --suite trixie --interval-true --timeout 1500 "python bench/hold.py $(ARGS)"
+
 .PHONY: lock
 lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of pip-tools)
 	scripts/lock

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -77,7 +78,16 @@ class Server:
         assert self._process.poll() is None, self._log.read_text()[-3000:]
         return httpx.get(self.url + self._ready).is_success
 
+    def freeze(self) -> None:
+        """Answer nobody any more, as a server at the other end of a lost uplink."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
+        self.thaw()
         if self._process.poll() is None:
             self._process.terminate()
             self._process.wait(60)
