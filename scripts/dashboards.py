@@ -8,7 +8,7 @@ from typing import Any, Final
 
 Json = dict[str, Any]
 
-OF: Final = '{job=~"$job", instance=~"$instance", battery=~"$battery"}'
+OF: Final = '{job=~"$job", instance=~"$instance", vehicle=~"$vehicle", battery=~"$battery"}'
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 GREEN, ORANGE, RED, BLUE, GREY = "green", "orange", "red", "blue", "text"
 WIDE: Final = 24  # columns of Grafana's grid
@@ -22,7 +22,7 @@ NIGHT_A = (
 )
 LEFT_AT_7 = (
     f"clamp_min((bms_remaining_capacity_amperehours{OF}"
-    f" - {NIGHT_A} * scalar((31 - hour() - minute() / 60) % 24))"
+    f" - {NIGHT_A} * scalar(clamp_max((31 - hour() - minute() / 60) % 24, 11)))"
     f" / bms_nominal_capacity_amperehours{OF}, 0)"
 )
 SPREAD = f"max without (cell) (bms_cell_voltage_volts{OF}) - min without (cell) (bms_cell_voltage_volts{OF})"
@@ -270,7 +270,7 @@ def camper() -> Json:
         [
             query(f"3600 * {ah} / -({MEAN_A} < -0.05)", "{{battery}} empty in", now=True),
             query(
-                f"3600 * clamp_min(bms_nominal_capacity_amperehours{OF} - {ah}, 0) / ({MEAN_A} > 0.05)",
+                f"3600 * clamp_min((bms_full_capacity_amperehours{OF} > 0 or bms_nominal_capacity_amperehours{OF}) - {ah}, 0) / ({MEAN_A} > 0.05)",
                 "{{battery}} full in",
                 now=True,
             ),
@@ -282,7 +282,7 @@ def camper() -> Json:
         },
         overrides=[colored("B", GREEN)],
         options={"textMode": "value_and_name"},
-        no_value="Idle: neither charged nor discharged",
+        no_value="Neither charged nor discharged, or not reached",
     )
     board.panel(
         "stat",
@@ -303,7 +303,7 @@ def camper() -> Json:
             query(f"bms_protection_active{OF} == 1", "{{battery}}: {{protection}}", now=True),
             query(f"bms_up{OF} == 0", "{{battery}}: not reached", now=True),
             query(
-                f"bms_up{OF} == 1 unless on (job, instance, battery) bms_protection_active{OF} == 1",
+                f"bms_up{OF} == 1 unless on (job, instance, vehicle, battery) bms_protection_active{OF} == 1",
                 "{{battery}}: well",
                 now=True,
             ),
@@ -323,7 +323,12 @@ def camper() -> Json:
         "Age of the last reading",
         "Seconds since the battery was last read. Orange after 3 minutes, red after 15.",
         "s",
-        [query(f"time() - (bms_last_poll_success_timestamp_seconds{OF} > 0)", now=True)],
+        [
+            query(
+                f"time() - (last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d]) > 0)",
+                now=True,
+            )
+        ],
         size=(6, 6),
         defaults={"decimals": 0, "thresholds": AGE},
         no_value="Never read yet",
@@ -431,7 +436,7 @@ def camper() -> Json:
         "Temperatures",
         "Lines at 0 degrees, below which LiFePO4 must not be charged, and at 5, where it is time to heat. Sockets without a sensor are left out.",
         "celsius",
-        [query(f"bms_temperature_celsius{OF} > -30 < 120", "{{battery}} {{sensor}}")],
+        [query(f"bms_temperature_celsius{OF} > -29 < 120", "{{battery}} {{sensor}}")],
         size=(12, 8),
         defaults={
             "decimals": 1,
@@ -468,7 +473,7 @@ def camper() -> Json:
         "none",
         [
             query(
-                f"max_over_time(bms_protection_active{OF}[$__interval]) and max_over_time(bms_protection_active{OF}[$__range]) == 1",
+                f"max_over_time(bms_protection_active{OF}[$__rate_interval]) and max_over_time(bms_protection_active{OF}[$__range]) == 1",
                 "{{battery}} {{protection}}",
             )
         ],
@@ -599,8 +604,8 @@ def fleet() -> Json:
         ("Batteries", "Seen in the past day.", f"count({known})", levels(GREY)),
         ("Not reached", "Their last poll failed, or nobody scrapes them any more.",
          f"count({known} unless {up} == 1) or vector(0)", levels(GREEN, (1, ORANGE))),
-        ("Low", "Below 20 % of the state of charge.",
-         f"count({rsoc} < 0.2) or vector(0)", levels(GREEN, (1, RED))),
+        ("Low", "Below 20 % of the state of charge at the last reading of the past day.",
+         f"count(last_over_time({rsoc}[1d]) < 0.2) or vector(0)", levels(GREEN, (1, RED))),
         ("Protected", "Their BMS keeps a MOSFET open.",
          f"count({tripped} == 1) or vector(0)", levels(GREEN, (1, RED))),
     ):  # fmt: skip
@@ -622,7 +627,7 @@ def fleet() -> Json:
         ("Current", f"bms_current_amperes{OF}", "amp"),
         ("Power", POWER, "watt"),
         ("Empty in", f"3600 * bms_remaining_capacity_amperehours{OF} / -({MEAN_A} < -0.05)", "s"),
-        ("Coldest", f"min without (sensor) (bms_temperature_celsius{OF} > -30)", "celsius"),
+        ("Coldest", f"min without (sensor) (bms_temperature_celsius{OF} > -29)", "celsius"),
         ("Spread", SPREAD, "volt"),
         ("Failed polls, 1 h", f"sum without (reason) (increase(bms_poll_failures_total{OF}[1h]))", "none"),
         ("Age", f"time() - (last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d]) > 0)", "s"),
@@ -644,13 +649,13 @@ def fleet() -> Json:
         "Battery": [{"id": "links", "value": [{
             "title": "Open this battery",
             "url": "/d/bms-camper-energy?var-datasource=${datasource}&var-job=${__data.fields.Job}"
-                   "&var-instance=${__data.fields.Instance}&var-battery=${__data.fields.Battery}&${__url_time_range}",
+                   "&var-instance=${__data.fields.Instance}&var-vehicle=${__data.fields.Vehicle}&var-battery=${__data.fields.Battery}&${__url_time_range}",
         }]}],
     }  # fmt: skip
     decimals = {"Remaining": 1, "RSOC": 0, "Voltage": 2, "Current": 1, "Power": 0, "Empty in": 1,
                 "Coldest": 1, "Spread": 3, "Failed polls, 1 h": 0, "Age": 0}  # fmt: skip
-    shown = ["Battery", *(title for title, _, _ in columns), "Instance", "Job"]
-    labels = {"battery": "Battery", "instance": "Instance", "job": "Job"}
+    shown = ["Battery", *(title for title, _, _ in columns), "Vehicle", "Instance", "Job"]
+    labels = {"battery": "Battery", "vehicle": "Vehicle", "instance": "Instance", "job": "Job"}
     overrides = [
         {
             "matcher": {"id": "byName", "options": title},
@@ -738,7 +743,16 @@ SOURCE_VARIABLE: Final[Json] = {
 VARIABLES: Final = (
     ("job", "Job", "label_values(bms_up, job)"),
     ("instance", "Exporter", 'label_values(bms_up{job=~"$job"}, instance)'),
-    ("battery", "Battery", 'label_values(bms_up{job=~"$job", instance=~"$instance"}, battery)'),
+    (
+        "vehicle",
+        "Vehicle",
+        'label_values(bms_up{job=~"$job", instance=~"$instance"}, vehicle)',
+    ),
+    (
+        "battery",
+        "Battery",
+        'label_values(bms_up{job=~"$job", instance=~"$instance", vehicle=~"$vehicle"}, battery)',
+    ),
 )
 
 
@@ -753,7 +767,7 @@ def variable(name: str, label: str, values: str) -> Json:
         "definition": values,
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
         "includeAll": True,
-        "allValue": ".+",
+        "allValue": ".*" if name == "vehicle" else ".+",  # it has none on board
         "multi": True,
         "refresh": 2,
         "sort": 1,

@@ -39,7 +39,7 @@ RECORDED = {
     for level in ("low", "critical")
     for unit in ("amperehours", "ratio")
 }
-OF_SCRAPES = {"job", "instance"}
+OF_SCRAPES = {"job", "instance", "vehicle"}
 LABELS = {
     **{
         row.name + ("_total" if row.kind is COUNTER else ""): {"battery"}
@@ -61,6 +61,7 @@ VARIABLES = {
     "${__interval_ms}": "1000",
     "$job": ".+",
     "$instance": ".+",
+    "$vehicle": ".*",
     "$battery": ".+",
 }
 
@@ -121,10 +122,11 @@ def test_a_dashboard_can_be_imported_and_says_what_it_shows(name: str) -> None:
         "datasource",
         "job",
         "instance",
+        "vehicle",
         "battery",
     }
     for variable in board["templating"]["list"][1:]:
-        assert variable["allValue"] == ".+"
+        assert variable["allValue"] == (".*" if variable["name"] == "vehicle" else ".+")
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
     for panel in panels:
         assert panel["title"]

@@ -24,6 +24,6 @@ def test_the_configurations_are_well_formed() -> None:
     run(program("amtool"), "check-config", "prometheus/alertmanager.yml")
 
 
-@pytest.mark.parametrize("file", ["energy", "pack", "link", "thresholds"])
+@pytest.mark.parametrize("file", ["energy", "pack", "link", "fleet", "thresholds"])
 def test_every_alert_fires_resolves_and_meets_a_gap(file: str) -> None:
     run(program("promtool"), "test", "rules", f"prometheus/tests/{file}.yml")
