@@ -5,7 +5,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
@@ -127,6 +127,73 @@ def _link_in_use(wanted: set[Link], why_not_direct: str | None) -> str:
     return ",".join(sorted({auto if link is Link.AUTO else link for link in wanted}))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wired:
+    """One battery, put together."""
+
+    config: BatteryConfig
+    radios: Spread
+    target: Target
+    bms: Bms
+    poller: Poller
+
+
+def wire(  # noqa: PLR0913 - a battery's whole surroundings
+    battery: BatteryConfig,
+    poll: PollConfig,
+    radios: Spread,
+    tasks: asyncio.TaskGroup,
+    *,
+    clock: Clock = boot_s,
+    known: Wired | None = None,
+) -> Wired:
+    """Put one battery together.
+
+    Args:
+        battery: Its configuration.
+        poll: How it is read.
+        radios: What it is read with.
+        tasks: Where its polls run.
+        clock: Ages readings.
+        known: The same battery as it was configured until now: its counters go on.
+    """
+    stats = LinkStats() if known is None else known.target.stats
+    if known is not None and (known.config, known.radios) == (battery, radios):
+        target, bms = known.target, known.bms
+    else:
+        target = Target(
+            address=battery.address,
+            stats=stats,
+            profile=battery.profile,
+            pairs=battery.link is not Link.DIRECT,
+        )
+        bms = Bms(
+            stats=stats,
+            mac=bytes.fromhex(battery.address.replace(":", "")),
+            cells=battery.cells,
+            password=battery.password,
+            clock=clock,
+        )
+        if known is not None:
+            known.radios.unwatch(battery.address)
+        radios.watch(target)
+    how = poll_of(radios, battery.adapter, target, bms, poll.timeout_s)
+    if known is not None:
+        poller = known.poller
+        poller.change(how, poll)
+    else:
+        poller = Poller(
+            battery=battery.name,
+            address=battery.address,
+            poll=how,
+            config=poll,
+            stats=stats,
+            tasks=tasks,
+            clock=clock,
+        )
+    return Wired(config=battery, radios=radios, target=target, bms=bms, poller=poller)
+
+
 def poller_of(
     battery: BatteryConfig,
     poll: PollConfig,
@@ -134,31 +201,61 @@ def poller_of(
     tasks: asyncio.TaskGroup,
     clock: Clock = boot_s,
 ) -> Poller:
-    """Put one battery together."""
-    stats = LinkStats()
-    target = Target(
-        address=battery.address,
-        stats=stats,
-        profile=battery.profile,
-        pairs=battery.link is not Link.DIRECT,
-    )
-    radios.watch(target)
-    bms = Bms(
-        stats=stats,
-        mac=bytes.fromhex(battery.address.replace(":", "")),
-        cells=battery.cells,
-        password=battery.password,
-        clock=clock,
-    )
-    return Poller(
-        battery=battery.name,
-        address=battery.address,
-        poll=poll_of(radios, battery.adapter, target, bms, poll.timeout_s),
-        config=poll,
-        stats=stats,
-        tasks=tasks,
-        clock=clock,
-    )
+    """Put one battery together; return what is asked for its readings."""
+    return wire(battery, poll, radios, tasks, clock=clock).poller
+
+
+class House:
+    """All batteries of a configuration, which may change while they are read."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, backend: Backend | None = None) -> None:
+        """Begin without a battery; polls run in `tasks`."""
+        self._tasks = tasks
+        self._backend = backend
+        self._config: Config | None = None
+        self._radios: Radios | None = None
+        self._wired: dict[str, Wired] = {}
+        self.pollers: dict[str, Poller] = {}
+        """By configured name, in the order of the configuration; changed in place."""
+
+    async def apply(self, config: Config) -> None:
+        """Read these batteries from now on.
+
+        One that was configured before keeps its counters, and its poll under way; one that is no
+        more is let go.
+
+        Raises:
+            ConfigError: It cannot be done here; nothing has changed.
+        """
+        old = self._config
+        if self._radios is None or old is None or _way(old) != _way(config):
+            self._radios = await radios_of(config, self._backend)
+        wired: dict[str, Wired] = {}
+        for battery in config.batteries:
+            known = self._wired.pop(battery.name, None)
+            if known is not None and known.config.address != battery.address:
+                self._wired[battery.name] = known  # another battery with its name
+                known = None
+            radios = self._radios.of(battery)
+            wired[battery.name] = wire(battery, config.poll, radios, self._tasks, known=known)
+        kept = {one.target.address for one in wired.values()}
+        for gone in self._wired.values():
+            if gone.target.address not in kept:
+                gone.radios.unwatch(gone.target.address)
+            self._tasks.create_task(gone.poller.close())
+        self._wired = wired
+        self._config = config
+        self.pollers.clear()
+        self.pollers.update({name: one.poller for name, one in wired.items()})
+
+    async def close(self) -> None:
+        """End every poll under way; return when all batteries are disconnected."""
+        await asyncio.gather(*(poller.close() for poller in self.pollers.values()))
+
+
+def _way(config: Config) -> tuple[object, ...]:
+    """Return what decides through which radios batteries are read."""
+    return config.link, config.management, {one.link for one in config.batteries}
 
 
 def poll_of(
@@ -179,12 +276,52 @@ def poll_of(
     return poll
 
 
-async def serve(config: Config, options: ServeOptions, backend: Backend | None = None) -> None:
+class Reload:
+    """Reads the configuration again, one request at a time."""
+
+    def __init__(self, load: Callable[[], Config], house: House, own: ExporterCollector) -> None:
+        """Prepare.
+
+        Args:
+            load: Returns the configuration as it is now. Raises ConfigError.
+            house: What is to follow it.
+            own: Tells Prometheus whether that worked.
+        """
+        self._load = load
+        self._house = house
+        self._own = own
+        self._lock = asyncio.Lock()
+
+    async def __call__(self) -> Sequence[str]:
+        """Apply the configuration as it is now; return why not, nothing if it was."""
+        async with self._lock:
+            try:
+                config = await asyncio.to_thread(self._load)
+                await self._house.apply(config)
+            except ConfigError as error:
+                self._own.reload_succeeded = False
+                for problem in error.problems:
+                    log.error(  # noqa: TRY400 - a user's mistake
+                        "configuration not reloaded, the old one stays", extra={"error": problem}
+                    )
+                return error.problems
+            self._own.reload_succeeded = True
+            self._own.config_loaded_unix_s = time.time()
+            log.info("configuration reloaded", extra={"batteries": len(config.batteries)})
+            return ()
+
+
+async def serve(
+    load: Callable[[], Config], options: ServeOptions, backend: Backend | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT: then finish the scrapes under way and disconnect.
 
+    SIGHUP reads the configuration again.
+
     Raises:
-        ConfigError: An address to listen on cannot be had.
+        ConfigError: The configuration is wrong, or an address to listen on cannot be had.
     """
+    config = load()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -195,38 +332,69 @@ async def serve(config: Config, options: ServeOptions, backend: Backend | None =
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask_to_stop)
     listening = [_listen(address) for address in options.listen_addresses]
-    radios = await radios_of(config, backend)
+    refused: ConfigError | None = None
     async with asyncio.TaskGroup() as tasks:
-        pollers: dict[str, Poller] = {
-            battery.name: poller_of(battery, config.poll, radios.of(battery), tasks)
-            for battery in config.batteries
-        }
-        web = Web(
-            batteries=pollers,
-            own=[ExporterCollector(config_loaded_unix_s=time.time())],
-            default_timeout_s=config.poll.timeout_s,
-            timeout_offset_s=options.timeout_offset_s,
-            telemetry_path=options.telemetry_path,
-        )
-        log.info(
-            "listening",
-            extra={
-                "addresses": ",".join(options.listen_addresses),
-                "path": options.telemetry_path,
-                "batteries": len(pollers),
-            },
-        )
+        house = House(tasks, backend)
         try:
-            await serve_asgi(
-                web,
-                _server_config(listening, config.poll),
-                shutdown_trigger=stop.wait,
-                mode="asgi",
+            await house.apply(config)
+        except ConfigError as error:
+            refused = error
+        else:
+            await _serve_house(
+                house=house,
+                load=load,
+                options=options,
+                listening=listening,
+                poll=config.poll,
+                stop=stop,
+                tasks=tasks,
             )
-        finally:
-            log.info("disconnecting")
-            await asyncio.gather(*(poller.close() for poller in pollers.values()))
+    if refused is not None:
+        raise refused
     log.info("stopped")
+
+
+async def _serve_house(  # noqa: PLR0913 - what serve has
+    *,
+    house: House,
+    load: Callable[[], Config],
+    options: ServeOptions,
+    listening: Sequence[socket.socket],
+    poll: PollConfig,
+    stop: asyncio.Event,
+    tasks: asyncio.TaskGroup,
+) -> None:
+    own = ExporterCollector(config_loaded_unix_s=time.time())
+    reload = Reload(load, house, own)
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGHUP, lambda: tasks.create_task(reload())
+    )
+    web = Web(
+        batteries=house.pollers,
+        own=[own],
+        reload=reload,
+        default_timeout_s=poll.timeout_s,
+        timeout_offset_s=options.timeout_offset_s,
+        telemetry_path=options.telemetry_path,
+    )
+    log.info(
+        "listening",
+        extra={
+            "addresses": ",".join(options.listen_addresses),
+            "path": options.telemetry_path,
+            "batteries": len(house.pollers),
+        },
+    )
+    try:
+        await serve_asgi(
+            web,
+            _server_config(listening, poll),
+            shutdown_trigger=stop.wait,
+            mode="asgi",
+        )
+    finally:
+        log.info("disconnecting")
+        await house.close()
 
 
 async def read_once(

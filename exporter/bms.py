@@ -7,11 +7,11 @@ from typing import Final, Protocol, TypeVar
 
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
-    AuthError,
     BmsError,
     DeviceError,
     FailureReason,
     LinkLostError,
+    PairingError,
     ProtocolError,
     ReplyTimeoutError,
 )
@@ -131,7 +131,7 @@ class Bms:
         return Reading(
             basic=basic,
             cell_voltages_v=cells,
-            counters=self._counters,
+            counters=self._counters if self._counters_are_young() else None,
             identity=self._identity,
             answered_at_s=answered_at_s,
         )
@@ -166,17 +166,20 @@ class Bms:
             return None
         return Command.CELL_VOLTAGES if self._cells else Command.BASIC_INFO
 
+    def _counters_are_young(self) -> bool:
+        return self._clock() - self._counters_at_s <= COUNTERS_S
+
     async def _ask_counters(self, conversation: "_Conversation") -> None:
         now_s = self._clock()
         due = self._polls % COUNTERS_EVERY_POLLS == 0 or now_s - self._counters_at_s >= COUNTERS_S
         if not due or now_s < self._counters_not_before_s:
             return
-        self._counters_at_s = now_s
+        self._counters_not_before_s = now_s + ASK_AGAIN_S  # should there be no answer
         counters = await conversation.optional(
             Command.EVENT_COUNTERS, decode_event_counters, give_up_s=EXTRA_GIVE_UP_S
         )
-        if counters is None:
-            self._counters_not_before_s = now_s + ASK_AGAIN_S
+        if counters is not None:
+            self._counters_at_s = self._counters_not_before_s = now_s
         self._counters = counters
 
     async def _ask_identity(
@@ -292,7 +295,7 @@ class _Conversation:
         def feed(chunk: bytes) -> Frame | None:
             frames = assembler.feed(chunk)
             if assembler.echoed:
-                raise AuthError(
+                raise PairingError(
                     "the battery sends requests back unanswered: it wants pairing with a PIN "
                     "first, see bluetoothctl pair"
                 )

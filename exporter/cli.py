@@ -5,6 +5,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,11 +60,11 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
 
 
 def _serve(options: argparse.Namespace, backend: Backend | None) -> int:
-    config = load(Path(options.config_file))
+    path = Path(options.config_file)
     if options.config_check:
-        print(f"{options.config_file}: no complaint; batteries: {len(config.batteries)}")
+        print(f"{options.config_file}: no complaint; batteries: {len(load(path).batteries)}")
         return OK
-    asyncio.run(serve(config, _serve_options(options), backend))
+    asyncio.run(serve(partial(load, path), _serve_options(options), backend))
     return OK
 
 
@@ -96,7 +97,7 @@ def _demo(options: argparse.Namespace, _backend: Backend | None) -> int:
         f"{', '.join(batteries)}: virtual, no Bluetooth needed. "
         f"Try: curl {host or 'localhost'}:{port}{serve_options.telemetry_path}"
     )
-    asyncio.run(serve(config, serve_options, backend))
+    asyncio.run(serve(lambda: config, serve_options, backend))
     return OK
 
 

@@ -8,7 +8,8 @@ BmsError                an expected failure of one battery: counted, logged once
 │   ├── ProfileError        no known service in its GATT table
 │   ├── LinkLostError       dropped in mid-poll
 │   └── ReplyTimeoutError   connected, but no valid reply in time
-├── AuthError           password refused, or the echo that means pairing
+├── AuthError           password refused
+│   └── PairingError    the battery wants pairing, or sends requests back, which means it
 ├── ProtocolError       frames came, none of them valid
 │   └── DecodeError         a valid frame whose fields cannot be true
 └── DeviceError         a well-formed refusal: the status byte is not 0
@@ -85,6 +86,10 @@ class AuthError(BmsError):
     """The battery wants a password or pairing first."""
 
     reason = FailureReason.AUTH
+
+
+class PairingError(AuthError):
+    """The battery wants pairing first."""
 
 
 class ProtocolError(BmsError):

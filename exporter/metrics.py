@@ -233,7 +233,10 @@ class ExporterCollector(Collector):
     """The exporter's own metrics: its build, its configuration, its process."""
 
     def __init__(self, *, config_loaded_unix_s: float) -> None:
-        self._config_loaded_unix_s = config_loaded_unix_s
+        self.reload_succeeded = True
+        """Whether the configuration was read without complaint the last time."""
+        self.config_loaded_unix_s = config_loaded_unix_s
+        """When it last was."""
         self._process = ProcessCollector(registry=None)
 
     def collect(self) -> Iterable[Metric]:
@@ -244,12 +247,12 @@ class ExporterCollector(Collector):
         yield GaugeMetricFamily(
             "bms_exporter_config_last_reload_successful",
             "Whether the configuration was read without complaint the last time.",
-            value=1,
+            value=self.reload_succeeded,
         )
         yield GaugeMetricFamily(
             "bms_exporter_config_last_reload_success_timestamp_seconds",
             "When the configuration was last read without complaint.",
-            value=self._config_loaded_unix_s,
+            value=self.config_loaded_unix_s,
         )
         yield from self._process.collect()
 

@@ -123,6 +123,11 @@ class Poller:
             return self._serve(current=False, coalesced=False)
         return self._serve(current=succeeded, coalesced=joined)
 
+    def change(self, poll: Poll, config: PollConfig) -> None:
+        """Poll in another way from now on; the counters go on, and so does a poll under way."""
+        self._poll = poll
+        self._config = config
+
     async def close(self) -> None:
         """End the poll under way, if any; return when the battery is disconnected."""
         if self._outcome is not None and self._task is not None:

@@ -31,6 +31,7 @@ from exporter.errors import (
     LinkError,
     LinkLostError,
     NotFoundError,
+    PairingError,
     ProfileError,
 )
 from exporter.profiles import PROFILES
@@ -139,8 +140,13 @@ class Radio:
                 target.stats.rssi_dbm = data.rssi
                 target.stats.seen_at_s = self._clock()
 
-        self._scan.bystanders.append(listener)
+        self._scan.bystanders[target.address] = listener
         self._addresses.add(target.address)
+
+    def unwatch(self, address: str) -> None:
+        """Note nothing about this battery any more."""
+        self._scan.bystanders.pop(address, None)
+        self._addresses.discard(address)
 
     @asynccontextmanager
     async def connect(self, target: Target, *, deadline_s: float) -> AsyncIterator["Connection"]:
@@ -171,8 +177,12 @@ class Radio:
             try:
                 connection.bind(client, _choose(client, target.profile), target.stats)
                 yield connection
-            except AuthError:
+            except PairingError:
                 self._note_pairing(target)
+                raise
+            except ProfileError:
+                if self._kernel is not None:
+                    self._kernel.forget(target.address)
                 raise
             finally:
                 listening.cancel()
@@ -192,7 +202,9 @@ class Radio:
             if self._backend.client is None:
                 await _watch_bluez(device, hold, stack)
             async with self._scan.paused():
-                return await self._establish(device, target, connection, deadline_s)
+                return await self._establish(
+                    device, target, connection, deadline_s=deadline_s, hold=hold
+                )
         if self._kernel is not None:
             await self._switch_on(self._kernel)
             if self._is_held(self._kernel, target.address):
@@ -201,8 +213,15 @@ class Radio:
         await self._prepare()
         device = BLEDevice(target.address, target.address, None)
         try:
-            return await self._establish(device, target, connection, deadline_s, self._direct)
-        except AuthError:
+            return await self._establish(
+                device,
+                target,
+                connection,
+                deadline_s=deadline_s,
+                hold=hold,
+                direct=self._direct,
+            )
+        except PairingError:
             self._note_pairing(target)
             raise
 
@@ -294,12 +313,14 @@ class Radio:
             except (*BLEAK_ERRORS, ManagementError) as error:
                 log.debug("no stale connection dropped", extra={"error": text(error)})
 
-    async def _establish(
+    async def _establish(  # noqa: PLR0913 - what both links have in common
         self,
         device: BLEDevice,
         target: Target,
         connection: "Connection",
+        *,
         deadline_s: float,
+        hold: "Hold",
         direct: type[BaseBleakClient] | None = None,
     ) -> BleakClient:
         stats = target.stats
@@ -320,6 +341,10 @@ class Radio:
                     raise
                 except (LinkError, AuthError) as error:
                     failed_with = error.reason
+                    raise
+                except asyncio.CancelledError:
+                    if direct is not None and not hold.connected:
+                        failed_with = FailureReason.NOT_FOUND  # it waited for an advertisement
                     raise
                 finally:
                     if failed_with is not FailureReason.NOT_FOUND:  # else nobody was there
@@ -350,6 +375,11 @@ class Hold:
     def __init__(self, stats: LinkStats) -> None:
         self._stats = stats
         self._since_s: float | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is now."""
+        return self._since_s is not None
 
     def changed(self, *, connected: bool) -> None:
         """Take the news, which may be none."""

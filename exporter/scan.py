@@ -38,8 +38,8 @@ class SharedScan:
         self._connecting = 0
         self._scanned_s = 0.0
         self._since_s: float | None = None  # of the present scan
-        self.bystanders: list[Listener] = []
-        """Told too, but nobody scans for them."""
+        self.bystanders: dict[str, Listener] = {}
+        """By address of the battery. Told too, but nobody scans for them."""
 
     @property
     def scanned_s(self) -> float:
@@ -134,7 +134,7 @@ class SharedScan:
             await _stop(scanner)
 
     def _heard(self, device: BLEDevice, data: AdvertisementData) -> None:
-        for listener in (*self._listeners, *self.bystanders):
+        for listener in (*self._listeners, *self.bystanders.values()):
             listener(device, data)
 
 

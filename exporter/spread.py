@@ -32,21 +32,28 @@ class Spread:
         self._make = radio
         self._adapters = adapters
         self._radios: dict[str | None, Radio] = {}
-        self._targets: list[Target] = []
+        self._targets: dict[str, Target] = {}  # by address
         self._best: dict[str, str] = {}  # the adapter by the battery's address
         self._turns = 0
 
     def watch(self, target: Target) -> None:
         """Note every advertisement of this battery, whichever adapter hears it."""
-        self._targets.append(target)
+        self._targets[target.address] = target
         for radio in self._radios.values():
             radio.watch(target)
+
+    def unwatch(self, address: str) -> None:
+        """Note nothing about this battery any more."""
+        self._targets.pop(address, None)
+        self._best.pop(address, None)
+        for radio in self._radios.values():
+            radio.unwatch(address)
 
     def radio(self, adapter: str | None) -> Radio:
         """Return the radio of one adapter."""
         if adapter not in self._radios:
             self._radios[adapter] = self._make(adapter)
-            for target in self._targets:
+            for target in self._targets.values():
                 self._radios[adapter].watch(target)
         return self._radios[adapter]
 

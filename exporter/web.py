@@ -3,7 +3,7 @@
 import asyncio
 import html
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, quote
 
@@ -39,6 +39,9 @@ body {{ padding: 0 1rem; }}
 """
 
 
+Reload = Callable[[], Awaitable[Sequence[str]]]
+
+
 class Battery(Protocol):
     """What is asked of a battery's poller."""
 
@@ -49,11 +52,12 @@ class Battery(Protocol):
 class Web:
     """The ASGI app."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options, all by name
         self,
         *,
         batteries: Mapping[str, Battery],
         own: Sequence[Collector] = (),
+        reload: Reload | None = None,
         default_timeout_s: float,
         timeout_offset_s: float = 0.5,
         telemetry_path: str = "/metrics",
@@ -63,12 +67,14 @@ class Web:
         Args:
             batteries: By configured name, in the order in which they are shown.
             own: The exporter's own metrics, for the telemetry path only.
+            reload: Reads the configuration again; returns why not, nothing if it was read.
             default_timeout_s: How long a scrape without a time-out of its own waits.
             timeout_offset_s: How much of a scrape's time-out is kept for the answer's way.
             telemetry_path: Where the metrics are.
         """
         self._batteries = batteries
         self._own = own
+        self._reload_configuration = reload
         self._default_timeout_s = default_timeout_s
         self._timeout_offset_s = timeout_offset_s
         self._telemetry_path = telemetry_path
@@ -79,6 +85,7 @@ class Web:
             "/-/ready": self._healthy,
             telemetry_path: self._metrics,
         }
+        self._changes = {} if reload is None else {"/-/reload": self._reload}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -88,8 +95,10 @@ class Web:
             await send({"type": "websocket.close"})
         else:
             route = self._routes.get(scope["path"])
-            if route is None:
-                paths = ", ".join(self._routes)
+            if (change := self._changes.get(scope["path"])) is not None:
+                await self._change(change, scope, send)
+            elif route is None:
+                paths = ", ".join([*self._routes, *self._changes])
                 await _answer(send, 404, f"There is nothing here. Try one of {paths}.")
             elif scope["method"] not in ("GET", "HEAD"):
                 await _answer(
@@ -121,6 +130,28 @@ class Web:
             snapshot = await self._batteries[target[0]].refresh(timeout_s=self._timeout_s(scope))
             await _expose(scope, receive, send, BatteryCollector([snapshot]))
 
+    async def _change(
+        self, change: Callable[[Send], Awaitable[None]], scope: Scope, send: Send
+    ) -> None:
+        """Let through what changes something only as a POST that no foreign web page has sent."""
+        if scope["method"] not in ("POST", "PUT"):
+            await _answer(
+                send, 405, f"Use POST for {scope['path']}.", headers=[(b"allow", b"POST, PUT")]
+            )
+        elif _is_foreign(scope["headers"]):
+            await _answer(send, 403, "This request comes from another web page.")
+        else:
+            await change(send)
+
+    async def _reload(self, send: Send) -> None:
+        assert self._reload_configuration is not None  # noqa: S101 - else there is no such route
+        problems = await self._reload_configuration()
+        if problems:
+            text = "\n".join(["The old configuration stays:", *problems])
+            await _answer(send, 500, text)
+        else:
+            await _answer(send, 200, "The configuration was reloaded.")
+
     async def _page(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         probes = "\n".join(
             f'<li><a href="/probe?target={html.escape(quote(name))}">{html.escape(name)}</a></li>'
@@ -149,6 +180,15 @@ class Web:
                 if math.isfinite(timeout_s) and timeout_s > 0:
                     return max(0.0, timeout_s - self._timeout_offset_s)
         return self._default_timeout_s
+
+
+def _is_foreign(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a browser says that another site's page has made this request."""
+    said = dict(headers)
+    origin = said.get(b"origin")
+    if said.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
+        return True
+    return origin is not None and origin.partition(b"://")[2] != said.get(b"host")
 
 
 async def _expose(scope: Scope, receive: Receive, send: Send, *collectors: Collector) -> None:

@@ -382,6 +382,28 @@ class TestMemory:
         assert asked_within_the_hour == 1
         assert virtual.requests.count(0xAA) == 2
 
+    async def test_counters_vanish_when_the_link_is_lost_at_every_question_for_them(self) -> None:
+        virtual = battery()
+        bms = bms_for()
+        first = await read_with(bms, FakeConnection(virtual))
+        usual = virtual.answers
+
+        def lost(register: int) -> bytes:
+            if register == 0xAA:
+                raise LinkLostError("the connection ended")
+            return usual(register)
+
+        virtual.answers = lost
+        await asyncio.sleep(900.0)
+        second = await read_with(bms, FakeConnection(virtual))
+        virtual.answers = usual
+        await asyncio.sleep(3600.0)
+        third = await read_with(bms, FakeConnection(virtual))
+
+        assert first.counters is not None
+        assert second.counters is None
+        assert third.counters is not None
+
     async def test_counters_that_are_no_longer_answered_vanish(self) -> None:
         virtual = battery()
         bms = bms_for()

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import time
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from exporter.demo.battery import Faults, VirtualBattery
 from exporter.direct import client
 from exporter.direct.management import Management
 from exporter.direct.sockets import PUBLIC, RANDOM, Adapter
-from exporter.errors import FailureReason
+from exporter.errors import AuthError, FailureReason, PairingError
 from exporter.poller import Poller, Snapshot
 from exporter.profiles import PROFILES
-from exporter.radio import Radio
+from exporter.radio import Radio, Target
+from exporter.stats import LinkStats
 from virtual import ADDRESS, battery, now_s, poller_on
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - sockets live in real time
@@ -36,7 +38,13 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 class House:
     """One battery on the air of a kernel, and the whole way to it."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, virtual: VirtualBattery, **options: Any) -> None:
+    def __init__(
+        self,
+        tasks: asyncio.TaskGroup,
+        virtual: VirtualBattery,
+        timeout_s: float = 5.0,
+        **options: Any,
+    ) -> None:
         self.battery = virtual
         self.air = att_server.Air({virtual.address: virtual}, **options)
         self.radio = Radio(kernel=self.air.kernel(), clock=now_s)
@@ -45,7 +53,7 @@ class House:
             tasks,
             address=virtual.address,
             poll=PollConfig(
-                min_interval_s=Seconds(0.0), max_age_s=Seconds(0.0), timeout_s=Seconds(5.0)
+                min_interval_s=Seconds(0.0), max_age_s=Seconds(0.0), timeout_s=Seconds(timeout_s)
             ),
         )
 
@@ -223,6 +231,58 @@ class TestFailures:
         assert snapshot.link.connection_attempts == 0
         house.battery.faults = Faults()
         assert (await house.poll()).up
+
+    async def test_nor_is_one_that_the_poll_s_own_time_out_cuts_short(
+        self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.radio.FIND_S", 30.0)
+        monkeypatch.setattr(client.Kernel, "patience", lambda *_: asyncio.timeout(30.0))
+        house = House(tasks, quick(faults=Faults(gone=True)), timeout_s=0.3)
+
+        snapshot = await house.refused()
+
+        assert snapshot.failures == {FailureReason.NOT_FOUND: 1}
+        assert snapshot.link.connection_attempts == 0
+
+    async def test_a_service_without_characteristics_is_no_profile_and_is_looked_for_again(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        house = House(tasks, quick(), options={"refuse": {0x08: 0x0A}})
+
+        snapshot = await house.refused()
+        house.air.options = {}
+
+        assert snapshot.failures == {FailureReason.PROFILE: 1}
+        assert (await house.poll()).up
+
+    async def test_only_a_battery_that_wants_pairing_is_left_to_bluetoothd(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        house = House(tasks, quick())
+        target = Target(address=ADDRESS, stats=LinkStats())
+        for error, left in ((AuthError("wrong password"), set()), (PairingError(""), {ADDRESS})):
+            with pytest.raises(AuthError):
+                async with house.radio.connect(target, deadline_s=now_s() + 5.0):
+                    raise error
+            assert house.radio._pairing == left
+
+    async def test_a_time_out_in_the_moment_of_another_s_success_is_one_battery_s_alone(
+        self,
+    ) -> None:
+        kernel = client.Kernel()
+
+        async def wait_in_vain() -> None:
+            async with kernel.patience(0.05):
+                await asyncio.sleep(10.0)
+
+        vain = asyncio.create_task(wait_in_vain())
+        await asyncio.sleep(0)
+        async with kernel.patience(5.0):
+            time.sleep(0.1)  # noqa: ASYNC251 - a slow machine
+            await asyncio.sleep(0)
+
+        with pytest.raises(TimeoutError):
+            await vain
 
     async def test_a_refused_connection_is_tried_again(self, tasks: asyncio.TaskGroup) -> None:
         house = House(tasks, quick())

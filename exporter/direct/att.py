@@ -198,7 +198,7 @@ def _characteristics(
 ) -> Generator[bytes, bytes, Handles | None]:
     found = {}
     declared = yield from _read_all(READ_BY_TYPE, CHARACTERISTIC, start, end)
-    ends = [at - 1 for at, _ in declared[1:]] + [end]
+    ends = [at - 1 for at, _ in declared[1:]] + [end] * bool(declared)
     for (_, declaration), last in zip(declared, ends, strict=True):
         # handle of the declaration, properties, handle of the value, UUID
         found[_uuid(declaration[5:])] = (declaration[2], _handle(declaration, 3), last)

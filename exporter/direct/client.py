@@ -24,6 +24,7 @@ from exporter.direct.att import (
     Answer,
     Att,
     AttError,
+    Event,
     Handles,
     Notification,
     Reaction,
@@ -33,7 +34,7 @@ from exporter.direct.att import (
     write_command,
     write_request,
 )
-from exporter.errors import AdapterError, AuthError, NotFoundError
+from exporter.errors import AdapterError, NotFoundError, PairingError
 from exporter.profiles import PROFILES
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,9 @@ LONGEST_PDU: Final = 1024
 LET_GO_S: Final = 8.0
 LOOK_EVERY_S: Final = 0.05
 
+# What a connection, and an attempt that fails, keeps the others waiting for.
+CONNECTION_S: Final = 1.0
+FAILED_CONNECTION_S: Final = 4.0
 # How long the kernel may take to call an attempt to connect off.
 CALLED_OFF_S: Final = 0.1
 # The two highest bits of a static random address are set; a private one changes by itself.
@@ -60,6 +64,7 @@ class Memory:
     """What earlier connections to one battery taught; it is verified in use."""
 
     address_type: int | None = None
+    less_likely: int | None = None  # what the last time in vain was begun with
     table: Table | None = None
 
 
@@ -75,24 +80,35 @@ class Kernel:
     reached: dict[str, Callable[[], None]] = field(default_factory=dict)  # to be told, by address
     waiting: set[asyncio.Timeout] = field(default_factory=set)  # for a battery to advertise
 
+    def forget(self, address: str) -> None:
+        """Forget the GATT table of a battery."""
+        if address in self.memories:
+            self.memories[address].table = None
+
     @asynccontextmanager
     async def patience(self, seconds: float) -> AsyncIterator[None]:
-        """Wait this long for a battery, not counting the time that others' connections take.
+        """Wait this long for a battery, and longer for every connection to another one.
 
         The kernel makes one connection after the other.
 
         Raises:
             TimeoutError: It did not come.
         """
-        loop = asyncio.get_running_loop()
         async with asyncio.timeout(seconds) as waiting:
             self.waiting.add(waiting)
+            took_s = 0.0  # called off: the kernel has not tried
             try:
                 yield
+                took_s = CONNECTION_S
+            except OSError:
+                took_s = FAILED_CONNECTION_S
+                raise
             finally:
                 self.waiting.discard(waiting)
-            for other in self.waiting:
-                other.reschedule(max(other.when() or 0.0, loop.time() + seconds))
+                for other in self.waiting:
+                    until_s = other.when()
+                    if until_s is not None and not other.expired():
+                        other.reschedule(until_s + took_s)
 
     def ready(self, address: str) -> sockets.Adapter:
         """Return the adapter to use.
@@ -197,7 +213,9 @@ class _Client(BaseBleakClient):
         """
         known = self._memory.address_type
         likely = sockets.RANDOM if self.address >= FIRST_STATIC else sockets.PUBLIC
-        other = sockets.PUBLIC if likely == sockets.RANDOM else sockets.RANDOM
+        if self._memory.less_likely is not None:
+            likely = _other_type(self._memory.less_likely)
+        other = _other_type(likely)
         kinds = (likely, other) if known is None else (known,)
         for kind in kinds:
             try:
@@ -210,15 +228,19 @@ class _Client(BaseBleakClient):
             else:
                 self._memory.address_type = kind
                 return reached
+        self._memory.less_likely = likely
         raise NotFoundError(
             f"{self.address} not seen in {timeout_s:.0f} s: is it switched on and in range, "
             "and is the phone app disconnected?"
         )
 
     async def _table(self) -> Table:
-        if self._memory.table is None:
-            self._memory.table = await self._discover()
-        return self._memory.table
+        if self._memory.table is not None:
+            return self._memory.table
+        table = await self._discover()
+        if table.profiles:  # else it may have been an odd moment: look again the next time
+            self._memory.table = table
+        return table
 
     async def _discover(self) -> Table:
         found = await self._run(discover(PROFILES))
@@ -272,7 +294,7 @@ class _Client(BaseBleakClient):
             await self._subscribe(self._handles(characteristic), callback)
         except AttError as error:
             if error.wants_pairing:
-                raise AuthError(f"the battery wants pairing first ({error})") from error
+                raise PairingError(f"the battery wants pairing first ({error})") from error
             log.debug("handles are discovered again", extra={"error": str(error)})
             self._memory.table = await self._discover()
             try:
@@ -308,7 +330,7 @@ class _Client(BaseBleakClient):
             return result
         except AttError as error:
             if error.wants_pairing:
-                raise AuthError(f"the battery wants pairing first ({error})") from error
+                raise PairingError(f"the battery wants pairing first ({error})") from error
             raise BleakError(str(error)) from error
 
     async def _request(self, pdu: bytes) -> None:
@@ -356,16 +378,31 @@ class _Client(BaseBleakClient):
             self._lost("the battery ended the connection")
             return
         for event in self._att.receive(pdu):
-            match event:
-                case Notification(handle, value):
+            if not self._take(event, sock):
+                return
+
+    def _take(self, event: Event, sock: socket.socket) -> bool:
+        """Act on what the battery sent; return whether the connection goes on."""
+        match event:
+            case Notification(handle, value):
+                if callback := self._callbacks.get(handle):
                     self._heard = True
-                    if callback := self._callbacks.get(handle):
-                        callback(bytearray(value))
-                case Answer(answer):
-                    if self._answer is not None and not self._answer.done():
-                        self._answer.set_result(answer)
-                case Reaction(reaction):
-                    sock.send(reaction)
+                    callback(bytearray(value))
+            case Answer(answer):
+                if self._answer is not None and not self._answer.done():
+                    self._answer.set_result(answer)
+            case Reaction(reaction):
+                return self._react(sock, reaction)
+        return True
+
+    def _react(self, sock: socket.socket, reaction: bytes) -> bool:
+        """Answer the battery's own question; return whether the connection goes on."""
+        try:
+            sock.send(reaction)
+        except OSError as error:  # it ended, or asks without end and does not listen
+            self._lost(error.strerror or str(error))
+            return False
+        return True
 
     def _lost(self, why: str) -> None:
         log.debug("connection ended", extra={"address": self.address, "error": why})
@@ -384,6 +421,10 @@ class _Client(BaseBleakClient):
         self._callbacks = {}
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(BleakError("the connection ended"))
+
+
+def _other_type(address_type: int) -> int:
+    return sockets.PUBLIC if address_type == sockets.RANDOM else sockets.RANDOM
 
 
 def _refused(address: str, error: OSError) -> BleakError | AdapterError:

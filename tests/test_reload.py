@@ -1,0 +1,148 @@
+"""A new configuration while the old one is read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from exporter.app import House, Reload
+from exporter.config import BatteryConfig, Config, Name, PollConfig, Seconds, normal_address
+from exporter.demo.battery import VirtualBattery
+from exporter.demo.radio import air_of, backend_of
+from exporter.errors import ConfigError
+from exporter.metrics import ExporterCollector
+from virtual import ANSWERS, answering
+
+ADDRESSES = {name: f"A4:C1:38:00:00:{n:02X}" for n, name in enumerate(("one", "two", "three"))}
+
+
+def configured(*names: str, poll: PollConfig | None = None, **more: Any) -> Config:
+    return Config(
+        batteries=tuple(
+            BatteryConfig(name=Name(name), address=normal_address(ADDRESSES[name]), **more)
+            for name in names
+        ),
+        poll=poll or PollConfig(min_interval_s=Seconds(0)),
+    )
+
+
+@dataclass(slots=True)
+class Camper:
+    house: House
+    batteries: dict[str, VirtualBattery]
+
+    async def read(self, name: str) -> Any:
+        return await self.house.pollers[name].refresh(timeout_s=30.0)
+
+
+@pytest.fixture
+async def camper() -> AsyncIterator[Camper]:
+    batteries = {
+        name: VirtualBattery(address=address, answers=answering(ANSWERS))
+        for name, address in ADDRESSES.items()
+    }
+    backend = backend_of(air_of(batteries.values()))
+    async with asyncio.TaskGroup() as tasks:
+        house = House(tasks, backend)
+        await house.apply(configured("one", "two"))
+        yield Camper(house, batteries)
+        await house.close()
+
+
+async def test_the_others_keep_their_counters_when_batteries_come_and_go(camper: Camper) -> None:
+    await camper.read("one")
+    await camper.read("two")
+
+    await camper.house.apply(configured("three", "two"))
+
+    assert list(camper.house.pollers) == ["three", "two"]
+    assert (await camper.read("two")).polls == 2
+    assert (await camper.read("three")).up
+
+
+async def test_a_poll_under_way_is_not_disturbed(camper: Camper) -> None:
+    polling = asyncio.create_task(camper.read("two"))
+    await asyncio.sleep(1.0)  # found, and being connected
+
+    await camper.house.apply(configured("two", "three"))
+
+    assert (await polling).up
+    assert camper.batteries["two"].connects == 1
+
+
+async def test_a_battery_that_is_taken_out_is_let_go(camper: Camper) -> None:
+    polling = asyncio.create_task(camper.read("one"))
+    await asyncio.sleep(1.8)
+    assert camper.batteries["one"].connects == 1
+
+    await camper.house.apply(configured("two"))
+    polling.cancel()
+    await asyncio.sleep(5.0)
+
+    assert camper.batteries["one"].disconnects == 1
+
+
+async def test_a_changed_battery_is_read_in_its_new_way_and_counts_on(camper: Camper) -> None:
+    assert (await camper.read("one")).reading.cell_voltages_v
+
+    await camper.house.apply(configured("one", "two", cells=False))
+    snapshot = await camper.read("one")
+
+    assert snapshot.polls == 2
+    assert snapshot.reading.cell_voltages_v is None
+
+
+async def test_another_address_is_another_battery(camper: Camper) -> None:
+    await camper.read("one")
+    swapped = configured("one", "two")
+    first, second = swapped.batteries
+    swapped = replace(
+        swapped,
+        batteries=(
+            replace(first, address=second.address),
+            replace(second, address=first.address),
+        ),
+    )
+
+    await camper.house.apply(swapped)
+
+    snapshot = await camper.read("one")
+    assert (snapshot.polls, snapshot.address) == (1, ADDRESSES["two"])
+
+
+async def test_new_times_hold_for_batteries_that_stay(camper: Camper) -> None:
+    await camper.read("one")
+
+    await camper.house.apply(configured("one", poll=PollConfig(min_interval_s=Seconds(3600))))
+    for _ in range(3):
+        snapshot = await camper.read("one")
+
+    assert snapshot.polls == 1
+
+
+async def test_a_bad_file_leaves_the_old_configuration_and_says_why(camper: Camper) -> None:
+    own = ExporterCollector(config_loaded_unix_s=1.0)
+
+    def load() -> Config:
+        raise ConfigError(["line 3: batteries[0].address: missing"])
+
+    problems = await Reload(load, camper.house, own)()
+
+    assert [*problems] == ["line 3: batteries[0].address: missing"]
+    assert not own.reload_succeeded
+    assert own.config_loaded_unix_s == 1.0
+    assert list(camper.house.pollers) == ["one", "two"]
+
+
+async def test_a_good_file_after_a_bad_one_counts_as_read(camper: Camper) -> None:
+    own = ExporterCollector(config_loaded_unix_s=1.0)
+    own.reload_succeeded = False
+
+    problems = await Reload(lambda: configured("two"), camper.house, own)()
+
+    assert not problems
+    assert own.reload_succeeded
+    assert own.config_loaded_unix_s > 1.0
+    assert list(camper.house.pollers) == ["two"]
