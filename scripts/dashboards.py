@@ -732,7 +732,7 @@ SOURCE_VARIABLE: Final[Json] = {
     "label": "Data source",
     "type": "datasource",
     "query": "prometheus",
-    "current": {},
+    "current": {"selected": True, "text": "default", "value": "default"},
     "hide": 0,
     "includeAll": False,
     "multi": False,
@@ -764,7 +764,6 @@ def variable(name: str, label: str, values: str) -> Json:
         "type": "query",
         "datasource": SOURCE,
         "query": {"query": values, "refId": "variable"},
-        "definition": values,
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
         "includeAll": True,
         "allValue": ".*" if name == "vehicle" else ".+",  # it has none on board
