@@ -247,3 +247,48 @@ class TestStopping:
         assert result.returncode == 1
         assert f"cannot listen on ':{exporter.port}': Address already in use" in result.stderr
         assert "Traceback" not in result.stderr
+
+
+class TestReload:
+    def test_batteries_come_and_a_bad_file_changes_nothing(self, tmp_path: Path) -> None:
+        config = tmp_path / "config.yaml"
+        config.write_text(battery_config("one"))
+        port = free_port()
+        process = subprocess.Popen(
+            command("--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}"),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        exporter = Running(process, port, time.monotonic())
+        url = f"http://127.0.0.1:{port}"
+        transport = httpx.HTTPTransport(retries=8)
+        try:
+            with httpx.Client(transport=transport, timeout=60.0) as client:
+                assert 'battery="one"' in client.get(f"{url}/metrics").text
+
+                config.write_text(battery_config("one", "two"))
+                answer = client.post(f"{url}/-/reload")
+                assert answer.status_code == 200, answer.text
+                assert 'battery="two"' in client.get(f"{url}/metrics").text
+
+                config.write_text("batteries: [{name: one}]\n")
+                process.send_signal(signal.SIGHUP)
+                failed = "bms_exporter_config_last_reload_successful 0.0"
+                end_s = time.monotonic() + 10.0
+                while failed not in (text := client.get(f"{url}/metrics").text):
+                    assert time.monotonic() < end_s
+                    time.sleep(0.2)
+                assert 'battery="two"' in text
+        finally:
+            status, log = exporter.stop()
+        assert status == 0
+        assert "the old one stays" in log
+        assert "address: missing" in log
+
+
+def battery_config(*names: str) -> str:
+    lines = (
+        f"  - {{name: {name}, address: 'A4:C1:38:00:00:{number:02X}'}}\n"
+        for number, name in enumerate(names, start=1)
+    )
+    return "poll: {timeout: 1s}\nbatteries:\n" + "".join(lines)

@@ -291,3 +291,57 @@ class TestManyScrapers:
         assert 'bms_voltage_volts{battery="camper"}' not in response.text
         assert 'bms_poll_failures_total{battery="camper",reason="not_found"} 1.0' in response.text
         assert 'bms_voltage_volts{battery="my trailer"} 13.21' in response.text
+
+
+class TestReload:
+    @pytest.fixture
+    def problems(self) -> list[str]:
+        return []
+
+    @pytest.fixture
+    def client(self, problems: list[str]) -> httpx.AsyncClient:
+        async def reload() -> list[str]:
+            return problems
+
+        web = Web(batteries={}, reload=reload, default_timeout_s=1.0)
+        return httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://camper:12200")
+
+    @pytest.mark.parametrize("method", ["POST", "PUT"])
+    async def test_it_is_asked_for_by_post(self, method: str, client: httpx.AsyncClient) -> None:
+        response = await client.request(method, "/-/reload")
+
+        assert (response.status_code, response.text) == (200, "The configuration was reloaded.\n")
+
+    async def test_a_link_reloads_nothing(self, client: httpx.AsyncClient) -> None:
+        response = await client.get("/-/reload")
+
+        assert response.status_code == 405
+        assert response.headers["allow"] == "POST, PUT"
+
+    async def test_what_is_wrong_with_the_file_is_said(
+        self, client: httpx.AsyncClient, problems: list[str]
+    ) -> None:
+        problems += ["line 3: batteries[0].address: missing"]
+
+        response = await client.post("/-/reload")
+
+        assert response.status_code == 500
+        assert "The old configuration stays" in response.text
+        assert problems[0] in response.text
+
+    @pytest.mark.parametrize(
+        ("headers", "status"),
+        [
+            ({"Origin": "http://evil.example"}, 403),
+            ({"Origin": "null"}, 403),
+            ({"Sec-Fetch-Site": "cross-site"}, 403),
+            ({"Origin": "http://camper:12200", "Sec-Fetch-Site": "same-origin"}, 200),
+        ],
+    )
+    async def test_a_foreign_web_page_cannot(
+        self, headers: dict[str, str], status: int, client: httpx.AsyncClient
+    ) -> None:
+        assert (await client.post("/-/reload", headers=headers)).status_code == status
+
+    async def test_without_a_configuration_there_is_nothing_to_reload(self, house: House) -> None:
+        assert (await house.client.post("/-/reload")).status_code == 404
