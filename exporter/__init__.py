@@ -20,6 +20,8 @@ The rooms, in the order in which data flows (imports go the same way, a test enf
     poller       coalescing, deadline, back-off; Snapshot
     metrics      the table of metrics; Snapshot -> metric families
     web          the HTTP surface (ASGI)
+    webconfig    the file of --web.config.file
+    tls  guard   encrypted connections; users, rate limit and headers in front of the web
     demo/        virtual batteries behind a virtual radio
     app          puts all of it together and runs it
     report       what `read` and `scan` print

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Final
 
 from hypercorn.asyncio import serve as serve_asgi
@@ -19,12 +22,14 @@ from exporter.direct import management, sockets
 from exporter.direct.client import Kernel
 from exporter.direct.management import Management
 from exporter.errors import BmsError, ConfigError
+from exporter.guard import Guard, Settings
 from exporter.metrics import ExporterCollector
 from exporter.poller import Poll, Poller, Publish, Snapshot
 from exporter.radio import Backend, Radio, Target
 from exporter.spread import Spread
 from exporter.stats import LinkStats
-from exporter.web import Web
+from exporter.tls import Certificates
+from exporter.web import App, Web
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +39,7 @@ READ_S: Final = 10  # else clients that say nothing stay
 HANDSHAKE_S: Final = 5
 # A scrape may wait for the disconnect of an earlier poll and then for a whole poll of its own.
 SHUTDOWN_SLACK_S: Final = 15
+FIRST_FD: Final = 3  # of systemd's sockets: sd_listen_fds(3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +49,23 @@ class ServeOptions:
     listen_addresses: Sequence[str] = (":12200",)
     telemetry_path: str = "/metrics"
     timeout_offset_s: float = 0.5
+    web_config: Path | None = None  # TLS, users, headers
+    systemd_sockets: bool = False  # instead of listen_addresses
+
+
+class Server(ServerConfig):
+    """hypercorn's settings, with a TLS context of our own."""
+
+    certificates: Certificates | None = None
+
+    @property
+    def ssl_enabled(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.certificates is not None
+
+    def create_ssl_context(self) -> ssl.SSLContext | None:
+        """Return how."""
+        return None if self.certificates is None else self.certificates.context
 
 
 class Radios:
@@ -331,7 +354,13 @@ async def serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask_to_stop)
-    listening = [_listen(address) for address in options.listen_addresses]
+    settings = None if options.web_config is None else Settings(options.web_config)
+    certificates = None if settings is None else _certificates(settings)
+    listening = (
+        _from_systemd()
+        if options.systemd_sockets
+        else [_listen(address) for address in options.listen_addresses]
+    )
     refused: ConfigError | None = None
     async with asyncio.TaskGroup() as tasks:
         house = House(tasks, backend)
@@ -344,7 +373,8 @@ async def serve(
                 house=house,
                 load=load,
                 options=options,
-                listening=listening,
+                server=_server(listening, config.poll, certificates),
+                settings=settings,
                 poll=config.poll,
                 stop=stop,
                 tasks=tasks,
@@ -359,7 +389,8 @@ async def _serve_house(  # noqa: PLR0913 - what serve has
     house: House,
     load: Callable[[], Config],
     options: ServeOptions,
-    listening: Sequence[socket.socket],
+    server: Server,
+    settings: Settings | None,
     poll: PollConfig,
     stop: asyncio.Event,
     tasks: asyncio.TaskGroup,
@@ -377,18 +408,22 @@ async def _serve_house(  # noqa: PLR0913 - what serve has
         timeout_offset_s=options.timeout_offset_s,
         telemetry_path=options.telemetry_path,
     )
+    app: App = web if settings is None else Guard(web, settings)
     log.info(
         "listening",
         extra={
-            "addresses": ",".join(options.listen_addresses),
+            "addresses": "systemd"
+            if options.systemd_sockets
+            else ",".join(options.listen_addresses),
+            "tls": server.ssl_enabled,
             "path": options.telemetry_path,
             "batteries": len(house.pollers),
         },
     )
     try:
         await serve_asgi(
-            web,
-            _server_config(listening, poll),
+            app,
+            server,
             shutdown_trigger=stop.wait,
             mode="asgi",
         )
@@ -410,8 +445,23 @@ async def read_once(
             await poller.close()
 
 
-def _server_config(sockets: Sequence[socket.socket], poll: PollConfig) -> ServerConfig:
-    server = ServerConfig()
+def check_web(path: Path) -> None:
+    """Read a web configuration and its certificates. Raises ConfigError."""
+    _certificates(Settings(path))
+
+
+def _certificates(settings: Settings) -> Certificates | None:
+    config = settings.now()
+    if config.tls is None:
+        return None
+    return Certificates(lambda: settings.now().tls, http2=config.http2)
+
+
+def _server(
+    sockets: Sequence[socket.socket], poll: PollConfig, certificates: Certificates | None
+) -> Server:
+    server = Server()
+    server.certificates = certificates
     server.bind = [f"fd://{sock.detach()}" for sock in sockets]
     server.backlog = BACKLOG
     server.keep_alive_timeout = KEEP_ALIVE_S
@@ -421,6 +471,20 @@ def _server_config(sockets: Sequence[socket.socket], poll: PollConfig) -> Server
     server.include_server_header = False
     server.errorlog = logging.getLogger("hypercorn.error")
     return server
+
+
+def _from_systemd() -> list[socket.socket]:
+    """Return the sockets that systemd has opened for this process.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit() or count == "0":
+        raise ConfigError(
+            ["--web.systemd-socket: systemd has given no socket: is the .socket unit started?"]
+        )
+    return [socket.socket(fileno=FIRST_FD + number) for number in range(int(count))]
 
 
 def _listen(address: str) -> socket.socket:

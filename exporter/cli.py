@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exporter import __version__, decoded, report
-from exporter.app import ServeOptions, read_once, serve
+from exporter.app import ServeOptions, check_web, read_once, serve
 from exporter.config import (
     ADAPTER,
     Adapter,
@@ -45,7 +45,11 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
     """
     options = _parser().parse_args(argv, _defaults())
     level = options.log_level or options.usual_log_level
-    set_up(level=level, log_format=LogFormat(options.log_format))
+    set_up(
+        level=level,
+        log_format=LogFormat(options.log_format),
+        redact_addresses=options.redact_addresses,
+    )
     try:
         return int(options.run(options, backend))
     except ConfigError as error:
@@ -62,6 +66,8 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
 def _serve(options: argparse.Namespace, backend: Backend | None) -> int:
     path = Path(options.config_file)
     if options.config_check:
+        if options.web_config_file:
+            check_web(Path(options.web_config_file))
         print(f"{options.config_file}: no complaint; batteries: {len(load(path).batteries)}")
         return OK
     asyncio.run(serve(partial(load, path), _serve_options(options), backend))
@@ -205,6 +211,8 @@ def _serve_options(options: argparse.Namespace) -> ServeOptions:
         listen_addresses=options.listen_addresses or [":12200"],
         telemetry_path=options.telemetry_path,
         timeout_offset_s=options.timeout_offset,
+        web_config=Path(options.web_config_file) if options.web_config_file else None,
+        systemd_sockets=options.systemd_socket,
     )
 
 
@@ -266,9 +274,12 @@ def _defaults() -> argparse.Namespace:
         log_level=None,
         usual_log_level="info",
         log_format=LogFormat.LOGFMT,
+        redact_addresses=False,
         listen_addresses=[],
         telemetry_path="/metrics",
         timeout_offset=0.5,
+        web_config_file="",
+        systemd_socket=False,
     )
 
 
@@ -289,6 +300,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=list(LogFormat),
         help="form of a log line (logfmt)",
     )
+    common.add_argument(
+        "--log.redact-addresses",
+        dest="redact_addresses",
+        action="store_true",
+        help="log only the first half of Bluetooth addresses",
+    )
     web = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     web.add_argument(
         "--web.listen-address",
@@ -296,6 +313,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         action="append",
         help="HOST:PORT or :PORT to serve on; repeatable (default: :12200)",
+    )
+    web.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        metavar="FILE",
+        help="TLS, users and headers, in the format of Prometheus' exporter-toolkit",
+    )
+    web.add_argument(
+        "--web.systemd-socket",
+        dest="systemd_socket",
+        action="store_true",
+        help="serve on the sockets of systemd instead of listen addresses",
     )
     web.add_argument(
         "--web.telemetry-path",

@@ -1,6 +1,7 @@
 """Log lines for people (logfmt) and machines (json), one line an event, on stderr."""
 
 import logging
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -23,6 +24,22 @@ LEVELS: Final = {
 }
 
 
+# In text, and in BlueZ's paths: dev_A4_C1_38_00_00_01.
+ADDRESS: Final = re.compile(r"((?:[0-9A-Fa-f]{2}[:_]){3})(?:[0-9A-Fa-f]{2}[:_]){2}[0-9A-Fa-f]{2}")
+
+
+class _Redacted(logging.Formatter):
+    """Another formatter's lines, with the maker's half of every Bluetooth address only."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the whole line, a traceback included."""
+        return ADDRESS.sub(r"\1..", self._formatter.format(record))
+
+
 class _Logfmt(Logfmter):
     """logfmt with ISO 8601 times."""
 
@@ -35,10 +52,11 @@ def _iso(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
-def set_up(*, level: str, log_format: LogFormat) -> None:
+def set_up(*, level: str, log_format: LogFormat, redact_addresses: bool = False) -> None:
     """Send every log line of this process to stderr."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_formatter(log_format))
+    formatter = _formatter(log_format)
+    handler.setFormatter(_Redacted(formatter) if redact_addresses else formatter)
     for name, number in LEVELS.items():
         logging.addLevelName(number, name)  # in lower case, as other exporters write them
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)

@@ -17,6 +17,7 @@ from exporter.poller import Snapshot
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TIMEOUT_HEADER: Final = b"x-prometheus-scrape-timeout-seconds"
 
@@ -99,9 +100,9 @@ class Web:
                 await self._change(change, scope, send)
             elif route is None:
                 paths = ", ".join([*self._routes, *self._changes])
-                await _answer(send, 404, f"There is nothing here. Try one of {paths}.")
+                await answer(send, 404, f"There is nothing here. Try one of {paths}.")
             elif scope["method"] not in ("GET", "HEAD"):
-                await _answer(
+                await answer(
                     send,
                     405,
                     f"Use GET to read {scope['path']}.",
@@ -121,11 +122,11 @@ class Web:
         names = ", ".join(self._batteries)
         target = parse_qs(scope["query_string"].decode("latin-1")).get("target", [])
         if len(target) != 1:
-            await _answer(
+            await answer(
                 send, 400, f"Say which battery, once: /probe?target=NAME with one of {names}."
             )
         elif target[0] not in self._batteries:
-            await _answer(send, 404, f"No battery of that name is configured, only {names}.")
+            await answer(send, 404, f"No battery of that name is configured, only {names}.")
         else:
             snapshot = await self._batteries[target[0]].refresh(timeout_s=self._timeout_s(scope))
             await _expose(scope, receive, send, BatteryCollector([snapshot]))
@@ -135,11 +136,11 @@ class Web:
     ) -> None:
         """Let through what changes something only as a POST that no foreign web page has sent."""
         if scope["method"] not in ("POST", "PUT"):
-            await _answer(
+            await answer(
                 send, 405, f"Use POST for {scope['path']}.", headers=[(b"allow", b"POST, PUT")]
             )
         elif _is_foreign(scope["headers"]):
-            await _answer(send, 403, "This request comes from another web page.")
+            await answer(send, 403, "This request comes from another web page.")
         else:
             await change(send)
 
@@ -148,9 +149,9 @@ class Web:
         problems = await self._reload_configuration()
         if problems:
             text = "\n".join(["The old configuration stays:", *problems])
-            await _answer(send, 500, text)
+            await answer(send, 500, text)
         else:
-            await _answer(send, 200, "The configuration was reloaded.")
+            await answer(send, 200, "The configuration was reloaded.")
 
     async def _page(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         probes = "\n".join(
@@ -164,10 +165,10 @@ class Web:
             metrics=html.escape(self._telemetry_path),
             probes=probes,
         )
-        await _answer(send, 200, page, content_type=b"text/html; charset=utf-8")
+        await answer(send, 200, page, content_type=b"text/html; charset=utf-8")
 
     async def _healthy(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await _answer(send, 200, "BMS exporter is running.")
+        await answer(send, 200, "BMS exporter is running.")
 
     def _timeout_s(self, scope: Scope) -> float:
         """Return how long this scrape may wait for polls."""
@@ -202,7 +203,7 @@ async def _expose(scope: Scope, receive: Receive, send: Send, *collectors: Colle
         await app({**request, "headers": [], "query_string": b""}, receive, send)
 
 
-async def _answer(
+async def answer(
     send: Send,
     status: int,
     text: str,
@@ -210,6 +211,7 @@ async def _answer(
     content_type: bytes = b"text/plain; charset=utf-8",
     headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
+    """Send a whole answer of one line."""
     body = (text.rstrip("\n") + "\n").encode()
     await send(
         {

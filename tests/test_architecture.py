@@ -72,8 +72,13 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
         "reading",
     },
     "web": {"prometheus_client", "__init__", "metrics", "poller"},
+    "webconfig": {"config", "document", "errors"},
+    "tls": {"errors", "webconfig"},
+    "guard": {"bcrypt", "errors", "tls", "web", "webconfig"},
     "app": {
         "hypercorn",
+        "guard",
+        "tls",
         "bms",
         "clock",
         "config",

@@ -100,3 +100,20 @@ def test_the_libraries_chatter_is_for_debugging(
     logging.getLogger("bleak.backends").info("chatter")
 
     assert ("chatter" in capsys.readouterr().err) is shown
+
+
+@pytest.mark.parametrize("log_format", list(LogFormat))
+def test_addresses_are_shortened_on_demand(
+    log_format: LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up(level="info", log_format=log_format, redact_addresses=True)
+
+    logging.getLogger("exporter").warning(
+        "no answer from A4:C1:38:12:34:56", extra={"path": "/org/bluez/hci0/dev_A4_C1_38_12_34_56"}
+    )
+
+    line = capsys.readouterr().err
+    assert "A4:C1:38:.." in line
+    assert "dev_A4_C1_38_.." in line
+    assert "12:34" not in line
+    assert "12_34" not in line

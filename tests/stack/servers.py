@@ -25,6 +25,7 @@ PACKAGES: Final = {
     "amtool": "prometheus-alertmanager",
     "victoria-metrics": "victoria-metrics",
     "vmagent": "victoria-metrics",
+    "systemd-analyze": "systemd",
 }
 
 

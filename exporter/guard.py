@@ -1,0 +1,155 @@
+"""In front of the web: who may ask, how often, and the headers that every answer has."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from exporter.errors import ConfigError
+from exporter.tls import stamp
+from exporter.web import App, Receive, Scope, Send, answer
+from exporter.webconfig import WebConfig, load
+
+log = logging.getLogger(__name__)
+
+REMEMBERED: Final = 100  # passwords that were right or wrong
+WAITING: Final = 20  # for a password to be looked at, which takes a tenth of a second or more
+
+
+class Settings:
+    """A web configuration that follows its file."""
+
+    def __init__(self, path: Path) -> None:
+        """Read it. Raises ConfigError."""
+        self._path = path
+        self._stamp = stamp(path)
+        self._config = load(path)
+
+    def now(self) -> WebConfig:
+        """Return what the file says; if it is wrong by now, what it said before."""
+        if (now := stamp(self._path)) != self._stamp:
+            self._stamp = now
+            try:
+                self._config = load(self._path)
+                log.info("web configuration read again")
+            except ConfigError as error:
+                for problem in error.problems:
+                    log.error(  # noqa: TRY400 - a user's mistake
+                        "web configuration not read again, the old one stays",
+                        extra={"error": problem},
+                    )
+        return self._config
+
+
+class Guard:
+    """An ASGI app in front of another one."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        """Let those through to `app` whom the settings allow."""
+        self._app = app
+        self._settings = settings
+        self._one_at_a_time = asyncio.Lock()
+        self._waiting = 0
+        self._secret = os.urandom(32)
+        self._known: OrderedDict[bytes, bool] = OrderedDict()
+        self._tokens = float("inf")  # as many as the burst
+        self._filled_at_s = time.monotonic()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or have it answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        config = self._settings.now()
+        extra = [(name.lower().encode(), value.encode()) for name, value in config.headers]
+
+        async def send_with_headers(message: Mapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *extra]}
+            await send(message)
+
+        if not self._has_token(config):
+            await answer(send_with_headers, 429, "Too many requests: see rate_limit.")
+            return
+        allowed = await self._is_allowed(dict(config.users), scope) if config.users else True
+        if allowed is None:
+            await answer(send_with_headers, 429, "Too many passwords at once.")
+        elif allowed:
+            await self._app(scope, receive, send_with_headers)
+        else:
+            await answer(
+                send_with_headers,
+                401,
+                "Unauthorized: a user name and password are needed.",
+                headers=[(b"www-authenticate", b'Basic realm="bms-exporter"')],
+            )
+
+    def _has_token(self, config: WebConfig) -> bool:
+        """Whether one more request is within rate_limit: a bucket that fills by one an interval."""
+        if not config.rate_burst or not config.rate_interval_s:
+            return True
+        now_s = time.monotonic()
+        filled = (now_s - self._filled_at_s) / config.rate_interval_s
+        self._tokens = min(float(config.rate_burst), self._tokens + filled)
+        self._filled_at_s = now_s
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+    async def _is_allowed(self, users: Mapping[str, str], scope: Scope) -> bool | None:
+        """Return whether the request has a right password; None: too many are being looked at."""
+        name, password = _credentials(scope)
+        # Another user's is compared where there is no such user: nobody learns who there is.
+        hashed = users.get(name) or next(iter(users.values()))
+        key = hmac.digest(
+            self._secret, b"\0".join((name.encode(), hashed.encode(), password)), hashlib.sha256
+        )
+        if (known := self._known.get(key)) is not None:
+            self._known.move_to_end(key)
+            return known
+        if self._waiting >= WAITING:
+            return None
+        self._waiting += 1
+        try:
+            async with self._one_at_a_time:
+                right = await asyncio.to_thread(_is_right, password, hashed)
+        finally:
+            self._waiting -= 1
+        self._known[key] = right = right and name in users
+        while len(self._known) > REMEMBERED:
+            # A wrong one first: a flood of them must not drive the right ones out.
+            wrong = next((one for one, was_right in self._known.items() if not was_right), None)
+            self._known.pop(wrong if wrong is not None else next(iter(self._known)))
+        return right
+
+
+def _credentials(scope: Scope) -> tuple[str, bytes]:
+    """Return name and password of a request, empty where it has none."""
+    header = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
+    scheme, _, encoded = header.partition(b" ")
+    if scheme.lower() != b"basic":
+        return "", b""
+    try:
+        name, _, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        return name.decode(), password
+    except (binascii.Error, UnicodeDecodeError):
+        return "", b""
+
+
+def _is_right(password: bytes, hashed: str) -> bool:
+    import bcrypt  # noqa: PLC0415 - 1 MB for those who have users
+
+    # bcrypt looks at 72 bytes, and newer versions refuse more; 2y is PHP's and htpasswd's 2b.
+    try:
+        return bcrypt.checkpw(password[:72], hashed.replace("$2y$", "$2b$", 1).encode())
+    except ValueError:  # a NUL in it
+        return False

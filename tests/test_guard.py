@@ -1,0 +1,230 @@
+"""Users, passwords, headers and TLS in front of the running program."""
+
+import asyncio
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+import httpx
+import pytest
+import trustme
+from test_end_to_end import Running, command, free_port, running
+
+from exporter.guard import WAITING, Guard, Settings
+
+PASSWORD = "hunter2"  # noqa: S105 - a test's
+HASHED = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+async def hello(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+def client_of(folder: Path, text: str) -> httpx.AsyncClient:
+    file = folder / "web.yml"
+    file.write_text(text)
+    guard = Guard(hello, Settings(file))
+    return httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://camper")
+
+
+USERS = f"basic_auth_users: {{alice: '{HASHED}'}}\n"
+
+
+class TestUsers:
+    @pytest.mark.parametrize(
+        ("auth", "status"),
+        [
+            (None, 401),
+            (("alice", PASSWORD), 200),
+            (("alice", "wrong"), 401),
+            (("bob", PASSWORD), 401),
+            (("alice", "x" * 5000), 401),
+            (("alice", "nul\0"), 401),
+        ],
+    )
+    async def test_who_has_the_password_may_ask(
+        self, auth: tuple[str, str] | None, status: int, tmp_path: Path
+    ) -> None:
+        client = client_of(tmp_path, USERS)
+
+        for _ in range(2):  # the second time it is remembered
+            response = await client.get("/", auth=auth)
+            assert response.status_code == status
+        assert (status == 401) == ("www-authenticate" in response.headers)
+
+    @pytest.mark.parametrize("value", ["Basic", "Basic !!!", "Bearer x", "Basic /w==", ""])
+    async def test_a_malformed_header_is_no_password(self, value: str, tmp_path: Path) -> None:
+        client = client_of(tmp_path, USERS)
+
+        assert (await client.get("/", headers={"Authorization": value})).status_code == 401
+
+    async def test_a_flood_of_passwords_does_not_wait_in_line(self, tmp_path: Path) -> None:
+        client = client_of(tmp_path, USERS)
+        assert (await client.get("/", auth=("alice", PASSWORD))).status_code == 200
+
+        answers = await asyncio.gather(
+            *(client.get("/", auth=("alice", str(number))) for number in range(3 * WAITING)),
+            client.get("/", auth=("alice", PASSWORD)),
+        )
+
+        statuses = [answer.status_code for answer in answers]
+        assert statuses.count(429) == 2 * WAITING
+        assert statuses[-1] == 200
+
+    async def test_a_changed_file_is_followed_and_a_wrong_one_is_not(self, tmp_path: Path) -> None:
+        client = client_of(tmp_path, USERS)
+        file = tmp_path / "web.yml"
+
+        file.write_text(f"basic_auth_users: {{bob: '{HASHED}'}}\n")
+        assert (await client.get("/", auth=("alice", PASSWORD))).status_code == 401
+        assert (await client.get("/", auth=("bob", PASSWORD))).status_code == 200
+        file.write_text("basic_auth_users: {bob: hunter2}\n")
+        assert (await client.get("/", auth=("bob", PASSWORD))).status_code == 200
+
+
+async def test_headers_are_on_every_answer(tmp_path: Path) -> None:
+    text = f"{USERS}http_server_config: {{headers: {{X-Frame-Options: deny}}}}\n"
+    client = client_of(tmp_path, text)
+
+    for auth in (None, ("alice", PASSWORD)):
+        assert (await client.get("/", auth=auth)).headers["x-frame-options"] == "deny"
+
+
+async def test_a_burst_is_let_through_and_the_rest_has_to_wait(tmp_path: Path) -> None:
+    client = client_of(tmp_path, "rate_limit: {interval: 1h, burst: 3}\n")
+
+    statuses = [(await client.get("/")).status_code for _ in range(5)]
+
+    assert statuses == [200, 200, 200, 429, 429]
+
+
+@contextmanager
+def serving(folder: Path, text: str) -> Iterator[Running]:
+    (folder / "web.yml").write_text(text)
+    with running("--web.config.file", str(folder / "web.yml")) as exporter:
+        yield exporter
+
+
+def write_certificate(authority: trustme.CA, folder: Path, name: str) -> None:
+    certificate = authority.issue_cert(name)
+    certificate.private_key_pem.write_to_path(folder / "server.key")
+    certificate.cert_chain_pems[0].write_to_path(folder / "server.crt")
+
+
+def trusting(authority: trustme.CA, certificate: trustme.LeafCert | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    if certificate is not None:
+        certificate.configure_cert(context)
+    return context
+
+
+TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
+
+
+class TestTls:
+    def test_metrics_are_encrypted_and_renewed_certificates_used(
+        self, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        write_certificate(authority, tmp_path, "camper.example")
+        with serving(tmp_path, TLS) as exporter:
+            names = []
+            for name in ("camper.example", "localhost"):
+                write_certificate(authority, tmp_path, name)
+                time.sleep(0.05)
+                with httpx.Client(verify=trusting(authority), timeout=30.0) as client:
+                    response = client.get(
+                        f"https://127.0.0.1:{exporter.port}/metrics",
+                        extensions={"sni_hostname": name},
+                    )
+                assert "bms_up" in response.text
+                names.append(name)
+        assert names == ["camper.example", "localhost"]
+
+    def test_only_those_with_a_certificate_of_ours_may_ask(
+        self, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        write_certificate(authority, tmp_path, "localhost")
+        authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+        text = f"{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"
+        with serving(tmp_path, text) as exporter:
+            url = f"https://localhost:{exporter.port}/-/healthy"
+            ours = authority.issue_cert("prometheus")
+            theirs = trustme.CA().issue_cert("prometheus")
+
+            assert httpx.get(url, verify=trusting(authority, ours)).status_code == 200
+            for stranger in (None, theirs):
+                with pytest.raises(httpx.TransportError):
+                    httpx.get(url, verify=trusting(authority, stranger))
+
+    def test_certificates_may_stand_in_the_file_itself(
+        self, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        certificate = authority.issue_cert("localhost")
+
+        def indented(pem: trustme.Blob) -> str:
+            return "".join(f"    {line}\n" for line in pem.bytes().decode().splitlines())
+
+        text = (
+            f"tls_server_config:\n  cert: |\n{indented(certificate.cert_chain_pems[0])}"
+            f"  key: |\n{indented(certificate.private_key_pem)}  min_version: TLS13\n"
+        )
+        with serving(tmp_path, text) as exporter:
+            url = f"https://localhost:{exporter.port}/-/healthy"
+            assert httpx.get(url, verify=trusting(authority)).status_code == 200
+            old = trusting(authority)
+            old.maximum_version = ssl.TLSVersion.TLSv1_2
+            with pytest.raises(httpx.TransportError):
+                httpx.get(url, verify=old)
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            (TLS, "No such file"),
+            ("basic_auth_users: {a: b}\n", "expected a bcrypt hash"),
+            (
+                "tls_server_config: {cert: nonsense, key: nonsense}\n",
+                "tls_server_config: cert, key",
+            ),
+        ],
+    )
+    def test_what_is_wrong_is_said_at_the_start(
+        self, text: str, words: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "web.yml").write_text(text)
+        result = subprocess.run(
+            command("demo", "--web.listen-address", f"127.0.0.1:{free_port()}",
+                    "--web.config.file", str(tmp_path / "web.yml")),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )  # fmt: skip
+
+        assert result.returncode == 1
+        assert words in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_without_a_socket_of_systemd_it_says_so() -> None:
+    result = subprocess.run(
+        command("demo", "--web.systemd-socket"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+    assert result.returncode == 1
+    assert "systemd has given no socket" in result.stderr
