@@ -1,6 +1,8 @@
 """Users, passwords, headers and TLS in front of the running program."""
 
 import asyncio
+import shlex
+import socket
 import ssl
 import subprocess
 import time
@@ -228,3 +230,23 @@ def test_without_a_socket_of_systemd_it_says_so() -> None:
 
     assert result.returncode == 1
     assert "systemd has given no socket" in result.stderr
+
+
+def test_it_serves_on_the_socket_that_systemd_opened() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        number, port = listening.fileno(), listening.getsockname()[1]
+        program = shlex.join(command("demo", "--web.systemd-socket"))
+        process = subprocess.Popen(
+            ["/bin/bash", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {program} 3<&{number}"],
+            pass_fds=[number],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        exporter = Running(process, port, time.monotonic())
+        try:
+            assert exporter.get("/-/healthy").status_code == 200
+        finally:
+            status, log = exporter.stop()
+
+    assert status == 0
+    assert "addresses=systemd" in log
