@@ -28,6 +28,7 @@ PUBLIC: Final = hci.Address.PUBLIC_DEVICE_ADDRESS
 ADAPTER: Final = hci.Address("00:1B:DC:0F:AA:01", PUBLIC)
 SUPERVISION_S: Final = 2.0
 ADVERTISE_MS: Final = 200
+READVERTISE_S: Final = 3.0
 
 
 class Link(LocalLink):
@@ -193,6 +194,7 @@ class Peripheral:
         self._air = air
         self._since_s: float | None = None
         self._connection: Connection | None = None
+        self._advertising = asyncio.Lock()
         there = hci.Address(battery.address, PUBLIC)
         self.controller = Controller(battery.name, link=air.link, public_address=there)
         self.controller.le_features = FEATURES
@@ -225,9 +227,21 @@ class Peripheral:
     async def start(self) -> None:
         await self._device.power_on()
         await self._advertise()
+        later(self._keep_advertising())
+
+    async def _keep_advertising(self) -> None:
+        """Begin again every now and then: Bumble was seen to fall silent after a disconnect."""
+        while True:
+            await asyncio.sleep(READVERTISE_S)
+            if self._connection is None:
+                await self._advertise()
 
     async def _advertise(self) -> None:
-        if self.battery.advertising and self._connection is None:
+        """Advertise, or not, as its state is now; one after the other, or Bumble mixes them up."""
+        async with self._advertising:
+            if not self.battery.advertising or self._connection is not None:
+                await self._device.stop_advertising()
+                return
             uuids = b"".join(UUID(uuid).to_bytes() for uuid in self.battery.advertises)
             data = AdvertisingData(
                 [
@@ -252,6 +266,7 @@ class Peripheral:
         self._connection = connection
         self._since_s = asyncio.get_running_loop().time()
         connection.on("disconnection", self._disconnected)
+        later(self._advertise())  # not any more, should that have begun in this moment
         if self.battery.faults.refuses:
             later(connection.disconnect())
         self._deliver(self.battery.connected())
@@ -297,10 +312,7 @@ class Peripheral:
         if not self.battery.faults.gone and not there:
             self._lose()
             link.controllers.add(self.controller)
-        if self.battery.advertising:
-            later(self._advertise())
-        else:
-            later(self._device.stop_advertising())
+        later(self._advertise())
 
     def _lose(self) -> None:
         """End the connection on both sides, as their supervision timeouts do."""
