@@ -15,7 +15,7 @@ import bcrypt
 import httpx
 import pytest
 import trustme
-from test_end_to_end import Running, command, free_port, running
+from test_end_to_end import Running, command, free_port, running, started
 
 from exporter.guard import WAITING, Guard, Settings
 
@@ -267,16 +267,9 @@ def test_it_serves_on_the_socket_that_systemd_opened() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         number, port = listening.fileno(), listening.getsockname()[1]
         program = shlex.join(command("demo", "--web.systemd-socket"))
-        process = subprocess.Popen(
-            ["/bin/bash", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {program} 3<&{number}"],
-            pass_fds=[number],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        exporter = Running(process, port, time.monotonic())
-        try:
+        words = ["/bin/bash", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {program} 3<&{number}"]
+        with started(words, port, pass_fds=[number]) as exporter:
             assert exporter.get("/-/healthy").status_code == 200
-        finally:
             status, log = exporter.stop()
 
     assert status == 0
