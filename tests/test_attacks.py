@@ -267,7 +267,7 @@ async def test_no_scrape_is_missed(
 
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(30.0):
-        while not true():
+        while not true():  # noqa: ASYNC110 - of another process
             await asyncio.sleep(0.2)
 
 
