@@ -113,6 +113,9 @@ def test_an_empty_file_changes_nothing(text: str) -> None:
         ("basic_auth_users: [alice]", "expected a mapping (name: value)"),
         ("rate_limit: {interval: 1s}", "expected 1 or more requests"),
         ("rate_limit: {interval: soon, burst: 1}", "expected a duration"),
+        (f"rate_limit: {{interval: 1s, burst: {'9' * 400}}}", "expected a number, got '999"),
+        (f"rate_limit: {{interval: 1s, burst: 0x{'f' * 5000}}}", "expected a number, got '0xff"),
+        ('tls_server_config: {key_file: a, cert: "\\ud800"}', "half a character"),
         ("- x", "expected a mapping"),
     ],
 )
