@@ -48,7 +48,7 @@ def context_of(tls: Tls, *, http2: bool) -> ssl.SSLContext:
         context.verify_mode = tls.client_auth
         try:
             context.load_verify_locations(cafile=tls.client_ca_file, cadata=tls.client_ca)
-        except (OSError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:  # TypeError: client_ca is not ASCII
             authority = tls.client_ca_file or "client_ca"
             raise ConfigError([f"tls_server_config: {authority}: {_reason(error)}"]) from error
     return context
@@ -98,7 +98,7 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
     """Return what changes when a file does; None: it is not there."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
 
