@@ -57,8 +57,12 @@ pictures: .venv/.tools ## draw the dashboards into docs/pictures (root on Debian
 bench-hold: ## for how long a reading holds its battery, beside others (root on Debian)
 	@BMS_BLUEZ_EXTRA=aiobmsble tests/bluez/vm/run --suite trixie --interval-true --timeout 1500 "python bench/hold.py $(ARGS)"
 
+.PHONY: fuzz
+fuzz: .venv/.fuzz ## look for input that breaks a promise: ARGS="--seconds 60 --target frame"
+	@time fuzz/run $(ARGS)
+
 .PHONY: lock
-lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of pip-tools)
+lock: ## renew requirements.lock, requirements-dev.lock and fuzz/requirements.lock (needs pip-compile of pip-tools)
 	scripts/lock
 
 .venv/bin/python:
@@ -73,6 +77,10 @@ lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of
 
 .venv/.tools: .venv/.exporter requirements-dev.lock
 	@$(BIN)/python $(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv/.fuzz: .venv/.tools fuzz/requirements.lock
+	@$(BIN)/python $(PIP) --require-hashes -r fuzz/requirements.lock
 	@touch $@
 
 .PHONY: test-bluez

@@ -17,7 +17,10 @@ import pytest
 import trustme
 from test_end_to_end import Running, command, free_port, running, started
 
+from exporter.errors import ConfigError
 from exporter.guard import WAITING, Guard, Settings
+from exporter.tls import Certificates
+from exporter.webconfig import Tls
 
 PASSWORD = "hunter2"  # noqa: S105 - a test's
 HASHED = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -101,6 +104,26 @@ async def test_headers_are_on_every_answer(tmp_path: Path) -> None:
 
     for auth in (None, ("alice", PASSWORD)):
         assert (await client.get("/", auth=auth)).headers["x-frame-options"] == "deny"
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"cert_file": "a\0b"}, "embedded null byte"),
+        ({"client_auth": ssl.CERT_REQUIRED, "client_ca": "ä"}, "client_ca: cadata should be"),
+    ],
+)
+def test_what_can_be_no_certificate_is_a_complaint(
+    settings: dict[str, Any], complaint: str, authority: trustme.CA, tmp_path: Path
+) -> None:
+    issued = authority.issue_cert("camper")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    files = {"cert_file": "both.pem", "key_file": "both.pem"} | settings
+    paths = {key: tmp_path / name for key, name in files.items() if key.endswith("_file")}
+    tls = Tls(**files | paths)
+
+    with pytest.raises(ConfigError, match=complaint):
+        Certificates(lambda: tls, http2=True)
 
 
 async def test_a_burst_is_let_through_and_the_rest_has_to_wait(tmp_path: Path) -> None:
