@@ -96,6 +96,10 @@ test-dbus: .venv/.tools ## faults of bluetoothd, and the scenarios, on a fake on
 test-stack: .venv/.tools ## alerts and dashboards with Prometheus, Alertmanager, VictoriaMetrics (Debian's packages)
 	@time $(BIN)/python -m pytest -q $(ARGS) tests/stack
 
+.PHONY: test-image
+test-image: .venv/.tools ## lint and build the Dockerfile, run the image (root on Debian; buildah is installed)
+	@time { tests/image/build && REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q $(ARGS) tests/image; }
+
 .PHONY: soak
 soak: .venv/.tools ## 10,000 polls with random faults: nothing grows, all adds up (needs dbus-daemon)
 	@time PYTHONPATH=.:tests:tests/bluez $(BIN)/python tests/bluez/soak.py $(ARGS)
