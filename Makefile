@@ -45,8 +45,9 @@ check: .venv/.tools ## lint and check types only
 	@$(BIN)/mypy
 
 .PHONY: docs
-docs: .venv/.tools ## write docs/metrics.md from the table of metrics, and the dashboards
+docs: .venv/.tools ## write docs/metrics.md from the table of metrics, docs/licences.md, and the dashboards
 	@$(BIN)/python scripts/metrics_doc.py >docs/metrics.md
+	@$(BIN)/python scripts/licences.py >docs/licences.md
 	@$(BIN)/python scripts/dashboards.py grafana/dashboards
 
 .PHONY: pictures
@@ -58,8 +59,16 @@ bench-hold: ## for how long a reading holds its battery, beside others (root on 
 	@BMS_BLUEZ_EXTRA=aiobmsble tests/bluez/vm/run --suite trixie --interval-true --timeout 1500 "python bench/hold.py $(ARGS)"
 
 .PHONY: lock
-lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of pip-tools)
-	scripts/lock
+lock: .venv-release/.tools ## renew requirements.lock, requirements-dev.lock and scripts/release/requirements.lock
+	scripts/lock .venv-release/bin/pip-compile
+
+.PHONY: dist
+dist: .venv-release/.tools ## build dist/ from the last commit: sdist, wheel, SBOM; check them
+	@time scripts/release/make .venv-release
+
+.PHONY: test-dist
+test-dist: .venv/.tools .venv-release/.tools ## build the last commit twice, compare, install, run; what the lock has for each platform
+	@time REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q $(ARGS) tests/release
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bms-exporter needs Python 3.11 or newer")'
@@ -73,6 +82,11 @@ lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of
 
 .venv/.tools: .venv/.exporter requirements-dev.lock
 	@$(BIN)/python $(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv-release/.tools: scripts/release/requirements.lock
+	@$(PYTHON) -m venv .venv-release
+	@.venv-release/bin/python $(PIP) --require-hashes -r $<
 	@touch $@
 
 .PHONY: test-bluez
