@@ -45,8 +45,9 @@ check: .venv/.tools ## lint and check types only
 	@$(BIN)/mypy
 
 .PHONY: docs
-docs: .venv/.tools ## write docs/metrics.md from the table of metrics, and the dashboards
+docs: .venv/.tools ## write docs/metrics.md from the table of metrics, docs/licences.md, and the dashboards
 	@$(BIN)/python scripts/metrics_doc.py >docs/metrics.md
+	@$(BIN)/python scripts/licences.py >docs/licences.md
 	@$(BIN)/python scripts/dashboards.py grafana/dashboards
 
 .PHONY: pictures
@@ -62,8 +63,16 @@ fuzz: .venv/.fuzz ## look for input that breaks a promise: ARGS="--seconds 60 --
 	@time fuzz/run $(ARGS)
 
 .PHONY: lock
-lock: ## renew requirements.lock, requirements-dev.lock and fuzz/requirements.lock (needs pip-compile of pip-tools)
-	scripts/lock
+lock: .venv-release/.tools ## renew all lock files
+	scripts/lock .venv-release/bin/pip-compile
+
+.PHONY: dist
+dist: .venv-release/.tools ## build dist/ from the last commit: sdist, wheel, SBOM; check them
+	@time scripts/release/make .venv-release
+
+.PHONY: test-dist
+test-dist: .venv/.tools .venv-release/.tools ## build the last commit twice, compare, install, run; what the lock has for each platform
+	@time REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q $(ARGS) tests/release
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bms-exporter needs Python 3.11 or newer")'
@@ -81,6 +90,11 @@ lock: ## renew requirements.lock, requirements-dev.lock and fuzz/requirements.lo
 
 .venv/.fuzz: .venv/.tools fuzz/requirements.lock
 	@$(BIN)/python $(PIP) --require-hashes -r fuzz/requirements.lock
+	@touch $@
+
+.venv-release/.tools: scripts/release/requirements.lock
+	@$(PYTHON) -m venv .venv-release
+	@.venv-release/bin/python $(PIP) --require-hashes -r $<
 	@touch $@
 
 .PHONY: test-bluez
