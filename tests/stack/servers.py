@@ -26,6 +26,8 @@ PACKAGES: Final = {
     "victoria-metrics": "victoria-metrics",
     "vmagent": "victoria-metrics",
     "systemd-analyze": "systemd",
+    "curl": "curl",
+    "openssl": "openssl",
 }
 
 
@@ -61,7 +63,7 @@ class Server:
     """A process that answers HTTP."""
 
     def __init__(
-        self, command: Sequence[str], port: int, folder: Path, ready: str = "/-/ready"
+        self, command: Sequence[str], port: int, folder: Path, ready: str | None = "/-/ready"
     ) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
@@ -73,11 +75,12 @@ class Server:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        until(self._answers, within_s=60, what=self._log.name)
+        if self._ready is not None:
+            until(self._answers, within_s=60, what=self._log.name)
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, self._log.read_text()[-3000:]
-        return httpx.get(self.url + self._ready).is_success
+        return httpx.get(f"{self.url}{self._ready}").is_success
 
     def freeze(self) -> None:
         """Answer nobody any more, as a server at the other end of a lost uplink."""
@@ -116,11 +119,15 @@ class Server:
         return float(found[0]["value"][1]) if found else None
 
 
-def demo(folder: Path, *arguments: str) -> Server:
+def demo(folder: Path, *arguments: str, answers: bool = True) -> Server:
+    """Start the demo; `answers`: without TLS and a password, so that it can be asked whether."""
     port = free_port()
     command = [str(Path(sys.executable).parent / "bms-exporter"), "demo", *arguments]
     return Server(
-        [*command, "--web.listen-address", f"127.0.0.1:{port}"], port, folder, "/-/healthy"
+        [*command, "--web.listen-address", f"127.0.0.1:{port}"],
+        port,
+        folder,
+        "/-/healthy" if answers else None,
     )
 
 
