@@ -96,6 +96,13 @@ READING_ROWS: Final = tuple(
 """Those that say what the battery told, not what happened on the way."""
 
 
+SERVED_ROWS: Final = tuple(row for row in ROWS if row.source in ("served", "coalesced"))
+"""Those that every scrape changes."""
+
+KNOWN_ROWS: Final = tuple(row for row in ROWS if row not in SERVED_ROWS)
+"""Those that change when a Snapshot's `revision` does."""
+
+
 def cell_label(number: int) -> str:
     """Return the label of cell `number`, which counts from 1: "01"."""
     return f"{number:02d}"
@@ -178,9 +185,12 @@ INFO_LABELS: Final = ("address", "profile", "hardware", "software", "manufacture
 class BatteryCollector(Collector):
     """The families of some snapshots, for one scrape."""
 
-    def __init__(self, snapshots: Sequence[Snapshot], rows: Sequence[Row] = ROWS) -> None:
+    def __init__(
+        self, snapshots: Sequence[Snapshot], rows: Sequence[Row] = ROWS, *, with_info: bool = True
+    ) -> None:
         self._snapshots = snapshots
         self._rows = rows
+        self._with_info = with_info
 
     def collect(self) -> Iterable[Metric]:
         """Yield every family that has samples."""
@@ -188,7 +198,7 @@ class BatteryCollector(Collector):
             family = _family(row, self._snapshots)
             if family.samples:
                 yield family
-        info = _info(self._snapshots)
+        info = _info(self._snapshots if self._with_info else ())
         if info.samples:
             yield info
 

@@ -7,7 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Final
 
 from exporter.clock import Clock, boot_s
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 # The first failure is retried at once (a lost packet is the commonest cause); from the second on
 # a missing battery costs one look of a few seconds in this time, then in twice, ...
 BACKOFF_S: Final = 15.0
+REVISIONS: Final = count(1)  # of all snapshots: a battery that comes anew repeats none
 MAX_DOUBLINGS: Final = 16  # 11 days: above every backoff_max that makes sense
 
 Publish = Callable[[Reading | BmsError], None]
@@ -56,6 +58,7 @@ class Snapshot:
     served: int
     coalesced: int
     link: LinkStats
+    revision: int = 0  # the same: nothing but `served` and `coalesced` may differ
 
     @property
     def paused(self) -> bool:
@@ -121,8 +124,11 @@ class Poller:
         self._failed_at_s = float("-inf")
         self._failing_since_unix_s: float | None = None
         self._paused_until_s = float("-inf")
+        self._paused_until_unix_s = 0.0
+        self._read_unix_s = 0.0
         self._served = 0
         self._coalesced = 0
+        self._last: Snapshot | None = None
 
     async def refresh(self, *, timeout_s: float | None = None) -> Snapshot:
         """Return the snapshot, read anew if it is older than `min_interval` and time allows.
@@ -151,6 +157,7 @@ class Poller:
     async def pause(self, duration_s: float) -> None:
         """Keep off the battery for a while; return when it is disconnected."""
         self._paused_until_s = self._clock() + duration_s
+        self._paused_until_unix_s = time.time() + duration_s
         self._changed()
         await self.close()
 
@@ -236,13 +243,13 @@ class Poller:
         answered_at_s = reading.answered_at_s
         self._read_at_s = self._clock() if answered_at_s is None else answered_at_s
         self._last_success_unix_s = time.time()
+        self._read_unix_s = self._last_success_unix_s - self._age_s()
         self._failures_in_row = 0
         self._failed_with = None
         self._failing_since_unix_s = None
         self._last_error = None
         if (basic := reading.basic) is not None:
-            read_unix_s = self._last_success_unix_s - self._age_s()
-            self.history.add(Sample(read_unix_s, basic.remaining_ah, basic.current_a))
+            self.history.add(Sample(self._read_unix_s, basic.remaining_ah, basic.current_a))
 
     def _note_failure(self, error: BmsError) -> None:
         changed = error.reason is not self._failed_with  # once, not at every scrape
@@ -285,9 +292,8 @@ class Poller:
         seen_at_s = self._stats.seen_at_s
         heard = seen_at_s is not None and self._clock() - seen_at_s <= max_age_s
         shown = self._reading if self._fits(instead_of_0_s) else None
-        now_unix_s = time.time()
-        pause_s = self._pause_left_s()
-        return Snapshot(
+        last = self._last
+        now = Snapshot(
             battery=self._battery,
             address=self._address,
             up=self._polls > 0 and self._failed_with is None,
@@ -302,11 +308,15 @@ class Poller:
             last_error=self._last_error,
             failure=self._failed_with,
             failing_since_unix_s=self._failing_since_unix_s,
-            read_unix_s=None if shown is None else now_unix_s - self._age_s(),
+            read_unix_s=None if shown is None else self._read_unix_s,
             max_age_s=max_age_s,
             polling=self._outcome is not None,
-            paused_until_unix_s=now_unix_s + pause_s if pause_s > 0 else None,
-            served=self._served,
-            coalesced=self._coalesced,
-            link=deepcopy(self._stats),
+            paused_until_unix_s=self._paused_until_unix_s if self._pause_left_s() > 0 else None,
+            served=last.served if last else 0,
+            coalesced=last.coalesced if last else 0,
+            link=last.link if last and last.link == self._stats else deepcopy(self._stats),
+            revision=last.revision if last else 0,
         )
+        now = last if now == last else replace(now, revision=next(REVISIONS))
+        self._last = replace(now, served=self._served, coalesced=self._coalesced)
+        return self._last

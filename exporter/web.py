@@ -1,6 +1,7 @@
 """The HTTP surface: an ASGI app with one route a path."""
 
 import asyncio
+import gzip
 import math
 import re
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
@@ -11,11 +12,12 @@ from prometheus_client.registry import Collector
 
 from exporter.asgi import Receive, Route, Scope, Send, answer, named_battery
 from exporter.live import Live
-from exporter.metrics import BatteryCollector, registry_of
+from exporter.metrics import KNOWN_ROWS, SERVED_ROWS, BatteryCollector, registry_of
 from exporter.poller import Snapshot
 
-GZIP_REFUSED: Final = re.compile(rb"\bgzip\s*;\s*q=0(\.0*)?\s*(,|$)")
-NEGOTIATED: Final = (b"accept", b"accept-encoding")
+GZIP: Final = re.compile(rb"(?:^|,)\s*gzip\s*(?P<refused>;\s*q=0(\.0*)?\s*)?(?:[;,]|$)")
+GZIP_LEVEL: Final = 3  # 9 takes five times as long for a tenth less
+REMEMBERED: Final = 16  # renderings: every scraper's format, and a probe for each battery
 TIMEOUT_HEADER: Final = b"x-prometheus-scrape-timeout-seconds"
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
@@ -159,7 +161,7 @@ def _is_foreign(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 class Exposition:
-    """Renders once what is asked for in the same turn of the loop.
+    """Renders no more than has changed, and once for all who ask in the same turn of the loop.
 
     A thousand scrapes that have waited for one poll cost one rendering, and a client that asks
     faster than it can be answered does not keep others waiting. What they get holds the counters
@@ -171,46 +173,76 @@ class Exposition:
         self._own = own
         self._newest: dict[Hashable, Sequence[Snapshot]] = {}
         self._rendering: dict[Hashable, asyncio.Task[list[Any]]] = {}
+        self._known: dict[Hashable, bytes] = {}
 
     async def answer(
         self, scope: Scope, send: Send, snapshots: Sequence[Snapshot], *, own: bool
     ) -> None:
         """Answer one request with these snapshots, and with the exporter's own metrics or not."""
-        headers = tuple(pair for pair in scope["headers"] if pair[0] in NEGOTIATED)
-        shown = tuple((s.battery, id(s.reading), s.up, s.rssi_dbm) for s in snapshots)
-        key = headers, scope["query_string"], own, shown
+        accept = tuple(value for name, value in scope["headers"] if name == b"accept")
+        known = accept, scope["query_string"], tuple((s.battery, s.revision) for s in snapshots)
+        key = known, own, _takes_gzip(scope)
         self._newest[key] = snapshots
         if key not in self._rendering:
-            request = {**scope, "method": "GET", "headers": headers}
-            self._rendering[key] = asyncio.create_task(self._render(key, request, own=own))
+            rendering = self._render(key, known, own=own, gzipped=key[2])
+            self._rendering[key] = asyncio.create_task(rendering)
         for message in await asyncio.shield(self._rendering[key]):
             await send(message)
 
-    async def _render(self, key: Hashable, request: Scope, *, own: bool) -> list[Any]:
-        """Let prometheus_client answer: it negotiates format and gzip, and filters by name[]."""
+    async def _render(
+        self, key: Hashable, known: "Known", *, own: bool, gzipped: bool
+    ) -> list[Any]:
+        """Return the two messages of an answer."""
         del self._rendering[key]
-        collectors = [BatteryCollector(self._newest.pop(key)), *(self._own if own else ())]
-        app = make_asgi_app(registry_of(*collectors), disable_compression=_refuses_gzip(request))
-        messages: list[Any] = []
+        snapshots = self._newest.pop(key)
+        accept, query, _ = known
+        served = BatteryCollector(snapshots, SERVED_ROWS, with_info=False)
+        start, fresh = await _exposed(accept, query, served, *(self._own if own else ()))
+        if (before := self._known.get(known)) is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            _, before = await _exposed(accept, query, BatteryCollector(snapshots, KNOWN_ROWS))
+            self._known[known] = before = before.removesuffix(b"# EOF\n")
+        body = before + fresh
+        headers = list(start["headers"])
+        if gzipped:
+            body = gzip.compress(body, compresslevel=GZIP_LEVEL)
+            headers.append((b"content-encoding", b"gzip"))
+        headers.append((b"content-length", str(len(body)).encode()))
+        return [{**start, "headers": headers}, {"type": "http.response.body", "body": body}]
 
-        async def receive() -> Any:
-            return {"type": "http.request"}
 
-        async def keep(message: Any) -> None:
-            messages.append(message)
-
-        try:
-            await app(request, receive, keep)
-        except (TypeError, ValueError):
-            # It parses Accept and the query before it answers, and trips over malformed ones.
-            await app({**request, "headers": [], "query_string": b""}, receive, keep)
-        return messages
+Known = tuple[tuple[bytes, ...], bytes, tuple[tuple[str, int], ...]]
+"""What rendered batteries depend on: accepted formats, query, revisions."""
 
 
-def _refuses_gzip(scope: Scope) -> bool:
-    """Whether a request says gzip;q=0, which prometheus_client takes for a wish."""
+async def _exposed(
+    accept: Sequence[bytes], query: bytes, *collectors: Collector
+) -> tuple[dict[str, Any], bytes]:
+    """Let prometheus_client render: it negotiates the format, and filters by name[]."""
+    app = make_asgi_app(registry_of(*collectors), disable_compression=True)
+    messages: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def keep(message: Any) -> None:
+        messages.append(message)
+
+    headers = [(b"accept", value) for value in accept]
+    try:
+        await app({"type": "http", "headers": headers, "query_string": query}, receive, keep)
+    except (TypeError, ValueError):
+        # It parses Accept and the query before it answers, and trips over malformed ones.
+        await app({"type": "http", "headers": [], "query_string": b""}, receive, keep)
+    return messages[0], messages[1]["body"]
+
+
+def _takes_gzip(scope: Scope) -> bool:
+    """Whether a request accepts gzip; gzip;q=0 says that it does not."""
     said = b",".join(value for name, value in scope["headers"] if name == b"accept-encoding")
-    return GZIP_REFUSED.search(said.lower()) is not None
+    found = GZIP.search(said.lower())
+    return found is not None and found["refused"] is None
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
