@@ -3,9 +3,12 @@
 import asyncio
 import logging
 import os
+import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 
 # A scrape may wait for the disconnect of an earlier poll and then for a whole poll of its own.
 SHUTDOWN_SLACK_S: Final = 15
+INTERVAL_US: Final = re.compile(r"[1-9][0-9]{0,11}")  # at most 11 days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,14 +215,16 @@ async def _tell_systemd() -> None:
     """
     if "NOTIFY_SOCKET" not in os.environ:
         return
-    watchdog = WatchDog()
-    try:
-        watchdog.ready()
-        while "WATCHDOG_USEC" in os.environ:
-            watchdog.notify()
-            await asyncio.sleep(watchdog.timeout_td.total_seconds() / 2)
-    except OSError as error:  # a NOTIFY_SOCKET that was inherited, and is gone
-        log.warning("systemd was not told", extra={"error": str(error)})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notifying:
+        systemd = WatchDog(notifying)
+        try:
+            systemd.ready()
+            while INTERVAL_US.fullmatch(os.environ.get("WATCHDOG_USEC", "")):
+                with suppress(BlockingIOError):  # it does not read just now
+                    systemd.notify()
+                await asyncio.sleep(int(os.environ["WATCHDOG_USEC"]) / 2e6)
+        except OSError as error:  # a NOTIFY_SOCKET that was inherited, and is gone
+            log.warning("systemd was not told", extra={"error": str(error)})
 
 
 async def read_once(
@@ -243,4 +249,4 @@ def _certificates(settings: Settings) -> Certificates | None:
     config = settings.now()
     if config.tls is None:
         return None
-    return Certificates(lambda: settings.now().tls, http2=config.http2)
+    return Certificates(lambda: settings.now().tls)

@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import os
+import re
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -30,6 +32,7 @@ from exporter.radio import Backend, Radio
 
 OK: Final = 0
 FAILED: Final = 1
+PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]*")
 MAX_SCAN_S: Final = 600.0
 
 DESCRIPTION: Final = """\
@@ -50,6 +53,8 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
         log_format=LogFormat(options.log_format),
         redact_addresses=options.redact_addresses,
     )
+    if options.run in (_serve, _demo):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed
     try:
         return int(options.run(options, backend))
     except ConfigError as error:
@@ -98,11 +103,12 @@ def _demo(options: argparse.Namespace, _backend: Backend | None) -> int:
     )
     backend = radio.backend_of(radio.air_of(batteries.values()))
     serve_options = _serve_options(options)
-    host, _, port = serve_options.listen_addresses[0].rpartition(":")
-    _complain(
-        f"{', '.join(batteries)}: virtual, no Bluetooth needed. "
-        f"Try: curl {host or 'localhost'}:{port}{serve_options.telemetry_path}"
-    )
+    hint = f"{', '.join(batteries)}: virtual, no Bluetooth needed."
+    if serve_options.web_config is None and not serve_options.systemd_sockets:
+        host, _, port = serve_options.listen_addresses[0].rpartition(":")
+        where = f"{host or 'localhost'}:{port}"
+        hint += f" Try: curl {where}{serve_options.telemetry_path}, or http://{where}/ in a browser"
+    _complain(hint)
     asyncio.run(serve(lambda: config, serve_options, backend))
     return OK
 
@@ -207,6 +213,10 @@ def _decode(options: argparse.Namespace, _backend: Backend | None) -> int:
 
 
 def _serve_options(options: argparse.Namespace) -> ServeOptions:
+    if options.systemd_socket and options.listen_addresses:
+        raise ConfigError(
+            ["--web.systemd-socket: --web.listen-address is given too: one is enough"]
+        )
     return ServeOptions(
         listen_addresses=options.listen_addresses or [":12200"],
         telemetry_path=options.telemetry_path,
@@ -235,7 +245,7 @@ def _listening_time(text: str) -> Seconds:
 
 
 def _telemetry_path(text: str) -> str:
-    if not text.startswith("/") or text.startswith("/-/") or text == "/probe":
+    if not PATH.fullmatch(text) or text.startswith(("/-/", "/api/", "/page/")) or text == "/probe":
         raise argparse.ArgumentTypeError(f"expected a path like /metrics, got {text!r}")
     return text
 

@@ -15,6 +15,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from exporter.document import Document, read_yaml
 from exporter.errors import ConfigError
+from exporter.files import read_small
 from exporter.profiles import PROFILES
 
 Seconds = NewType("Seconds", float)
@@ -103,7 +104,7 @@ def load(path: Path) -> Config:
         ConfigError: The file cannot be read, or holds at least one mistake.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_small(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(
@@ -209,13 +210,14 @@ def _link(value: object, _type: object) -> Link:
 
 def _variable(value: object, _type: object) -> Variable:
     if not (isinstance(value, str) and VARIABLE.fullmatch(value)):
-        raise ValueError(f"expected the name of an environment variable, got {value!r}")
+        # Not quoted: it may be the password itself.
+        raise ValueError("expected the name of an environment variable, like CAMPER_PIN")
     return Variable(value)
 
 
 def _text(value: object, _type: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected text, got {value!r}")  # noqa: TRY004
+        raise ValueError("expected the name of a file, in quotes")  # noqa: TRY004 - it may be a PIN
     return value
 
 
@@ -365,7 +367,7 @@ def _password(battery: BatteryConfig, folder: Path) -> bytes | None:
     if battery.password_file is not None:
         where = "password_file"
         try:
-            password = (folder / battery.password_file).read_bytes().rstrip(b"\r\n")
+            password = read_small(folder / battery.password_file).rstrip(b"\r\n")
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
             reason = error.strerror if isinstance(error, OSError) else "no name of a file"
             raise ValueError(f"{where}: {battery.password_file!r}: {reason}") from error

@@ -8,20 +8,22 @@ import hmac
 import logging
 import os
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
+from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
 from exporter.asgi import App, Receive, Scope, Send, answer
 from exporter.errors import ConfigError
-from exporter.tls import stamp
-from exporter.webconfig import WebConfig, load
+from exporter.files import Following, stamp
+from exporter.webconfig import WebConfig, cost, load
 
 log = logging.getLogger(__name__)
 
 REMEMBERED: Final = 100  # passwords that were right or wrong
 WAITING: Final = 20  # for a password to be looked at, which takes a tenth of a second or more
+WAITING_EACH: Final = 3  # of one client: a flood of passwords keeps others waiting no longer
 
 
 class Settings:
@@ -30,23 +32,33 @@ class Settings:
     def __init__(self, path: Path) -> None:
         """Read it. Raises ConfigError."""
         self._path = path
-        self._stamp = stamp(path)
+        self._following = Following(stamp(path))
         self._config = load(path)
 
     def now(self) -> WebConfig:
         """Return what the file says; if it is wrong by now, what it said before."""
-        if (now := stamp(self._path)) != self._stamp:
-            self._stamp = now
+        if self._following.is_due(stamp(self._path)):
             try:
-                self._config = load(self._path)
+                self._config = self._changed(load(self._path))
                 log.info("web configuration read again")
             except ConfigError as error:
+                self._following.failed()
                 for problem in error.problems:
                     log.error(  # noqa: TRY400 - a user's mistake
                         "web configuration not read again, the old one stays",
                         extra={"error": problem},
                     )
         return self._config
+
+    def _changed(self, config: WebConfig) -> WebConfig:
+        """Return it. Raises ConfigError where it would open what was closed by accident."""
+        if config == WebConfig() != self._config:
+            raise ConfigError(
+                [f"{self._path}: nothing is in it; a restart serves without TLS, users"]
+            )
+        if config.tls is not None and self._config.tls is None:
+            raise ConfigError([f"{self._path}: tls_server_config: TLS begins with a restart only"])
+        return config
 
 
 class Guard:
@@ -57,7 +69,7 @@ class Guard:
         self._app = app
         self._settings = settings
         self._one_at_a_time = asyncio.Lock()
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()  # by the client's address
         self._secret = os.urandom(32)
         self._known: OrderedDict[bytes, bool] = OrderedDict()
         self._tokens = float("inf")  # as many as the burst
@@ -108,28 +120,41 @@ class Guard:
     async def _is_allowed(self, users: Mapping[str, str], scope: Scope) -> bool | None:
         """Return whether the request has a right password; None: too many are being looked at."""
         name, password = _credentials(scope)
-        # Another user's is compared where there is no such user: nobody learns who there is.
-        hashed = users.get(name) or next(iter(users.values()))
-        key = hmac.digest(
-            self._secret, b"\0".join((name.encode(), hashed.encode(), password)), hashlib.sha256
-        )
-        if (known := self._known.get(key)) is not None:
+        # Where there is no such user the costliest hash is compared: nobody learns who there is.
+        hashed = users.get(name) or max(users.values(), key=cost)
+        key = hmac.digest(self._secret, b"\0".join((hashed.encode(), password)), hashlib.sha256)
+        right = self._known.get(key)
+        if right is not None:
             self._known.move_to_end(key)
-            return known
-        if self._waiting >= WAITING:
+            return right and name in users
+        client = _network(scope)
+        if self._waiting[client] >= WAITING_EACH or self._waiting.total() >= WAITING:
             return None
-        self._waiting += 1
+        self._waiting[client] += 1
         try:
             async with self._one_at_a_time:
                 right = await asyncio.to_thread(_is_right, password, hashed)
         finally:
-            self._waiting -= 1
-        self._known[key] = right = right and name in users
+            self._waiting -= Counter([client])
+        self._known[key] = right
         while len(self._known) > REMEMBERED:
             # A wrong one first: a flood of them must not drive the right ones out.
             wrong = next((one for one, was_right in self._known.items() if not was_right), None)
             self._known.pop(wrong if wrong is not None else next(iter(self._known)))
-        return right
+        return right and name in users
+
+
+def _network(scope: Scope) -> str:
+    """Return who asks: an address, or the network in which IPv6 gives a house all it wants."""
+    client = scope.get("client") or ("", 0)
+    try:
+        address = ip_address(client[0])
+    except ValueError:
+        return ""
+    mapped = getattr(address, "ipv4_mapped", None)
+    if isinstance(address, IPv6Address) and mapped is None:
+        return str(ip_network((address, 64), strict=False))
+    return str(mapped or address)
 
 
 def _credentials(scope: Scope) -> tuple[str, bytes]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import resource
 import socket
 import ssl
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from hypercorn.config import Config as ServerConfig
 from hypercorn.config import Sockets
+from hypercorn.protocol.h11 import H11Protocol
 
 from exporter.errors import ConfigError
 from exporter.tls import Certificates
@@ -21,12 +23,10 @@ BACKLOG: Final = 1024  # a thousand scrapes at once
 KEEP_ALIVE_S: Final = 5
 HANDSHAKE_S: Final = 5
 # How long an answer may lie in a socket that nobody reads or that has lost its network. There is no
-# read_timeout: it would end streams, and over HTTP/2 scrapes, that take longer.
+# read_timeout: it would end streams of events.
 UNREAD_S: Final = 20
-# What one connection may heap up in one packet before others get their turn: pipelined requests,
-# and streams of HTTP/2 that are reset as soon as they are opened.
-REQUESTS: Final = 100
-STREAMS: Final = 20
+REQUESTS: Final = 100  # pipelined: what one connection may heap up before others get their turn
+FEW: Final = re.compile(r"[1-9][0-9]?")
 FIRST_FD: Final = 3  # of systemd's sockets: sd_listen_fds(3)
 # Never given to clients: sockets of the kernel's Bluetooth, D-Bus and files need one each.
 RESERVED_FDS: Final = 64
@@ -59,7 +59,6 @@ class Server(ServerConfig):
         self.keep_alive_timeout = KEEP_ALIVE_S
         self.ssl_handshake_timeout = HANDSHAKE_S
         self.keep_alive_max_requests = REQUESTS
-        self.h2_max_concurrent_streams = STREAMS
         self.include_server_header = False
         self.errorlog = logging.getLogger("hypercorn.error")
 
@@ -81,6 +80,17 @@ class Server(ServerConfig):
         """Return the sockets: encrypted ones, others, QUIC's."""
         listening: list[socket.socket] = [*self._listening]
         return Sockets(listening, [], []) if self.ssl_enabled else Sockets([], listening, [])
+
+
+async def _stay_with_http_1(_self: H11Protocol, _request: object) -> None:
+    """Do not change to HTTP/2, for which hypercorn has no switch.
+
+    It does not bound what a client may open and reset there, and answers that a client does not
+    take stay for ever. Who asks for it by ALPN or an upgrade is answered in HTTP/1.1.
+    """
+
+
+H11Protocol._check_protocol = _stay_with_http_1  # type: ignore[assignment, method-assign]  # noqa: SLF001
 
 
 class Listening(socket.socket):
@@ -139,12 +149,22 @@ def from_systemd() -> list[socket.socket]:
     Raises:
         ConfigError: There are none.
     """
-    count = os.environ.get("LISTEN_FDS", "")
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit() or count == "0":
-        raise ConfigError(
-            ["--web.systemd-socket: systemd has given no socket: is the .socket unit started?"]
-        )
-    return [socket.socket(fileno=FIRST_FD + number) for number in range(int(count))]
+    wrong = "--web.systemd-socket: systemd has given no socket: is the .socket unit started?"
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        raise ConfigError([wrong])
+    if FEW.fullmatch(os.environ.get("LISTEN_FDS", "")) is None:
+        raise ConfigError([wrong])
+    sockets = []
+    for number in range(FIRST_FD, FIRST_FD + int(os.environ["LISTEN_FDS"])):
+        try:
+            given = socket.socket(fileno=number)
+            listens = given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        except OSError as error:
+            raise ConfigError([f"{wrong} Descriptor {number}: {error.strerror}"]) from error
+        if not listens:
+            raise ConfigError([f"--web.systemd-socket: descriptor {number} does not listen"])
+        sockets.append(given)
+    return sockets
 
 
 def listen(address: str) -> socket.socket:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import ConfigError
+from exporter.files import Following, Stamp, read_small, stamp
 from exporter.webconfig import Tls
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 sslproto.SSLProtocol.max_size = 16 * 1024
 
 
-def context_of(tls: Tls, *, http2: bool) -> ssl.SSLContext:
+def context_of(tls: Tls) -> ssl.SSLContext:
     """Return the context for these settings.
 
     Raises:
@@ -29,15 +30,15 @@ def context_of(tls: Tls, *, http2: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = tls.min_version
     context.maximum_version = tls.max_version
-    context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
+    context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     if tls.prefer_server_ciphers:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     else:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     with ExitStack() as stack:
-        cert = tls.cert_file or _in_memory(tls.cert or "", stack)
-        key = tls.key_file or _in_memory(tls.key or "", stack)
+        cert = _in_memory(_pem("cert", tls.cert, tls.cert_file), stack)
+        key = _in_memory(_pem("key", tls.key, tls.key_file), stack)
         try:
             # An encrypted key would be asked for at the terminal: here it has no password.
             context.load_cert_chain(cert, key, password=lambda: b"")
@@ -55,24 +56,38 @@ def context_of(tls: Tls, *, http2: bool) -> ssl.SSLContext:
         context.verify_mode = tls.client_auth
         try:
             if tls.client_ca_file or tls.client_ca:
-                context.load_verify_locations(cafile=tls.client_ca_file, cadata=tls.client_ca)
+                authority = _pem("client_ca", tls.client_ca, tls.client_ca_file)
+                context.load_verify_locations(cadata=authority.decode("ascii"))
             else:  # as Go does: the machine's own authorities
                 context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-        except (OSError, TypeError, ValueError) as error:  # TypeError: client_ca is not ASCII
-            authority = tls.client_ca_file or "client_ca"
-            raise ConfigError([f"tls_server_config: {authority}: {_reason(error)}"]) from error
+        except (OSError, ValueError) as error:
+            where = tls.client_ca_file or "client_ca"
+            raise ConfigError([f"tls_server_config: {where}: {_reason(error)}"]) from error
+    context.sslobject_class = type("Connection", (_Connection,), {"allowed_sans": tls.allowed_sans})
     return context
+
+
+def _pem(name: str, text: str | None, file: Path | None) -> bytes:
+    """Return a certificate or key, wherever it stands. Raises ConfigError."""
+    if file is None:
+        return (text or "").encode()
+    try:
+        return read_small(file)
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"tls_server_config: {name}_file: {file}: {_reason(error)}"]) from error
 
 
 class _Connection(ssl.SSLObject):
     """The server's end of a connection, which looks at who the client's certificate names."""
 
-    allowed: Callable[[Mapping[str, Any]], bool]
+    allowed_sans: tuple[str, ...]
 
     def do_handshake(self) -> None:
         """Shake hands. Raises ssl.SSLError if this client is not wanted."""
         super().do_handshake()
-        if not type(self).allowed(self.getpeercert() or {}):
+        certificate = self.getpeercert()
+        allowed = type(self).allowed_sans
+        if certificate and allowed and names_in(certificate).isdisjoint(allowed):
             raise ssl.SSLCertVerificationError("no name of client_allowed_sans in it")
 
 
@@ -85,19 +100,33 @@ def names_in(certificate: Mapping[str, Any]) -> set[str]:
     }
 
 
-class Certificates:
-    """A context whose certificates are those of the files at every handshake."""
+class _Newest(ssl.SSLContext):
+    """What the server is given: every connection gets the context that is the newest then.
 
-    def __init__(self, settings: Callable[[], Tls | None], *, http2: bool) -> None:
+    Exchanging `SSLObject.context` in a handshake would change the certificate alone, and a
+    client that was let in before could go on with its session.
+    """
+
+    newest: Callable[[], ssl.SSLContext]
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        """Begin a connection."""
+        return self.newest().wrap_bio(*args, **kwargs)
+
+
+class Certificates:
+    """A context whose settings and certificates are those of the files at every handshake."""
+
+    def __init__(self, settings: Callable[[], Tls | None]) -> None:
         """Load them. Raises ConfigError."""
         self._settings = settings
-        self._http2 = http2
-        self._loaded = self._now()
+        self._following = Following(self._now())
         self._newest = self._make()
-        self.context = self._newest
-        """What the server uses; it hands every connection to the newest one."""
+        self.context = _Newest(ssl.PROTOCOL_TLS_SERVER)
+        """What the server uses."""
+        self.context.newest = self._follow
 
-    def _now(self) -> tuple[Tls | None, tuple[tuple[int, int, int] | None, ...]]:
+    def _now(self) -> tuple[Tls | None, tuple[Stamp, ...]]:
         tls = self._settings()
         return tls, tuple(stamp(path) for path in tls.files) if tls else ()
 
@@ -105,46 +134,26 @@ class Certificates:
         tls = self._settings()
         if tls is None:
             raise ConfigError(["tls_server_config: it is gone; a restart serves without TLS"])
-        context = context_of(tls, http2=self._http2)
-        context.sni_callback = self._hello
-        context.sslobject_class = type("Connection", (_Connection,), {"allowed": self._allowed})
-        return context
+        return context_of(tls)
 
-    def _allowed(self, certificate: Mapping[str, Any]) -> bool:
-        tls = self._loaded[0]
-        allowed = tls.allowed_sans if tls else ()
-        return not (certificate and allowed) or not names_in(certificate).isdisjoint(allowed)
-
-    def _hello(
-        self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext
-    ) -> None:
-        now = self._now()
-        if now != self._loaded:
-            self._loaded = now
+    def _follow(self) -> ssl.SSLContext:
+        if self._following.is_due(self._now()):
             try:
                 self._newest = self._make()
                 log.info("certificates read again")
             except ConfigError as error:
+                self._following.failed()
                 log.error(  # noqa: TRY400 - a user's mistake
                     "certificates not read again, the old ones stay", extra={"error": str(error)}
                 )
-        connection.context = self._newest
+        return self._newest
 
 
-def stamp(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when a file does; None: it is not there."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):  # ValueError: a name that no file can have
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _in_memory(text: str, stack: ExitStack) -> Path:
+def _in_memory(content: bytes, stack: ExitStack) -> Path:
     """Return a path of a file that only this process has: Python's ssl takes no text."""
     number = os.memfd_create("certificate")
     stack.callback(os.close, number)
-    os.write(number, text.encode())
+    os.write(number, content)
     return Path(f"/proc/self/fd/{number}")
 
 

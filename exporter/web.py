@@ -114,7 +114,7 @@ class Web:
             await answer(
                 send, 405, f"Use POST for {scope['path']}.", headers=[(b"allow", b"POST, PUT")]
             )
-        elif _is_foreign(scope["headers"]):
+        elif _is_foreign(scope["headers"], is_asked_by_page=scope["path"] != "/-/reload"):
             await answer(send, 403, "This request comes from another web page.")
         else:
             await change(scope, receive, send)
@@ -151,11 +151,14 @@ def _path(target: str) -> str:
     return target
 
 
-def _is_foreign(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a browser says that another site's page has made this request."""
+def _is_foreign(headers: Iterable[tuple[bytes, bytes]], *, is_asked_by_page: bool) -> bool:
+    """Whether a browser says that a web page has made this request that should not."""
     said = dict(headers)
     origin = said.get(b"origin")
-    if said.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
+    site = said.get(b"sec-fetch-site", b"none")
+    if not is_asked_by_page:  # a name that suddenly means this machine makes any page ours
+        return origin is not None or site != b"none"
+    if site in (b"cross-site", b"same-site"):
         return True
     return origin is not None and origin.partition(b"://")[2] != said.get(b"host")
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from exporter.config import parse_duration
 from exporter.document import Document, read_yaml
 from exporter.errors import ConfigError
+from exporter.files import read_small
 
 # Go's names of what both Go and OpenSSL have; TLS 1.3's are not chosen in either.
 CIPHERS: Final = {
@@ -63,6 +64,7 @@ HEADERS: Final[dict[str, tuple[str, ...]]] = {  # those that the toolkit allows;
     "X-XSS-Protection": (),
 }
 BCRYPT: Final = re.compile(r"\$2[abxy]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
+SECRET: Final = ("cert", "key", "client_ca")  # of which nothing is quoted
 COSTLIEST: Final = 18  # the toolkit's own example has it: some 20 s, once; 31 would take a day
 KNOWN: Final = {
     "": ("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"),
@@ -106,7 +108,6 @@ class WebConfig:
     """The whole file."""
 
     tls: Tls | None = None
-    http2: bool = True
     headers: tuple[tuple[str, str], ...] = ()
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # name, bcrypt hash
     rate_interval_s: float = 0.0  # a request each, beyond the burst; 0: as many as they want
@@ -120,7 +121,7 @@ def load(path: Path) -> WebConfig:
         ConfigError: It cannot be read, is wrong, or asks for what Python cannot do.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_small(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError([f"{path}: cannot be read: {reason}"]) from error
@@ -139,7 +140,11 @@ def parse(text: str, folder: Path) -> WebConfig:
     document = read_yaml(text, verbatim=HEADERS)  # X-XSS-Protection: 0
     reader = _Reader(document)
     tls = _tls(reader, folder) if "tls_server_config" in reader.section("") else None
-    http2 = reader.text("http_server_config", "http2", bool) is not False
+    if reader.text("http_server_config", "http2", bool):
+        reader.complain(
+            "http_server_config.http2",
+            "HTTP/2 is not served (SECURITY.md tells why); without this line clients use HTTP/1.1",
+        )
     headers = reader.mapping("http_server_config", "headers")
     for name, value in headers.items():
         path = f"http_server_config.headers.{name}"
@@ -163,7 +168,6 @@ def parse(text: str, folder: Path) -> WebConfig:
     reader.raise_problems()
     return WebConfig(
         tls=tls,
-        http2=http2,
         headers=tuple((name, value) for name, value in headers.items() if value),
         users=tuple(users.items()),
         rate_interval_s=interval_s,
@@ -208,7 +212,8 @@ class _Reader:
         if value is None or type(value) is kind:
             return value
         words = {str: "text", bool: "true or false", int: "a number"}
-        self.complain(f"{section}.{key}", f"expected {words[kind]}, got {value!r}")
+        got = "" if key in SECRET else f", got {value!r}"
+        self.complain(f"{section}.{key}", f"expected {words[kind]}{got}")
         return None
 
     def mapping(self, section: str, key: str) -> dict[str, str]:
@@ -321,6 +326,12 @@ def _curve(reader: _Reader, name: str) -> str | None:
             f"{name}.curve_preferences", "Python's ssl takes one curve, or chooses among all"
         )
     return CURVES.get(curves[0]) if curves else None
+
+
+def cost(hashed: str) -> int:
+    """Return the cost of a bcrypt hash: its computation takes 2 to the power of it."""
+    match = BCRYPT.fullmatch(hashed)
+    return int(match[1]) if match else 0
 
 
 def _rate(reader: _Reader) -> tuple[float, int]:

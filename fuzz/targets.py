@@ -404,7 +404,7 @@ def _web_config(text: str) -> None:
         assert float(read.rate_burst) >= 0
         tls = read.tls
         if tls is not None and all(path.is_relative_to(folder) for path in tls.files):
-            assert Certificates(lambda: tls, http2=read.http2).context is not None
+            assert Certificates(lambda: tls).context is not None
     except ConfigError as error:
         _complaints(error, len(text))
 

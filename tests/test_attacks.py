@@ -12,8 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import h2.config
-import h2.connection
 import httpx
 import pytest
 import trustme
@@ -189,21 +187,12 @@ async def reset_after_the_request(target: Target) -> None:
     await crowd(target, MANY, act)
 
 
-async def rapid_resets_of_http_2(target: Target) -> None:
+async def http_2_without_asking(target: Target) -> None:
     async def act(connection: Connection) -> None:
-        client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
-        client.initiate_connection()
-        for _ in range(200):
-            stream = client.get_next_available_stream_id()
-            headers = {":method": "GET", ":path": "/metrics", ":authority": "x", ":scheme": "http"}
-            client.send_headers(stream, headers.items(), end_stream=True)
-            client.reset_stream(stream)
-            if connection.writer.is_closing():
-                return
-            connection.writer.write(client.data_to_send())
-            await connection.writer.drain()
+        settings = b"\0\0\x06\x04\0\0\0\0\0" + b"\0\x04\0\0\0\0"  # a window of 0 bytes
+        connection.writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
 
-    await crowd(target, 10, act)
+    await crowd(target, MANY, act)
 
 
 ATTACKS = (
@@ -217,7 +206,7 @@ ATTACKS = (
     reloads_by_strangers,
     garbage,
     reset_after_the_request,
-    rapid_resets_of_http_2,
+    http_2_without_asking,
 )
 
 

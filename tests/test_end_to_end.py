@@ -310,6 +310,20 @@ class TestSystemd:
         assert told == [b"READY=1\n", *[b"WATCHDOG=1\n"] * 3]
         assert answer.status_code == 200
 
+    @pytest.mark.parametrize("interval", ["0", "\u00b2", "9" * 30, "x", ""])
+    def test_a_malformed_interval_is_none(self, interval: str, tmp_path: Path) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(str(tmp_path / "notify"))
+            systemd.settimeout(20.0)
+            settings = [f"NOTIFY_SOCKET={tmp_path}/notify", f"WATCHDOG_USEC={interval}"]
+            with running(prefix=["/usr/bin/env", *settings]) as exporter:
+                assert systemd.recv(100) == b"READY=1\n"
+                assert exporter.get("/-/ready").status_code == 200
+                status, log = exporter.stop()
+
+        assert status == 0
+        assert "Traceback" not in log
+
     def test_a_systemd_that_is_gone_does_not_end_it(self, tmp_path: Path) -> None:
         with running(prefix=["/usr/bin/env", f"NOTIFY_SOCKET={tmp_path}/gone"]) as exporter:
             assert exporter.get("/-/ready").status_code == 200

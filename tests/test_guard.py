@@ -18,7 +18,7 @@ import trustme
 from test_end_to_end import Running, command, free_port, running, started
 
 from exporter.errors import ConfigError
-from exporter.guard import WAITING, Guard, Settings
+from exporter.guard import WAITING, WAITING_EACH, Guard, Settings
 from exporter.tls import Certificates
 from exporter.webconfig import Tls
 
@@ -84,8 +84,61 @@ class TestUsers:
         )
 
         statuses = [answer.status_code for answer in answers]
-        assert statuses.count(429) == 2 * WAITING
+        assert statuses.count(429) == 3 * WAITING - WAITING_EACH
         assert statuses[-1] == 200
+
+    async def test_a_flood_of_passwords_leaves_room_for_other_addresses(
+        self, tmp_path: Path
+    ) -> None:
+        clients = [client_of(tmp_path, USERS)]
+        guard = clients[0]._transport.app  # type: ignore[attr-defined]
+        for address in ("192.0.2.7", "2001:db8::1", "2001:db8::2"):
+            transport = httpx.ASGITransport(guard, client=(address, 1))
+            clients.append(httpx.AsyncClient(transport=transport, base_url="http://camper"))
+        flood, other, first, second = clients
+
+        answers = await asyncio.gather(
+            *(flood.get("/", auth=("alice", str(number))) for number in range(25)),
+            *(first.get("/", auth=("alice", f"a{number}")) for number in range(3)),
+            second.get("/", auth=("alice", "b")),
+            other.get("/", auth=("alice", PASSWORD)),
+        )
+
+        assert [answer.status_code for answer in answers[-5:]] == [401, 401, 401, 429, 200]
+
+    async def test_another_name_with_the_same_password_is_not_remembered_for_it(
+        self, tmp_path: Path
+    ) -> None:
+        client = client_of(tmp_path, USERS)
+        file = tmp_path / "web.yml"
+        assert (await client.get("/", auth=("alice", PASSWORD))).status_code == 200
+        assert (await client.get("/", auth=("bob", PASSWORD))).status_code == 401
+
+        file.write_text(f"basic_auth_users: {{bob: '{HASHED}'}}\n")
+
+        assert (await client.get("/", auth=("alice", PASSWORD))).status_code == 401
+        assert (await client.get("/", auth=("bob", PASSWORD))).status_code == 200
+
+    @pytest.mark.parametrize("text", ["", "{}", "# half saved\n"])
+    async def test_a_file_that_is_emptied_opens_nothing(self, text: str, tmp_path: Path) -> None:
+        client = client_of(tmp_path, USERS)
+
+        (tmp_path / "web.yml").write_text(text)
+
+        assert (await client.get("/")).status_code == 401
+
+    async def test_what_could_not_be_read_for_a_moment_is_tried_again(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        client = client_of(tmp_path, USERS)
+        file = tmp_path / "web.yml"
+        file.unlink()
+        file.symlink_to(tmp_path / "target")
+        assert (await client.get("/", auth=("alice", PASSWORD))).status_code == 200
+        assert "the old one stays" in caplog.text
+        (tmp_path / "target").write_text(f"basic_auth_users: {{bob: '{HASHED}'}}\n")
+
+        assert (await client.get("/", auth=("bob", PASSWORD))).status_code == 200
 
     async def test_a_changed_file_is_followed_and_a_wrong_one_is_not(self, tmp_path: Path) -> None:
         client = client_of(tmp_path, USERS)
@@ -110,7 +163,7 @@ async def test_headers_are_on_every_answer(tmp_path: Path) -> None:
     ("settings", "complaint"),
     [
         ({"cert_file": "a\0b"}, "embedded null byte"),
-        ({"client_auth": ssl.CERT_REQUIRED, "client_ca": "ä"}, "client_ca: cadata should be"),
+        ({"client_auth": ssl.CERT_REQUIRED, "client_ca": "ä"}, "client_ca: 'ascii' codec can"),
     ],
 )
 def test_what_can_be_no_certificate_is_a_complaint(
@@ -123,7 +176,7 @@ def test_what_can_be_no_certificate_is_a_complaint(
     tls = Tls(**files | paths)
 
     with pytest.raises(ConfigError, match=complaint):
-        Certificates(lambda: tls, http2=True)
+        Certificates(lambda: tls)
 
 
 async def test_a_burst_is_let_through_and_the_rest_has_to_wait(tmp_path: Path) -> None:
@@ -224,6 +277,58 @@ class TestTls:
             else:
                 assert httpx.get(url, verify=context).status_code == status
 
+    def test_a_stricter_file_holds_at_once_also_for_who_was_let_in_before(
+        self, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        write_certificate(authority, tmp_path, "localhost")
+        authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+        with serving(tmp_path, TLS) as exporter:
+            context = trusting(authority)
+            address = ("127.0.0.1", exporter.port)
+
+            def ask(session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None]:
+                with (
+                    socket.create_connection(address) as raw,
+                    context.wrap_socket(raw, server_hostname="localhost", session=session) as tls,
+                ):
+                    tls.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+                    return tls.recv(12), tls.session
+
+            answer, session = ask(None)
+            assert answer == b"HTTP/1.1 200"
+            (tmp_path / "web.yml").write_text(
+                f"{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"
+            )
+
+            for before in (None, session):
+                try:
+                    answer, _ = ask(before)
+                except ssl.SSLError:
+                    continue
+                assert answer == b""  # hung up
+
+    @pytest.mark.parametrize("alpn", [["h2"], ["h2", "http/1.1"], None])
+    def test_http_2_is_not_spoken(
+        self, alpn: list[str] | None, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        write_certificate(authority, tmp_path, "localhost")
+        context = trusting(authority)
+        if alpn:
+            context.set_alpn_protocols(alpn)
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        upgrade = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n\r\n"
+        with serving(tmp_path, TLS) as exporter:
+            for request in (preface, upgrade):
+                with (
+                    socket.create_connection(("127.0.0.1", exporter.port)) as raw,
+                    context.wrap_socket(raw, server_hostname="localhost") as tls,
+                ):
+                    tls.sendall(request)
+                    answer = tls.recv(100)
+                    assert tls.selected_alpn_protocol() in (None, "http/1.1")
+                    assert answer.startswith(b"HTTP/1.1 ")
+                    assert b" 101 " not in answer
+
     def test_certificates_may_stand_in_the_file_itself(
         self, authority: trustme.CA, tmp_path: Path
     ) -> None:
@@ -284,6 +389,19 @@ def test_without_a_socket_of_systemd_it_says_so() -> None:
 
     assert result.returncode == 1
     assert "systemd has given no socket" in result.stderr
+
+
+@pytest.mark.parametrize("count", ["", "0", "x", "\u00b2", "9" * 5000, "-1", "1", "3"])
+def test_a_malformed_offer_of_sockets_is_one_sentence(count: str) -> None:
+    program = shlex.join(command("demo", "--web.systemd-socket"))
+    offer = f"LISTEN_FDS={shlex.quote(count)} LISTEN_PID=$$ exec {program} 3</dev/null 4<&3"
+    result = subprocess.run(
+        ["/bin/bash", "-c", offer], capture_output=True, text=True, check=False, timeout=30
+    )
+
+    assert result.returncode == 1
+    assert "--web.systemd-socket" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_it_serves_on_the_socket_that_systemd_opened() -> None:

@@ -331,7 +331,8 @@ class TestReload:
             ({"Origin": "http://evil.example"}, 403),
             ({"Origin": "null"}, 403),
             ({"Sec-Fetch-Site": "cross-site"}, 403),
-            ({"Origin": "http://camper:12200", "Sec-Fetch-Site": "same-origin"}, 200),
+            ({"Origin": "http://camper:12200", "Sec-Fetch-Site": "same-origin"}, 403),
+            ({"Sec-Fetch-Site": "none"}, 200),
         ],
     )
     async def test_a_foreign_web_page_cannot(

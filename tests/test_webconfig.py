@@ -1,5 +1,6 @@
 """The web configuration: what users of Prometheus' exporter-toolkit bring."""
 
+import os
 import ssl
 from pathlib import Path
 
@@ -50,7 +51,6 @@ def test_every_key_of_the_toolkit_is_known() -> None:
     assert config.tls.allowed_sans == ("prometheus",)
     assert config.tls.ciphers == ("ECDHE-RSA-AES128-GCM-SHA256",)
     assert config.tls.curve == "prime256v1"
-    assert not config.http2
     assert config.headers == (("Strict-Transport-Security", "max-age=31536000"),)
     assert config.users == (("alice", HASH),)
     assert (config.rate_interval_s, config.rate_burst) == (1.0, 20)
@@ -115,6 +115,7 @@ def test_a_header_without_a_value_is_not_sent() -> None:
             "expected printable ASCII",
         ),
         ("http_server_config: {http2: maybe}", "expected true or false"),
+        ("http_server_config: {http2: true}", "HTTP/2 is not served"),
         ("basic_auth_users: {alice: hunter2}", "expected a bcrypt hash"),
         (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$31$')}}}", "a cost of at most 18"),
         ("basic_auth_users: [alice]", "expected a mapping (name: value)"),
@@ -128,6 +129,28 @@ def test_a_header_without_a_value_is_not_sent() -> None:
 )
 def test_what_is_wrong_or_cannot_be_done_is_refused_by_name(text: str, complaint: str) -> None:
     assert complaint in "\n".join(problems(text))
+
+
+@pytest.mark.parametrize("key", ["key", "cert", "client_ca"])
+def test_what_may_be_a_secret_is_not_quoted(key: str) -> None:
+    text = f"tls_server_config: {{{key}: [topsecret]}}"
+
+    assert "topsecret" not in "\n".join(problems(text))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "web.yml")
+
+    with pytest.raises(ConfigError, match=r"web.yml: cannot be read: not a regular file"):
+        load(tmp_path / "web.yml")
+
+
+def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "web.yml").open("wb") as file:
+        file.truncate(1 << 32)
+
+    with pytest.raises(ConfigError, match=r"web.yml: cannot be read: more than a megabyte"):
+        load(tmp_path / "web.yml")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
