@@ -215,14 +215,15 @@ async def _tell_systemd() -> None:
     """
     if "NOTIFY_SOCKET" not in os.environ:
         return
+    interval_us = os.environ.pop("WATCHDOG_USEC", "")  # the library takes it for a number
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notifying:
         systemd = WatchDog(notifying)
         try:
             systemd.ready()
-            while INTERVAL_US.fullmatch(os.environ.get("WATCHDOG_USEC", "")):
+            while INTERVAL_US.fullmatch(interval_us):
                 with suppress(BlockingIOError):  # it does not read just now
                     systemd.notify()
-                await asyncio.sleep(int(os.environ["WATCHDOG_USEC"]) / 2e6)
+                await asyncio.sleep(int(interval_us) / 2e6)
         except OSError as error:  # a NOTIFY_SOCKET that was inherited, and is gone
             log.warning("systemd was not told", extra={"error": str(error)})
 
