@@ -21,6 +21,10 @@ demo: .venv/.exporter ## serve /metrics of three virtual batteries on port 12200
 .PHONY: install
 install: .venv/.exporter ## install into .venv: .venv/bin/bms-exporter
 
+.PHONY: deb
+deb: .venv/.exporter ## make build/bms-exporter.deb, with the service in it
+	@scripts/deb
+
 .PHONY: test
 test: check ## lint, check types, run every test on every Python found, start the demo and scrape it
 	@time $(BIN)/python -m coverage run -m pytest $(ARGS)
