@@ -23,6 +23,8 @@ The rooms, in the order in which data flows (imports go the same way, a test enf
     webconfig    the file of --web.config.file
     tls  guard   encrypted connections; users, rate limit and headers in front of the web
     demo/        virtual batteries behind a virtual radio
+    house        the batteries of a configuration, which a reload may change
+    server       listening sockets and the limits of what clients may do
     app          puts all of it together and runs it
     report       what `read` and `scan` print
     decoded      what `decode` prints

@@ -104,11 +104,11 @@ class Poller:
         self._served = 0
         self._coalesced = 0
 
-    async def refresh(self, *, timeout_s: float) -> Snapshot:
+    async def refresh(self, *, timeout_s: float | None = None) -> Snapshot:
         """Return the snapshot, read anew if it is older than `min_interval` and time allows.
 
         Never raises a BmsError, and never cancels a poll: one that outlasts `timeout_s` serves
-        the next scrape.
+        the next scrape. None: as long as a poll may take.
         """
         if self._age_s() < self._config.min_interval_s:
             return self._serve(current=True, coalesced=True)
@@ -117,7 +117,7 @@ class Poller:
             return self._serve(current=False, coalesced=False)
         outcome = self._outcome or self._start()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(self._config.timeout_s if timeout_s is None else timeout_s):
                 succeeded = await asyncio.shield(outcome)
         except TimeoutError:
             return self._serve(current=False, coalesced=False)

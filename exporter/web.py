@@ -3,6 +3,7 @@
 import asyncio
 import html
 import math
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, quote
@@ -19,6 +20,7 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+GZIP_REFUSED: Final = re.compile(rb"\bgzip\s*;\s*q=0(\.0*)?\s*(,|$)")
 TIMEOUT_HEADER: Final = b"x-prometheus-scrape-timeout-seconds"
 
 PAGE: Final = """<!doctype html>
@@ -46,20 +48,19 @@ Reload = Callable[[], Awaitable[Sequence[str]]]
 class Battery(Protocol):
     """What is asked of a battery's poller."""
 
-    async def refresh(self, *, timeout_s: float) -> Snapshot:
-        """Return what is known, read anew if that is due and possible in time."""
+    async def refresh(self, *, timeout_s: float | None) -> Snapshot:
+        """Return what is known, read anew if that is due and possible in time; None: its own."""
 
 
 class Web:
     """The ASGI app."""
 
-    def __init__(  # noqa: PLR0913 - options, all by name
+    def __init__(
         self,
         *,
         batteries: Mapping[str, Battery],
         own: Sequence[Collector] = (),
         reload: Reload | None = None,
-        default_timeout_s: float,
         timeout_offset_s: float = 0.5,
         telemetry_path: str = "/metrics",
     ) -> None:
@@ -69,14 +70,12 @@ class Web:
             batteries: By configured name, in the order in which they are shown.
             own: The exporter's own metrics, for the telemetry path only.
             reload: Reads the configuration again; returns why not, nothing if it was read.
-            default_timeout_s: How long a scrape without a time-out of its own waits.
             timeout_offset_s: How much of a scrape's time-out is kept for the answer's way.
             telemetry_path: Where the metrics are.
         """
         self._batteries = batteries
         self._own = own
         self._reload_configuration = reload
-        self._default_timeout_s = default_timeout_s
         self._timeout_offset_s = timeout_offset_s
         self._telemetry_path = telemetry_path
         self._routes = {
@@ -95,6 +94,7 @@ class Web:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         else:
+            scope = {**scope, "path": _path(scope["path"])}
             route = self._routes.get(scope["path"])
             if (change := self._changes.get(scope["path"])) is not None:
                 await self._change(change, scope, send)
@@ -170,8 +170,8 @@ class Web:
     async def _healthy(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await answer(send, 200, "BMS exporter is running.")
 
-    def _timeout_s(self, scope: Scope) -> float:
-        """Return how long this scrape may wait for polls."""
+    def _timeout_s(self, scope: Scope) -> float | None:
+        """Return how long this scrape may wait for polls; None: it does not say."""
         for name, value in scope["headers"]:
             if name == TIMEOUT_HEADER:
                 try:
@@ -180,7 +180,14 @@ class Web:
                     break
                 if math.isfinite(timeout_s) and timeout_s > 0:
                     return max(0.0, timeout_s - self._timeout_offset_s)
-        return self._default_timeout_s
+        return None
+
+
+def _path(target: str) -> str:
+    """Return the path of a request target, which proxies write as http://camper:12200/metrics."""
+    if target.startswith(("http://", "https://")):
+        return "/" + target.split("/", maxsplit=3)[3] if target.count("/") > 2 else "/"  # noqa: PLR2004
+    return target
 
 
 def _is_foreign(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -194,13 +201,19 @@ def _is_foreign(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 async def _expose(scope: Scope, receive: Receive, send: Send, *collectors: Collector) -> None:
     """Let prometheus_client answer: it negotiates the format and gzip, and filters by name[]."""
-    app = make_asgi_app(registry_of(*collectors))
+    app = make_asgi_app(registry_of(*collectors), disable_compression=_refuses_gzip(scope))
     request = {**scope, "method": "GET"}
     try:
         await app(request, receive, send)
     except (TypeError, ValueError):
         # It parses Accept and the query before it answers, and trips over malformed ones.
         await app({**request, "headers": [], "query_string": b""}, receive, send)
+
+
+def _refuses_gzip(scope: Scope) -> bool:
+    """Whether a request says gzip;q=0, which prometheus_client takes for a wish."""
+    said = b",".join(value for name, value in scope["headers"] if name == b"accept-encoding")
+    return GZIP_REFUSED.search(said.lower()) is not None
 
 
 async def answer(

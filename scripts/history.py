@@ -13,9 +13,9 @@ from types import SimpleNamespace
 from typing import Final
 
 from exporter import poller as poller_module
-from exporter.app import poller_of
 from exporter.config import BatteryConfig, Name, PollConfig, normal_address
 from exporter.demo import fleet, radio
+from exporter.house import poller_of
 from exporter.metrics import BatteryCollector
 from exporter.radio import Radio
 from exporter.spread import Spread

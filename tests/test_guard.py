@@ -170,6 +170,37 @@ class TestTls:
                 with pytest.raises(httpx.TransportError):
                     httpx.get(url, verify=trusting(authority, stranger))
 
+    @pytest.mark.parametrize(
+        ("names", "status"),
+        [
+            (["prometheus.example"], 200),
+            (["10.0.0.7"], 200),
+            (["::1"], 200),
+            (["grafana.example", "owner@example.org"], 200),
+            (["grafana.example"], None),
+        ],
+    )
+    def test_a_certificate_must_name_one_of_those_allowed(
+        self, names: list[str], status: int | None, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        write_certificate(authority, tmp_path, "localhost")
+        authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+        allowed = '["prometheus.example", "10.0.0.7", "::1", "owner@example.org"]'
+        text = (
+            f"{TLS}  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.crt\n"
+            f"  client_allowed_sans: {allowed}\n"
+        )
+        with serving(tmp_path, text) as exporter:
+            url = f"https://localhost:{exporter.port}/-/healthy"
+            context = trusting(authority, authority.issue_cert(*names))
+
+            assert httpx.get(url, verify=trusting(authority)).status_code == 200  # has none
+            if status is None:
+                with pytest.raises(httpx.TransportError):
+                    httpx.get(url, verify=context)
+            else:
+                assert httpx.get(url, verify=context).status_code == status
+
     def test_certificates_may_stand_in_the_file_itself(
         self, authority: trustme.CA, tmp_path: Path
     ) -> None:

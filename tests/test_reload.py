@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from exporter.app import House, Reload
+from exporter.app import Reload
 from exporter.config import BatteryConfig, Config, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import VirtualBattery
 from exporter.demo.radio import air_of, backend_of
 from exporter.errors import ConfigError
+from exporter.house import House
 from exporter.metrics import ExporterCollector
 from virtual import ANSWERS, answering
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from exporter.app import poller_of
 from exporter.config import Adapter, BatteryConfig, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import Faults
 from exporter.demo.radio import Air, air_of
 from exporter.errors import AdapterError, FailureReason
+from exporter.house import poller_of
 from exporter.poller import Poller
 from exporter.radio import Radio
 from exporter.spread import Spread

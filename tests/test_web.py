@@ -8,7 +8,6 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter import __version__
-from exporter.config import PollConfig
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import air_of
 from exporter.metrics import ExporterCollector
@@ -33,7 +32,6 @@ class House:
                 "my trailer": poller_on(radio, tasks, name="my trailer", address=SECOND),
             },
             own=[ExporterCollector(config_loaded_unix_s=0)],
-            default_timeout_s=PollConfig().timeout_s,
             timeout_offset_s=0.5,
             telemetry_path=telemetry_path,
         )
@@ -73,6 +71,13 @@ class TestMetrics:
             raw = b"".join([chunk async for chunk in response.aiter_raw()])
 
         assert b"bms_up" in gzip.decompress(raw)
+
+    @pytest.mark.parametrize("refusal", ["gzip;q=0", "br, gzip; q=0.0", "GZIP;q=0, br"])
+    async def test_gzip_is_not_given_to_who_refuses_it(self, house: House, refusal: str) -> None:
+        response = await house.get("/metrics", {"Accept-Encoding": refusal})
+
+        assert "content-encoding" not in response.headers
+        assert "bms_up" in response.text
 
     async def test_names_filter(self, house: House) -> None:
         response = await house.get("/metrics?name[]=bms_up&name[]=bms_polls_total")
@@ -117,27 +122,26 @@ class TestTimeout:
             pytest.param("3", 2.5, id="less half a second for the way"),
             pytest.param("10.000000", 9.5, id="as Prometheus writes it"),
             pytest.param("0.2", 0.0, id="never below zero"),
-            pytest.param("nan", 30.0, id="nonsense is poll.timeout"),
-            pytest.param("inf", 30.0, id="so is for ever"),
-            pytest.param("-1", 30.0, id="so is the past"),
-            pytest.param("0", 30.0, id="so is nothing"),
-            pytest.param("soon", 30.0, id="so is a word"),
-            pytest.param(None, 30.0, id="so is silence"),
+            pytest.param("nan", None, id="nonsense is none"),
+            pytest.param("inf", None, id="so is for ever"),
+            pytest.param("-1", None, id="so is the past"),
+            pytest.param("0", None, id="so is nothing"),
+            pytest.param("soon", None, id="so is a word"),
+            pytest.param(None, None, id="so is silence"),
         ],
     )
     async def test_a_poll_is_waited_for_as_long_as_the_scrape_allows(
-        self, value: str | None, expected_s: float
+        self, value: str | None, expected_s: float | None
     ) -> None:
-        waited: list[float] = []
+        waited: list[float | None] = []
 
         class Slow:
-            async def refresh(self, *, timeout_s: float) -> object:
+            async def refresh(self, *, timeout_s: float | None) -> object:
                 waited.append(timeout_s)
                 raise asyncio.CancelledError
 
         web = Web(
             batteries={"camper": Slow()},  # type: ignore[dict-item]
-            default_timeout_s=30.0,
             timeout_offset_s=0.5,
         )
         client = httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://camper")
@@ -303,7 +307,7 @@ class TestReload:
         async def reload() -> list[str]:
             return problems
 
-        web = Web(batteries={}, reload=reload, default_timeout_s=1.0)
+        web = Web(batteries={}, reload=reload)
         return httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://camper:12200")
 
     @pytest.mark.parametrize("method", ["POST", "PUT"])

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from exporter.app import poller_of
 from exporter.config import Adapter, BatteryConfig, Name, PollConfig, normal_address
 from exporter.demo.battery import Notification, VirtualBattery, encode_reply
 from exporter.demo.radio import Air, backend_of
 from exporter.errors import LinkLostError
+from exporter.house import poller_of
 from exporter.poller import Poller
 from exporter.profiles import PROFILES
 from exporter.radio import Radio

@@ -22,9 +22,9 @@ from dbus_fast.aio import MessageBus
 from hasty import hurry
 
 from batteries import answer
-from exporter.app import poller_of
 from exporter.config import BatteryConfig, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import encode_reply
+from exporter.house import poller_of
 from exporter.poller import Poller, Snapshot
 from exporter.radio import Radio
 from exporter.spread import Spread

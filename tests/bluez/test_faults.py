@@ -16,10 +16,10 @@ from hasty import hurry
 
 import batteries
 from bus import Bus, need_dbus
-from exporter.app import poller_of
 from exporter.config import Adapter, BatteryConfig, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.errors import FailureReason
+from exporter.house import poller_of
 from exporter.poller import Poller, Snapshot
 from exporter.radio import Radio
 from exporter.spread import Spread

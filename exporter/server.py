@@ -1,0 +1,146 @@
+"""hypercorn's settings: listening sockets, limits that silent and hostile clients meet, TLS."""
+
+import logging
+import os
+import resource
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from hypercorn.config import Config as ServerConfig
+from hypercorn.config import Sockets
+
+from exporter.errors import ConfigError
+from exporter.tls import Certificates
+
+BACKLOG: Final = 1024  # a thousand scrapes at once
+KEEP_ALIVE_S: Final = 5
+READ_S: Final = 10  # else clients that say nothing stay
+HANDSHAKE_S: Final = 5
+FIRST_FD: Final = 3  # of systemd's sockets: sd_listen_fds(3)
+# Never given to clients: sockets of the kernel's Bluetooth, D-Bus and files need one each.
+RESERVED_FDS: Final = 64
+# Where the shell allows 1,024 only: 4,096 silent clients are 150 MB for the ten seconds they last.
+WANTED_FDS: Final = 4096
+
+
+class Server(ServerConfig):
+    """hypercorn's settings for these sockets."""
+
+    def __init__(
+        self,
+        listening: Sequence[socket.socket],
+        certificates: Certificates | None,
+        patience_s: Callable[[], float],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            listening: Where connections come in; taken over.
+            certificates: Encrypt connections with these.
+            patience_s: Tells for how long scrapes under way are waited for in the end.
+        """
+        super().__init__()
+        self.certificates = certificates
+        limit = allow_descriptors()
+        self._listening = [Listening(sock.detach(), limit - RESERVED_FDS) for sock in listening]
+        self._patience_s = patience_s
+        self.backlog = BACKLOG
+        self.keep_alive_timeout = KEEP_ALIVE_S
+        self.read_timeout = READ_S
+        self.ssl_handshake_timeout = HANDSHAKE_S
+        self.include_server_header = False
+        self.errorlog = logging.getLogger("hypercorn.error")
+
+    @property
+    def graceful_timeout(self) -> float:  # type: ignore[override]
+        """For how long scrapes under way are waited for in the end."""
+        return self._patience_s()
+
+    @property
+    def ssl_enabled(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.certificates is not None
+
+    def create_ssl_context(self) -> ssl.SSLContext | None:
+        """Return how."""
+        return None if self.certificates is None else self.certificates.context
+
+    def create_sockets(self) -> Sockets:
+        """Return the sockets: encrypted ones, others, QUIC's."""
+        listening: list[socket.socket] = [*self._listening]
+        return Sockets(listening, [], []) if self.ssl_enabled else Sockets([], listening, [])
+
+
+class Listening(socket.socket):
+    """A listening socket that leaves some file descriptors to the rest of the program."""
+
+    def __init__(self, fileno: int, limit: int) -> None:
+        """Take over `fileno`; turn away connections whose descriptor is `limit` or above.
+
+        The kernel gives the lowest free number: a high one says that all below are in use.
+        """
+        super().__init__(fileno=fileno)
+        self._limit = limit
+        self.settimeout(0)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return a new connection, as socket.accept does.
+
+        Raises:
+            ConnectionAbortedError: There was one too many, and it is closed.
+        """
+        connection, address = super().accept()
+        if connection.fileno() >= self._limit:
+            connection.close()
+            raise ConnectionAbortedError
+        return connection, address
+
+
+def allow_descriptors() -> int:
+    """Raise the soft limit of file descriptors as Go's programs do; return what it is then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    infinite = resource.RLIM_INFINITY
+    wanted = WANTED_FDS if hard == infinite else min(WANTED_FDS, hard)
+    if soft != infinite and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return WANTED_FDS if soft == infinite else soft
+
+
+def from_systemd() -> list[socket.socket]:
+    """Return the sockets that systemd has opened for this process.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit() or count == "0":
+        raise ConfigError(
+            ["--web.systemd-socket: systemd has given no socket: is the .socket unit started?"]
+        )
+    return [socket.socket(fileno=FIRST_FD + number) for number in range(int(count))]
+
+
+def listen(address: str) -> socket.socket:
+    """Open one socket; ":12200" is every IPv4 and IPv6 address of the machine.
+
+    Raises:
+        ConfigError: The address is malformed, taken, or not this machine's.
+    """
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and port.isascii() and port.isdigit() and int(port[:6]) < 1 << 16):
+        raise ConfigError([f"--web.listen-address: expected HOST:PORT or :PORT, got {address!r}"])
+    dual = not host and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
+    try:
+        return socket.create_server(
+            (host, int(port)), family=family, backlog=BACKLOG, dualstack_ipv6=dual
+        )
+    except (OSError, TypeError, ValueError) as error:  # the last two: no name of a host
+        reason = error.strerror if isinstance(error, OSError) else "not an address"
+        raise ConfigError(
+            [f"cannot listen on {address!r}: {reason}; see --web.listen-address"]
+        ) from error
