@@ -22,7 +22,7 @@ demo: .venv/.exporter ## serve /metrics of three virtual batteries on port 12200
 install: .venv/.exporter ## install into .venv: .venv/bin/bms-exporter
 
 .PHONY: deb
-deb: .venv/.exporter ## make build/bms-exporter.deb, with the service in it
+deb: .venv/bin/python ## make build/bms-exporter.deb, with the service in it
 	@scripts/deb
 
 .PHONY: test
@@ -83,6 +83,11 @@ lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of
 test-bluez: ## the scenarios against Linux's Bluetooth and a real bluetoothd in a virtual machine (root on Debian)
 	@time tests/bluez/vm/run --suite $(SUITE) --timeout 1500 --out build/bluez-$(SUITE) \
 		"BMS_WORLD=vm python -m pytest -p no:cacheprovider -q --tb=short --durations=5 $(ARGS) tests/bluez/test_scenarios.py"
+
+.PHONY: test-systemd
+test-systemd: ## install the service as README.md says, under systemd in the same virtual machine
+	@time tests/bluez/vm/run --systemd --suite $(SUITE) --timeout 1500 --out build/systemd-$(SUITE) \
+		"python -m pytest -p no:cacheprovider -q --tb=short --durations=5 $(ARGS) tests/systemd"
 
 .PHONY: test-dbus
 test-dbus: .venv/.tools ## faults of bluetoothd, and the scenarios, on a fake one (needs dbus-daemon)
