@@ -49,8 +49,9 @@ check: .venv/.tools ## lint and check types only
 	@$(BIN)/mypy
 
 .PHONY: docs
-docs: .venv/.tools ## write docs/metrics.md from the table of metrics, and the dashboards
+docs: .venv/.tools ## write docs/metrics.md from the table of metrics, docs/licences.md, and the dashboards
 	@$(BIN)/python scripts/metrics_doc.py >docs/metrics.md
+	@$(BIN)/python scripts/licences.py >docs/licences.md
 	@$(BIN)/python scripts/dashboards.py grafana/dashboards
 
 .PHONY: pictures
@@ -61,9 +62,21 @@ pictures: .venv/.tools ## draw the dashboards into docs/pictures (root on Debian
 bench-hold: ## for how long a reading holds its battery, beside others (root on Debian)
 	@BMS_BLUEZ_EXTRA=aiobmsble tests/bluez/vm/run --suite trixie --interval-true --timeout 1500 "python bench/hold.py $(ARGS)"
 
+.PHONY: fuzz
+fuzz: .venv/.fuzz ## look for input that breaks a promise: ARGS="--seconds 60 --target frame"
+	@time fuzz/run $(ARGS)
+
 .PHONY: lock
-lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of pip-tools)
-	scripts/lock
+lock: .venv-release/.tools ## renew all lock files
+	scripts/lock .venv-release/bin/pip-compile
+
+.PHONY: dist
+dist: .venv-release/.tools ## build dist/ from the last commit: sdist, wheel, SBOM; check them
+	@time scripts/release/make .venv-release
+
+.PHONY: test-dist
+test-dist: .venv/.tools .venv-release/.tools ## build the last commit twice, compare, install, run; what the lock has for each platform
+	@time REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q $(ARGS) tests/release
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bms-exporter needs Python 3.11 or newer")'
@@ -77,6 +90,15 @@ lock: ## renew requirements.lock and requirements-dev.lock (needs pip-compile of
 
 .venv/.tools: .venv/.exporter requirements-dev.lock
 	@$(BIN)/python $(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv/.fuzz: .venv/.tools fuzz/requirements.lock
+	@$(BIN)/python $(PIP) --require-hashes -r fuzz/requirements.lock
+	@touch $@
+
+.venv-release/.tools: scripts/release/requirements.lock
+	@$(PYTHON) -m venv .venv-release
+	@.venv-release/bin/python $(PIP) --require-hashes -r $<
 	@touch $@
 
 .PHONY: test-bluez
@@ -96,6 +118,10 @@ test-dbus: .venv/.tools ## faults of bluetoothd, and the scenarios, on a fake on
 .PHONY: test-stack
 test-stack: .venv/.tools ## alerts and dashboards with Prometheus, Alertmanager, VictoriaMetrics (Debian's packages)
 	@time $(BIN)/python -m pytest -q $(ARGS) tests/stack
+
+.PHONY: test-image
+test-image: .venv/.tools ## lint and build the Dockerfile, run the image (root on Debian; buildah is installed)
+	@time { tests/image/build && REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q $(ARGS) tests/image; }
 
 .PHONY: soak
 soak: .venv/.tools ## 10,000 polls with random faults: nothing grows, all adds up (needs dbus-daemon)

@@ -20,7 +20,7 @@ from exporter.house import House, poller_of, radios_of
 from exporter.metrics import ExporterCollector
 from exporter.poller import Snapshot
 from exporter.radio import Backend
-from exporter.server import Server, from_systemd, listen
+from exporter.server import Server, from_systemd, listen, on_unhandled
 from exporter.tls import Certificates
 from exporter.web import App, Web
 
@@ -109,6 +109,7 @@ async def serve(
         ConfigError: The configuration is wrong, or an address to listen on cannot be had.
     """
     stop = Stop()
+    asyncio.get_running_loop().set_exception_handler(on_unhandled)
     try:
         await _serve(load, options, backend, stop)
     except asyncio.CancelledError:

@@ -9,7 +9,11 @@ import yaml
 from exporter.errors import ConfigError
 
 MAX_DEPTH: Final = 20
-MAX_NODES: Final = 100_000  # aliases of aliases multiply: ten lines can mean a billion nodes
+MAX_NODES: Final = 10_000  # a battery has about ten; it is half a second's work for PyYAML
+# Of all values and their paths, where aliases are followed: ten lines can mean a billion of them,
+# and complaints quote them.
+MAX_CHARACTERS: Final = 1_000_000
+MAX_NUMBER: Final = 20  # characters; Python refuses to print a number of 4301 digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ def read_yaml(text: str, *, verbatim: Container[str] = ()) -> Document:
         ConfigError: It is not YAML.
     """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
         walker = _Walker(verbatim)
         data = walker.value(node, "", 0) if node else None
     except yaml.MarkedYAMLError as error:
@@ -52,25 +56,66 @@ def read_yaml(text: str, *, verbatim: Container[str] = ()) -> Document:
         raise ConfigError([f"line 1: not YAML: {error}"]) from error
     except (ValueError, OverflowError) as error:  # "\\U00110000", %YAML 1.99999...
         raise ConfigError([f"line 1: not YAML: {error}"]) from error
-    except RecursionError as error:
-        raise ConfigError(["line 1: nested too deeply"]) from error
     return Document(data, walker.lines, tuple(walker.problems))
+
+
+class _Limits:
+    """Gives up before much time or memory is spent."""
+
+    def __init__(self) -> None:
+        self._nodes = 0
+        self._characters = 0
+
+    def check(self, line: int, depth: int, characters: int = 0) -> None:
+        self._nodes += 1
+        self._characters += characters
+        if depth > MAX_DEPTH:
+            raise ConfigError([f"line {line}: nested too deeply"])
+        if self._nodes > MAX_NODES:
+            raise ConfigError([f"line {line}: more than {MAX_NODES} values"])
+        if self._characters > MAX_CHARACTERS:
+            raise ConfigError([f"line {line}: more than {MAX_CHARACTERS} characters"])
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes within the limits, out of characters only."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._limits = _Limits()
+        self._depth = -1
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        self._limits.check(self.line + 1, self._depth)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        try:
+            node.value.encode()
+        except UnicodeEncodeError as error:
+            raise yaml.composer.ComposerError(
+                None, None, "half a character, \\ud800 to \\udfff", node.start_mark
+            ) from error
+        return node
 
 
 class _Walker:
     def __init__(self, verbatim: Container[str]) -> None:
         self._verbatim = verbatim
         self._constructor = yaml.constructor.SafeConstructor()
-        self._nodes = 0
+        self._limits = _Limits()
         self.lines: dict[str, int] = {}
         self.problems: list[str] = []
 
     def value(self, node: yaml.Node, path: str, depth: int) -> Any:
         line = node.start_mark.line + 1
         self.lines.setdefault(path, line)
-        self._nodes += 1
-        if depth > MAX_DEPTH or self._nodes > MAX_NODES:
-            raise ConfigError([f"line {line}: nested too deeply"])
+        text = node.value if isinstance(node, yaml.ScalarNode) else ""
+        self._limits.check(line, depth, len(path) + len(text))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
@@ -97,7 +142,7 @@ class _Walker:
         return result
 
     def _scalar(self, node: yaml.ScalarNode, path: str) -> Any:
-        if path.rpartition(".")[2] in self._verbatim:
+        if path.rpartition(".")[2] in self._verbatim or len(node.value) > MAX_NUMBER:
             return node.value
         construct = {
             "tag:yaml.org,2002:null": self._constructor.construct_yaml_null,

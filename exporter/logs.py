@@ -24,6 +24,10 @@ LEVELS: Final = {
 }
 
 
+BURST: Final = 10  # of equal lines in PAUSE_S: somebody floods the port, or a bug repeats itself
+PAUSE_S: Final = 60.0
+MOST_KEYS: Final = 1000  # of different lines: hypercorn's and asyncio's may quote a client
+
 # In text, and in BlueZ's paths: dev_A4_C1_38_00_00_01.
 ADDRESS: Final = re.compile(r"((?:[0-9A-Fa-f]{2}[:_]){3})(?:[0-9A-Fa-f]{2}[:_]){2}[0-9A-Fa-f]{2}")
 
@@ -38,6 +42,35 @@ class _Redacted(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the whole line, a traceback included."""
         return ADDRESS.sub(r"\1..", self._formatter.format(record))
+
+
+class _Repeats(logging.Filter):
+    """Lets through the first few of lines that say the same, and counts the rest.
+
+    The first line after the pause says in `suppressed` how many there were.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[object, ...], tuple[float, int]] = {}  # since when, how many
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        if record.levelno <= logging.DEBUG:
+            return True
+        facts = (getattr(record, name, None) for name in ("battery", "error"))
+        key = (record.name, record.levelno, record.msg, *facts)
+        since_s, count = self._seen.get(key, (record.created, 0))
+        if record.created - since_s < PAUSE_S:
+            self._seen[key] = since_s, count + 1
+        else:
+            self._seen[key] = record.created, 1
+            if count > BURST:
+                record.suppressed = count - BURST
+            count = 0
+        if len(self._seen) > MOST_KEYS:
+            self._seen.clear()
+        return count < BURST
 
 
 class _Logfmt(Logfmter):
@@ -56,6 +89,7 @@ def set_up(*, level: str, log_format: LogFormat, redact_addresses: bool = False)
     """Send every log line of this process to stderr."""
     handler = logging.StreamHandler()
     formatter = _formatter(log_format)
+    handler.addFilter(_Repeats())
     handler.setFormatter(_Redacted(formatter) if redact_addresses else formatter)
     for name, number in LEVELS.items():
         logging.addLevelName(number, name)  # in lower case, as other exporters write them

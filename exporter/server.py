@@ -1,5 +1,6 @@
 """hypercorn's settings: listening sockets, limits that silent and hostile clients meet, TLS."""
 
+import asyncio
 import logging
 import os
 import resource
@@ -14,10 +15,16 @@ from hypercorn.config import Sockets
 from exporter.errors import ConfigError
 from exporter.tls import Certificates
 
+log = logging.getLogger(__name__)
+
 BACKLOG: Final = 1024  # a thousand scrapes at once
 KEEP_ALIVE_S: Final = 5
 READ_S: Final = 10  # else clients that say nothing stay
 HANDSHAKE_S: Final = 5
+# What one connection may heap up in one packet before others get their turn: pipelined requests,
+# and streams of HTTP/2 that are reset as soon as they are opened.
+REQUESTS: Final = 100
+STREAMS: Final = 20
 FIRST_FD: Final = 3  # of systemd's sockets: sd_listen_fds(3)
 # Never given to clients: sockets of the kernel's Bluetooth, D-Bus and files need one each.
 RESERVED_FDS: Final = 64
@@ -50,6 +57,8 @@ class Server(ServerConfig):
         self.keep_alive_timeout = KEEP_ALIVE_S
         self.read_timeout = READ_S
         self.ssl_handshake_timeout = HANDSHAKE_S
+        self.keep_alive_max_requests = REQUESTS
+        self.h2_max_concurrent_streams = STREAMS
         self.include_server_header = False
         self.errorlog = logging.getLogger("hypercorn.error")
 
@@ -96,6 +105,19 @@ class Listening(socket.socket):
             connection.close()
             raise ConnectionAbortedError
         return connection, address
+
+
+def on_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say in one line that a client broke its connection; let asyncio speak of anything else."""
+    error = context.get("exception")
+    if isinstance(error, asyncio.CancelledError):
+        return  # Python 3.11 takes a connection that is called off in the end for an error
+    if error is None or "client_connected_cb" not in context["message"]:
+        loop.default_exception_handler(context)
+        return
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    log.warning("a client broke its connection", extra={"error": type(error).__name__})
 
 
 def allow_descriptors() -> int:

@@ -58,7 +58,7 @@ def context_of(tls: Tls, *, http2: bool) -> ssl.SSLContext:
                 context.load_verify_locations(cafile=tls.client_ca_file, cadata=tls.client_ca)
             else:  # as Go does: the machine's own authorities
                 context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-        except (OSError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:  # TypeError: client_ca is not ASCII
             authority = tls.client_ca_file or "client_ca"
             raise ConfigError([f"tls_server_config: {authority}: {_reason(error)}"]) from error
     return context
@@ -135,7 +135,7 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
     """Return what changes when a file does; None: it is not there."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
 

@@ -4,7 +4,7 @@ import asyncio
 import html
 import math
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, quote
 
@@ -21,6 +21,7 @@ Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 GZIP_REFUSED: Final = re.compile(rb"\bgzip\s*;\s*q=0(\.0*)?\s*(,|$)")
+NEGOTIATED: Final = (b"accept", b"accept-encoding")
 TIMEOUT_HEADER: Final = b"x-prometheus-scrape-timeout-seconds"
 
 PAGE: Final = """<!doctype html>
@@ -74,7 +75,7 @@ class Web:
             telemetry_path: Where the metrics are.
         """
         self._batteries = batteries
-        self._own = own
+        self._exposition = Exposition(own)
         self._reload_configuration = reload
         self._timeout_offset_s = timeout_offset_s
         self._telemetry_path = telemetry_path
@@ -109,16 +110,16 @@ class Web:
                     headers=[(b"allow", b"GET, HEAD")],
                 )
             else:
-                await route(scope, receive, send)
+                await route(scope, send)
 
-    async def _metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _metrics(self, scope: Scope, send: Send) -> None:
         timeout_s = self._timeout_s(scope)
         snapshots = await asyncio.gather(
             *(battery.refresh(timeout_s=timeout_s) for battery in self._batteries.values())
         )
-        await _expose(scope, receive, send, BatteryCollector(snapshots), *self._own)
+        await self._exposition.answer(scope, send, snapshots, own=True)
 
-    async def _probe(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _probe(self, scope: Scope, send: Send) -> None:
         names = ", ".join(self._batteries)
         target = parse_qs(scope["query_string"].decode("latin-1")).get("target", [])
         if len(target) != 1:
@@ -129,7 +130,7 @@ class Web:
             await answer(send, 404, f"No battery of that name is configured, only {names}.")
         else:
             snapshot = await self._batteries[target[0]].refresh(timeout_s=self._timeout_s(scope))
-            await _expose(scope, receive, send, BatteryCollector([snapshot]))
+            await self._exposition.answer(scope, send, [snapshot], own=False)
 
     async def _change(
         self, change: Callable[[Send], Awaitable[None]], scope: Scope, send: Send
@@ -153,7 +154,7 @@ class Web:
         else:
             await answer(send, 200, "The configuration was reloaded.")
 
-    async def _page(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def _page(self, _scope: Scope, send: Send) -> None:
         probes = "\n".join(
             f'<li><a href="/probe?target={html.escape(quote(name))}">{html.escape(name)}</a></li>'
             for name in self._batteries
@@ -167,7 +168,7 @@ class Web:
         )
         await answer(send, 200, page, content_type=b"text/html; charset=utf-8")
 
-    async def _healthy(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def _healthy(self, _scope: Scope, send: Send) -> None:
         await answer(send, 200, "BMS exporter is running.")
 
     def _timeout_s(self, scope: Scope) -> float | None:
@@ -199,15 +200,53 @@ def _is_foreign(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return origin is not None and origin.partition(b"://")[2] != said.get(b"host")
 
 
-async def _expose(scope: Scope, receive: Receive, send: Send, *collectors: Collector) -> None:
-    """Let prometheus_client answer: it negotiates the format and gzip, and filters by name[]."""
-    app = make_asgi_app(registry_of(*collectors), disable_compression=_refuses_gzip(scope))
-    request = {**scope, "method": "GET"}
-    try:
-        await app(request, receive, send)
-    except (TypeError, ValueError):
-        # It parses Accept and the query before it answers, and trips over malformed ones.
-        await app({**request, "headers": [], "query_string": b""}, receive, send)
+class Exposition:
+    """Renders once what is asked for in the same turn of the loop.
+
+    A thousand scrapes that have waited for one poll cost one rendering, and a client that asks
+    faster than it can be answered does not keep others waiting. What they get holds the counters
+    of the last of them.
+    """
+
+    def __init__(self, own: Sequence[Collector]) -> None:
+        """Prepare; `own` are the exporter's own metrics."""
+        self._own = own
+        self._newest: dict[Hashable, Sequence[Snapshot]] = {}
+        self._rendering: dict[Hashable, asyncio.Task[list[Any]]] = {}
+
+    async def answer(
+        self, scope: Scope, send: Send, snapshots: Sequence[Snapshot], *, own: bool
+    ) -> None:
+        """Answer one request with these snapshots, and with the exporter's own metrics or not."""
+        headers = tuple(pair for pair in scope["headers"] if pair[0] in NEGOTIATED)
+        shown = tuple((s.battery, id(s.reading), s.up, s.rssi_dbm) for s in snapshots)
+        key = headers, scope["query_string"], own, shown
+        self._newest[key] = snapshots
+        if key not in self._rendering:
+            request = {**scope, "method": "GET", "headers": headers}
+            self._rendering[key] = asyncio.create_task(self._render(key, request, own=own))
+        for message in await asyncio.shield(self._rendering[key]):
+            await send(message)
+
+    async def _render(self, key: Hashable, request: Scope, *, own: bool) -> list[Any]:
+        """Let prometheus_client answer: it negotiates format and gzip, and filters by name[]."""
+        del self._rendering[key]
+        collectors = [BatteryCollector(self._newest.pop(key)), *(self._own if own else ())]
+        app = make_asgi_app(registry_of(*collectors), disable_compression=_refuses_gzip(request))
+        messages: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request"}
+
+        async def keep(message: Any) -> None:
+            messages.append(message)
+
+        try:
+            await app(request, receive, keep)
+        except (TypeError, ValueError):
+            # It parses Accept and the query before it answers, and trips over malformed ones.
+            await app({**request, "headers": [], "query_string": b""}, receive, keep)
+        return messages
 
 
 def _refuses_gzip(scope: Scope) -> bool:

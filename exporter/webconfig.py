@@ -184,7 +184,7 @@ class _Reader:
                 if key not in known:
                     near = get_close_matches(key, known, n=1)
                     hint = f", did you mean {near[0]}?" if near else ""
-                    self.complain(f"{name}.{key}".lstrip("."), f"unknown key{hint}")
+                    self.complain(f"{name}.{key}".removeprefix("."), f"unknown key{hint}")
 
     def complain(self, path: str, text: str) -> None:
         self._problems.append(self._document.complaint(path, text))
@@ -212,7 +212,7 @@ class _Reader:
         return None
 
     def mapping(self, section: str, key: str) -> dict[str, str]:
-        path = f"{section}.{key}".lstrip(".")
+        path = f"{section}.{key}".removeprefix(".")
         found = self.section(section).get(key)
         if found is None:
             return {}

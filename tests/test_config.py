@@ -89,6 +89,37 @@ class TestWrongFiles:
     def test_so_is_a_mapping_as_a_key(self) -> None:
         assert "line 1: ?: unknown key" in complaints("{[a]: 1}")
 
+    @pytest.mark.parametrize(
+        ("text", "complaint"),
+        [
+            pytest.param(
+                "batteries: [" + "{}," * 30_000 + "]",
+                "line 1: more than 10000 values",
+                id="values",
+            ),
+            pytest.param(
+                f"x: &a {'y' * 70_000}\nbatteries: [" + "{name: *a}," * 2500 + "]",
+                "line 1: more than 1000000 characters",
+                id="complaints that quote 70 kB",
+            ),
+            pytest.param(
+                f"? {'k' * 80_000}\n: [" + "1," * 9000 + "]",
+                "line 2: more than 1000000 characters",
+                id="paths of 80 kB",
+            ),
+        ],
+    )
+    def test_a_hundred_kilobytes_do_not_become_a_gigabyte(self, text: str, complaint: str) -> None:
+        assert complaints(text) == [complaint]
+
+    @pytest.mark.parametrize("number", ["0x" + "f" * 5000, "1" * 5000, "1" + ":1" * 5000])
+    def test_a_number_that_python_does_not_print_is_text(self, number: str) -> None:
+        text = ONE.replace("name: camper", f"name: {number}")
+
+        (complaint,) = complaints(text)
+        assert complaint.startswith("line 2: batteries[0].name: expected 1 to 64 printable")
+        assert complaint.endswith(f", got {number!r}")
+
 
 class TestDefaults:
     def test_only_name_and_address_are_needed(self) -> None:

@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,10 @@ TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
 class Running:
     """A started exporter."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     port: int
     started_s: float
+    errors: Path  # its standard error: a file, because a pipe that nobody reads stops it
 
     def get(
         self, path: str = "/metrics", host: str = "127.0.0.1", **headers: str
@@ -38,8 +40,12 @@ class Running:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Ask it to end; return its exit status and what it logged."""
         self.process.send_signal(number)
-        _, log = self.process.communicate(timeout=30)
-        return self.process.returncode, log
+        status = self.process.wait(timeout=60)
+        return status, self.log()
+
+    def log(self) -> str:
+        """Return what it logged so far."""
+        return self.errors.read_text(encoding="utf-8")
 
     def status(self, key: str) -> int:
         """Return a number out of /proc/PID/status."""
@@ -65,30 +71,38 @@ def command(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[Running]:
-    """Start the demo; return when it listens."""
+def started(words: Sequence[str], port: int, pass_fds: Sequence[int] = ()) -> Iterator[Running]:
+    """Start a command that will listen on `port`; kill it in the end if it still runs."""
+    with tempfile.NamedTemporaryFile() as errors:
+        process = subprocess.Popen(
+            words,
+            stderr=errors,
+            env=os.environ | {"PYTHONWARNINGS": "error"},
+            pass_fds=pass_fds,
+        )
+        try:
+            yield Running(process, port, time.monotonic(), Path(errors.name))
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+@contextmanager
+def running(*arguments: str, prefix: Sequence[str] = ()) -> Iterator[Running]:
+    """Start the demo, as arguments of `prefix`; return when it listens."""
     port = free_port()
-    started_s = time.monotonic()
-    process = subprocess.Popen(
-        command("demo", "--web.listen-address", f":{port}", *arguments),
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONWARNINGS": "error"},
-    )
-    try:
+    words = [*prefix, *command("demo", "--web.listen-address", f":{port}", *arguments)]
+    with started(words, port) as exporter:
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
             except OSError:
-                assert process.poll() is None, process.communicate()[1]
-                assert time.monotonic() - started_s < 20
+                assert exporter.process.poll() is None, exporter.log()
+                assert time.monotonic() - exporter.started_s < 20
                 time.sleep(0.02)
-        yield Running(process, port, time.monotonic())
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        yield exporter
 
 
 def remaining(text: str) -> dict[str, float]:
@@ -131,6 +145,17 @@ class TestDemo:
         )
 
         assert (result.returncode, result.stderr) == (0, "")
+
+    def test_a_proxy_may_name_the_host_in_the_request_line(self, demo: Running) -> None:
+        with socket.create_connection(("127.0.0.1", demo.port)) as connection:
+            connection.sendall(
+                b"GET http://camper:12200/metrics?name[]=bms_up HTTP/1.1\r\n"
+                b"Host: camper:12200\r\nConnection: close\r\n\r\n"
+            )
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'bms_up{battery="camper"} 1.0' in answer
 
     def test_it_listens_on_ipv4_and_ipv6(self, demo: Running) -> None:
         assert demo.get("/-/ready").status_code == 200
@@ -222,6 +247,23 @@ class TestStopping:
         assert "Traceback" not in log
         assert log.rstrip().endswith("msg=stopped")
 
+    def test_a_second_signal_does_not_wait_for_the_scrape(self) -> None:
+        with running() as exporter:
+            scrape = socket.create_connection(("127.0.0.1", exporter.port))
+            scrape.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")  # takes 2 s and more
+            time.sleep(0.2)
+            began_s = time.monotonic()
+
+            exporter.process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+            status, log = exporter.stop(signal.SIGINT)
+
+            scrape.close()
+        assert status == 0
+        assert time.monotonic() - began_s < 2.0
+        assert "Traceback" not in log
+        assert log.rstrip().endswith('msg="stopped at once"')
+
     def test_a_silent_connection_does_not_hold_it_up(self) -> None:
         with running() as exporter:
             connection = socket.create_connection(("127.0.0.1", exporter.port))
@@ -249,37 +291,60 @@ class TestStopping:
         assert "Traceback" not in result.stderr
 
 
+class TestSystemd:
+    def test_it_says_when_it_serves_and_then_that_it_lives(self, tmp_path: Path) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(str(tmp_path / "notify"))
+            systemd.settimeout(20.0)
+            settings = f"NOTIFY_SOCKET={tmp_path}/notify WATCHDOG_USEC=400000"
+            with running(prefix=["/usr/bin/env", *settings.split()]) as exporter:
+                told = [systemd.recv(100) for _ in range(4)]
+                answer = exporter.get("/-/ready")
+                exporter.process.send_signal(signal.SIGSTOP)
+                time.sleep(0.3)
+                systemd.settimeout(0.5)
+                with pytest.raises(TimeoutError):
+                    while systemd.recv(100):
+                        pass
+
+        assert told == [b"READY=1\n", *[b"WATCHDOG=1\n"] * 3]
+        assert answer.status_code == 200
+
+    def test_a_systemd_that_is_gone_does_not_end_it(self, tmp_path: Path) -> None:
+        with running(prefix=["/usr/bin/env", f"NOTIFY_SOCKET={tmp_path}/gone"]) as exporter:
+            assert exporter.get("/-/ready").status_code == 200
+            _, log = exporter.stop()
+
+        assert 'msg="systemd was not told"' in log
+
+
 class TestReload:
     def test_batteries_come_and_a_bad_file_changes_nothing(self, tmp_path: Path) -> None:
         config = tmp_path / "config.yaml"
         config.write_text(battery_config("one"))
         port = free_port()
-        process = subprocess.Popen(
-            command("--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}"),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        exporter = Running(process, port, time.monotonic())
+        words = command("--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}")
         url = f"http://127.0.0.1:{port}"
         transport = httpx.HTTPTransport(retries=8)
-        try:
-            with httpx.Client(transport=transport, timeout=60.0) as client:
-                assert 'battery="one"' in client.get(f"{url}/metrics").text
+        with (
+            started(words, port) as exporter,
+            httpx.Client(transport=transport, timeout=60.0) as client,
+        ):
+            assert 'battery="one"' in client.get(f"{url}/metrics").text
 
-                config.write_text(battery_config("one", "two"))
-                answer = client.post(f"{url}/-/reload")
-                assert answer.status_code == 200, answer.text
-                assert 'battery="two"' in client.get(f"{url}/metrics").text
+            config.write_text(battery_config("one", "two"))
+            answer = client.post(f"{url}/-/reload")
+            assert answer.status_code == 200, answer.text
+            assert 'battery="two"' in client.get(f"{url}/metrics").text
 
-                config.write_text("batteries: [{name: one}]\n")
-                process.send_signal(signal.SIGHUP)
-                failed = "bms_exporter_config_last_reload_successful 0.0"
-                end_s = time.monotonic() + 10.0
-                while failed not in (text := client.get(f"{url}/metrics").text):
-                    assert time.monotonic() < end_s
-                    time.sleep(0.2)
-                assert 'battery="two"' in text
-        finally:
+            config.write_text("batteries: [{name: one}]\n")
+            exporter.process.send_signal(signal.SIGHUP)
+            failed = "bms_exporter_config_last_reload_successful 0.0"
+            end_s = time.monotonic() + 10.0
+            while failed not in (text := client.get(f"{url}/metrics").text):
+                assert time.monotonic() < end_s
+                time.sleep(0.2)
+            assert 'battery="two"' in text
             status, log = exporter.stop()
         assert status == 0
         assert "the old one stays" in log

@@ -15,9 +15,12 @@ import bcrypt
 import httpx
 import pytest
 import trustme
-from test_end_to_end import Running, command, free_port, running
+from test_end_to_end import Running, command, free_port, running, started
 
+from exporter.errors import ConfigError
 from exporter.guard import WAITING, Guard, Settings
+from exporter.tls import Certificates
+from exporter.webconfig import Tls
 
 PASSWORD = "hunter2"  # noqa: S105 - a test's
 HASHED = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -101,6 +104,26 @@ async def test_headers_are_on_every_answer(tmp_path: Path) -> None:
 
     for auth in (None, ("alice", PASSWORD)):
         assert (await client.get("/", auth=auth)).headers["x-frame-options"] == "deny"
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"cert_file": "a\0b"}, "embedded null byte"),
+        ({"client_auth": ssl.CERT_REQUIRED, "client_ca": "ä"}, "client_ca: cadata should be"),
+    ],
+)
+def test_what_can_be_no_certificate_is_a_complaint(
+    settings: dict[str, Any], complaint: str, authority: trustme.CA, tmp_path: Path
+) -> None:
+    issued = authority.issue_cert("camper")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    files = {"cert_file": "both.pem", "key_file": "both.pem"} | settings
+    paths = {key: tmp_path / name for key, name in files.items() if key.endswith("_file")}
+    tls = Tls(**files | paths)
+
+    with pytest.raises(ConfigError, match=complaint):
+        Certificates(lambda: tls, http2=True)
 
 
 async def test_a_burst_is_let_through_and_the_rest_has_to_wait(tmp_path: Path) -> None:
@@ -267,16 +290,9 @@ def test_it_serves_on_the_socket_that_systemd_opened() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         number, port = listening.fileno(), listening.getsockname()[1]
         program = shlex.join(command("demo", "--web.systemd-socket"))
-        process = subprocess.Popen(
-            ["/bin/bash", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {program} 3<&{number}"],
-            pass_fds=[number],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        exporter = Running(process, port, time.monotonic())
-        try:
+        words = ["/bin/bash", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {program} 3<&{number}"]
+        with started(words, port, pass_fds=[number]) as exporter:
             assert exporter.get("/-/healthy").status_code == 200
-        finally:
             status, log = exporter.stop()
 
     assert status == 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.logs import LogFormat, set_up
+from exporter.logs import BURST, PAUSE_S, LogFormat, set_up
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00"
 
@@ -117,3 +117,40 @@ def test_addresses_are_shortened_on_demand(
     assert "dev_A4_C1_38_.." in line
     assert "12:34" not in line
     assert "12_34" not in line
+
+
+def repeat(count: int, *, at_s: float, msg: str = "socket.send() raised exception.") -> None:
+    for _ in range(count):
+        record = logging.makeLogRecord(
+            {"name": "asyncio", "levelno": logging.WARNING, "levelname": "warning", "msg": msg}
+        )
+        record.created = at_s
+        logging.getLogger().handle(record)
+
+
+def test_repeats_are_counted_instead_of_written(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(level="info", log_format=LogFormat.LOGFMT)
+
+    repeat(BURST + 90, at_s=1000.0)
+    repeat(1, at_s=1000.0, msg="something else")
+    flood = capsys.readouterr().err.splitlines()
+    repeat(1, at_s=1000.0 + PAUSE_S)
+    (after,) = capsys.readouterr().err.splitlines()
+
+    assert len(flood) == BURST + 1
+    assert flood[-1].endswith('msg="something else"')
+    assert after.endswith("suppressed=90")
+
+
+def test_what_is_suppressed_is_remembered_in_bounded_memory(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_up(level="info", log_format=LogFormat.LOGFMT)
+
+    for number in range(3000):
+        repeat(1, at_s=1000.0, msg=f"different {number}")
+
+    (handler,) = logging.getLogger().handlers
+    (repeats,) = handler.filters
+    assert len(capsys.readouterr().err.splitlines()) == 3000
+    assert len(repeats._seen) <= 1000  # type: ignore[union-attr] # the bound is the promise

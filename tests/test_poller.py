@@ -689,3 +689,20 @@ class TestLog:
             await poller.refresh(timeout_s=SCRAPE_S)
 
         assert [record.getMessage() for record in caplog.records] == ["battery answers"]
+
+
+async def test_who_names_no_time_out_waits_as_long_as_a_poll_may_take(
+    battery: FakeBattery, tasks: asyncio.TaskGroup
+) -> None:
+    battery.poll_s = 100.0
+    poller = poller_for(battery, tasks)
+    waited = []
+
+    for timeout_s in (30.0, 5.0):  # a reload has changed it
+        poller.change(battery.poll, PollConfig(timeout_s=Seconds(timeout_s)))
+        began_s = now_s()
+        await poller.refresh()
+        waited.append(now_s() - began_s)
+
+    await poller.close()
+    assert waited == [30.0, 5.0]

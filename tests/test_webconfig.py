@@ -120,6 +120,9 @@ def test_a_header_without_a_value_is_not_sent() -> None:
         ("basic_auth_users: [alice]", "expected a mapping (name: value)"),
         ("rate_limit: {interval: 1s}", "expected 1 or more requests"),
         ("rate_limit: {interval: soon, burst: 1}", "expected a duration"),
+        (f"rate_limit: {{interval: 1s, burst: {'9' * 400}}}", "expected a number, got '999"),
+        (f"rate_limit: {{interval: 1s, burst: 0x{'f' * 5000}}}", "expected a number, got '0xff"),
+        ('tls_server_config: {key_file: a, cert: "\\ud800"}', "half a character"),
         ("- x", "expected a mapping"),
     ],
 )

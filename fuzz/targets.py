@@ -1,0 +1,596 @@
+"""What is fuzzed: one function a target, which raises where a promise is broken.
+
+Without atheris, so that `tests/test_corpus.py` runs the corpus on every Python.
+"""
+
+import asyncio
+import base64
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import bcrypt
+import h11
+import trustme
+
+from exporter import config as configuration
+from exporter import decoded, webconfig
+from exporter.config import Config
+from exporter.demo.battery import encode_reply
+from exporter.direct.att import (
+    DEFAULT_MTU,
+    OUR_MTU,
+    Answer,
+    Att,
+    AttError,
+    Notification,
+    Reaction,
+    Table,
+    discover,
+)
+from exporter.direct.client import _collection
+from exporter.discovery import FF00, FFF0, Advertisement, why_jbd
+from exporter.errors import AuthError, ConfigError, DecodeError
+from exporter.guard import Guard, Settings
+from exporter.poller import Snapshot
+from exporter.profiles import PROFILES
+from exporter.protocol import auth as exchange
+from exporter.protocol import explain, jbd
+from exporter.protocol.frame import (
+    HEAD,
+    MAX_FRAME,
+    OVERHEAD,
+    TAIL,
+    Command,
+    Frame,
+    FrameAssembler,
+    FrameError,
+)
+from exporter.stats import LinkStats
+from exporter.tls import Certificates
+from exporter.web import App, Web
+
+ADDRESS: Final = "A4:C1:38:12:34:56"
+PASSWORD: Final = b"123456"
+MAC: Final = bytes.fromhex(ADDRESS.replace(":", ""))
+
+
+def chunks(data: bytes) -> Iterator[bytes]:
+    """Cut data where its length bytes say: the notifications or PDUs of a made-up battery."""
+    while data:
+        yield data[1 : 1 + data[0]]
+        data = data[1 + data[0] :]
+
+
+# --- protocol/frame.py
+
+FORGET: Final = 0xFF  # the lengths that are commands; between 0x80 and them: a frame to be mended
+DOUBT: Final = 0xFE
+MENDED: Final = 0x80
+
+
+def frame(data: bytes) -> None:
+    """First byte: the register that is asked. Then notifications, framed as above."""
+    expected = [None, *Command][data[0] % 5] if data else None
+    streams: list[list[bytes]] = [[]]
+    assembler = FrameAssembler(expected)
+    found: list[Frame] = []
+    fed = 0
+    for chunk, command in _deliveries(data[1:]):
+        if command == FORGET:
+            assembler.forget()
+            streams.append([])
+        elif command == DOUBT:
+            assembler.doubt()
+        streams[-1].append(chunk)
+        found += assembler.feed(chunk)
+        fed += len(chunk)
+        assert len(assembler._buffer) < MAX_FRAME  # the bound is a promise
+        assert assembler._buffer[:1] in (b"", bytes([HEAD]))  # noise is not kept
+        assert set(assembler.errors) <= set(FrameError)
+        accepted = sum(OVERHEAD + len(one.payload) for one in found)
+        assert assembler.discarded + accepted + len(assembler._buffer) == fed
+
+    valid = [_valid_frames(b"".join(stream)) for stream in streams]
+    wanted = [one for frames in valid for _, one in frames if expected in (None, one.register)]
+    assert all(one in wanted for one in found)
+    if not any(map(_overlap, valid)):
+        assert found == wanted
+        for size in (1, 20, fed + 1):  # and so for every other way of cutting it
+            assert [
+                one for stream in streams for one in _cut(b"".join(stream), size, expected)
+            ] == wanted
+
+
+def _deliveries(data: bytes) -> Iterator[tuple[bytes, int]]:
+    while data:
+        command, data = data[0], data[1:]
+        size = 0 if command in (FORGET, DOUBT) else command % MENDED
+        chunk, data = data[:size], data[size:]
+        if command >= MENDED and len(chunk) >= 2:
+            chunk = encode_reply(chunk[0], chunk[2:], status=chunk[1])
+        yield chunk, command
+
+
+def _cut(stream: bytes, size: int, expected: int | None) -> list[Frame]:
+    assembler = FrameAssembler(expected)
+    pieces = (stream[at : at + size] for at in range(0, len(stream), size))
+    return [one for piece in pieces for one in assembler.feed(piece)]
+
+
+def _valid_frames(stream: bytes) -> list[tuple[int, Frame]]:
+    """Look at every byte, by the vendor's document and without the code under test."""
+    found = []
+    for at in range(len(stream) - OVERHEAD + 1):
+        raw = stream[at : at + OVERHEAD + stream[at + 3]]
+        if len(raw) < OVERHEAD + raw[3] or raw[0] != HEAD or raw[-1] != TAIL:
+            continue
+        if (sum(raw[2:-3]) + raw[-3] * 256 + raw[-2]) % 65536 == 0:
+            found.append((at, Frame(register=raw[1], status=raw[2], payload=raw[4:-3])))
+    return found
+
+
+def _overlap(frames: Sequence[tuple[int, Frame]]) -> bool:
+    """Whether a frame lies in another one: then the first that is complete is believed."""
+    ends = [at + OVERHEAD + len(one.payload) for at, one in frames]
+    return any(end > at for end, (at, _) in zip(ends, frames[1:], strict=False))
+
+
+# --- protocol/jbd.py, protocol/explain.py, decoded.py
+
+
+def decode(data: bytes) -> None:
+    """Read the bytes as they are, and as register, status and payload of a right frame."""
+    read = decoded.decode_all([data])
+    assert b"".join(one.raw for one in read) == data
+    if len(data) >= 2:
+        raw = encode_reply(data[0], data[2 : 2 + 0xFF], status=data[1])
+        one = explain.parse_frame(raw)
+        _explained(one, raw)
+        _in_range(one)
+        read += decoded.decode_all([raw])
+    decoded.text(read)
+    json.loads(decoded.json(read))
+    if any(one.facts for one in read):
+        text = decoded.metrics(read)
+        assert "NaN" not in text
+        assert "Inf" not in text
+
+
+def _explained(one: Frame, raw: bytes) -> None:
+    """Every byte is named once, in order."""
+    try:
+        lines = list(explain.explain(one))
+    except DecodeError:
+        return
+    assert b"".join(line.raw for line in lines) == raw
+    assert all(raw[line.at :].startswith(line.raw) for line in lines)
+
+
+def _in_range(one: Frame) -> None:
+    try:
+        basic = jbd.decode_basic(one.payload)
+    except DecodeError:
+        pass
+    else:
+        assert 0 <= basic.rsoc_ratio <= 1
+        assert 0 <= basic.voltage_v <= 655.35
+        assert abs(basic.current_a) <= 3276.8
+        assert 0 <= basic.remaining_ah <= 6553.5
+        assert basic.balancing_cells <= set(range(1, 33))
+        assert len(basic.temperatures_c) == one.payload[22]
+        assert all(-273.15 < celsius < 6280.5 for celsius in basic.temperatures_c)
+    with suppress(DecodeError):  # it may refuse, and do nothing else
+        assert all(volts is None or 0 < volts <= 5 for volts in jbd.decode_cells(one.payload))
+    with suppress(DecodeError):  # the same
+        assert jbd.decode_hardware(one.payload).isprintable()
+    try:
+        counters = jbd.decode_event_counters(one.payload)
+    except DecodeError:
+        return
+    assert all(0 <= n <= 0xFFFF for n in (*counters.protection_events.values(), counters.restarts))
+
+
+# --- protocol/auth.py
+
+
+def auth(data: bytes) -> None:
+    """Read notifications; one that begins with FE is an answer to be mended."""
+    one = exchange.PasswordExchange(PASSWORD, MAC)
+    for given in chunks(data):
+        chunk = (
+            exchange.encode(given[1], given[2:]) if given[:1] == b"\xfe" and given[2:] else given
+        )
+        before = one.request
+        try:
+            new = one.feed(chunk)
+        except AuthError:
+            return
+        assert len(one._buffer) <= 64
+        assert one.request[:2] == exchange.HEAD
+        assert one.request[2] in (exchange.APP_KEY, exchange.RANDOM, exchange.PASSWORD)
+        assert len(one.request) == exchange.OVERHEAD + one.request[3]
+        assert PASSWORD not in one.request
+        assert new == (one.request != before)
+        assert one.request[2] >= before[2]  # it never goes back
+        if one.done:
+            return
+
+
+# --- direct/att.py
+
+
+def att(data: bytes) -> None:
+    """Discover the battery's table, with the PDUs of a hostile one."""
+    state = Att()
+    steps = discover(PROFILES)
+    pdus = chunks(data)
+    try:
+        request = next(steps)
+        while True:
+            _asks(state, request)
+            request = steps.send(_answer(state, pdus))
+    except AttError:
+        pass
+    except StopIteration as end:
+        if isinstance(end.value, Table):
+            for handles in end.value.profiles.values():
+                numbers = (handles.notify, handles.subscription, handles.write)
+                assert all(0 <= number <= 0xFFFF for number in numbers)
+            _collection(end.value)
+    except EOFError:
+        pass
+
+
+def _asks(state: Att, request: bytes) -> None:
+    assert len(request) <= DEFAULT_MTU
+    state.request(request)
+
+
+def _answer(state: Att, pdus: Iterator[bytes]) -> bytes:
+    for pdu in pdus:
+        answers = []
+        for event in state.receive(pdu):
+            if isinstance(event, Answer):
+                answers.append(event.pdu)
+            elif isinstance(event, Reaction):
+                assert 0 < len(event.pdu) <= DEFAULT_MTU
+            else:
+                assert isinstance(event, Notification)
+                assert 0 <= event.handle <= 0xFFFF
+        assert DEFAULT_MTU <= state.mtu <= OUR_MTU
+        if answers:
+            assert len(answers) == 1
+            return answers[0]
+    raise EOFError
+
+
+# --- discovery.py
+
+
+def advertisement(data: bytes) -> None:
+    """First byte: which services. Then the name, a NUL, manufacturer data: an id, its bytes."""
+    name, _, rest = data[1:].partition(b"\0")
+    services = {FF00} if data[:1] < b"\x80" else {FFF0}
+    seen = Advertisement(
+        address=ADDRESS if len(rest) % 2 else "00:11:22:33:44:55",
+        name=name.decode("utf-8", "replace"),
+        rssi_dbm=-60,
+        service_uuids=frozenset(services),
+        manufacturer_data={
+            int.from_bytes(one[:2], "little"): one[2:] for one in chunks(rest) if one[1:]
+        },
+    )
+    reasons = why_jbd(seen)
+    assert len(reasons) != 1  # a service alone is none
+
+
+# --- config.py, webconfig.py and tls.py
+
+
+Sections = dict[str, dict[str, str]]
+
+GOOD_HASH: Final = "$2b$04$" + "a" * 53
+USUAL: Final[Sections] = {
+    "battery": {"name": "a", "address": "A4:C1:38:12:34:56"},
+    "second": {"name": "b", "address": "A4:C1:38:12:34:57"},
+    "poll": {"timeout": "10s"},
+    "management": {},
+    "": {},
+}
+USUAL_WEB: Final[Sections] = {
+    "tls_server_config": {"cert_file": "camper.crt", "key_file": "camper.key"},
+    "http_server_config": {"http2": "true"},
+    "headers": {"X-Frame-Options": "deny"},
+    "basic_auth_users": {"alice": GOOD_HASH},
+    "rate_limit": {"interval": "1s", "burst": "20"},
+    "": {},
+}
+BATTERY_KEYS: Final = (
+    "name", "address", "adapter", "link", "profile", "cells", "password_file", "password_env",
+)  # fmt: skip
+KEYS: Final[Mapping[str, Sequence[str]]] = {
+    "battery": BATTERY_KEYS,
+    "second": BATTERY_KEYS,
+    "poll": tuple(configuration.RANGES_S),
+    "management": ("release", "parameters", "power", "rssi"),
+    "tls_server_config": webconfig.KNOWN["tls_server_config"],
+    "http_server_config": webconfig.KNOWN["http_server_config"],
+    "headers": tuple(webconfig.HEADERS),
+    "basic_auth_users": ("alice", "bob", "[]", '""', '"a:b"', '"\\ud800"'),
+    "rate_limit": webconfig.KNOWN["rate_limit"],
+    "": ("link", "batteries", "poll", "rate_limit", "tls_server_config", "x", "&a y", "[]", "?"),
+}
+VALUES: Final = (
+    "", "null", "a", '""', "true", "no", "0", "-1", "20", "10s", "1h30m", "500ms", "1:1:1", ".nan",
+    ".inf", "1e400", "0x" + "f" * 3600, "9" * 400 + "h", "1" + ":1" * 500, "!!int x",
+    "!!float _", "!!bool a", "!!binary a", "!!python/name:os.system", "2026-01-01", "é", "[]", "{}",
+    "[a, b]", "{a: b}", "[[[]]]", "&b [*b]", "&c c", "*c", "<<", '"\\ud800"', '"a\\0b"',
+    '"a\\r\\nb"', '"\\u2028"', "x" * 500, "camper.crt", "camper.key", "ca.crt", "missing", ".",
+    "hci0", "direct", "bluez", "ff00", "A4:C1:38:12:34:56", "11:22:33:44:55:66", GOOD_HASH,
+    *(name for name in webconfig.CLIENT_AUTH if name), *webconfig.VERSIONS,
+    *(f"[{name}]" for name in (*webconfig.CURVES, *webconfig.CIPHERS, *webconfig.TLS13)),
+    '"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\\n"',
+)  # fmt: skip
+
+
+def _made(data: bytes, usual: Sections) -> str:
+    """Return a file that is nearly right: three bytes are a section, a key and a value."""
+    made = {name: dict(section) for name, section in usual.items()}
+    for section, key, value in zip(data[::3], data[1::3], data[2::3], strict=False):
+        name = list(usual)[section % len(usual)]
+        made[name][KEYS[name][key % len(KEYS[name])]] = VALUES[value % len(VALUES)]
+    flow = {
+        name: ", ".join(f"{key}: {value}" for key, value in section.items())
+        for name, section in made.items()
+    }
+    top = flow.pop("").replace(", ", "\n")
+    if "battery" in flow:
+        top += f"\nbatteries: [{{{flow.pop('battery')}}}, {{{flow.pop('second')}}}]"
+    else:
+        flow["http_server_config"] += f", headers: {{{flow.pop('headers')}}}"
+    return "".join(f"{name}: {{{text}}}\n" for name, text in flow.items()) + top
+
+
+def config(data: bytes) -> None:
+    """Read a configuration file."""
+    _config(data.decode("utf-8", "ignore"))
+
+
+def config_made(data: bytes) -> None:
+    """Read one that is nearly right."""
+    _config(_made(data, USUAL))
+
+
+def _config(text: str) -> None:
+    try:
+        read = configuration.parse(text)
+    except ConfigError as error:
+        _complaints(error, len(text))
+        return
+    assert isinstance(read, Config)
+    assert read.batteries
+    assert len({battery.address for battery in read.batteries}) == len(read.batteries)
+    for battery in read.batteries:
+        assert configuration.normal_name(battery.name) == battery.name
+        assert configuration.normal_address(battery.address) == battery.address
+    assert 1 <= read.poll.timeout_s <= 600
+
+
+def web_config(data: bytes) -> None:
+    """Read a web configuration, with the certificates that it names."""
+    _web_config(data.decode("utf-8", "ignore"))
+
+
+def web_config_made(data: bytes) -> None:
+    """Read one that is nearly right."""
+    _web_config(_made(data, USUAL_WEB))
+
+
+def _web_config(text: str) -> None:
+    folder = _folder()
+    try:
+        read = webconfig.parse(text, folder)
+        for name, value in (*read.headers, *read.users):
+            assert "\r" not in value
+            assert "\n" not in value
+            (name + value).encode()
+        assert float(read.rate_burst) >= 0
+        tls = read.tls
+        if tls is not None and all(path.is_relative_to(folder) for path in tls.files):
+            assert Certificates(lambda: tls, http2=read.http2).context is not None
+    except ConfigError as error:
+        _complaints(error, len(text))
+
+
+def _complaints(error: ConfigError, size: int) -> None:
+    """What a user is told can be shown, and is no flood."""
+    assert error.problems
+    text = "\n".join(error.problems)
+    text.encode()
+    assert len(text) < 1_000_000 + 500 * size
+
+
+@cache
+def _folder() -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="bms-fuzz-")
+    _folders.append(folder)  # it goes with this process
+    path = Path(folder.name)
+    authority = trustme.CA()
+    issued = authority.issue_cert("camper")
+    issued.private_key_pem.write_to_path(path / "camper.key")
+    issued.cert_chain_pems[0].write_to_path(path / "camper.crt")
+    authority.cert_pem.write_to_path(path / "ca.crt")
+    hashed = bcrypt.hashpw(USER[1].encode(), bcrypt.gensalt(4)).decode()
+    (path / "web.yml").write_text(
+        f"basic_auth_users: {{{USER[0]}: '{hashed}'}}\n"
+        "http_server_config: {headers: {X-Frame-Options: deny}}\n"
+    )
+    return path
+
+
+_folders: list[tempfile.TemporaryDirectory[str]] = []
+
+
+# --- web.py and guard.py
+
+USER: Final = ("alice", "hunter2")
+
+
+class Camper:
+    """A battery that always answers the same."""
+
+    def __init__(self, name: str) -> None:
+        """Call it that."""
+        self._name = name
+
+    async def refresh(self, *, timeout_s: float | None = None) -> Snapshot:
+        """Return what a scrape shows."""
+        assert timeout_s is None or 0 <= timeout_s < float("inf")
+        return Snapshot(
+            battery=self._name,
+            address=ADDRESS,
+            up=False,
+            reading=None,
+            identity=None,
+            rssi_dbm=None,
+            last_success_unix_s=0,
+            poll_duration_s=None,
+            poll_timeout_s=0,
+            polls=0,
+            failures={},
+            last_error=None,
+            served=0,
+            coalesced=0,
+            link=LinkStats(),
+        )
+
+
+class Server:
+    """The whole surface, open and behind a password."""
+
+    def __init__(self) -> None:
+        """Serve two batteries."""
+        self.loop = asyncio.new_event_loop()
+        self.reloads = 0
+        batteries = {name: Camper(name) for name in ("camper", 'a "<b>" ä')}
+        self.open = Web(batteries=batteries, reload=self._reload)
+        self.guarded = Guard(self.open, Settings(_folder() / "web.yml"))
+
+    async def _reload(self) -> Sequence[str]:
+        self.reloads += 1
+        return ()
+
+    def ask(self, app: App, request: h11.Request, body: bytes) -> tuple[int, list[Any], bytes]:
+        """Return status, headers and body of the answer. Any exception of the app is ours."""
+        return self.loop.run_until_complete(_asked(app, request, body))
+
+
+@cache
+def _server() -> Server:
+    return Server()
+
+
+def http(data: bytes) -> None:
+    """Ask the apps what h11, which is hypercorn's parser, lets through."""
+    connection = h11.Connection(h11.SERVER)
+    try:
+        connection.receive_data(data)
+        connection.receive_data(b"")
+        request = connection.next_event()
+        if not isinstance(request, h11.Request) or not request.target.isascii():
+            return
+        body = connection.next_event()
+    except h11.RemoteProtocolError:
+        return
+    sent = bytes(body.data) if isinstance(body, h11.Data) else b""
+    server = _server()
+    before = server.reloads
+    status, headers, _ = server.ask(server.open, request, sent)
+    _is_answer(request, status)
+    if server.reloads != before:
+        sites = [value for name, value in request.headers if name == b"sec-fetch-site"]
+        assert request.method in (b"POST", b"PUT")
+        assert not sites or set(sites) - {b"cross-site", b"same-site"}
+    before = server.reloads
+    status, headers, page = server.ask(server.guarded, request, sent)
+    _is_answer(request, status)
+    assert (b"x-frame-options", b"deny") in headers
+    if not _has_password(request):
+        assert status == 401
+        assert b"bms_" not in page
+        assert server.reloads == before
+
+
+def _is_answer(request: h11.Request, status: int) -> None:
+    assert status in (200, 400, 401, 403, 404, 405), (request, status)
+
+
+def _has_password(request: h11.Request) -> bool:
+    wanted = ":".join(USER).encode()
+    return any(
+        name == b"authorization" and base64.b64encode(wanted) in value
+        for name, value in request.headers
+    )
+
+
+async def _asked(app: App, request: h11.Request, body: bytes) -> tuple[int, list[Any], bytes]:
+    path, _, query = request.target.partition(b"?")
+    scope: Mapping[str, Any] = {  # as hypercorn makes it
+        "type": "http",
+        "http_version": request.http_version.decode("ascii"),
+        "asgi": {"spec_version": "2.1", "version": "3.0"},
+        "method": request.method.decode("ascii").upper(),
+        "scheme": "http",
+        "path": unquote(path.decode("ascii")),
+        "raw_path": path,
+        "query_string": query,
+        "root_path": "",
+        "headers": list(request.headers),
+        "client": ("127.0.0.1", 40000),
+        "server": ("127.0.0.1", 12200),
+        "state": {},
+        "extensions": {},
+    }
+    incoming = [{"type": "http.request", "body": body, "more_body": False}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return incoming.pop() if incoming else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    start, *bodies = sent
+    assert start["type"] == "http.response.start"
+    # h11 refuses what may not be sent: a line break in a header, another length than announced.
+    answer = h11.Connection(h11.SERVER)
+    answer.receive_data(b"GET / HTTP/1.1\r\nHost: camper\r\n\r\n")
+    answer.next_event()
+    answer.next_event()
+    answer.send(h11.Response(status_code=start["status"], headers=start["headers"]))
+    for message in bodies:
+        answer.send(h11.Data(data=message.get("body", b"")))
+    answer.send(h11.EndOfMessage())
+    whole = b"".join(message.get("body", b"") for message in bodies)
+    return start["status"], list(start["headers"]), whole
+
+
+TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
+    "frame": frame,
+    "decode": decode,
+    "auth": auth,
+    "att": att,
+    "advertisement": advertisement,
+    "config": config,
+    "config-made": config_made,
+    "webconfig": web_config,
+    "webconfig-made": web_config_made,
+    "http": http,
+}

@@ -1,0 +1,58 @@
+"""Print docs/licences.md: the licences of requirements.lock, as the installed packages declare them."""
+
+import re
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Final
+
+LOCK: Final = Path(__file__).parent.parent / "requirements.lock"
+# All may be distributed with an Apache-2.0 program. Another one is a decision: read it, then add it here.
+COMPATIBLE: Final = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT", "PSF-2.0"}
+# What packages without `License-Expression` write into `License`, by its first line.
+SPDX: Final = {
+    "Apache-2.0": "Apache-2.0",
+    "MIT": "MIT",
+    "MIT License": "MIT",
+    "The MIT License (MIT)": "MIT",
+}
+HEAD: Final = """\
+# Licences
+
+What runs beside the exporter, from `requirements.lock`; made by `make docs` from the metadata of the packages. All of
+them may be distributed with a program under Apache-2.0. `flit-core` builds the exporter and does not run with it.
+
+| package | version | licence (SPDX) |
+|---|---|---|
+"""
+
+
+def locked(lock: str) -> list[tuple[str, str]]:
+    """Return the names and versions in the text of a lock file."""
+    return re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE)
+
+
+def licence(name: str) -> str:
+    """Return the SPDX expression of an installed package.
+
+    Raises:
+        ValueError: It declares none that is known, or one that is not known to be compatible.
+    """
+    declared = metadata(name).json
+    first_line = str(declared.get("license", "")).partition("\n")[0]
+    expression = declared.get("license_expression") or SPDX.get(first_line)
+    if expression is None:
+        raise ValueError(f"{name}: license {first_line!r} is not in SPDX of scripts/licences.py")
+    unknown = set(re.split(r" (?:AND|OR|WITH) |[() ]+", str(expression))) - COMPATIBLE - {""}
+    if unknown:
+        raise ValueError(f"{name}: is {expression} compatible with Apache-2.0?")
+    return str(expression)
+
+
+def document(lock: str) -> str:
+    """Return the document for the text of a lock file."""
+    rows = (f"| {name} | {version} | {licence(name)} |\n" for name, version in locked(lock))
+    return HEAD + "".join(rows)
+
+
+if __name__ == "__main__":
+    print(document(LOCK.read_text(encoding="utf-8")), end="")

@@ -1,0 +1,255 @@
+"""A release: the same bytes for everybody, complete, installable, locked for every platform."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+from test_end_to_end import free_port
+
+PROJECT: Final = Path(__file__).parents[2]
+TOOLS: Final = PROJECT / ".venv-release"
+# What has no wheel on PyPI. Both are built from their sdists; without a compiler, as plain Python.
+COMPILED: Final = {"x86_64": set[str](), "aarch64": set[str](), "armv7l": {"dbus-fast", "pyyaml"}}
+GLIBC: Final = (17, 28, 31, 34, 35, 36)  # manylinux_2_N up to Debian 12
+
+
+def run(*command: str | Path, cwd: Path, umask: int = 0o022, **environment: str) -> str:
+    """Run a program; return what it printed, and show it if it failed."""
+    result = subprocess.run(
+        command,
+        cwd=cwd,
+        umask=umask,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def release(clone: Path, *, umask: int, **environment: str) -> dict[str, bytes]:
+    """Clone the last commit, build a release in the clone, and return its files."""
+    run("git", "clone", "--quiet", PROJECT, clone, cwd=clone.parent, umask=umask)
+    (clone / "exporter" / "untracked.py").write_text("import nothing\n")
+    (clone / "tests" / "__pycache__").mkdir()
+    (clone / "tests" / "__pycache__" / "untracked.pyc").write_bytes(b"")
+    run(clone / "scripts" / "release" / "make", TOOLS, cwd=clone, umask=umask, **environment)
+    return contents(clone / "dist")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first release was built."""
+    folder = tmp_path_factory.mktemp("first") / "clone"
+    release(folder, umask=0o022, TZ="UTC")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dist(clone: Path) -> Path:
+    return clone / "dist"
+
+
+@pytest.fixture(scope="module")
+def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment with the wheel and what is locked for it."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    (wheel,) = dist.glob("*.whl")
+    run(sys.executable, "-m", "venv", venv, cwd=venv.parent)
+    pip = (venv / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check")
+    lock = PROJECT / "requirements.lock"
+    run(*pip, "install", "--require-hashes", "-r", lock, cwd=venv.parent)
+    run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=venv.parent)
+    return venv
+
+
+class TestReproducible:
+    def test_another_folder_umask_and_time_zone_give_the_same_bytes(
+        self, dist: Path, tmp_path: Path
+    ) -> None:
+        first = contents(dist)
+
+        second = release(tmp_path / "elsewhere", umask=0o077, TZ="Asia/Kathmandu", LC_ALL="C")
+
+        assert len(first) == 3
+        assert {name for name in first | second if first.get(name) != second.get(name)} == set()
+
+    def test_the_sdist_builds_the_same_release(self, dist: Path, tmp_path: Path) -> None:
+        (sdist,) = dist.glob("*.tar.gz")
+        with tarfile.open(sdist) as archive:
+            archive.extractall(tmp_path, filter="data")
+            epoch = archive.getmembers()[0].mtime
+        source = tmp_path / sdist.name.removesuffix(".tar.gz")
+
+        run(
+            source / "scripts" / "release" / "build", source, tmp_path / "out", TOOLS,
+            cwd=tmp_path, SOURCE_DATE_EPOCH=str(int(epoch)),
+        )  # fmt: skip
+
+        assert contents(tmp_path / "out") == contents(dist)
+
+    def test_what_is_not_committed_is_not_released(self, clone: Path, tmp_path: Path) -> None:
+        run("git", "clone", "--quiet", clone, tmp_path / "dirty", cwd=tmp_path)
+        with (tmp_path / "dirty" / "README.md").open("a") as readme:
+            readme.write("\n")
+
+        with pytest.raises(AssertionError, match="Commit first"):
+            run(tmp_path / "dirty" / "scripts" / "release" / "make", TOOLS, cwd=tmp_path)
+
+
+class TestTheCheck:
+    """`make dist` ends with it: it must notice."""
+
+    @pytest.fixture
+    def copy(self, clone: Path, tmp_path: Path) -> Path:
+        """A release that a test may spoil, beside the tree of its commit."""
+        shutil.copytree(clone / "dist", tmp_path / "dist")
+        run("git", "clone", "--quiet", clone, tmp_path / "source", cwd=tmp_path)
+        shutil.rmtree(tmp_path / "source" / ".git")
+        return tmp_path
+
+    def check(self, copy: Path) -> str:
+        script = str(PROJECT / "scripts" / "release" / "check.py")
+        result = subprocess.run(
+            [sys.executable, script, "source", "dist"],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (result.returncode == 0) == ("are complete" in result.stdout), result.stderr
+        return result.stdout
+
+    def test_it_has_nothing_to_say_about_a_good_release(self, copy: Path) -> None:
+        assert "complete, and nothing else is in them" in self.check(copy)
+
+    def test_a_test_in_the_wheel_is_named(self, copy: Path) -> None:
+        (wheel,) = (copy / "dist").glob("*.whl")
+        with zipfile.ZipFile(wheel, "a") as archive:
+            archive.writestr("tests/test_it.py", "")
+
+        assert "tests/test_it.py: does not belong in it" in self.check(copy)
+
+    @pytest.mark.parametrize(
+        ("file", "of"),
+        [("exporter/page.html", ".whl"), ("exporter/page.html", ".tar.gz"), ("new/a", ".tar.gz")],
+    )
+    def test_a_file_that_was_left_out_is_named(self, copy: Path, file: str, of: str) -> None:
+        (copy / "source" / file).parent.mkdir(exist_ok=True)
+        (copy / "source" / file).write_text("")
+
+        assert re.search(rf"{re.escape(of)}: {file}: missing", self.check(copy))
+
+    def test_an_sbom_of_another_lock_is_named(self, copy: Path) -> None:
+        lock = copy / "source" / "requirements.lock"
+        lock.write_text(lock.read_text().replace("bleak==", "bleak==9.", 1))
+
+        assert "other than requirements.lock: [('bleak'" in self.check(copy)
+
+
+class TestInstalled:
+    def test_pip_finds_no_broken_requirement(self, installed: Path, tmp_path: Path) -> None:
+        printed = run(installed / "bin" / "python", "-m", "pip", "check", cwd=tmp_path)
+
+        assert "No broken requirements found." in printed
+
+    def test_it_tells_the_version_of_the_wheel(
+        self, installed: Path, dist: Path, tmp_path: Path
+    ) -> None:
+        (wheel,) = dist.glob("*.whl")
+
+        printed = run(installed / "bin" / "bms-exporter", "--version", cwd=tmp_path)
+
+        assert printed.split()[-1] == wheel.name.split("-")[1]
+
+    def test_the_demo_runs_in_an_empty_folder(self, installed: Path, tmp_path: Path) -> None:
+        port = free_port()
+        process = subprocess.Popen(
+            [
+                installed / "bin" / "bms-exporter",
+                "demo",
+                "--web.listen-address",
+                f"127.0.0.1:{port}",
+            ],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            text = scraped(f"http://127.0.0.1:{port}/metrics", process)
+        finally:
+            process.terminate()
+            _, log = process.communicate(timeout=30)
+
+        assert 'bms_remaining_capacity_amperehours{battery="camper"} 131.0' in text
+        assert process.returncode == 0, log
+        assert list(tmp_path.iterdir()) == []
+
+
+def scraped(url: str, process: subprocess.Popen[str]) -> str:
+    end_s = time.monotonic() + 20.0
+    while True:
+        try:
+            return httpx.get(url, timeout=30.0).text
+        except httpx.ConnectError:
+            assert process.poll() is None
+            assert time.monotonic() < end_s
+            time.sleep(0.1)
+
+
+def locked(names: set[str], *, without: bool = False) -> str:
+    """Return the entries of requirements.lock with these names, or the others."""
+    lock = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
+    entries = re.findall(r"^[a-z0-9-]+==[^#]+", lock, re.MULTILINE)
+    chosen = (each for each in entries if (each.partition("==")[0] in names) is not without)
+    return "".join(each.rstrip() + "\n" for each in chosen)
+
+
+def downloaded(folder: Path, requirements: str, *options: str) -> set[str]:
+    """Let pip fetch what has a locked hash; return the names of the packages."""
+    (folder / "requirements.txt").write_text(requirements)
+    run(
+        TOOLS / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "download", "--quiet",
+        "--no-deps", "--require-hashes", "--dest=files", *options, "-r", "requirements.txt",
+        cwd=folder,
+    )  # fmt: skip
+    files = (folder / "files").iterdir()
+    return {path.name.partition("-")[0].replace("_", "-") for path in files}
+
+
+class TestLock:
+    @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+    @pytest.mark.parametrize("machine", list(COMPILED))
+    def test_every_platform_has_wheels_with_locked_hashes(
+        self, machine: str, python: str, tmp_path: Path
+    ) -> None:
+        wheels = locked(COMPILED[machine], without=True)
+        platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in GLIBC]
+
+        found = downloaded(
+            tmp_path, wheels, "--only-binary=:all:", f"--python-version={python}", *platforms
+        )
+
+        assert found == set(re.findall(r"^([a-z0-9-]+)==", wheels, re.MULTILINE))
+
+    def test_what_has_no_wheel_for_some_platform_has_an_sdist(self, tmp_path: Path) -> None:
+        names = set[str]().union(*COMPILED.values())
+
+        # Not of all: Cython, with which pip builds one of them, need not be built as well.
+        found = downloaded(tmp_path, locked(names), f"--no-binary={','.join(names)}")
+
+        assert found == names

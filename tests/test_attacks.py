@@ -1,0 +1,298 @@
+"""Hostile clients of the running program, while Prometheus scrapes it."""
+
+import asyncio
+import os
+import re
+import socket
+import ssl
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import h2.config
+import h2.connection
+import httpx
+import pytest
+import trustme
+from test_end_to_end import TIMEOUT, Running, remaining, running
+from test_guard import TLS, serving, write_certificate
+
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: camper\r\nConnection: close\r\n\r\n"
+MANY = 300
+LASTS_S = 1.5
+pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - its interface
+
+
+@dataclass(slots=True)
+class Target:
+    """A running exporter, and how to reach it."""
+
+    exporter: Running
+    context: ssl.SSLContext | None
+
+    async def open(self, *, encrypted: bool = True) -> "Connection":
+        context = self.context if encrypted else None
+        return Connection(
+            *await asyncio.open_connection(
+                "127.0.0.1",
+                self.exporter.port,
+                ssl=context,
+                server_hostname="localhost" if context else None,
+                limit=1 << 24,
+            )
+        )
+
+    async def scrape(self) -> str:
+        """Return the metrics, as Prometheus would get them: beside the attack, within 10 s."""
+        scheme = "https" if self.context else "http"
+        response = await asyncio.to_thread(
+            httpx.get,
+            f"{scheme}://localhost:{self.exporter.port}/metrics",
+            headers={TIMEOUT: "10"},
+            verify=self.context or False,
+            timeout=10.0,
+        )
+        assert response.status_code == 200
+        return response.text
+
+    def descriptors(self) -> int:
+        return len([*Path(f"/proc/{self.exporter.process.pid}/fd").iterdir()])
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+@asynccontextmanager
+async def using(connection: Connection) -> AsyncIterator[Connection]:
+    try:
+        yield connection
+    finally:
+        connection.writer.transport.abort()
+
+
+async def crowd(
+    target: Target, count: int, act: Callable[[Connection], Awaitable[None]], **how: bool
+) -> None:
+    """Let `count` clients act at once, and hold their connections while the attack lasts."""
+
+    async def one() -> None:
+        with suppress(OSError, ssl.SSLError, asyncio.IncompleteReadError):
+            async with using(await target.open(**how)) as connection:
+                await act(connection)
+                await asyncio.sleep(LASTS_S)
+
+    await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def silent(target: Target) -> None:
+    async def act(_connection: Connection) -> None:
+        pass
+
+    await crowd(target, MANY, act, encrypted=False)
+
+
+async def half_sent(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.writer.write(b"GET /metr")
+
+    await crowd(target, MANY, act)
+
+
+async def unfinished_handshakes(target: Target) -> None:
+    hello = ssl.MemoryBIO()
+    shaking = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="x")
+    with suppress(ssl.SSLWantReadError):
+        shaking.do_handshake()
+    whole = hello.read()
+
+    async def act(connection: Connection) -> None:
+        connection.writer.write(whole[:-20])
+
+    await crowd(target, MANY, act, encrypted=False)
+
+
+async def one_byte_at_a_time(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        for byte in SCRAPE[:12]:
+            connection.writer.write(bytes([byte]))
+            await asyncio.sleep(LASTS_S / 12)
+
+    await crowd(target, 100, act)
+
+
+async def two_megabytes_of_headers(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+        for number in range(2000):
+            if connection.writer.is_closing():
+                return
+            connection.writer.write(b"X-%d: %s\r\n" % (number, b"a" * 1000))
+            await connection.writer.drain()
+
+    await crowd(target, 20, act)
+
+
+async def pipelined_and_never_read(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        connection.writer.write(SCRAPE.replace(b"close", b"keep-alive") * 200)
+
+    await crowd(target, 20, act)
+
+
+async def a_flood_of_probes(target: Target) -> None:
+    ends_s = time.monotonic() + LASTS_S
+
+    async def act(connection: Connection) -> None:
+        for number in range(10_000):
+            name = b"camper" if number % 2 else b"%0d%0ayours-level=error"
+            connection.writer.write(b"GET /probe?target=%s HTTP/1.1\r\nHost: x\r\n\r\n" % name)
+            await connection.reader.readuntil(b"\r\n\r\n")
+            if time.monotonic() > ends_s:
+                return
+
+    await crowd(target, 10, act)
+
+
+async def reloads_by_strangers(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        for start in (b"GET", b"HEAD", b"DELETE"):
+            connection.writer.write(start + b" /-/reload HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.writer.write(
+            b"POST /-/reload HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n\r\n"
+        )
+
+    await crowd(target, 20, act)
+
+
+async def garbage(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.writer.write(os.urandom(5000))
+
+    await crowd(target, 100, act)
+    await crowd(target, 50, act, encrypted=False)
+
+
+async def reset_after_the_request(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.writer.write(SCRAPE)
+        raw: socket.socket = connection.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise ConnectionResetError
+
+    await crowd(target, MANY, act)
+
+
+async def rapid_resets_of_http_2(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+        client.initiate_connection()
+        for _ in range(200):
+            stream = client.get_next_available_stream_id()
+            headers = {":method": "GET", ":path": "/metrics", ":authority": "x", ":scheme": "http"}
+            client.send_headers(stream, headers.items(), end_stream=True)
+            client.reset_stream(stream)
+            if connection.writer.is_closing():
+                return
+            connection.writer.write(client.data_to_send())
+            await connection.writer.drain()
+
+    await crowd(target, 10, act)
+
+
+ATTACKS = (
+    silent,
+    half_sent,
+    unfinished_handshakes,
+    one_byte_at_a_time,
+    two_megabytes_of_headers,
+    pipelined_and_never_read,
+    a_flood_of_probes,
+    reloads_by_strangers,
+    garbage,
+    reset_after_the_request,
+    rapid_resets_of_http_2,
+)
+
+
+@pytest.fixture(scope="module", params=["plain", "TLS"])
+def target(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Target]:
+    if request.param == "plain":
+        with running() as exporter:
+            yield Target(exporter, None)
+        return
+    folder: Path = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    write_certificate(authority, folder, "localhost")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with serving(folder, TLS) as exporter:
+        yield Target(exporter, context)
+
+
+def polls(text: str) -> float:
+    found = re.search(r'^bms_polls_total{battery="camper"} (.*)$', text, re.MULTILINE)
+    assert found
+    return float(found[1])
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
+async def test_no_scrape_is_missed(
+    target: Target, attack: Callable[[Target], Coroutine[object, object, None]]
+) -> None:
+    began_s = time.monotonic()
+    before = polls(await target.scrape())
+    attacking = asyncio.create_task(attack(target))
+    answers = []
+
+    while not attacking.done():
+        answers.append(await target.scrape())
+        await asyncio.sleep(0.1)
+
+    await attacking
+    assert answers
+    for answer in answers:
+        assert remaining(answer).keys() >= {"camper", "cold"}
+    assert polls(answers[-1]) - before <= 1 + (time.monotonic() - began_s) / 10.0
+    assert "bms_exporter_config_last_reload_successful 1.0" in answers[-1]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30.0):
+        while not true():  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.2)
+
+
+async def test_afterwards_nothing_is_left_of_it(target: Target) -> None:
+    answer = await target.scrape()
+    await until(lambda: target.descriptors() < 20)
+
+    assert 'bms_poll_failures_total{battery="camper",reason="not_found"} 0.0' in answer
+    assert target.exporter.status("VmHWM") < 200_000
+    assert target.exporter.status("Threads") <= 2
+
+
+async def test_a_full_table_of_descriptors_leaves_some_for_the_batteries() -> None:
+    with running(prefix=["bash", "-c", 'ulimit -n 128 && exec "$@"', "-"]) as exporter:
+        target = Target(exporter, None)
+        clients = [await target.open() for _ in range(200)]
+        await asyncio.sleep(0.5)
+
+        taken = target.descriptors()
+        for client in clients:
+            client.writer.transport.abort()
+        await until(lambda: target.descriptors() < 20)
+        answer = await target.scrape()
+        _, log = exporter.stop()
+
+    assert 50 < taken <= 128 - 64 + 1
+    assert set(remaining(answer)) >= {"camper", "cold"}
+    assert "Traceback" not in log

@@ -1,0 +1,193 @@
+"""What comes with the exporter: locked for every platform, under known licences, and quiet."""
+
+import importlib.metadata
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import requires
+from pathlib import Path
+
+import licences
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from test_end_to_end import free_port
+
+PROJECT = Path(__file__).parent.parent
+LOCK = licences.LOCK.read_text(encoding="utf-8")
+LOCKED = dict(licences.locked(LOCK))
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+PLATFORMS = [
+    pytest.param(
+        {
+            "implementation_name": "cpython",
+            "platform_machine": machine,
+            "platform_python_implementation": "CPython",
+            "platform_system": "Linux",
+            "python_full_version": f"{python}.0",
+            "python_version": python,
+            "sys_platform": "linux",
+        },
+        id=f"{machine} {python}",
+    )
+    for machine in ("x86_64", "aarch64", "armv7l")
+    for python in ("3.11", "3.12", "3.13")
+]
+
+
+def needed(texts: list[str], platform: dict[str, str], extras: set[str]) -> Iterator[Requirement]:
+    """Tell what of these requirements a platform needs, and what those need in turn."""
+    for requirement in map(Requirement, texts):
+        marker = requirement.marker
+        if marker and not any(marker.evaluate(platform | {"extra": x}) for x in extras or {""}):
+            continue
+        yield requirement
+        yield from needed(requires(requirement.name) or [], platform, requirement.extras)
+
+
+class TestLock:
+    @pytest.mark.parametrize("platform", PLATFORMS)
+    def test_it_holds_what_each_platform_needs_and_nothing_else(
+        self, platform: dict[str, str]
+    ) -> None:
+        roots = PYPROJECT["project"]["dependencies"] + PYPROJECT["build-system"]["requires"]
+
+        requirements = list(needed(roots, platform, set()))
+
+        assert {canonicalize_name(each.name) for each in requirements} == set(LOCKED)
+        for each in requirements:
+            assert each.specifier.contains(LOCKED[canonicalize_name(each.name)]), each
+
+    def test_every_package_has_hashes(self) -> None:
+        entries = re.findall(r"^[a-z0-9-]+==[^#]+", LOCK, re.MULTILINE)
+
+        assert len(entries) == len(LOCKED)
+        assert [each for each in entries if "--hash=sha256:" not in each] == []
+
+    @pytest.mark.parametrize(
+        "path", ["requirements.lock", "requirements-dev.lock", "scripts/release/requirements.lock"]
+    )
+    def test_no_lock_file_names_an_index(self, path: str) -> None:
+        text = (PROJECT / path).read_text(encoding="utf-8")
+
+        assert re.findall(r"://|^\s*-[^-]|^--|/[a-z]+/.*/", text, re.MULTILINE) == []
+
+
+class TestLicences:
+    def test_the_document_is_that_of_the_lock(self) -> None:
+        written = (PROJECT / "docs" / "licences.md").read_text(encoding="utf-8")
+
+        assert written == licences.document(LOCK), "make docs"
+
+    def test_what_is_installed_is_what_is_locked(self) -> None:
+        assert {name: importlib.metadata.version(name) for name in LOCKED} == LOCKED
+
+    def test_a_licence_that_nobody_has_read_is_an_error(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        info = tmp_path / "strange-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            "Metadata-Version: 2.4\nName: strange\nVersion: 1\n"
+            "License-Expression: MIT AND (GPL-3.0-only OR MIT)\n"
+        )
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+        with pytest.raises(ValueError, match=r"GPL-3\.0-only OR MIT"):
+            licences.licence("strange")
+
+
+# Prints what an exporter would do on a network: every name looked up, every socket but those of
+# this machine and the one that listens. The hook hears the interpreter, not what C does by itself:
+# here that is libc's bind and connect on Bluetooth sockets, in exporter/direct/sockets.py.
+WATCHED = """
+import runpy, socket, sys
+LOCAL = {socket.AF_UNIX, getattr(socket, "AF_BLUETOOTH", 31)}
+def hook(event, arguments):
+    if event in ("socket.bind", "socket.connect", "socket.sendto", "socket.sendmsg"):
+        if arguments[0].family in LOCAL or (event == "socket.bind" and arguments[1] == LISTENS):
+            return
+    elif event == "socket.__new__":
+        family, kind = arguments[1:3]
+        if family in LOCAL or family == -1:  # -1: accepted, or handed over
+            return
+        if family in (socket.AF_INET, socket.AF_INET6) and kind & 0xF == socket.SOCK_STREAM:
+            return  # may listen; connect and bind are judged above
+    elif not event.startswith(("socket.get", "urllib.", "http.", "ftplib.", "smtplib.")):
+        return
+    elif event == "socket.gethostname":
+        return
+    print("NETWORK", event, *map(str, arguments[:3]), file=sys.stderr, flush=True)
+LISTENS = ("127.0.0.1", int(sys.argv[1]))
+sys.argv = ["bms-exporter", *sys.argv[2:]]
+sys.addaudithook(hook)
+"""
+IMPORT_ALL = """
+import importlib, pkgutil, exporter
+for module in pkgutil.walk_packages(exporter.__path__, "exporter."):
+    if module.name != "exporter.__main__":
+        importlib.import_module(module.name)
+print("done", file=sys.stderr)
+"""
+START = "runpy.run_module('exporter', run_name='__main__')"
+
+
+def watch(program: str, *arguments: str, until: str) -> list[str]:
+    """Run a program in which the network is watched until it logs; return what it did there."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WATCHED + program, *arguments], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if until in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    rest = process.communicate(timeout=30)[1].splitlines()
+    assert until in lines[-1], lines
+    return [line for line in lines + rest if line.startswith("NETWORK")]
+
+
+class TestNetwork:
+    def test_no_import_uses_it(self) -> None:
+        assert watch(IMPORT_ALL, "0", until="done") == []
+
+    def test_the_demo_only_listens(self) -> None:
+        port = str(free_port())
+
+        used = watch(
+            START, port, "demo", "--web.listen-address", f"127.0.0.1:{port}", until="msg=listening"
+        )
+
+        assert used == []
+
+    def test_an_exporter_of_batteries_only_listens(self, tmp_path: Path) -> None:
+        config = tmp_path / "config.yaml"
+        config.write_text("batteries: [{name: camper, address: 'A4:C1:38:12:34:56'}]\n")
+        port = str(free_port())
+
+        used = watch(
+            START, port, "--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}",
+            until="msg=listening",
+        )  # fmt: skip
+
+        assert used == []
+
+    @pytest.mark.parametrize(
+        ("program", "event"),
+        [
+            ("socket.getaddrinfo('localhost', 80)", "socket.getaddrinfo"),
+            ("socket.gethostbyname('localhost')", "socket.gethostbyname"),
+            ("socket.socket().connect_ex(('127.0.0.1', 9))", "socket.connect"),
+            ("socket.socket().bind(('127.0.0.1', 0))", "socket.bind"),
+            ("socket.socket(type=socket.SOCK_DGRAM)", "socket.__new__"),
+        ],
+    )
+    def test_a_program_that_uses_it_is_noticed(self, program: str, event: str) -> None:
+        used = watch(f"{program}\nprint('done', file=sys.stderr)", "1", until="done")
+
+        assert [line.split()[1] for line in used] == [event]
