@@ -21,6 +21,10 @@ demo: .venv/.exporter ## serve /metrics of three virtual batteries on port 12200
 .PHONY: install
 install: .venv/.exporter ## install into .venv: .venv/bin/bms-exporter
 
+.PHONY: deb
+deb: .venv/bin/python ## make build/bms-exporter.deb, with the service in it
+	@scripts/deb
+
 .PHONY: test
 test: check ## lint, check types, run every test on every Python found, start the demo and scrape it
 	@time $(BIN)/python -m coverage run -m pytest $(ARGS)
@@ -101,6 +105,11 @@ test-dist: .venv/.tools .venv-release/.tools ## build the last commit twice, com
 test-bluez: ## the scenarios against Linux's Bluetooth and a real bluetoothd in a virtual machine (root on Debian)
 	@time tests/bluez/vm/run --suite $(SUITE) --timeout 1500 --out build/bluez-$(SUITE) \
 		"BMS_WORLD=vm python -m pytest -p no:cacheprovider -q --tb=short --durations=5 $(ARGS) tests/bluez/test_scenarios.py"
+
+.PHONY: test-systemd
+test-systemd: ## install the service as README.md says, under systemd in the same virtual machine
+	@time tests/bluez/vm/run --systemd --suite $(SUITE) --timeout 1500 --out build/systemd-$(SUITE) \
+		"python -m pytest -p no:cacheprovider -q --tb=short --durations=5 $(ARGS) tests/systemd"
 
 .PHONY: test-dbus
 test-dbus: .venv/.tools ## faults of bluetoothd, and the scenarios, on a fake one (needs dbus-daemon)

@@ -25,7 +25,6 @@ PACKAGES: Final = {
     "amtool": "prometheus-alertmanager",
     "victoria-metrics": "victoria-metrics",
     "vmagent": "victoria-metrics",
-    "systemd-analyze": "systemd",
     "curl": "curl",
     "openssl": "openssl",
 }
