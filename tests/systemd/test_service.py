@@ -58,9 +58,6 @@ def healed() -> Iterator[None]:
     yield
     CONFIG.write_text(ONE)
     DROP_IN.unlink(missing_ok=True)
-    subprocess.run(["systemctl", "disable", "--quiet", "--now", SOCKET], check=False)
-    systemctl("daemon-reload")
-    systemctl("reset-failed")
 
 
 def systemctl(action: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -80,6 +77,7 @@ def restarted(drop_in: str = "", config: str = ONE) -> None:
     DROP_IN.parent.mkdir(exist_ok=True)
     DROP_IN.write_text(f"[Service]\n{drop_in}\n")
     systemctl("daemon-reload")
+    systemctl("reset-failed")  # nor do the starts of earlier tests count
     result = systemctl("restart")
     assert result.returncode == 0, journal()
 
@@ -212,12 +210,19 @@ class TestReload:
         assert (said("is-active"), pid(), up()) == ("active", before, {"camper": 1.0})
 
 
-def test_a_restart_behind_the_socket_of_systemd_refuses_nobody() -> None:
+@pytest.fixture
+def socket_of_systemd() -> Iterator[None]:
+    systemctl("stop")
     DROP_IN.parent.mkdir(exist_ok=True)
     DROP_IN.write_text("[Service]\nEnvironment=ARGS=--web.systemd-socket\n")
     systemctl("daemon-reload")
-    systemctl("stop")
     subprocess.run(["systemctl", "enable", "--now", SOCKET], check=True)
+    yield
+    subprocess.run(["systemctl", "disable", "--now", SOCKET], check=True)
+
+
+@pytest.mark.usefixtures("socket_of_systemd")
+def test_a_restart_behind_the_socket_of_systemd_refuses_nobody() -> None:
     assert said("is-active") == "inactive"
     assert up() == {"camper": 1.0}  # this has started it
     before, answers, done = pid(), list[int](), threading.Event()
