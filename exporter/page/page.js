@@ -19,7 +19,6 @@ const USUAL = ["charge_undertemperature", "charge_overtemperature", "cell_overvo
 
 const state = {
   batteries: null, // as the API has them; null: nothing was heard yet
-  maxAge: 120,
   samples: {}, // by name: [unix_s, remaining_ah, current_a]
   lastReading: {}, // by name: the last reading that was heard, also when it is too old by now
   heard: null, // when the exporter said something, and what its clock showed
@@ -70,7 +69,6 @@ function hear(event) {
   state.broken = null;
   if (event.type === "batteries") {
     state.batteries = data.batteries;
-    state.maxAge = data.max_age_s;
     data.batteries.forEach(keep);
   } else if (event.type === "battery") {
     replace(data.battery);
@@ -163,13 +161,12 @@ function problems(battery) {
     add("attention", `${W.notReached(W.since(moment(since), duration(lasting(-since), true)))}: ${what}.`, todo, `${W.notReached("").trim()}: ${what}`);
   } else if (!reading) {
     add("info", battery.last_success_unix_s ? W.old : W.never, null);
-  } else if (isOld(reading)) {
+  } else if (isOld(battery)) {
     add("attention", W.old, W.oldHint);
-  } else if (contact() !== "live") {
-    add("info", W.old, null, "");
   }
   if (reading) judge(reading, add);
   if (reading && battery.failure) add("info", W.lastTryFailed, null, ""); // a weak signal is not called out each time
+  if (!found.length && contact() !== "live") add("info", W.old, null, ""); // all was well when it was last heard of
   return found.sort((a, b) => LEVELS.indexOf(b.level) - LEVELS.indexOf(a.level));
 }
 
@@ -194,7 +191,7 @@ function judge(reading, add) {
   if (reading.factory_mode) add("attention", W.factory);
 }
 
-const isOld = (reading) => now() - reading.read_unix_s > state.maxAge;
+const isOld = (battery) => battery.reading !== null && now() - battery.reading.read_unix_s > battery.max_age_s;
 const fitted = (reading) => reading.temperatures_c.filter((each) => each > -29 && each < 120); // an open or shorted sensor
 const failure = (battery) => W.failures[battery.failure.reason] || W.failure(battery.failure.reason);
 const lasting = (seconds) => (seconds < 7200 ? seconds : Math.floor(seconds / 3600) * 3600); // the minutes do not matter then
@@ -306,15 +303,14 @@ function ageOf(battery, stale) {
   const reading = battery.reading;
   if (reading) {
     const text = age(now() - reading.read_unix_s);
-    if (stale) return W.asOf(text);
-    return battery.polling ? W.reading : text;
+    return stale ? W.asOf(text) : text;
   }
   return battery.polling ? W.reading : "";
 }
 
 function Tile({ battery, alone }) {
   const found = problems(battery);
-  const stale = contact() !== "live" || (battery.reading !== null && isOld(battery.reading));
+  const stale = contact() !== "live" || isOld(battery);
   const reading = battery.reading;
   return h("article", { class: `tile ${levelOf(found)} ${stale ? "stale" : ""} ${reading ? "" : "unread"}` },
     h("div", { class: "head" },
@@ -374,7 +370,7 @@ function Details({ battery }) {
   const reading = battery.reading;
   const onOff = (value) => (value === null || value === undefined ? DASH : value ? W.on : W.off);
   const events = reading && reading.protection_events ? Object.keys(reading.protection_events).filter((name) => reading.protection_events[name]) : [];
-  const stale = contact() !== "live" || (reading && isOld(reading));
+  const stale = contact() !== "live" || isOld(battery);
   const link = battery.link;
   const identity = battery.identity || {};
   return h("div", { class: `details ${stale ? "stale" : ""}` },

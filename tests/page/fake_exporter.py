@@ -69,6 +69,7 @@ def battery(name: str = "camper", **changes: Any) -> Json:
         "address": "A4:C1:38:00:00:01",
         "up": True,
         "polling": False,
+        "max_age_s": 120.0,
         "paused_until_unix_s": None,
         "last_success_unix_s": time.time() - 4,
         "failure": None,
@@ -262,7 +263,7 @@ class FakeExporter:
             "exporter": "0.1.0",
             "now_unix_s": time.time(),
             "poll_interval_s": 30,
-            "max_age_s": 120,
+            "metrics_path": "/metrics",
             "batteries": self.batteries,
         }
 
