@@ -17,9 +17,15 @@ The rooms, in the order in which data flows (imports go the same way, a test enf
     radio        find, connect, GATT profile, let go
     spread       several adapters: which one reads which battery
     discovery    is this advertisement a JBD battery, and why
+    history      the last hours of a battery, in memory
     poller       coalescing, deadline, back-off; Snapshot
     metrics      the table of metrics; Snapshot -> metric families
-    web          the HTTP surface (ASGI)
+    asgi         the words of ASGI, and whole answers
+    assets       the files of the page (page/)
+    api          snapshots as JSON
+    watch        who looks at the page: together one scraper
+    live         the page and /api/v1
+    web          the rest of the HTTP surface (ASGI)
     webconfig    the file of --web.config.file
     tls  guard   encrypted connections; users, rate limit and headers in front of the web
     demo/        virtual batteries behind a virtual radio

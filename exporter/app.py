@@ -17,12 +17,14 @@ from exporter.config import BatteryConfig, Config
 from exporter.errors import ConfigError
 from exporter.guard import Guard, Settings
 from exporter.house import House, poller_of, radios_of
+from exporter.live import Live
 from exporter.metrics import ExporterCollector
 from exporter.poller import Snapshot
 from exporter.radio import Backend
 from exporter.server import Server, from_systemd, listen, on_unhandled
 from exporter.tls import Certificates
-from exporter.web import App, Web
+from exporter.watch import Watch
+from exporter.web import Web
 
 log = logging.getLogger(__name__)
 
@@ -161,14 +163,16 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
     asyncio.get_running_loop().add_signal_handler(
         signal.SIGHUP, lambda: tasks.create_task(reload())
     )
+    watch = Watch(house.pollers, tasks)
+    house.changed = watch.changed
     web = Web(
         batteries=house.pollers,
         own=[own],
         reload=reload,
+        live=Live(watch, metrics_path=options.telemetry_path),
         timeout_offset_s=options.timeout_offset_s,
         telemetry_path=options.telemetry_path,
     )
-    app: App = web if settings is None else Guard(web, settings)
     log.info(
         "listening",
         extra={
@@ -181,10 +185,21 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
         },
     )
     supervised = tasks.create_task(_tell_systemd())
+
+    async def stopping() -> None:
+        await stop.wait()
+        watch.close()
+
     try:
-        await serve_asgi(app, server, shutdown_trigger=stop.wait, mode="asgi")
+        await serve_asgi(
+            web if settings is None else Guard(web, settings),
+            server,
+            shutdown_trigger=stopping,
+            mode="asgi",
+        )
     finally:
         supervised.cancel()
+        watch.close()
         log.info("disconnecting")
         await house.close()
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from exporter.asgi import App, Receive, Scope, Send, answer
 from exporter.errors import ConfigError
 from exporter.tls import stamp
-from exporter.web import App, Receive, Scope, Send, answer
 from exporter.webconfig import WebConfig, load
 
 log = logging.getLogger(__name__)

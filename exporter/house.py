@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 
 from exporter.bms import Bms
 from exporter.clock import Clock, boot_s
@@ -120,6 +122,7 @@ def wire(  # noqa: PLR0913 - a battery's whole surroundings
     *,
     clock: Clock = boot_s,
     known: Wired | None = None,
+    changed: Callable[[], None] = lambda: None,
 ) -> Wired:
     """Put one battery together.
 
@@ -130,6 +133,7 @@ def wire(  # noqa: PLR0913 - a battery's whole surroundings
         tasks: Where its polls run.
         clock: Ages readings.
         known: The same battery as it was configured until now: its counters go on.
+        changed: Called when what is known about it changed.
     """
     stats = LinkStats() if known is None else known.target.stats
     if known is not None and (known.config, known.radios) == (battery, radios):
@@ -164,6 +168,7 @@ def wire(  # noqa: PLR0913 - a battery's whole surroundings
             stats=stats,
             tasks=tasks,
             clock=clock,
+            changed=changed,
         )
     return Wired(config=battery, radios=radios, target=target, bms=bms, poller=poller)
 
@@ -184,6 +189,8 @@ class House:
 
     def __init__(self, tasks: asyncio.TaskGroup, backend: Backend | None = None) -> None:
         """Begin without a battery; polls run in `tasks`."""
+        self.changed: Callable[[str | None], None] = lambda _name: None
+        """Told the name of a battery when what is known about it changed; None: which there are."""
         self._tasks = tasks
         self._backend = backend
         self._config: Config | None = None
@@ -211,7 +218,14 @@ class House:
                 self._wired[battery.name] = known  # another battery with its name
                 known = None
             radios = self._radios.of(battery)
-            wired[battery.name] = wire(battery, config.poll, radios, self._tasks, known=known)
+            wired[battery.name] = wire(
+                battery,
+                config.poll,
+                radios,
+                self._tasks,
+                known=known,
+                changed=partial(self._tell, battery.name),
+            )
         kept = {one.target.address for one in wired.values()}
         for gone in self._wired.values():
             if gone.target.address not in kept:
@@ -221,6 +235,10 @@ class House:
         self._config = config
         self.pollers.clear()
         self.pollers.update({name: one.poller for name, one in wired.items()})
+        self.changed(None)
+
+    def _tell(self, name: str) -> None:
+        self.changed(name)
 
     @property
     def poll(self) -> PollConfig:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Final
 from exporter.clock import Clock, boot_s
 from exporter.config import PollConfig
 from exporter.errors import BmsError, FailureReason
+from exporter.history import History, Sample
 from exporter.reading import Identity, Reading
 from exporter.stats import LinkStats
 
@@ -45,9 +47,20 @@ class Snapshot:
     polls: int
     failures: Mapping[FailureReason, int]
     last_error: str | None  # of the last finished poll, if that failed
+    failure: FailureReason | None = None  # the same
+    failing_since_unix_s: float | None = None  # when the first of the failures in a row was
+    read_unix_s: float | None = None  # of the reading
+    max_age_s: float = math.inf  # how old a reading may be to be shown
+    polling: bool = False  # a poll is under way
+    paused_until_unix_s: float | None = None  # released for somebody else until then
     served: int
     coalesced: int
     link: LinkStats
+
+    @property
+    def paused(self) -> bool:
+        """Whether the battery is left to somebody else."""
+        return self.paused_until_unix_s is not None
 
 
 class Poller:
@@ -63,6 +76,7 @@ class Poller:
         stats: LinkStats,
         tasks: asyncio.TaskGroup,
         clock: Clock = boot_s,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; nothing is read before the first refresh.
 
@@ -74,6 +88,7 @@ class Poller:
             stats: What `poll` counts.
             tasks: Owns the polls, so that a bug in one ends the program.
             clock: Ages readings.
+            changed: Called when a poll began or ended, and when the battery was released.
         """
         self._battery = battery
         self._address = address
@@ -82,6 +97,9 @@ class Poller:
         self._stats = stats
         self._tasks = tasks
         self._clock = clock
+        self._changed = changed
+        self.history = History()
+        """Its last hours."""
 
         self._task: asyncio.Task[None] | None = None  # the newest poll, until it has disconnected
         self._running: set[asyncio.Task[None]] = (
@@ -101,6 +119,8 @@ class Poller:
         self._failed_with: FailureReason | None = None
         self._last_error: str | None = None
         self._failed_at_s = float("-inf")
+        self._failing_since_unix_s: float | None = None
+        self._paused_until_s = float("-inf")
         self._served = 0
         self._coalesced = 0
 
@@ -113,7 +133,7 @@ class Poller:
         if self._age_s() < self._config.min_interval_s:
             return self._serve(current=True, coalesced=True)
         joined = self._outcome is not None
-        if not joined and self._is_backing_off():
+        if not joined and (self._pause_left_s() > 0 or self._is_backing_off()):
             return self._serve(current=False, coalesced=False)
         outcome = self._outcome or self._start()
         try:
@@ -128,12 +148,26 @@ class Poller:
         self._poll = poll
         self._config = config
 
+    async def pause(self, duration_s: float) -> None:
+        """Keep off the battery for a while; return when it is disconnected."""
+        self._paused_until_s = self._clock() + duration_s
+        self._changed()
+        await self.close()
+
+    def resume(self) -> None:
+        """End the pause, if there is one."""
+        self._paused_until_s = float("-inf")
+        self._changed()
+
     async def close(self) -> None:
         """End the poll under way, if any; return when the battery is disconnected."""
         if self._outcome is not None and self._task is not None:
             self._task.cancel()  # not while it disconnects: that would leave the battery connected
         if self._running:
             await asyncio.wait(self._running)
+
+    def _pause_left_s(self) -> float:
+        return self._paused_until_s - self._clock()
 
     def _age_s(self) -> float:
         return self._clock() - self._read_at_s
@@ -157,6 +191,7 @@ class Poller:
             self._run(self._task, self._outcome), name=f"poll {self._battery}"
         )
         self._running.add(self._task)
+        self._changed()
         self._task.add_done_callback(self._running.discard)
         return self._outcome
 
@@ -168,9 +203,10 @@ class Poller:
                 await asyncio.wait([previous])  # one connection at a time
             await self._poll_once(outcome)
         finally:
-            if self._outcome is outcome:  # cancelled, or a bug: nobody shall wait for ever
+            if self._outcome is outcome:  # called off, or a bug: nobody shall wait for ever
                 self._outcome = None
-                outcome.cancel()
+                outcome.set_result(False)
+                self._changed()
 
     async def _poll_once(self, outcome: asyncio.Future[bool]) -> None:
         started_s = self._clock()
@@ -184,6 +220,7 @@ class Poller:
             self._poll_duration_s = self._clock() - started_s
             self._outcome = None
             outcome.set_result(isinstance(result, Reading))
+            self._changed()
 
         try:
             await self._poll(publish)
@@ -201,7 +238,11 @@ class Poller:
         self._last_success_unix_s = time.time()
         self._failures_in_row = 0
         self._failed_with = None
+        self._failing_since_unix_s = None
         self._last_error = None
+        if (basic := reading.basic) is not None:
+            read_unix_s = self._last_success_unix_s - self._age_s()
+            self.history.add(Sample(read_unix_s, basic.remaining_ah, basic.current_a))
 
     def _note_failure(self, error: BmsError) -> None:
         changed = error.reason is not self._failed_with  # once, not at every scrape
@@ -211,27 +252,41 @@ class Poller:
             extra={"battery": self._battery, "reason": str(error.reason), "error": str(error)},
         )
         self._failures[error.reason] += 1
+        if not self._failures_in_row:
+            self._failing_since_unix_s = time.time()
         self._failures_in_row += 1
         self._failed_with = error.reason
         self._last_error = str(error)
         self._failed_at_s = self._clock()
 
     def _serve(self, *, current: bool, coalesced: bool) -> Snapshot:
-        """Return what may be shown now.
+        """Return what a scrape may be shown, and count it.
 
         Args:
             current: The reading is the one that this scrape waited for, or younger than
                 `min_interval`; the only kind that a `max_age` of 0 allows.
             coalesced: Another scrape started the poll that gave it.
         """
-        max_age_s: float = self._config.max_age_s
-        fits = current if max_age_s == 0 else self._age_s() <= max_age_s
-        shown = self._reading if fits else None
-        self._served += shown is not None
-        self._coalesced += shown is not None and coalesced
+        instead_of_0_s = math.inf if current else -1.0
+        shown = self._reading is not None and self._fits(instead_of_0_s)
+        self._served += shown
+        self._coalesced += shown and coalesced
+        return self._snapshot(instead_of_0_s)
+
+    def _fits(self, instead_of_0_s: float) -> bool:
+        return self._age_s() <= (float(self._config.max_age_s) or instead_of_0_s)
+
+    def peek(self, max_age_s: float) -> Snapshot:
+        """Return what is known without reading or counting; `max_age_s` stands for a 0."""
+        return self._snapshot(max_age_s)
+
+    def _snapshot(self, instead_of_0_s: float) -> Snapshot:
+        max_age_s = float(self._config.max_age_s) or instead_of_0_s
         seen_at_s = self._stats.seen_at_s
-        heard_s = float("inf") if seen_at_s is None else self._clock() - seen_at_s
-        heard = current if max_age_s == 0 else heard_s <= max_age_s
+        heard = seen_at_s is not None and self._clock() - seen_at_s <= max_age_s
+        shown = self._reading if self._fits(instead_of_0_s) else None
+        now_unix_s = time.time()
+        pause_s = self._pause_left_s()
         return Snapshot(
             battery=self._battery,
             address=self._address,
@@ -245,6 +300,12 @@ class Poller:
             polls=self._polls,
             failures=Counter(self._failures),
             last_error=self._last_error,
+            failure=self._failed_with,
+            failing_since_unix_s=self._failing_since_unix_s,
+            read_unix_s=None if shown is None else now_unix_s - self._age_s(),
+            max_age_s=max_age_s,
+            polling=self._outcome is not None,
+            paused_until_unix_s=now_unix_s + pause_s if pause_s > 0 else None,
             served=self._served,
             coalesced=self._coalesced,
             link=deepcopy(self._stats),

@@ -19,8 +19,10 @@ log = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024  # a thousand scrapes at once
 KEEP_ALIVE_S: Final = 5
-READ_S: Final = 10  # else clients that say nothing stay
 HANDSHAKE_S: Final = 5
+# How long an answer may lie in a socket that nobody reads or that has lost its network. There is no
+# read_timeout: it would end streams, and over HTTP/2 scrapes, that take longer.
+UNREAD_S: Final = 20
 # What one connection may heap up in one packet before others get their turn: pipelined requests,
 # and streams of HTTP/2 that are reset as soon as they are opened.
 REQUESTS: Final = 100
@@ -55,7 +57,6 @@ class Server(ServerConfig):
         self._patience_s = patience_s
         self.backlog = BACKLOG
         self.keep_alive_timeout = KEEP_ALIVE_S
-        self.read_timeout = READ_S
         self.ssl_handshake_timeout = HANDSHAKE_S
         self.keep_alive_max_requests = REQUESTS
         self.h2_max_concurrent_streams = STREAMS
@@ -104,6 +105,7 @@ class Listening(socket.socket):
         if connection.fileno() >= self._limit:
             connection.close()
             raise ConnectionAbortedError
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * UNREAD_S)
         return connection, address
 
 

@@ -1,47 +1,22 @@
 """The HTTP surface: an ASGI app with one route a path."""
 
 import asyncio
-import html
 import math
 import re
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qs, quote
 
 from prometheus_client import make_asgi_app
 from prometheus_client.registry import Collector
 
-from exporter import __version__
+from exporter.asgi import Receive, Route, Scope, Send, answer, named_battery
+from exporter.live import Live
 from exporter.metrics import BatteryCollector, registry_of
 from exporter.poller import Snapshot
-
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 GZIP_REFUSED: Final = re.compile(rb"\bgzip\s*;\s*q=0(\.0*)?\s*(,|$)")
 NEGOTIATED: Final = (b"accept", b"accept-encoding")
 TIMEOUT_HEADER: Final = b"x-prometheus-scrape-timeout-seconds"
-
-PAGE: Final = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>BMS exporter</title>
-<style>
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 2rem auto; }}
-body {{ padding: 0 1rem; }}
-:root {{ color-scheme: light dark; }}
-</style>
-<h1>BMS exporter</h1>
-<p>Version {version}. Reads {count} over Bluetooth when Prometheus scrapes.</p>
-<ul>
-<li><a href="{metrics}">{metrics}</a>: all batteries</li>
-{probes}
-</ul>
-"""
-
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
 
@@ -56,12 +31,13 @@ class Battery(Protocol):
 class Web:
     """The ASGI app."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options, all by name
         self,
         *,
         batteries: Mapping[str, Battery],
         own: Sequence[Collector] = (),
         reload: Reload | None = None,
+        live: Live | None = None,
         timeout_offset_s: float = 0.5,
         telemetry_path: str = "/metrics",
     ) -> None:
@@ -71,6 +47,7 @@ class Web:
             batteries: By configured name, in the order in which they are shown.
             own: The exporter's own metrics, for the telemetry path only.
             reload: Reads the configuration again; returns why not, nothing if it was read.
+            live: The page and what it asks for.
             timeout_offset_s: How much of a scrape's time-out is kept for the answer's way.
             telemetry_path: Where the metrics are.
         """
@@ -79,14 +56,16 @@ class Web:
         self._reload_configuration = reload
         self._timeout_offset_s = timeout_offset_s
         self._telemetry_path = telemetry_path
-        self._routes = {
-            "/": self._page,
+        self._routes: dict[str, Route] = {
+            **({} if live is None else live.routes),
             "/probe": self._probe,
             "/-/healthy": self._healthy,
             "/-/ready": self._healthy,
             telemetry_path: self._metrics,
         }
-        self._changes = {} if reload is None else {"/-/reload": self._reload}
+        self._changes: dict[str, Route] = {} if live is None else live.changes
+        if reload is not None:
+            self._changes = {**self._changes, "/-/reload": self._reload}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -98,9 +77,11 @@ class Web:
             scope = {**scope, "path": _path(scope["path"])}
             route = self._routes.get(scope["path"])
             if (change := self._changes.get(scope["path"])) is not None:
-                await self._change(change, scope, send)
+                await self._change(change, scope, receive, send)
             elif route is None:
-                paths = ", ".join([*self._routes, *self._changes])
+                paths = ", ".join(
+                    path for path in (*self._routes, *self._changes) if not path.startswith("/page")
+                )
                 await answer(send, 404, f"There is nothing here. Try one of {paths}.")
             elif scope["method"] not in ("GET", "HEAD"):
                 await answer(
@@ -110,31 +91,22 @@ class Web:
                     headers=[(b"allow", b"GET, HEAD")],
                 )
             else:
-                await route(scope, send)
+                await route(scope, receive, send)
 
-    async def _metrics(self, scope: Scope, send: Send) -> None:
+    async def _metrics(self, scope: Scope, _receive: Receive, send: Send) -> None:
         timeout_s = self._timeout_s(scope)
         snapshots = await asyncio.gather(
             *(battery.refresh(timeout_s=timeout_s) for battery in self._batteries.values())
         )
         await self._exposition.answer(scope, send, snapshots, own=True)
 
-    async def _probe(self, scope: Scope, send: Send) -> None:
-        names = ", ".join(self._batteries)
-        target = parse_qs(scope["query_string"].decode("latin-1")).get("target", [])
-        if len(target) != 1:
-            await answer(
-                send, 400, f"Say which battery, once: /probe?target=NAME with one of {names}."
-            )
-        elif target[0] not in self._batteries:
-            await answer(send, 404, f"No battery of that name is configured, only {names}.")
-        else:
-            snapshot = await self._batteries[target[0]].refresh(timeout_s=self._timeout_s(scope))
+    async def _probe(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        name = await named_battery(scope, send, "target", self._batteries)
+        if name is not None:
+            snapshot = await self._batteries[name].refresh(timeout_s=self._timeout_s(scope))
             await self._exposition.answer(scope, send, [snapshot], own=False)
 
-    async def _change(
-        self, change: Callable[[Send], Awaitable[None]], scope: Scope, send: Send
-    ) -> None:
+    async def _change(self, change: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """Let through what changes something only as a POST that no foreign web page has sent."""
         if scope["method"] not in ("POST", "PUT"):
             await answer(
@@ -143,9 +115,9 @@ class Web:
         elif _is_foreign(scope["headers"]):
             await answer(send, 403, "This request comes from another web page.")
         else:
-            await change(send)
+            await change(scope, receive, send)
 
-    async def _reload(self, send: Send) -> None:
+    async def _reload(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         assert self._reload_configuration is not None  # noqa: S101 - else there is no such route
         problems = await self._reload_configuration()
         if problems:
@@ -154,21 +126,7 @@ class Web:
         else:
             await answer(send, 200, "The configuration was reloaded.")
 
-    async def _page(self, _scope: Scope, send: Send) -> None:
-        probes = "\n".join(
-            f'<li><a href="/probe?target={html.escape(quote(name))}">{html.escape(name)}</a></li>'
-            for name in self._batteries
-        )
-        count = len(self._batteries)
-        page = PAGE.format(
-            version=__version__,
-            count="one battery" if count == 1 else f"{count} batteries",
-            metrics=html.escape(self._telemetry_path),
-            probes=probes,
-        )
-        await answer(send, 200, page, content_type=b"text/html; charset=utf-8")
-
-    async def _healthy(self, _scope: Scope, send: Send) -> None:
+    async def _healthy(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await answer(send, 200, "BMS exporter is running.")
 
     def _timeout_s(self, scope: Scope) -> float | None:
@@ -253,30 +211,6 @@ def _refuses_gzip(scope: Scope) -> bool:
     """Whether a request says gzip;q=0, which prometheus_client takes for a wish."""
     said = b",".join(value for name, value in scope["headers"] if name == b"accept-encoding")
     return GZIP_REFUSED.search(said.lower()) is not None
-
-
-async def answer(
-    send: Send,
-    status: int,
-    text: str,
-    *,
-    content_type: bytes = b"text/plain; charset=utf-8",
-    headers: Sequence[tuple[bytes, bytes]] = (),
-) -> None:
-    """Send a whole answer of one line."""
-    body = (text.rstrip("\n") + "\n").encode()
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", content_type),
-                (b"content-length", str(len(body)).encode()),
-                *headers,
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

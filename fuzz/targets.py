@@ -20,6 +20,7 @@ import trustme
 
 from exporter import config as configuration
 from exporter import decoded, webconfig
+from exporter.asgi import App
 from exporter.config import Config
 from exporter.demo.battery import encode_reply
 from exporter.direct.att import (
@@ -53,7 +54,7 @@ from exporter.protocol.frame import (
 )
 from exporter.stats import LinkStats
 from exporter.tls import Certificates
-from exporter.web import App, Web
+from exporter.web import Web
 
 ADDRESS: Final = "A4:C1:38:12:34:56"
 PASSWORD: Final = b"123456"

@@ -264,6 +264,7 @@ class TestAbsence:
 
         assert names(registry) == {
             "bms_up",
+            "bms_paused",
             "bms_last_poll_success_timestamp_seconds",
             "bms_poll_duration_seconds",
             "bms_poll_timeout_seconds",

@@ -309,8 +309,47 @@ class TestDisconnecting:
 
         await poller.close()
 
-        with pytest.raises(asyncio.CancelledError):
-            await scrape
+        assert (await scrape).reading is None
+
+
+class TestPause:
+    async def test_a_released_battery_is_let_go_at_once_and_not_read(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup
+    ) -> None:
+        poller = poller_for(battery, tasks)
+        scrape = asyncio.create_task(poller.refresh(timeout_s=SCRAPE_S))
+        await asyncio.sleep(1.0)
+
+        await poller.pause(600.0)
+
+        assert (await scrape).paused
+        assert battery.connected == 0
+        await asyncio.sleep(599.0 - DISCONNECT_S)
+        assert (await poller.refresh(timeout_s=SCRAPE_S)).polls == 0
+        await asyncio.sleep(1.0)
+        assert (await poller.refresh(timeout_s=SCRAPE_S)).up
+
+    async def test_it_can_be_taken_back(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup
+    ) -> None:
+        poller = poller_for(battery, tasks)
+        await poller.pause(600.0)
+
+        poller.resume()
+
+        assert (await poller.refresh(timeout_s=SCRAPE_S)).up
+
+    async def test_what_was_read_is_shown_until_it_is_too_old(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup
+    ) -> None:
+        poller = poller_for(battery, tasks, max_age_s=60.0)
+        await poller.refresh(timeout_s=SCRAPE_S)
+        await poller.pause(600.0)
+
+        await asyncio.sleep(50.0)
+        assert (await poller.refresh(timeout_s=SCRAPE_S)).reading == READING
+        await asyncio.sleep(20.0)
+        assert (await poller.refresh(timeout_s=SCRAPE_S)).reading is None
 
 
 class TestFailures:

@@ -1,7 +1,7 @@
 """Virtual batteries with recorded answers, and ways to reach them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ from exporter.config import Adapter, BatteryConfig, Name, PollConfig, normal_add
 from exporter.demo.battery import Notification, VirtualBattery, encode_reply
 from exporter.demo.radio import Air, backend_of
 from exporter.errors import LinkLostError
-from exporter.house import poller_of
+from exporter.house import wire
 from exporter.poller import Poller
 from exporter.profiles import PROFILES
 from exporter.radio import Radio
@@ -48,12 +48,14 @@ def poller_on(
     name: str = "camper",
     address: str = ADDRESS,
     poll: PollConfig | None = None,
+    changed: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> Poller:
     """Return the whole way to one battery, as the exporter builds it."""
     config = BatteryConfig(name=Name(name), address=normal_address(address), **options)
     spread = Spread(lambda _: radio, list)
-    return poller_of(config, poll or PollConfig(), spread, tasks, clock=now_s)
+    poll = poll or PollConfig()
+    return wire(config, poll, spread, tasks, clock=now_s, changed=changed).poller
 
 
 @dataclass(slots=True)

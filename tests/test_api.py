@@ -1,0 +1,393 @@
+"""The page's API, and what it costs the batteries when somebody looks."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.resources import files
+from typing import Any
+
+import httpx
+import pytest
+
+from exporter import api
+from exporter.config import PollConfig, Seconds
+from exporter.demo.battery import Faults
+from exporter.demo.radio import air_of
+from exporter.history import HOURS, LENGTH, SPACING_S, History, Sample
+from exporter.live import OWN_MAX_AGE_S, RELEASE_S, Live
+from exporter.watch import ALIVE_S, INTERVAL_S, MOST, Watch
+from exporter.web import Web
+from virtual import battery, now_s, poller_on, radio_on
+
+SECOND = "A4:C1:38:00:00:02"
+
+
+class Camper:
+    """Two batteries, a scraper and pages that look on."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, poll: PollConfig | None = None) -> None:
+        self.virtual = {"camper": battery(), "my trailer": battery(SECOND)}
+        radio = radio_on(air_of(self.virtual.values()))
+        self.pollers: dict[str, Any] = {}
+        self.watch = Watch(self.pollers, tasks)
+        for name, one in self.virtual.items():
+            self.pollers[name] = poller_on(
+                radio,
+                tasks,
+                name=name,
+                address=one.address,
+                poll=poll,
+                changed=partial(self.watch.changed, name),
+            )
+        self.web = Web(batteries=self.pollers, live=Live(self.watch))
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.web), base_url="http://camper:12200", timeout=60.0
+        )
+
+    @property
+    def connects(self) -> int:
+        return self.virtual["camper"].connects
+
+    async def state(self, name: str = "camper") -> dict[str, Any]:
+        state = (await self.client.get("/api/v1/batteries")).json()
+        (found,) = (one for one in state["batteries"] if one["name"] == name)
+        return dict(found)
+
+
+@pytest.fixture
+async def camper(tasks: asyncio.TaskGroup) -> AsyncIterator[Camper]:
+    camper = Camper(tasks)
+    yield camper
+    camper.watch.close()
+
+
+class Page:
+    """A page that is open: what the stream has told it."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.ended = False
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.events]
+
+
+@asynccontextmanager
+async def looking(camper: Camper, method: str = "GET") -> AsyncIterator[Page]:
+    page = Page()
+    closed = asyncio.Event()
+
+    async def receive() -> dict[str, str]:
+        await closed.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        for block in message.get("body", b"").decode().split("\n\n")[:-1]:
+            name, _, data = block.removeprefix("event: ").partition("\ndata: ")
+            page.events.append((name, json.loads(data)))
+        page.ended = message["type"] == "http.response.body" and not message.get("more_body")
+
+    scope = {"type": "http", "method": method, "path": "/api/v1/stream", "headers": []}
+    task = asyncio.create_task(camper.web(scope, receive, send))
+    try:
+        yield page
+    finally:
+        closed.set()
+        await task
+
+
+class TestState:
+    async def test_what_is_not_known_is_null(self, camper: Camper) -> None:
+        told = await camper.state()
+
+        assert told["reading"] is None
+        assert told["last_success_unix_s"] is None
+        assert not told["up"]
+        assert camper.connects == 0
+
+    async def test_a_reading_has_its_units_in_its_names(self, camper: Camper) -> None:
+        await camper.pollers["camper"].refresh()
+
+        reading = (await camper.state())["reading"]
+
+        assert reading["remaining_ah"] == 203.54
+        assert reading["voltage_v"] == 13.21
+        assert reading["power_w"] == pytest.approx(
+            reading["voltage_v"] * reading["current_a"], 0.01
+        )
+        assert [cell["number"] for cell in reading["cells"]] == [1, 2, 3, 4]
+        assert reading["cell_spread_v"] < 0.1
+
+    async def test_a_reading_that_is_too_old_is_null(self, camper: Camper) -> None:
+        await camper.pollers["camper"].refresh()
+        await asyncio.sleep(121.0)
+
+        assert (await camper.state())["reading"] is None
+
+    async def test_with_a_max_age_of_0_the_page_shows_what_it_has_read_itself(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        camper = Camper(tasks, PollConfig(max_age_s=Seconds(0.0)))
+        await camper.pollers["camper"].refresh()
+
+        assert (await camper.state())["max_age_s"] == OWN_MAX_AGE_S
+        assert (await camper.state())["reading"]["remaining_ah"] == 203.54
+        await asyncio.sleep(OWN_MAX_AGE_S + 1.0)
+        assert (await camper.state())["reading"] is None
+
+    async def test_a_failure_says_why_and_since_when(self, camper: Camper) -> None:
+        camper.virtual["camper"].faults = Faults(gone=True)
+        await camper.pollers["camper"].refresh()
+        first = (await camper.state())["failure"]
+        await camper.pollers["camper"].refresh()
+
+        failure = (await camper.state())["failure"]
+
+        assert failure["reason"] == "not_found"
+        assert "not seen" in failure["error"]
+        assert failure["since_unix_s"] == first["since_unix_s"]
+
+    async def test_to_look_at_it_is_no_scrape(self, camper: Camper) -> None:
+        await camper.pollers["camper"].refresh()
+        before = camper.pollers["camper"].peek(0.0).served
+
+        await camper.state()
+
+        assert camper.pollers["camper"].peek(0.0).served == before
+
+
+class TestForecast:
+    @pytest.mark.parametrize(
+        ("charge_ah", "current_a", "expected_s"),
+        [
+            pytest.param(100.0, 10.0, 36000.0, id="ten hours"),
+            pytest.param(0.0, 10.0, 0.0, id="now"),
+            pytest.param(100.0, 0.0, None, id="nothing flows"),
+            pytest.param(100.0, 0.01, None, id="next to nothing flows"),
+            pytest.param(100.0, -10.0, None, id="it flows the other way"),
+            pytest.param(-1.0, 10.0, None, id="more than full"),
+            pytest.param(200.0, 0.06, None, id="not this month"),
+        ],
+    )
+    def test_time_is_charge_by_current(
+        self, charge_ah: float, current_a: float, expected_s: float | None
+    ) -> None:
+        assert api._time_s(charge_ah, current_a) == expected_s
+
+    def test_a_fridge_that_switches_is_a_mean(self) -> None:
+        history = History()
+        for number in range(8):
+            history.add(Sample(number * SPACING_S, 100.0, -6.0 if number % 2 else 0.0))
+
+        assert history.mean_current_a(7 * SPACING_S) == -3.0
+        assert history.mean_current_a(86400.0) is None
+
+
+class TestHistory:
+    def test_it_is_bounded_in_time_and_memory(self) -> None:
+        history = History()
+        for second in range(0, 2 * HOURS * 3600, 30):
+            history.add(Sample(float(second), 100.0, 0.0))
+
+        samples = history.samples(2 * HOURS * 3600)
+        assert len(samples) == LENGTH
+        assert samples[0].unix_s >= HOURS * 3600
+
+    def test_a_clock_that_is_set_back_begins_a_new_curve(self) -> None:
+        history = History()
+        history.add(Sample(5000.0, 100.0, 0.0))
+        history.add(Sample(1000.0, 99.0, 0.0))
+
+        assert history.samples(1001.0) == [Sample(1000.0, 99.0, 0.0)]
+
+    async def test_every_scraper_adds_to_it(self, camper: Camper) -> None:
+        await camper.client.get("/metrics")
+
+        told = (await camper.client.get("/api/v1/history")).json()["batteries"]
+
+        assert [one["name"] for one in told] == ["camper", "my trailer"]
+        ((_, remaining_ah, _),) = told[0]["samples"]
+        assert remaining_ah == 203.54
+
+
+class TestLooking:
+    async def test_ten_pages_are_one_scraper_every_half_minute(self, camper: Camper) -> None:
+        async with asyncio.TaskGroup() as group:
+            leave = asyncio.Event()
+
+            async def look() -> None:
+                async with looking(camper):
+                    await leave.wait()
+
+            for _ in range(10):
+                group.create_task(look())
+            await asyncio.sleep(10 * INTERVAL_S - 1.0)
+            leave.set()
+
+        assert camper.connects == 10
+
+    async def test_nobody_who_looks_costs_nothing(self, camper: Camper) -> None:
+        async with looking(camper):
+            await asyncio.sleep(5.0)
+        await asyncio.sleep(600.0)
+
+        assert camper.connects == 1
+
+    async def test_a_page_that_is_opened_again_and_again_is_not_more_than_one(
+        self, camper: Camper
+    ) -> None:
+        for _ in range(30):
+            async with looking(camper):
+                await asyncio.sleep(2.0)
+
+        assert camper.connects == 2
+
+    async def test_prometheus_and_the_page_share_a_poll(self, camper: Camper) -> None:
+        async with looking(camper):
+            await camper.client.get("/metrics")
+
+        assert camper.connects == 1
+
+    async def test_all_is_told_at_once_and_then_what_changes(self, camper: Camper) -> None:
+        async with looking(camper) as page:
+            await asyncio.sleep(0.0)
+            await asyncio.sleep(0.0)
+            await asyncio.sleep(8.0)
+
+        assert page.names()[0] == "batteries"
+        told = [event["battery"] for name, event in page.events if name == "battery"]
+        mine = [one for one in told if one["name"] == "camper"]
+        assert mine[0]["polling"]
+        assert mine[-1]["reading"]["remaining_ah"] == 203.54
+
+    async def test_silence_says_that_it_lives(self, camper: Camper) -> None:
+        async with looking(camper) as page:
+            await asyncio.sleep(8.0)
+            before = len(page.events)
+            await asyncio.sleep(ALIVE_S + 2.0)
+
+        assert page.names()[before:] == ["alive"]
+
+    async def test_new_batteries_are_told(self, camper: Camper) -> None:
+        async with looking(camper) as page:
+            await asyncio.sleep(8.0)
+            del camper.pollers["my trailer"]
+            camper.watch.changed(None)
+            await asyncio.sleep(0.1)
+
+        name, state = page.events[-1]
+        assert name == "batteries"
+        assert [one["name"] for one in state["batteries"]] == ["camper"]
+
+    async def test_the_end_of_the_exporter_ends_the_stream(self, camper: Camper) -> None:
+        async with looking(camper) as page:
+            await asyncio.sleep(1.0)
+            camper.watch.close()
+            await asyncio.sleep(0.1)
+
+            assert page.ended
+
+    async def test_there_are_not_more_streams_than_it_can_bear(self, camper: Camper) -> None:
+        with camper.watch.watching():
+            for _ in range(MOST):
+                camper.watch._watchers.add(object())  # type: ignore[arg-type]
+            response = await camper.client.get("/api/v1/stream")
+            camper.watch._watchers.clear()
+
+        assert response.status_code == 503
+
+    async def test_head_is_answered_and_looks_at_nothing(self, camper: Camper) -> None:
+        async with looking(camper, "HEAD") as page:
+            await asyncio.sleep(5.0)
+            assert page.ended
+
+        assert page.events == []
+        assert camper.connects == 0
+
+
+class TestRelease:
+    async def test_the_phone_app_gets_the_battery_for_ten_minutes(self, camper: Camper) -> None:
+        answer = await camper.client.post("/api/v1/release?battery=my%20trailer")
+        metrics = (await camper.client.get("/metrics")).text
+        await asyncio.sleep(RELEASE_S - 10.0)
+        await camper.client.get("/metrics")
+        released = camper.virtual["my trailer"].connects
+        await asyncio.sleep(10.0)
+        await camper.client.get("/metrics")
+
+        assert answer.json()["paused_until_unix_s"] is not None
+        assert 'bms_paused{battery="my trailer"} 1.0' in metrics
+        assert 'bms_paused{battery="camper"} 0.0' in metrics
+        assert released == 0
+        assert camper.virtual["my trailer"].connects == 1
+
+    async def test_it_can_be_taken_back(self, camper: Camper) -> None:
+        await camper.client.post("/api/v1/release?battery=camper")
+
+        answer = await camper.client.post("/api/v1/resume?battery=camper")
+
+        assert answer.json()["paused_until_unix_s"] is None
+        await camper.client.get("/metrics")
+        assert camper.connects == 1
+
+    @pytest.mark.parametrize("path", ["/api/v1/release", "/api/v1/resume"])
+    async def test_only_a_post_of_our_own_page_about_our_battery_does_it(
+        self, camper: Camper, path: str
+    ) -> None:
+        foreign = {"Origin": "http://evil.example"}
+        ours = f"{path}?battery=camper"
+
+        assert (await camper.client.get(ours)).status_code == 405
+        assert (await camper.client.post(ours, headers=foreign)).status_code == 403
+        assert (await camper.client.post(f"{path}?battery=neighbour")).status_code == 404
+        assert (await camper.client.post(path)).status_code == 400
+        assert not (await camper.state())["paused_until_unix_s"]
+
+
+class TestFiles:
+    async def test_the_page_comes_with_a_strict_policy(self, camper: Camper) -> None:
+        answer = await camper.client.get("/")
+
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "unsafe" not in policy
+        assert camper.connects == 0
+
+    async def test_an_unchanged_file_is_not_sent_again(self, camper: Camper) -> None:
+        first = await camper.client.get("/")
+
+        again = await camper.client.get("/", headers={"If-None-Match": first.headers["etag"]})
+
+        assert (again.status_code, again.content) == (304, b"")
+
+    async def test_every_file_is_there_and_together_they_are_small(self, camper: Camper) -> None:
+        sizes = {}
+        for path, route in camper.web._routes.items():
+            if path.startswith("/page/"):
+                answer = await camper.client.get(path)
+                assert answer.status_code == 200, route
+                sizes[path] = len(answer.content)
+
+        assert len(sizes) >= sum(
+            1 for one in (files("exporter") / "page").iterdir() if one.is_file()
+        )
+        assert sum(size for path, size in sizes.items() if not path.endswith(".png")) < 100_000
+
+    @pytest.mark.parametrize("path", ["/page/../config.py", "/page/", "/page/%2e%2e/api.py"])
+    async def test_nothing_else_is_served(self, camper: Camper, path: str) -> None:
+        assert (await camper.client.get(path)).status_code == 404
+
+
+def test_numbers_have_no_tails_and_are_never_nan() -> None:
+    assert api.to_json({"a": [0.1 + 0.2, (1.0,)], "b": None}) == b'{"a": [0.3, [1.0]], "b": null}'
+    with pytest.raises(ValueError, match="Out of range"):
+        api.to_json({"a": float("nan")})
+
+
+async def test_the_clock_of_these_tests_is_virtual() -> None:
+    began_s = now_s()
+    await asyncio.sleep(3600.0)
+    assert now_s() - began_s == 3600.0
