@@ -69,6 +69,8 @@ function hear(event) {
   state.broken = null;
   if (event.type === "batteries") {
     state.batteries = data.batteries;
+    state.exporter = data.exporter;
+    state.metrics = data.metrics_path;
     data.batteries.forEach(keep);
   } else if (event.type === "battery") {
     replace(data.battery);
@@ -273,16 +275,16 @@ function Curve({ battery }) {
     if (!at || each[0] - shown[at - 1][0] > GAP_S) runs.push([]);
     runs[runs.length - 1].push(`${x(each[0])} ${y(each[1])}`);
   });
-  const line = runs.map((run) => `M${run.join("L")}${run.length === 1 ? "h1" : ""}`).join("");
+  const line = runs.map((run) => `M${run.join("L")}${run.length === 1 ? "h-3" : ""}`).join("");
   const area = runs.map((run) => `M${run.join("L")}L${run[run.length - 1].split(" ")[0]} 100L${run[0].split(" ")[0]} 100z`).join("");
-  const label = amounts.length ? W.curve(number(Math.min(...amounts), 0), number(Math.max(...amounts), 0)) : W.noCurve;
+  const label = amounts.length > 1 ? W.curve(number(Math.min(...amounts), 0), number(Math.max(...amounts), 0)) : W.noCurve;
   return h("div", { class: "curve" },
     h("div", { class: "plot" },
       h("svg", { viewBox: "0 -2 720 104", preserveAspectRatio: "none", role: "img", "aria-label": label },
         h("path", { class: "grid", d: "M0 .5h720M0 50h720M0 99.5h720M180 0v100M360 0v100M540 0v100" }),
         h("path", { class: "area", d: area }),
         h("path", { class: "line", d: line })),
-      amounts.length ? null : h("p", { class: "nocurve", "aria-hidden": "true" }, W.noCurve)),
+      amounts.length > 1 ? null : h("p", { class: "nocurve", "aria-hidden": "true" }, W.noCurve)),
     h("p", { class: "axis", "aria-hidden": "true" }, h("span", null, W.hours(12)), h("span", null, W.hours(6)), h("span", null, W.now)));
 }
 
@@ -407,7 +409,8 @@ function Details({ battery }) {
       [W.held, measure(link.held_s, 1, "s")],
       [W.requests, number(link.requests, 0)],
       [W.resends, number(link.resends, 0)],
-      [W.frameErrors, number(link.frame_errors, 0)]])));
+      [W.frameErrors, number(link.frame_errors, 0)]])),
+    h("p", { class: "hint about" }, `bms-exporter ${state.exporter}: `, h("a", { href: state.metrics }, state.metrics), ", ", h("a", { href: "api/v1/batteries" }, "/api/v1/batteries")));
 }
 
 // ---- The page
