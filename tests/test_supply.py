@@ -68,7 +68,13 @@ class TestLock:
         assert [each for each in entries if "--hash=sha256:" not in each] == []
 
     @pytest.mark.parametrize(
-        "path", ["requirements.lock", "requirements-dev.lock", "scripts/release/requirements.lock"]
+        "path",
+        [
+            "requirements.lock",
+            "requirements-dev.lock",
+            "scripts/release/requirements.lock",
+            "tests/page/requirements.lock",
+        ],
     )
     def test_no_lock_file_names_an_index(self, path: str) -> None:
         text = (PROJECT / path).read_text(encoding="utf-8")

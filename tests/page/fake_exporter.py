@@ -237,7 +237,9 @@ class FakeExporter:
         self._thread.start()
 
     def close(self) -> None:
-        """End every connection and stop to listen."""
+        """End every stream and stop to listen; once is enough."""
+        if not self._thread.is_alive():
+            return
         self.end_streams()
         self._server.shutdown()
         self._server.server_close()
