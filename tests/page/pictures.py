@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from playwright.sync_api import sync_playwright
 
@@ -11,6 +11,7 @@ import fake_exporter as fake
 from exporter.demo.day import Day, Life
 from exporter.demo.fleet import COLD, FLAKY, HEALTHY
 from exporter.protocol import jbd
+from exporter.protocol.explain import parse_frame
 from exporter.protocol.frame import Command
 
 LIVES: Final = {"camper": HEALTHY, "flaky": FLAKY, "cold": COLD}
@@ -18,11 +19,11 @@ HOUR_S: Final = 3600
 STEP_S: Final = 120
 BEGIN_H: Final = 8  # of the demo's day
 SHOWN_H: Final = 24 + 9.5  # the morning after
-# (name, view, width, height, scheme, locale)
-PICTURES: Final = [
-    ("page-tablet-light", "", 1280, 800, "light", "en-GB"),
-    ("page-phone-dark", "", 390, 844, "dark", "en-GB"),
-    ("page-battery-dark", "camper", 1280, 800, "dark", "en-GB"),
+# File, view, width, height, colours.
+PICTURES: Final[list[tuple[str, str, int, int, Literal["dark", "light"]]]] = [
+    ("page-tablet-light", "", 1280, 800, "light"),
+    ("page-phone-dark", "", 390, 844, "dark"),
+    ("page-battery-dark", "camper", 1280, 800, "dark"),
 ]
 
 
@@ -35,9 +36,9 @@ def lived(life: Life) -> tuple[fake.Json, list[list[float]]]:
     samples = []
     for step in range(int(end_s / STEP_S) + 1):
         now_s = step * float(STEP_S)
-        basic = jbd.decode_basic(day.answer(Command.BASIC_INFO))
+        basic = jbd.decode_basic(parse_frame(day.answer(Command.BASIC_INFO)).payload)
         samples.append([offset_s + now_s, basic.remaining_ah, basic.current_a])
-    cells = jbd.decode_cells(day.answer(Command.CELL_VOLTAGES))
+    cells = jbd.decode_cells(parse_frame(day.answer(Command.CELL_VOLTAGES)).payload)
     fitted = [each for each in cells if each is not None]
     empty_s = basic.remaining_ah / -basic.current_a * HOUR_S if basic.current_a < 0 else None
     left_ah = basic.nominal_ah - basic.remaining_ah
@@ -72,9 +73,9 @@ def main(folder: Path) -> None:
     with sync_playwright() as play:
         flags = ["--no-sandbox", "--disable-gpu"]
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
-        for name, view, width, height, scheme, locale in PICTURES:
+        for name, view, width, height, scheme in PICTURES:
             page = browser.new_page(
-                viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale
+                viewport={"width": width, "height": height}, color_scheme=scheme, locale="en-GB"
             )
             page.goto(f"{exporter.url}#/{view}" if view else exporter.url)
             page.wait_for_selector(".line[d^=M]", state="attached")
