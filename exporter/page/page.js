@@ -68,6 +68,7 @@ function hear(event) {
   state.heard = { ...stamp(), unix: data.now_unix_s };
   state.broken = null;
   if (event.type === "batteries") {
+    if (state.exporter && state.exporter !== data.exporter) location.reload(); // it was updated, and this page with it
     state.batteries = data.batteries;
     state.exporter = data.exporter;
     state.metrics = data.metrics_path;
@@ -239,7 +240,7 @@ function Bar({ reading }) {
 function Flow({ reading, stale }) {
   const current = reading ? reading.current_a : null;
   const way = current > RESTING_A ? "charging" : current < -RESTING_A ? "discharging" : "resting";
-  let eta = "";
+  let eta = "\u00a0"; // keeps its line
   if (reading && !stale && reading.time_to_empty_s !== null) eta = W.empty(forecast(reading.time_to_empty_s));
   if (reading && !stale && reading.time_to_full_s !== null) eta = W.full(forecast(reading.time_to_full_s));
   return h("div", { class: "flow" },
@@ -497,6 +498,7 @@ function fit() {
   root.className = `${best.form} ${fits ? "fits" : "scrolls"}`;
   root.style.setProperty("--unit", `${Math.floor(best.unit * 4) / 4}px`);
   root.style.setProperty("--columns", best.columns);
+  root.style.setProperty("--high", `${root.clientHeight}px`); // 100vh is more than a phone shows
 }
 
 let count = -1;

@@ -223,6 +223,7 @@ class FakeExporter:
     refuses: int | None = None
     """The status with which it answers everything below /api/."""
     port: int = 0
+    version: str = "0.1.0"
 
     def __post_init__(self) -> None:
         self.posts: list[str] = []
@@ -262,7 +263,7 @@ class FakeExporter:
         """Return what GET /api/v1/batteries answers."""
         return {
             "version": 1,
-            "exporter": "0.1.0",
+            "exporter": self.version,
             "now_unix_s": time.time(),
             "poll_interval_s": 30,
             "metrics_path": "/metrics",

@@ -385,6 +385,18 @@ class TestNeverStaleAsCurrent:
         until(lambda: len(exporter.streams) == 1)
         page.wait_for_selector(".contact.live")
 
+    def test_a_page_that_stays_open_follows_an_update(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        page = open_page(exporter.url)
+        exporter.version = "0.2.0"
+
+        exporter.end_streams()
+
+        page.wait_for_function("performance.getEntriesByType('navigation')[0].type === 'reload'")
+        page.wait_for_selector(".tile")
+        assert exporter.paths.count("/page/page.js") == 2
+
 
 class TestLayout:
     @pytest.mark.parametrize("makers", [CAMPER, FAULTS[1:]], ids=["camper", "faults"])
