@@ -263,7 +263,7 @@ const DE = {
   lastFailure: "Letzter Fehler",
   whatToDo: "Was tun",
   phone: "Handy-App",
-  phoneHint: "Eine Batterie spricht nur mit einem Gerät. Freigegeben lässt der Exporter sie zehn Minuten in Ruhe.",
+  phoneHint: "Eine Batterie spricht nur mit einem Gerät. Wird sie freigegeben, lässt der Exporter sie zehn Minuten in Ruhe.",
   release: "Für die Handy-App freigeben (10\u00a0Minuten)",
   resume: "Wieder lesen",
   refused: (status) => `Der Exporter hat abgelehnt (${status}).`,

@@ -391,9 +391,9 @@ class TestNeverStaleAsCurrent:
         page = open_page(exporter.url)
         exporter.version = "0.2.0"
 
-        exporter.end_streams()
+        with page.expect_event("load"):
+            exporter.end_streams()
 
-        page.wait_for_function("performance.getEntriesByType('navigation')[0].type === 'reload'")
         page.wait_for_selector(".tile")
         assert exporter.paths.count("/page/page.js") == 2
 
