@@ -472,11 +472,14 @@ class TestLayout:
         assert heights[0] * 0.7 * 217 / 1024 > 10
         assert heights[1] * 0.7 * 217 / 1280 > 10
 
-    @pytest.mark.parametrize("view", ["", "camper"])
+    @pytest.mark.parametrize(
+        ("view", "viewport"),
+        [("", (1280, 800)), ("", (390, 844)), ("", (768, 1024)), ("camper", (1280, 800))],
+    )
     def test_nothing_jumps_when_numbers_change(
-        self, exporter: FakeExporter, open_page: Open, view: str
+        self, exporter: FakeExporter, open_page: Open, view: str, viewport: tuple[int, int]
     ) -> None:
-        page = open_page(exporter.url, view)
+        page = open_page(exporter.url, view, viewport=viewport)
         page.wait_for_timeout(500)
         # The ".0 Ah" of a longer number moves within its line; no part of the page does.
         page.evaluate(
