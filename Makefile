@@ -96,6 +96,10 @@ test-dist: .venv/.tools .venv-release/.tools ## build the last commit twice, com
 	@$(BIN)/python $(PIP) --require-hashes -r fuzz/requirements.lock
 	@touch $@
 
+.venv/.page: .venv/.tools tests/page/requirements.lock
+	@$(BIN)/python $(PIP) --require-hashes -r tests/page/requirements.lock
+	@touch $@
+
 .venv-release/.tools: scripts/release/requirements.lock
 	@$(PYTHON) -m venv .venv-release
 	@.venv-release/bin/python $(PIP) --require-hashes -r $<
@@ -114,6 +118,14 @@ test-systemd: ## install the service as README.md says, under systemd in the sam
 .PHONY: test-dbus
 test-dbus: .venv/.tools ## faults of bluetoothd, and the scenarios, on a fake one (needs dbus-daemon)
 	@time BMS_WORLD=fake REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q $(ARGS) tests/bluez -k 'not direct'
+
+.PHONY: test-page
+test-page: .venv/.page ## the page in a real browser (needs Debian's chromium)
+	@time REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q $(ARGS) tests/page
+
+.PHONY: pictures-page
+pictures-page: .venv/.page ## draw the page into docs/pictures (needs Debian's chromium)
+	@PYTHONPATH=.:tests/page $(BIN)/python tests/page/pictures.py $(or $(ARGS),docs/pictures)
 
 .PHONY: test-stack
 test-stack: .venv/.tools ## alerts and dashboards with Prometheus, Alertmanager, VictoriaMetrics (Debian's packages)

@@ -1,5 +1,6 @@
 """What comes with the exporter: locked for every platform, under known licences, and quiet."""
 
+import hashlib
 import importlib.metadata
 import re
 import signal
@@ -68,12 +69,30 @@ class TestLock:
         assert [each for each in entries if "--hash=sha256:" not in each] == []
 
     @pytest.mark.parametrize(
-        "path", ["requirements.lock", "requirements-dev.lock", "scripts/release/requirements.lock"]
+        "path",
+        [
+            "requirements.lock",
+            "requirements-dev.lock",
+            "scripts/release/requirements.lock",
+            "tests/page/requirements.lock",
+        ],
     )
     def test_no_lock_file_names_an_index(self, path: str) -> None:
         text = (PROJECT / path).read_text(encoding="utf-8")
 
         assert re.findall(r"://|^\s*-[^-]|^--|/[a-z]+/.*/", text, re.MULTILINE) == []
+
+
+class TestVendored:
+    def test_preact_is_that_of_its_package(self) -> None:
+        path = PROJECT / "exporter" / "page" / "vendor" / "preact.js"
+
+        _, _, packaged = path.read_bytes().partition(b"*/\n")
+
+        # dist/preact.mjs of preact 11.2.0 in the npm registry
+        assert hashlib.sha256(packaged).hexdigest() == (
+            "bdcbd9abdf2c77c5c45326eab42191e949222d479d0d5f69467387a77040cb55"
+        )
 
 
 class TestLicences:

@@ -1,0 +1,89 @@
+"""Draw the page with half a day of the demo's batteries: pictures.py FOLDER."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from playwright.sync_api import sync_playwright
+
+import fake_exporter as fake
+from exporter.demo.day import Day, Life
+from exporter.demo.fleet import COLD, FLAKY, HEALTHY
+from exporter.protocol import jbd
+from exporter.protocol.explain import parse_frame
+from exporter.protocol.frame import Command
+
+LIVES: Final = {"camper": HEALTHY, "flaky": FLAKY, "cold": COLD}
+HOUR_S: Final = 3600
+STEP_S: Final = 120
+BEGIN_H: Final = 8  # of the demo's day
+SHOWN_H: Final = 24 + 9.5  # the morning after
+# File, view, width, height, colours.
+PICTURES: Final[list[tuple[str, str, int, int, Literal["dark", "light"]]]] = [
+    ("page-tablet-light", "", 1280, 800, "light"),
+    ("page-phone-dark", "", 390, 844, "dark"),
+    ("page-battery-dark", "camper", 1280, 800, "dark"),
+]
+
+
+def lived(life: Life) -> tuple[fake.Json, list[list[float]]]:
+    """Return the last reading of a battery, and its samples."""
+    now_s = 0.0
+    day = Day(life, lambda: now_s)
+    end_s = (SHOWN_H - BEGIN_H) * HOUR_S
+    offset_s = time.time() - end_s
+    samples = []
+    for step in range(int(end_s / STEP_S) + 1):
+        now_s = step * float(STEP_S)
+        basic = jbd.decode_basic(parse_frame(day.answer(Command.BASIC_INFO)).payload)
+        samples.append([offset_s + now_s, basic.remaining_ah, basic.current_a])
+    cells = jbd.decode_cells(parse_frame(day.answer(Command.CELL_VOLTAGES)).payload)
+    fitted = [each for each in cells if each is not None]
+    empty_s = basic.remaining_ah / -basic.current_a * HOUR_S if basic.current_a < 0 else None
+    left_ah = basic.nominal_ah - basic.remaining_ah
+    full_s = left_ah / basic.current_a * HOUR_S if basic.current_a > 0 else None
+    reading: dict[str, Any] = {
+        "remaining_ah": basic.remaining_ah,
+        "nominal_ah": basic.nominal_ah,
+        "rsoc_ratio": basic.rsoc_ratio,
+        "voltage_v": basic.voltage_v,
+        "current_a": basic.current_a,
+        "power_w": basic.voltage_v * basic.current_a,
+        "time_to_empty_s": empty_s,
+        "time_to_full_s": full_s,
+        "cells": [
+            {"number": number, "voltage_v": volts, "balancing": number in basic.balancing_cells}
+            for number, volts in enumerate(cells, start=1)
+        ],
+        "cell_spread_v": max(fitted) - min(fitted),
+        "temperatures_c": basic.temperatures_c,
+        "charge_fet_on": basic.charge_fet_on,
+        "discharge_fet_on": basic.discharge_fet_on,
+        "protections": sorted(basic.protections),
+    }
+    return fake.reading(**reading), [each for each in samples if each[0] > time.time() - 43200]
+
+
+def main(folder: Path) -> None:
+    """Write every picture."""
+    lives = {name: lived(life) for name, life in LIVES.items()}
+    exporter = fake.FakeExporter([fake.battery(name, reading=lives[name][0]) for name in lives])
+    exporter.history = {name: samples for name, (_, samples) in lives.items()}
+    with sync_playwright() as play:
+        flags = ["--no-sandbox", "--disable-gpu"]
+        browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        for name, view, width, height, scheme in PICTURES:
+            page = browser.new_page(
+                viewport={"width": width, "height": height}, color_scheme=scheme, locale="en-GB"
+            )
+            page.goto(f"{exporter.url}#/{view}" if view else exporter.url)
+            page.wait_for_selector(".line[d^=M]", state="attached")
+            page.wait_for_timeout(1000)
+            page.screenshot(path=folder / f"{name}.png")
+        browser.close()
+    exporter.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,687 @@
+"""The page in a real browser, against an exporter that says what a test wants, and the demo's."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import fake_exporter as fake
+from exporter.errors import FailureReason
+from exporter.reading import Protection
+from fake_exporter import FakeExporter, Json
+
+Page = Any  # of playwright, which is installed for `make test-page` only
+Open = Callable[..., Page]
+Makers = Sequence[Callable[[], Json]]
+
+PROJECT: Final = Path(__file__).parent.parent.parent
+PHONES: Final = [(320, 640), (390, 844)]
+TABLETS: Final = [(768, 1024), (1024, 600), (1280, 800), (1920, 1080)]
+WALL: Final = [(1024, 600), (1280, 800)]
+LONGEST_NAME: Final = "W" * 64
+HTML_NAME: Final = '<img src=x onerror="alert(1)"><b>&amp;</b>'
+CAMPER: Final[Makers] = [fake.battery, fake.flaky, fake.cold]
+FAULTS: Final[Makers] = [fake.charging, fake.missing, fake.paused, fake.unread]
+# What a browser says by itself about an exporter that is gone.
+GONE: Final = "Failed to load resource"
+
+
+def size(width: int, height: int) -> dict[str, int]:
+    return {"width": width, "height": height}
+
+
+def made(makers: Makers) -> list[Json]:
+    return [make() for make in makers]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    say = pytest.fail if os.environ.get("REQUIRE_TOOLS") else pytest.skip
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        say("no chromium: apt-get install chromium")
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415 - see above
+    except ImportError:
+        say("no playwright: make test-page")
+    with sync_playwright() as play:
+        flags = ["--no-sandbox", "--disable-gpu"]
+        launched = play.chromium.launch(executable_path=chromium, args=flags)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def exporter() -> Iterator[FakeExporter]:
+    with_history = FakeExporter(made(CAMPER))
+    with_history.history = {each["name"]: fake.samples(each) for each in with_history.batteries}
+    yield with_history
+    with_history.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Open]:
+    """Open pages that must neither complain, nor violate the policy, nor ask anybody else."""
+    contexts, said, asked = [], [], []
+
+    def opened(
+        url: str,
+        view: str = "",
+        *,
+        viewport: tuple[int, int] = (1280, 800),
+        ready: str = ".tile",
+        locale: str = "en-GB",
+        **options: Any,
+    ) -> Page:
+        context = browser.new_context(viewport=size(*viewport), locale=locale, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: said.append(f"dialog {dialog.message}"))
+        page.on("request", lambda request: asked.append((url, request.url)))
+        page.goto(url + (f"#/{view}" if view else ""))
+        page.wait_for_selector(ready)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert [text for text in said if not text.startswith(GONE)] == []
+    assert [there for url, there in asked if not there.startswith(url)] == []
+
+
+def overflow(page: Page) -> tuple[bool, bool]:
+    """Return whether there is a scroll bar below, and one beside."""
+    below, beside = page.evaluate(
+        "(({scrollWidth: w, scrollHeight: h, clientWidth: cw, clientHeight: ch}) =>"
+        " [w > cw, h > ch])(document.scrollingElement)"
+    )
+    return below, beside
+
+
+def sticking_out(page: Page) -> list[str]:
+    """Return the words that are not wholly inside their tile."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll(".tiles .tile")].flatMap((tile) => {
+            const box = tile.getBoundingClientRect();
+            return [...tile.querySelectorAll("span, p, dd, dt, li, svg")].filter((part) => {
+                const own = part.getBoundingClientRect();
+                const shown = own.width > 1 && own.height > 1; // not for a screen reader alone
+                return shown && (own.right > box.right + 1 || own.bottom > box.bottom + 1
+                    || own.left < box.left - 1);
+            }).map((part) => part.textContent || part.outerHTML);
+        })"""
+    )
+    return found
+
+
+def violations(page: Page) -> list[str]:
+    """Return what axe finds."""
+    from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415 - see above
+
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {node['html'][:160]} {node['failureSummary']}"
+        for each in found
+        for node in each["nodes"]
+    ]
+
+
+def said_in(place: Any) -> str:
+    """Return the words of a part of the page, with ordinary spaces."""
+    return str(place.inner_text()).replace("\xa0", " ")
+
+
+def until(done: Callable[[], bool], within_s: float = 10.0) -> None:
+    end_s = time.monotonic() + within_s
+    while not done():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
+def turn(page: Page, visibility: str) -> None:
+    """Hide the page or show it, as the browser does when another tab is opened."""
+    page.evaluate(
+        "state => { Object.defineProperty(document, 'visibilityState', "
+        "{configurable: true, get: () => state}); "
+        "document.dispatchEvent(new Event('visibilitychange')); }",
+        visibility,
+    )
+
+
+class TestAGlance:
+    def test_a_tile_says_what_is_left_and_where_it_goes(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        page = open_page(exporter.url)
+
+        text = said_in(page.locator(".tile", has_text="camper"))
+
+        for words in ("131.0 Ah", "66 %", "of 200 Ah", "discharging 2.8 A", "empty in 47 h"):
+            assert words in text
+        for words in ("13.26 V", "37 W", "12.8 °C", "12 h ago", "All is well"):
+            assert words in text
+
+    def test_german_is_spoken_to_germans(self, exporter: FakeExporter, open_page: Open) -> None:
+        page = open_page(exporter.url, locale="de-DE")
+
+        text = said_in(page.locator(".tile", has_text="camper"))
+
+        for words in ("131,0 Ah", "13,26 V", "entlädt 2,8 A", "leer in 47 h", "Alles in Ordnung"):
+            assert words in text
+        assert page.evaluate("document.documentElement.lang") == "de"
+
+    def test_english_is_spoken_to_everybody_else(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        page = open_page(exporter.url, locale="fr-FR")
+
+        assert "13.26 V" in said_in(page.locator(".tile").first)
+
+    def test_both_languages_have_words_for_everything(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        words = [
+            open_page(exporter.url, locale=locale).evaluate(
+                """async () => {
+                    const keys = (value) => typeof value === "object" && !Array.isArray(value)
+                        ? Object.fromEntries(Object.keys(value).sort().map(
+                            (key) => [key, keys(value[key])]))
+                        : typeof value;
+                    return keys((await import("/page/words.js")).W);
+                }"""
+            )
+            for locale in ("en-GB", "de-DE")
+        ]
+
+        assert words[0] == words[1]
+        assert set(words[0]["failures"]) == set(FailureReason)
+        assert {each for each in Protection if not each.startswith("bit")} == set(
+            words[0]["protections"]
+        )
+
+    def test_the_page_is_small(self) -> None:
+        files = [path for path in fake.PAGE.rglob("*") if path.is_file() and path.suffix != ".png"]
+
+        assert sum(path.stat().st_size for path in files) < 80_000
+
+
+class TestWhatIsWrong:
+    @pytest.mark.parametrize(
+        ("battery", "words"),
+        [
+            pytest.param(fake.cold, ["Nearly empty", "Too cold: charging is blocked"], id="cold"),
+            pytest.param(
+                fake.missing,
+                ["Not reached since", "(3 h)", "not seen", "Phone app connected?"],
+                id="missing",
+            ),
+            pytest.param(fake.paused, ["Left to the phone app until", "min left)"], id="paused"),
+            pytest.param(fake.unread, ["Not read yet"], id="unread"),
+            pytest.param(fake.flaky, ["The last try to read it failed", "1 min ago"], id="flaky"),
+            pytest.param(
+                lambda: fake.battery(reading=fake.reading(discharge_fet_on=False)),
+                ["The output is switched off"],
+                id="MOSFET off",
+            ),
+            pytest.param(
+                lambda: fake.battery(reading=fake.reading(temperatures_c=[-2.0], current_a=3.0)),
+                ["Is being charged below 0"],
+                id="charged in frost",
+            ),
+            pytest.param(
+                lambda: fake.battery(reading=fake.reading(protections=["bit14"])),
+                ["Protection bit14 is active"],
+                id="a protection without a name",
+            ),
+        ],
+    )
+    def test_it_is_said_in_words(
+        self, open_page: Open, battery: Callable[[], Json], words: list[str]
+    ) -> None:
+        exporter = FakeExporter([battery()])
+
+        text = said_in(open_page(exporter.url).locator(".tile"))
+
+        exporter.close()
+        assert [each for each in words if each not in text] == []
+
+    def test_a_battery_without_a_reading_shows_a_dash_and_its_curve(self, open_page: Open) -> None:
+        exporter = FakeExporter([fake.missing()])
+        exporter.history = {"missing": fake.samples(fake.missing(), until_s=10800)}
+        page = open_page(exporter.url)
+        page.wait_for_selector(".line[d^=M]", state="attached")
+
+        shown = page.locator(".big").inner_text()
+
+        exporter.close()
+        assert shown.split() == ["–", "Ah"]  # noqa: RUF001 - as it is shown
+        assert not any(digit in page.locator(".amount").inner_text() for digit in "0123456789")
+
+    def test_a_reader_hears_what_is_wrong_and_not_every_number(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        page = open_page(exporter.url)
+        page.evaluate(
+            "window.heard = []; new MutationObserver(() => heard.push("
+            "document.getElementById('say').textContent)).observe("
+            "document.getElementById('say'), {childList: true, characterData: true, subtree: true})"
+        )
+
+        exporter.tell(fake.battery(reading=fake.reading(remaining_ah=130.2, voltage_v=13.21)))
+        page.wait_for_function("document.body.textContent.includes('13.21')")
+        assert page.evaluate("heard") == []
+
+        exporter.tell(fake.battery(reading=fake.reading(protections=["short_circuit"])))
+        page.wait_for_function("heard.length === 1 && heard[0].includes('camper: Short circuit')")
+
+
+class TestNeverStaleAsCurrent:
+    def test_values_stay_dimmed_with_their_age_when_the_exporter_is_gone(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        page = open_page(exporter.url)
+        page.clock.install()
+        page.reload()
+        page.wait_for_selector(".contact.live")
+
+        gone = exporter.url
+        exporter.close()
+        page.wait_for_timeout(500)
+        page.clock.run_for(6_000)
+        assert "Exporter not reached" in page.locator(".contact").inner_text()
+        page.clock.run_for(300_000)
+
+        tile = page.locator(".tile", has_text="camper")
+        assert "as of 5\xa0min ago" in tile.inner_text()
+        assert "131" in tile.inner_text()
+        assert "All is well" not in tile.inner_text()
+        assert "stale" in tile.get_attribute("class")
+        assert "as of 5\xa0min ago" in page.locator(".contact").inner_text()
+        back = FakeExporter(made(CAMPER), port=exporter.port)
+        assert back.url == gone
+        page.clock.run_for(5_000)
+        until(lambda: bool(back.streams))
+        page.wait_for_selector(".contact.live")
+        assert page.locator(".stale").count() == 0
+        page.context.close()
+        back.close()
+
+    def test_silence_is_noticed_though_the_connection_stays(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        exporter.alive_s = None
+        page = open_page(exporter.url)
+        page.clock.install()
+        page.reload()
+        page.wait_for_selector(".contact.live")
+        assert len(exporter.streams) >= 1
+        before = exporter.paths.count("/api/v1/stream")
+
+        page.clock.run_for(20_000)
+        assert page.locator(".contact.live").count() == 1
+        exporter.refuses = 503
+        page.clock.run_for(7_000)
+
+        assert "Exporter not reached" in page.locator(".contact").inner_text()
+        assert page.locator(".tile.stale").count() == 3
+        until(lambda: exporter.paths.count("/api/v1/stream") > before)
+
+    def test_a_reading_grows_old_by_itself(self, open_page: Open) -> None:
+        exporter = FakeExporter([fake.battery(reading=fake.reading(age_s=118.0))], alive_s=0.5)
+        page = open_page(exporter.url)
+        assert page.locator(".stale").count() == 0
+
+        page.wait_for_selector(".tile.stale")
+
+        text = page.locator(".tile").inner_text()
+        exporter.close()
+        assert "as of 2\xa0min ago" in text
+        assert "No newer value" in text
+
+    @pytest.mark.parametrize("status", [401, 503])
+    def test_a_refused_stream_is_tried_again(
+        self, exporter: FakeExporter, open_page: Open, status: int
+    ) -> None:
+        exporter.refuses = status
+        page = open_page(exporter.url, ready=".empty")
+
+        exporter.refuses = None
+
+        page.wait_for_selector(".tile")
+
+    def test_nobody_looks_at_a_hidden_page(self, exporter: FakeExporter, open_page: Open) -> None:
+        page = open_page(exporter.url)
+        until(lambda: len(exporter.streams) == 1)
+
+        turn(page, "hidden")
+        until(lambda: not exporter.streams)
+        asked = len(exporter.paths)
+        page.wait_for_timeout(4_000)
+        assert len(exporter.paths) == asked
+
+        turn(page, "visible")
+        until(lambda: len(exporter.streams) == 1)
+        assert set(exporter.paths[asked:]) == {"/api/v1/stream", "/api/v1/history"}
+
+    def test_nobody_looks_at_a_page_that_was_left(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        page = open_page(exporter.url)
+        until(lambda: len(exporter.streams) == 1)
+
+        page.goto("about:blank")
+        until(lambda: not exporter.streams)
+        page.go_back()
+
+        until(lambda: len(exporter.streams) == 1)
+        page.wait_for_selector(".contact.live")
+
+    def test_a_page_that_stays_open_follows_an_update(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        page = open_page(exporter.url)
+        exporter.version = "0.2.0"
+
+        with page.expect_event("load"):
+            exporter.end_streams()
+
+        page.wait_for_selector(".tile")
+        assert exporter.paths.count("/page/page.js") == 2
+
+
+class TestLayout:
+    @pytest.mark.parametrize("makers", [CAMPER, FAULTS[1:]], ids=["camper", "faults"])
+    @pytest.mark.parametrize("viewport", [*PHONES, *TABLETS])
+    @pytest.mark.parametrize("locale", ["en-GB", "de-DE"])
+    def test_three_batteries_fit(
+        self,
+        open_page: Open,
+        makers: Makers,
+        viewport: tuple[int, int],
+        locale: str,
+    ) -> None:
+        exporter = FakeExporter(made(makers))
+
+        page = open_page(exporter.url, viewport=viewport, locale=locale)
+
+        below, beside = overflow(page)
+        out = sticking_out(page)
+        exporter.close()
+        assert not below
+        assert not beside or viewport == (320, 640)
+        assert out == []
+
+    @pytest.mark.parametrize("viewport", WALL)
+    @pytest.mark.parametrize("count", [1, 2, 4])
+    def test_any_number_up_to_four_fits_on_the_wall(
+        self, open_page: Open, viewport: tuple[int, int], count: int
+    ) -> None:
+        exporter = FakeExporter(made(FAULTS[:count]))
+
+        page = open_page(exporter.url, viewport=viewport, locale="de-DE")
+
+        shown = overflow(page)
+        out = sticking_out(page)
+        used = page.evaluate(
+            "document.querySelector('.tiles').getBoundingClientRect().bottom / innerHeight"
+        )
+        exporter.close()
+        assert shown == (False, False)
+        assert out == []
+        assert used == pytest.approx(1.0, abs=0.01)
+
+    @pytest.mark.parametrize("viewport", [*PHONES, *WALL])
+    @pytest.mark.parametrize("view", ["", LONGEST_NAME])
+    def test_long_names_and_large_numbers_fit(
+        self, open_page: Open, viewport: tuple[int, int], view: str
+    ) -> None:
+        large = fake.reading(remaining_ah=2345.6, nominal_ah=2800.0, voltage_v=54.12)
+        large |= {"current_a": -123.4, "power_w": -6678.0, "temperatures_c": [-13.2]}
+        exporter = FakeExporter(
+            [fake.battery(LONGEST_NAME, reading=large), fake.battery("Батарея " * 8)]
+        )
+
+        page = open_page(exporter.url, view, viewport=viewport, locale="de-DE")
+
+        below, _ = overflow(page)
+        out = sticking_out(page)
+        exporter.close()
+        assert not below
+        assert out == []
+
+    def test_the_charge_can_be_read_from_two_metres(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        heights = [
+            open_page(exporter.url, viewport=viewport).evaluate(
+                "parseFloat(getComputedStyle(document.querySelector('.whole')).fontSize)"
+            )
+            for viewport in WALL
+        ]
+
+        # Digits are 0.7 of it. 10 inches are 217 mm wide: 10 mm high is read at 2 m.
+        assert heights[0] * 0.7 * 217 / 1024 > 10
+        assert heights[1] * 0.7 * 217 / 1280 > 10
+
+    @pytest.mark.parametrize(
+        ("view", "viewport"),
+        [("", (1280, 800)), ("", (390, 844)), ("", (768, 1024)), ("camper", (1280, 800))],
+    )
+    def test_nothing_jumps_when_numbers_change(
+        self, exporter: FakeExporter, open_page: Open, view: str, viewport: tuple[int, int]
+    ) -> None:
+        page = open_page(exporter.url, view, viewport=viewport)
+        page.wait_for_timeout(500)
+        # The ".0 Ah" of a longer number moves within its line; no part of the page does.
+        page.evaluate(
+            """window.total = 0; window.parts = [];
+            new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
+                total += entry.value;
+                parts.push(...entry.sources.filter((source) => source.node
+                    && source.node.nodeType === Node.ELEMENT_NODE
+                    && getComputedStyle(source.node).display !== "inline"
+                ).map((source) => source.node.outerHTML));
+            })).observe({type: "layout-shift"})"""
+        )
+
+        for changes in (
+            {"remaining_ah": 99.9, "rsoc_ratio": 0.49, "voltage_v": 9.98, "current_a": 0.0},
+            {"remaining_ah": 7.1, "rsoc_ratio": 0.04, "power_w": -1210.4, "current_a": -101.0},
+            {"time_to_empty_s": None, "time_to_full_s": 400.0, "current_a": 4.0},
+            {"temperatures_c": [-11.2, 3.0], "protections": ["charge_undertemperature"]},
+        ):
+            exporter.tell(fake.battery(reading=fake.reading(**changes)))
+            page.wait_for_timeout(300)
+
+        assert page.evaluate("parts") == []
+        assert page.evaluate("total") < 0.02
+
+    def test_nothing_moves_for_those_who_want_that(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        page = open_page(exporter.url, reduced_motion="reduce")
+
+        assert page.evaluate("getComputedStyle(document.querySelector('.fill')).transition") in (
+            "none",
+            "none 0s ease 0s",
+            "all 0s ease 0s",
+            "none 0s",
+        )
+        assert page.evaluate("document.getAnimations().length") == 0
+
+
+class TestForEverybody:
+    @pytest.mark.parametrize("scheme", ["dark", "light"])
+    @pytest.mark.parametrize("makers", [CAMPER, FAULTS], ids=["camper", "faults"])
+    def test_axe_finds_nothing(self, open_page: Open, makers: Makers, scheme: str) -> None:
+        exporter = FakeExporter(made(makers))
+        exporter.history = {each["name"]: fake.samples(each) for each in exporter.batteries}
+        found = {}
+        for view in ("", exporter.batteries[0]["name"], exporter.batteries[1]["name"]):
+            page = open_page(exporter.url, view, color_scheme=scheme)
+            page.wait_for_timeout(700)  # the bars' transition
+            found[view] = violations(page)
+
+        exporter.close()
+
+        assert {view: each for view, each in found.items() if each} == {}
+
+    @pytest.mark.parametrize("scheme", ["dark", "light"])
+    def test_axe_finds_nothing_when_the_exporter_is_gone(
+        self, exporter: FakeExporter, open_page: Open, scheme: str
+    ) -> None:
+        pages = [open_page(exporter.url, view, color_scheme=scheme) for view in ("", "cold")]
+        exporter.refuses = 503
+        exporter.end_streams()
+        for page in pages:
+            page.wait_for_selector(".contact.offline")
+            page.wait_for_timeout(700)
+
+        assert [violations(page) for page in pages] == [[], []]
+
+    def test_the_keyboard_reaches_and_operates_everything(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        page = open_page(exporter.url)
+
+        def focused() -> str:
+            return str(page.evaluate("document.activeElement.textContent"))
+
+        page.keyboard.press("Tab")
+        assert focused() == "camper"
+        outline = page.evaluate(
+            "getComputedStyle(document.activeElement, '::after').outlineStyle + "
+            "getComputedStyle(document.activeElement, '::after').outlineWidth"
+        )
+        assert outline == "solid3px"
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        assert focused() == "cold"
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".details")
+        assert page.evaluate("document.activeElement.tagName") == "H1"
+        assert focused() == "cold"
+        assert page.title().startswith("cold")
+        page.keyboard.press("Tab")
+        assert focused().startswith("Release for the phone app")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("button:has-text('Read again')")
+        assert focused() == "Read again"
+        page.keyboard.press("Enter")
+        page.wait_for_selector("button:has-text('Release')")
+        assert exporter.posts == ["/api/v1/release cold", "/api/v1/resume cold"]
+        page.go_back()
+        page.wait_for_selector(".tiles")
+        assert focused() == "cold"
+
+    def test_a_refused_button_says_so(self, exporter: FakeExporter, open_page: Open) -> None:
+        page = open_page(exporter.url, "camper")
+        exporter.refuses = 403
+
+        page.click("button")
+
+        page.wait_for_selector(".problem:has-text('403')")
+
+    def test_names_are_text(self, open_page: Open) -> None:
+        exporter = FakeExporter([fake.battery(HTML_NAME), fake.battery("..%2F&#?")])
+        page = open_page(exporter.url)
+
+        for name in (HTML_NAME, "..%2F&#?"):
+            page.locator(".tile a").filter(has_text=name).click()
+            page.wait_for_selector(".details")
+            assert page.locator("h1").inner_text() == name
+            page.click("button")
+            page.wait_for_selector("button:has-text('Read again')")
+            page.click(".back")
+            page.wait_for_selector(".tiles")
+
+        inside = page.locator("#page img, #page b").count()
+        exporter.close()
+        assert inside == 0
+        assert exporter.posts == [f"/api/v1/release {HTML_NAME}", "/api/v1/release ..%2F&#?"]
+
+    def test_an_address_without_a_battery_says_so(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        page = open_page(exporter.url, "nobody", ready=".empty:has-text('no battery called')")
+
+        page.click(".back")
+
+        page.wait_for_selector(".tiles")
+
+
+class TestABatterysOwnView:
+    def test_it_tells_everything(self, open_page: Open) -> None:
+        exporter = FakeExporter([fake.charging("garage")])
+
+        text = said_in(open_page(exporter.url, "garage").locator("main"))
+
+        exporter.close()
+        for words in ("3.436 V", "35 mV", "Cell 3", "12.8 °C", "13.1 °C", "full in 1 h"):
+            assert words in text
+        for words in ("Short circuit", "14 ×", "−60 dBm"):  # noqa: RUF001 - as it is shown
+            assert words in text
+        for words in ("JBD-SP04S034", "12 Aug 2022", "1,412"):
+            assert words in text
+
+    def test_the_last_failure_says_what_to_do(self, open_page: Open) -> None:
+        exporter = FakeExporter([fake.flaky()])
+
+        card = open_page(exporter.url, "flaky", locale="de-DE").locator(".failure").inner_text()
+
+        exporter.close()
+        assert "Die Verbindung ist abgerissen" in card
+        assert "Was tun: Schwacher Funk" in card
+        assert "the connection ended in mid-poll" in card
+
+
+class TestWithTheDemo:
+    @pytest.fixture
+    def demo(self) -> Iterator[str]:
+        port = FakeExporter([])
+        port.close()
+        url = f"http://127.0.0.1:{port.port}/"
+        words = ["-m", "exporter", "demo", "--web.listen-address", f"127.0.0.1:{port.port}"]
+        with subprocess.Popen([sys.executable, *words], cwd=PROJECT) as process:
+            yield url
+            process.terminate()
+
+    def test_its_batteries_are_read_because_somebody_looks(
+        self, demo: str, open_page: Open, browser: Any
+    ) -> None:
+        context = browser.new_context()
+        answers = context.request
+        until(lambda: _answers(answers, demo), 30)
+        assert answers.get(demo).headers["content-security-policy"] == fake.CSP
+        assert "bms_polls_total" in answers.get(f"{demo}metrics").text()
+
+        page = open_page(demo)
+        page.wait_for_function("document.querySelectorAll('.tile:not(.unread)').length === 3")
+
+        assert "charging is blocked" in page.locator(".tile", has_text="cold").inner_text()
+        page.get_by_role("link", name="cold").click()
+        page.click("button")
+        page.wait_for_selector("button:has-text('Read again')")
+        assert 'bms_paused{battery="cold"} 1.0' in answers.get(f"{demo}metrics").text()
+        page.click("button")
+        page.wait_for_selector("button:has-text('Release')")
+        assert 'bms_paused{battery="cold"} 0.0' in answers.get(f"{demo}metrics").text()
+        context.close()
+
+
+def _answers(requests: Any, url: str) -> bool:
+    from playwright.sync_api import Error  # noqa: PLC0415 - see above
+
+    try:
+        return bool(requests.get(f"{url}-/healthy").ok)
+    except Error:
+        return False
