@@ -583,6 +583,19 @@ class TestForEverybody:
         page.wait_for_selector(".tiles")
         assert focused() == "cold"
 
+    def test_a_finger_may_touch_the_tile_anywhere(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        page = open_page(exporter.url, viewport=(390, 844))
+        for part in (".plot", ".flow", ".status", ".bar"):
+            box = page.locator(f".tile {part}").first.bounding_box()
+
+            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+            page.wait_for_selector(".details")
+            page.go_back()
+            page.wait_for_selector(".tiles")
+
     def test_a_refused_button_says_so(self, exporter: FakeExporter, open_page: Open) -> None:
         page = open_page(exporter.url, "camper")
         exporter.refuses = 403
