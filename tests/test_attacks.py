@@ -38,7 +38,7 @@ class Target:
                 "127.0.0.1",
                 self.exporter.port,
                 ssl=context,
-                server_hostname="localhost" if context else None,
+                server_hostname="127.0.0.1" if context else None,
                 limit=1 << 24,
             )
         )
@@ -48,7 +48,7 @@ class Target:
         scheme = "https" if self.context else "http"
         response = await asyncio.to_thread(
             httpx.get,
-            f"{scheme}://localhost:{self.exporter.port}/metrics",
+            f"{scheme}://127.0.0.1:{self.exporter.port}/metrics",
             headers={TIMEOUT: "10"},
             verify=self.context or False,
             timeout=10.0,
@@ -220,7 +220,7 @@ def target(
         return
     folder: Path = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
-    write_certificate(authority, folder, "localhost")
+    write_certificate(authority, folder, "127.0.0.1")
     context = ssl.create_default_context()
     authority.configure_trust(context)
     with serving(folder, TLS) as exporter:

@@ -233,11 +233,11 @@ class TestTls:
     def test_only_those_with_a_certificate_of_ours_may_ask(
         self, authority: trustme.CA, tmp_path: Path
     ) -> None:
-        write_certificate(authority, tmp_path, "localhost")
+        write_certificate(authority, tmp_path, "127.0.0.1")
         authority.cert_pem.write_to_path(tmp_path / "ca.crt")
         text = f"{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"
         with serving(tmp_path, text) as exporter:
-            url = f"https://localhost:{exporter.port}/-/healthy"
+            url = f"https://127.0.0.1:{exporter.port}/-/healthy"
             ours = authority.issue_cert("prometheus")
             theirs = trustme.CA().issue_cert("prometheus")
 
@@ -259,7 +259,7 @@ class TestTls:
     def test_a_certificate_must_name_one_of_those_allowed(
         self, names: list[str], status: int | None, authority: trustme.CA, tmp_path: Path
     ) -> None:
-        write_certificate(authority, tmp_path, "localhost")
+        write_certificate(authority, tmp_path, "127.0.0.1")
         authority.cert_pem.write_to_path(tmp_path / "ca.crt")
         allowed = '["prometheus.example", "10.0.0.7", "::1", "owner@example.org"]'
         text = (
@@ -267,7 +267,7 @@ class TestTls:
             f"  client_allowed_sans: {allowed}\n"
         )
         with serving(tmp_path, text) as exporter:
-            url = f"https://localhost:{exporter.port}/-/healthy"
+            url = f"https://127.0.0.1:{exporter.port}/-/healthy"
             context = trusting(authority, authority.issue_cert(*names))
 
             assert httpx.get(url, verify=trusting(authority)).status_code == 200  # has none
@@ -280,7 +280,7 @@ class TestTls:
     def test_a_stricter_file_holds_at_once_also_for_who_was_let_in_before(
         self, authority: trustme.CA, tmp_path: Path
     ) -> None:
-        write_certificate(authority, tmp_path, "localhost")
+        write_certificate(authority, tmp_path, "127.0.0.1")
         authority.cert_pem.write_to_path(tmp_path / "ca.crt")
         with serving(tmp_path, TLS) as exporter:
             context = trusting(authority)
@@ -289,7 +289,7 @@ class TestTls:
             def ask(session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None]:
                 with (
                     socket.create_connection(address) as raw,
-                    context.wrap_socket(raw, server_hostname="localhost", session=session) as tls,
+                    context.wrap_socket(raw, server_hostname="127.0.0.1", session=session) as tls,
                 ):
                     tls.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
                     return tls.recv(12), tls.session
@@ -311,7 +311,7 @@ class TestTls:
     def test_http_2_is_not_spoken(
         self, alpn: list[str] | None, authority: trustme.CA, tmp_path: Path
     ) -> None:
-        write_certificate(authority, tmp_path, "localhost")
+        write_certificate(authority, tmp_path, "127.0.0.1")
         context = trusting(authority)
         if alpn:
             context.set_alpn_protocols(alpn)
@@ -321,7 +321,7 @@ class TestTls:
             for request in (preface, upgrade):
                 with (
                     socket.create_connection(("127.0.0.1", exporter.port)) as raw,
-                    context.wrap_socket(raw, server_hostname="localhost") as tls,
+                    context.wrap_socket(raw, server_hostname="127.0.0.1") as tls,
                 ):
                     tls.sendall(request)
                     answer = tls.recv(100)
@@ -332,7 +332,7 @@ class TestTls:
     def test_certificates_may_stand_in_the_file_itself(
         self, authority: trustme.CA, tmp_path: Path
     ) -> None:
-        certificate = authority.issue_cert("localhost")
+        certificate = authority.issue_cert("127.0.0.1")
 
         def indented(pem: trustme.Blob) -> str:
             return "".join(f"    {line}\n" for line in pem.bytes().decode().splitlines())
@@ -342,7 +342,7 @@ class TestTls:
             f"  key: |\n{indented(certificate.private_key_pem)}  min_version: TLS13\n"
         )
         with serving(tmp_path, text) as exporter:
-            url = f"https://localhost:{exporter.port}/-/healthy"
+            url = f"https://127.0.0.1:{exporter.port}/-/healthy"
             assert httpx.get(url, verify=trusting(authority)).status_code == 200
             old = trusting(authority)
             old.maximum_version = ssl.TLSVersion.TLSv1_2

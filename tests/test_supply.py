@@ -199,8 +199,8 @@ class TestNetwork:
     @pytest.mark.parametrize(
         ("program", "event"),
         [
-            ("socket.getaddrinfo('localhost', 80)", "socket.getaddrinfo"),
-            ("socket.gethostbyname('localhost')", "socket.gethostbyname"),
+            ("socket.getaddrinfo('127.0.0.1', 80)", "socket.getaddrinfo"),
+            ("socket.gethostbyname('127.0.0.1')", "socket.gethostbyname"),
             ("socket.socket().connect_ex(('127.0.0.1', 9))", "socket.connect"),
             ("socket.socket().bind(('127.0.0.1', 0))", "socket.bind"),
             ("socket.socket(type=socket.SOCK_DGRAM)", "socket.__new__"),
