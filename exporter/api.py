@@ -58,6 +58,8 @@ def battery(snapshot: Snapshot, history: History, *, now_unix_s: float) -> dict[
 
 
 def _charge(basic: BasicInfo, mean_a: float | None) -> dict[str, Any]:
+    if mean_a is None or mean_a * basic.current_a < 0:
+        mean_a = 0.0  # it has just turned round: what was until now says nothing of what comes
     full_ah = basic.nominal_ah if basic.full_ah is None else basic.full_ah
     return {
         "remaining_ah": basic.remaining_ah,
@@ -67,8 +69,8 @@ def _charge(basic: BasicInfo, mean_a: float | None) -> dict[str, Any]:
         "voltage_v": basic.voltage_v,
         "current_a": basic.current_a,
         "power_w": basic.voltage_v * basic.current_a,
-        "time_to_empty_s": _time_s(basic.remaining_ah, -(mean_a or 0.0)),
-        "time_to_full_s": _time_s(full_ah - basic.remaining_ah, mean_a or 0.0),
+        "time_to_empty_s": _time_s(basic.remaining_ah, -mean_a),
+        "time_to_full_s": _time_s(full_ah - basic.remaining_ah, mean_a),
     }
 
 

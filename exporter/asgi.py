@@ -1,6 +1,7 @@
 """The words of ASGI, and whole answers."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -56,3 +57,16 @@ async def named_battery(
 def header(scope: Scope, name: bytes) -> bytes:
     """Return the value of a request's header; empty: it has none."""
     return next((value for key, value in scope["headers"] if key == name), b"")
+
+
+def network(scope: Scope) -> str:
+    """Return who asks: an address, or the network in which IPv6 gives a house all it wants."""
+    client = scope.get("client") or ("", 0)
+    try:
+        address = ip_address(client[0])
+    except ValueError:
+        return ""
+    mapped = getattr(address, "ipv4_mapped", None)
+    if isinstance(address, IPv6Address) and mapped is None:
+        return str(ip_network((address, 64), strict=False))
+    return str(mapped or address)

@@ -32,7 +32,7 @@ from exporter.radio import Backend, Radio
 
 OK: Final = 0
 FAILED: Final = 1
-PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]*")
+PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]+")
 MAX_SCAN_S: Final = 600.0
 
 DESCRIPTION: Final = """\

@@ -10,11 +10,10 @@ import os
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.asgi import App, Receive, Scope, Send, answer
+from exporter.asgi import App, Receive, Scope, Send, answer, network
 from exporter.errors import ConfigError
 from exporter.files import Following, stamp
 from exporter.webconfig import WebConfig, cost, load
@@ -127,7 +126,7 @@ class Guard:
         if right is not None:
             self._known.move_to_end(key)
             return right and name in users
-        client = _network(scope)
+        client = network(scope)
         if self._waiting[client] >= WAITING_EACH or self._waiting.total() >= WAITING:
             return None
         self._waiting[client] += 1
@@ -142,19 +141,6 @@ class Guard:
             wrong = next((one for one, was_right in self._known.items() if not was_right), None)
             self._known.pop(wrong if wrong is not None else next(iter(self._known)))
         return right and name in users
-
-
-def _network(scope: Scope) -> str:
-    """Return who asks: an address, or the network in which IPv6 gives a house all it wants."""
-    client = scope.get("client") or ("", 0)
-    try:
-        address = ip_address(client[0])
-    except ValueError:
-        return ""
-    mapped = getattr(address, "ipv4_mapped", None)
-    if isinstance(address, IPv6Address) and mapped is None:
-        return str(ip_network((address, 64), strict=False))
-    return str(mapped or address)
 
 
 def _credentials(scope: Scope) -> tuple[str, bytes]:

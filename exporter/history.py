@@ -24,6 +24,8 @@ class History:
         """Begin without any."""
         self._samples: deque[Sample] = deque(maxlen=LENGTH)
         self._newest: Sample | None = None
+        self.kept = 0
+        """How many samples were ever kept: the same, and nothing has changed."""
 
     def add(self, sample: Sample) -> None:
         """Keep a reading."""
@@ -34,6 +36,7 @@ class History:
             last = None
         if last is None or sample.unix_s - last.unix_s >= SPACING_S:
             self._samples.append(sample)
+            self.kept += 1
 
     def samples(self, now_unix_s: float) -> list[Sample]:
         """Return those of the last hours, the oldest first."""
@@ -42,6 +45,11 @@ class History:
 
     def mean_current_a(self, now_unix_s: float) -> float | None:
         """Return the mean current of the last quarter of an hour; None: nothing was read in it."""
-        recent = {*self._samples, *([self._newest] if self._newest else [])}
-        currents = [one.current_a for one in recent if 0 <= now_unix_s - one.unix_s <= MEAN_S]
+        newest = self._newest
+        currents = [newest.current_a] if newest and now_unix_s - newest.unix_s <= MEAN_S else []
+        for sample in reversed(self._samples):
+            if now_unix_s - sample.unix_s > MEAN_S:
+                break
+            if sample is not newest:
+                currents.append(sample.current_a)
         return sum(currents) / len(currents) if currents else None

@@ -10,6 +10,7 @@ from exporter.poller import Poller
 INTERVAL_S: Final = 30.0
 ALIVE_S: Final = 10.0  # how long a page hears nothing before it is told that all is well
 MOST: Final = 100  # streams; each costs its part of every change
+MOST_EACH: Final = 20  # of one client: a browser opens six
 
 
 class Watcher:
@@ -49,16 +50,16 @@ class Watch:
         """Prepare; what `tasks` runs ends with `close` or the last watcher."""
         self.batteries = batteries
         self._tasks = tasks
-        self._watchers: set[Watcher] = set()
+        self._watchers: dict[Watcher, str] = {}  # and whose they are
         self._looking: asyncio.Task[None] | None = None
         self._due_s = 0.0
         self.closed = False
         """Whether streams have to end."""
 
-    @property
-    def is_full(self) -> bool:
+    def is_full_for(self, client: str) -> bool:
         """Whether one more stream would be too many."""
-        return len(self._watchers) >= MOST
+        clients = [*self._watchers.values()]
+        return len(clients) >= MOST or clients.count(client) >= MOST_EACH
 
     def changed(self, name: str | None) -> None:
         """Tell every watcher that a battery changed; None: which batteries there are."""
@@ -74,16 +75,16 @@ class Watch:
             watcher.wake()
 
     @contextmanager
-    def watching(self) -> Iterator[Watcher]:
+    def watching(self, client: str) -> Iterator[Watcher]:
         """Count as one who looks."""
         watcher = Watcher()
-        self._watchers.add(watcher)
+        self._watchers[watcher] = client
         if (self._looking is None or self._looking.done()) and not self.closed:
             self._looking = self._tasks.create_task(self._look(), name="look")
         try:
             yield watcher
         finally:
-            self._watchers.discard(watcher)
+            del self._watchers[watcher]
 
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()

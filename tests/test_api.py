@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -16,8 +17,8 @@ from exporter.config import PollConfig, Seconds
 from exporter.demo.battery import Faults
 from exporter.demo.radio import air_of
 from exporter.history import HOURS, LENGTH, SPACING_S, History, Sample
-from exporter.live import OWN_MAX_AGE_S, RELEASE_S, Live
-from exporter.watch import ALIVE_S, INTERVAL_S, MOST, Watch
+from exporter.live import LIFE_S, OWN_MAX_AGE_S, RELEASE_S, Live
+from exporter.watch import ALIVE_S, INTERVAL_S, MOST, MOST_EACH, Watch
 from exporter.web import Web
 from virtual import battery, now_s, poller_on, radio_on
 
@@ -89,7 +90,8 @@ async def looking(camper: Camper, method: str = "GET") -> AsyncIterator[Page]:
             page.events.append((name, json.loads(data)))
         page.ended = message["type"] == "http.response.body" and not message.get("more_body")
 
-    scope = {"type": "http", "method": method, "path": "/api/v1/stream", "headers": []}
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": "/api/v1/stream"}
+    scope |= {"headers": [], "client": ("192.0.2.1", 1)}
     task = asyncio.create_task(camper.web(scope, receive, send))
     try:
         yield page
@@ -175,6 +177,20 @@ class TestForecast:
         self, charge_ah: float, current_a: float, expected_s: float | None
     ) -> None:
         assert api._time_s(charge_ah, current_a) == expected_s
+
+    async def test_it_never_contradicts_the_current(self, camper: Camper) -> None:
+        poller = camper.pollers["camper"]
+        await poller.refresh()
+        snapshot = poller.peek(60.0)
+        discharging = replace(snapshot.reading.basic, current_a=-2.0)
+        snapshot = replace(snapshot, reading=replace(snapshot.reading, basic=discharging))
+        now_s = snapshot.read_unix_s
+        for number in range(5):
+            poller.history.add(Sample(now_s + number * SPACING_S, 100.0, 50.0))
+
+        told = api.battery(snapshot, poller.history, now_unix_s=now_s + 600.0)["reading"]
+
+        assert (told["time_to_empty_s"], told["time_to_full_s"]) == (None, None)
 
     def test_a_fridge_that_switches_is_a_mean(self) -> None:
         history = History()
@@ -290,13 +306,34 @@ class TestLooking:
             assert page.ended
 
     async def test_there_are_not_more_streams_than_it_can_bear(self, camper: Camper) -> None:
-        with camper.watch.watching():
-            for _ in range(MOST):
-                camper.watch._watchers.add(object())  # type: ignore[arg-type]
-            response = await camper.client.get("/api/v1/stream")
-            camper.watch._watchers.clear()
+        def ask() -> Awaitable[httpx.Response]:
+            return camper.client.get("/api/v1/stream")
 
-        assert response.status_code == 503
+        with ExitStack() as stack:
+            for _ in range(MOST_EACH):
+                stack.enter_context(camper.watch.watching("127.0.0.1"))
+            assert (await ask()).status_code == 503
+        with ExitStack() as stack:
+            for number in range(MOST):
+                stack.enter_context(camper.watch.watching(f"192.0.2.{number}"))
+            assert (await ask()).status_code == 503
+
+    async def test_a_stream_ends_after_a_while_so_that_who_may_no_more_may_no_more(
+        self, camper: Camper
+    ) -> None:
+        async with looking(camper) as page:
+            await asyncio.sleep(LIFE_S - ALIVE_S)
+            assert not page.ended
+            await asyncio.sleep(2 * ALIVE_S)
+            assert page.ended
+
+    async def test_a_change_is_encoded_once_for_all(self, camper: Camper) -> None:
+        async with looking(camper) as first, looking(camper) as second:
+            await asyncio.sleep(8.0)
+
+        changes = [event for event in first.events if event[0] == "battery"]
+        assert changes
+        assert changes == [event for event in second.events if event[0] == "battery"]
 
     async def test_head_is_answered_and_looks_at_nothing(self, camper: Camper) -> None:
         async with looking(camper, "HEAD") as page:
@@ -322,6 +359,18 @@ class TestRelease:
         assert 'bms_paused{battery="camper"} 0.0' in metrics
         assert released == 0
         assert camper.virtual["my trailer"].connects == 1
+
+    async def test_a_reload_that_takes_it_away_meanwhile_is_no_error(self, camper: Camper) -> None:
+        async with looking(camper):
+            await asyncio.sleep(1.0)
+            releasing = asyncio.create_task(
+                camper.client.post("/api/v1/release?battery=my%20trailer")
+            )
+            await asyncio.sleep(0.0)
+            await asyncio.sleep(0.0)
+            del camper.pollers["my trailer"]
+
+            assert (await releasing).status_code in (200, 404)
 
     async def test_it_can_be_taken_back(self, camper: Camper) -> None:
         await camper.client.post("/api/v1/release?battery=camper")

@@ -77,7 +77,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "assets": set(),
     "api": {"history", "poller", "reading"},
     "watch": {"poller"},
-    "live": {"__init__", "api", "asgi", "assets", "watch"},
+    "live": {"__init__", "api", "asgi", "assets", "poller", "watch"},
     "web": {"prometheus_client", "asgi", "live", "metrics", "poller"},
     "webconfig": {"config", "document", "errors", "files"},
     "tls": {"errors", "files", "webconfig"},
