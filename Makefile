@@ -62,6 +62,13 @@ pictures: .venv/.tools ## draw the dashboards into docs/pictures (root on Debian
 bench-hold: ## for how long a reading holds its battery, beside others (root on Debian)
 	@BMS_BLUEZ_EXTRA=aiobmsble tests/bluez/vm/run --suite trixie --interval-true --timeout 1500 "python bench/hold.py $(ARGS)"
 
+.PHONY: bench
+bench: bench-hold bench-scrapes ## every benchmark
+
+.PHONY: bench-scrapes
+bench-scrapes: .venv/.bench ## latency and scrapes a second, beside others (Debian's wrk, prometheus-node-exporter)
+	@time $(BIN)/python bench/scrapes.py $(ARGS)
+
 .PHONY: fuzz
 fuzz: .venv/.fuzz ## look for input that breaks a promise: ARGS="--seconds 60 --target frame"
 	@time fuzz/run $(ARGS)
@@ -94,6 +101,10 @@ test-dist: .venv/.tools .venv-release/.tools ## build the last commit twice, com
 
 .venv/.fuzz: .venv/.tools fuzz/requirements.lock
 	@$(BIN)/python $(PIP) --require-hashes -r fuzz/requirements.lock
+	@touch $@
+
+.venv/.bench: .venv/.tools bench/requirements.lock
+	@$(BIN)/python $(PIP) --require-hashes -r bench/requirements.lock
 	@touch $@
 
 .venv-release/.tools: scripts/release/requirements.lock
