@@ -69,6 +69,12 @@ bench: bench-hold bench-scrapes ## every benchmark
 bench-scrapes: .venv/.bench ## latency and scrapes a second, beside others (Debian's wrk, prometheus-node-exporter)
 	@time $(BIN)/python bench/scrapes.py $(ARGS)
 
+.PHONY: work
+work: .venv/.tools ## renew tests/work.json, the calls, modules and packets that tests/test_work.py allows
+	@RENEW=1 $(BIN)/python -m pytest -q tests/test_work.py
+	@scripts/other-pythons | while read -r python; do \
+		RENEW=1 $(MAKE) --no-print-directory test-with WITH=$$python ARGS="-q tests/test_work.py"; done
+
 .PHONY: fuzz
 fuzz: .venv/.fuzz ## look for input that breaks a promise: ARGS="--seconds 60 --target frame"
 	@time fuzz/run $(ARGS)
