@@ -224,7 +224,16 @@ def shown(url: str, batteries: int) -> str:
 
 def load(server: Serving, way: Way, seconds: int) -> Load:
     headers = [part for header in way.headers for part in ("-H", header)]
-    command = ["wrk", "-t1", f"-c{way.clients}", f"-d{seconds}s", "--latency", *headers, server.url]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{way.clients}",
+        f"-d{seconds}s",
+        "--timeout=60s",
+        "--latency",
+        *headers,
+        server.url,
+    ]
     before_s = server.cpu_s()
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     used_s = server.cpu_s() - before_s
