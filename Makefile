@@ -62,6 +62,19 @@ pictures: .venv/.tools ## draw the dashboards into docs/pictures (root on Debian
 bench-hold: ## for how long a reading holds its battery, beside others (root on Debian)
 	@BMS_BLUEZ_EXTRA=aiobmsble tests/bluez/vm/run --suite trixie --interval-true --timeout 1500 "python bench/hold.py $(ARGS)"
 
+.PHONY: bench
+bench: bench-hold bench-scrapes ## every benchmark
+
+.PHONY: bench-scrapes
+bench-scrapes: .venv/.bench ## latency and scrapes a second, beside others (Debian's wrk, prometheus-node-exporter)
+	@time $(BIN)/python bench/scrapes.py $(ARGS)
+
+.PHONY: work
+work: .venv/.tools ## renew tests/work.json, the calls, modules and packets that tests/test_work.py allows
+	@RENEW=1 $(BIN)/python -m pytest -q tests/test_work.py
+	@scripts/other-pythons | while read -r python; do \
+		RENEW=1 $(MAKE) --no-print-directory test-with WITH=$$python ARGS="-q tests/test_work.py"; done
+
 .PHONY: fuzz
 fuzz: .venv/.fuzz ## look for input that breaks a promise: ARGS="--seconds 60 --target frame"
 	@time fuzz/run $(ARGS)
@@ -98,6 +111,10 @@ test-dist: .venv/.tools .venv-release/.tools ## build the last commit twice, com
 
 .venv/.page: .venv/.tools tests/page/requirements.lock
 	@$(BIN)/python $(PIP) --require-hashes -r tests/page/requirements.lock
+	@touch $@
+
+.venv/.bench: .venv/.tools bench/requirements.lock
+	@$(BIN)/python $(PIP) --require-hashes -r bench/requirements.lock
 	@touch $@
 
 .venv-release/.tools: scripts/release/requirements.lock

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Final
 
@@ -55,8 +55,8 @@ class Snapshot:
     max_age_s: float = math.inf  # how old a reading may be to be shown
     polling: bool = False  # a poll is under way
     paused_until_unix_s: float | None = None  # released for somebody else until then
-    served: int
-    coalesced: int
+    served: int = field(compare=False)
+    coalesced: int = field(compare=False)
     link: LinkStats
     revision: int = 0  # the same: nothing but `served` and `coalesced` may differ
 
@@ -304,7 +304,7 @@ class Poller:
             poll_duration_s=self._poll_duration_s,
             poll_timeout_s=self._config.timeout_s,
             polls=self._polls,
-            failures=Counter(self._failures),
+            failures=dict(self._failures),
             last_error=self._last_error,
             failure=self._failed_with,
             failing_since_unix_s=self._failing_since_unix_s,
@@ -312,11 +312,10 @@ class Poller:
             max_age_s=max_age_s,
             polling=self._outcome is not None,
             paused_until_unix_s=self._paused_until_unix_s if self._pause_left_s() > 0 else None,
-            served=last.served if last else 0,
-            coalesced=last.coalesced if last else 0,
+            served=self._served,
+            coalesced=self._coalesced,
             link=last.link if last and last.link == self._stats else deepcopy(self._stats),
             revision=last.revision if last else 0,
         )
-        now = last if now == last else replace(now, revision=next(REVISIONS))
-        self._last = replace(now, served=self._served, coalesced=self._coalesced)
+        self._last = now if now == last else replace(now, revision=next(REVISIONS))
         return self._last

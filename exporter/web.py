@@ -1,10 +1,11 @@
 """The HTTP surface: an ASGI app with one route a path."""
 
 import asyncio
-import gzip
 import math
 import re
+import zlib
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, Protocol
 
 from prometheus_client import make_asgi_app
@@ -17,6 +18,7 @@ from exporter.poller import Snapshot
 
 GZIP: Final = re.compile(rb"(?:^|,)\s*gzip\s*(?P<refused>;\s*q=0(\.0*)?\s*)?(?:[;,]|$)")
 GZIP_LEVEL: Final = 3  # 9 takes five times as long for a tenth less
+GZIP_FORMAT: Final = 16 + zlib.MAX_WBITS  # of zlib's wbits
 REMEMBERED: Final = 16  # renderings: every scraper's format, and a probe for each battery
 TIMEOUT_HEADER: Final = b"x-prometheus-scrape-timeout-seconds"
 
@@ -176,47 +178,83 @@ class Exposition:
         self._own = own
         self._newest: dict[Hashable, Sequence[Snapshot]] = {}
         self._rendering: dict[Hashable, asyncio.Task[list[Any]]] = {}
-        self._known: dict[Hashable, bytes] = {}
+        self._known: dict[Hashable, Known] = {}
 
     async def answer(
         self, scope: Scope, send: Send, snapshots: Sequence[Snapshot], *, own: bool
     ) -> None:
         """Answer one request with these snapshots, and with the exporter's own metrics or not."""
         accept = tuple(value for name, value in scope["headers"] if name == b"accept")
-        known = accept, scope["query_string"], tuple((s.battery, s.revision) for s in snapshots)
-        key = known, own, _takes_gzip(scope)
+        asked = accept, scope["query_string"]
+        revisions = tuple((s.battery, s.revision) for s in snapshots)
+        gzipped = _takes_gzip(scope)
+        key = asked, revisions, own, gzipped
         self._newest[key] = snapshots
         if key not in self._rendering:
-            rendering = self._render(key, known, own=own, gzipped=key[2])
+            rendering = self._render(key, asked, own=own, gzipped=gzipped)
             self._rendering[key] = asyncio.create_task(rendering)
         for message in await asyncio.shield(self._rendering[key]):
             await send(message)
 
     async def _render(
-        self, key: Hashable, known: "Known", *, own: bool, gzipped: bool
+        self, key: Hashable, asked: "Asked", *, own: bool, gzipped: bool
     ) -> list[Any]:
         """Return the two messages of an answer."""
         del self._rendering[key]
         snapshots = self._newest.pop(key)
-        accept, query, _ = known
         served = BatteryCollector(snapshots, SERVED_ROWS, with_info=False)
-        start, fresh = await _exposed(accept, query, served, *(self._own if own else ()))
-        if (before := self._known.get(known)) is None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            _, before = await _exposed(accept, query, BatteryCollector(snapshots, KNOWN_ROWS))
-            self._known[known] = before = before.removesuffix(b"# EOF\n")
-        body = before + fresh
+        start, fresh = await _exposed(*asked, served, *(self._own if own else ()))
+        known = await self._known_of(asked, snapshots)
         headers = list(start["headers"])
         if gzipped:
-            body = gzip.compress(body, compresslevel=GZIP_LEVEL)
+            body = known.packed.followed_by(fresh)
             headers.append((b"content-encoding", b"gzip"))
+        else:
+            body = known.text + fresh
         headers.append((b"content-length", str(len(body)).encode()))
         return [{**start, "headers": headers}, {"type": "http.response.body", "body": body}]
 
+    async def _known_of(self, asked: "Asked", snapshots: Sequence[Snapshot]) -> "Known":
+        """Return what the batteries told, rendered; only the newest of each is remembered."""
+        key = asked, tuple(snapshot.battery for snapshot in snapshots)
+        revisions = tuple(snapshot.revision for snapshot in snapshots)
+        known = self._known.get(key)
+        if known is None or known.revisions != revisions:
+            if known is None and len(self._known) >= REMEMBERED:
+                self._known.clear()
+            _, text = await _exposed(*asked, BatteryCollector(snapshots, KNOWN_ROWS))
+            known = self._known[key] = Known(revisions, text.removesuffix(b"# EOF\n"))
+        return known
 
-Known = tuple[tuple[bytes, ...], bytes, tuple[tuple[str, int], ...]]
-"""What rendered batteries depend on: accepted formats, query, revisions."""
+
+Asked = tuple[tuple[bytes, ...], bytes]
+"""How a scrape wants its answer: accepted formats, query."""
+
+
+class Known:
+    """What some batteries told until they tell something else, rendered."""
+
+    def __init__(self, revisions: tuple[int, ...], text: bytes) -> None:
+        self.revisions = revisions
+        self.text = text
+
+    @cached_property
+    def packed(self) -> "Packed":
+        """The same for those who take gzip, made when the first of them comes."""
+        return Packed(self.text)
+
+
+class Packed:
+    """The beginning of a gzip stream, which may go on in more than one way."""
+
+    def __init__(self, text: bytes) -> None:
+        self._packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_FORMAT)
+        self._packed = self._packer.compress(text)
+
+    def followed_by(self, text: bytes) -> bytes:
+        """Return the stream that ends with this text."""
+        packer = self._packer.copy()
+        return self._packed + packer.compress(text) + packer.flush()
 
 
 async def _exposed(

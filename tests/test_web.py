@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import zlib
 
 import httpx
 import pytest
@@ -74,6 +75,33 @@ class TestMetrics:
             raw = b"".join([chunk async for chunk in response.aiter_raw()])
 
         assert b"bms_up" in gzip.decompress(raw)
+
+    async def test_each_gzipped_answer_is_one_stream_with_counters_of_its_own(
+        self, house: House
+    ) -> None:
+        texts = []
+        for _ in range(3):
+            async with house.client.stream(
+                "GET", "/metrics", headers={"Accept-Encoding": "gzip"}
+            ) as response:
+                stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+                texts.append(stream.decompress(await anext(response.aiter_raw())).decode())
+            assert stream.eof
+            assert stream.unused_data == b""
+
+        assert [text.count("# TYPE bms_up ") for text in texts] == [1, 1, 1]
+        for served, text in enumerate(texts, start=1):
+            assert f'bms_readings_served_total{{battery="camper"}} {served}.0\n' in text
+
+    async def test_only_the_newest_reading_is_remembered(self, house: House) -> None:
+        for _ in range(20):
+            assert (
+                'bms_remaining_capacity_amperehours{battery="camper"}'
+                in (await house.get("/metrics")).text
+            )
+            await asyncio.sleep(11.0)
+
+        assert len(house.web._exposition._known) == 1  # the bound of memory is the promise
 
     @pytest.mark.parametrize("refusal", ["gzip;q=0", "br, gzip; q=0.0", "GZIP;q=0, br"])
     async def test_gzip_is_not_given_to_who_refuses_it(self, house: House, refusal: str) -> None:
