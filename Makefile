@@ -62,6 +62,14 @@ pictures: .venv/.tools ## draw the dashboards into docs/pictures (root on Debian
 bench-hold: ## for how long a reading holds its battery, beside others (root on Debian)
 	@BMS_BLUEZ_EXTRA=aiobmsble tests/bluez/vm/run --suite trixie --interval-true --timeout 1500 "python bench/hold.py $(ARGS)"
 
+.PHONY: bench-small
+bench-small: .venv/.tools ## what it costs a small machine: memory, start, processor time, wake-ups
+	@$(BIN)/python bench/small.py $(ARGS)
+
+.PHONY: bench-coalescing
+bench-coalescing: .venv/.tools ## 10,000 scrapes at once, 64 batteries on one to four adapters
+	@$(BIN)/python bench/coalescing.py $(ARGS)
+
 .PHONY: fuzz
 fuzz: .venv/.fuzz ## look for input that breaks a promise: ARGS="--seconds 60 --target frame"
 	@time fuzz/run $(ARGS)
