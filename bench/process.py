@@ -59,13 +59,13 @@ class Exporter(Process):
         client.close()
         return body
 
-    def has_readings(self) -> bool:
-        """Scrape; return whether any battery's reading is in it."""
+    def text(self) -> str:
+        """Scrape without compression."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         client.request("GET", "/metrics")
-        text = client.getresponse().read()
+        text = client.getresponse().read().decode()
         client.close()
-        return b"bms_voltage_volts{" in text
+        return text
 
 
 def recording(folder: Path) -> Path:
