@@ -111,9 +111,9 @@ def scrapes(counts: list[int], times: int) -> None:
             "last answer, s",
             "the same of fresh readings, s",
             "processor time a scrape, ms",
-            "memory at most, MB",
-            "kB a waiting scrape",
-            "memory 10 s later, MB",
+            "memory at most, MiB",
+            "KiB a waiting scrape",
+            "memory 10 s later, MiB",
         ),
         rows,
     )
@@ -138,9 +138,9 @@ def burst(folder: Path, count: int) -> tuple[float, ...]:
             max(first.took_s),
             max(again.took_s),
             1000 * used_s / count,
-            most_kb / 1000,
+            most_kb / 1024,
             (most_kb - before_kb) / count,
-            exporter.status("VmRSS") / 1000,
+            exporter.status("VmRSS") / 1024,
         )
 
 

@@ -106,12 +106,12 @@ def memory(folder: Path, times: int) -> None:
     base = statistics.median(one[0] for one in rows["the libraries that the exporter takes"])
     show(
         "Memory, medians",
-        ("", "RSS, MB", "of it private, MB", "ratio to its libraries alone"),
+        ("", "RSS, MiB", "of it private, MiB", "ratio to its libraries alone"),
         [
             (
                 name,
-                statistics.median(one[0] for one in values) / 1000,
-                statistics.median(one[1] for one in values) / 1000,
+                statistics.median(one[0] for one in values) / 1024,
+                statistics.median(one[1] for one in values) / 1024,
                 statistics.median(one[0] for one in values) / base,
             )
             for name, values in rows.items()
@@ -160,9 +160,9 @@ def loaded(folder: Path) -> None:
     show(
         "Loaded for it: memory that the import added (without what it imports in turn), modules of "
         "which no Python function was called while four batteries were read and served",
-        ("package", "MB", "modules", "not called"),
+        ("package", "MiB", "modules", "not called"),
         [
-            (name, amount / 1000, modules[name], idle[name])
+            (name, amount / 1024, modules[name], idle[name])
             for name, amount in kilobytes.most_common(16)
         ],
     )
@@ -202,7 +202,7 @@ def start(folder: Path, times: int, slow: "Slow") -> None:
                         answered_s,
                         reading_s,
                         1000 * statistics.median(took),
-                        exporter.status("VmRSS") / 1000,
+                        exporter.status("VmRSS") / 1024,
                     )
                 )
     show(
@@ -214,7 +214,7 @@ def start(folder: Path, times: int, slow: "Slow") -> None:
             "first answer (/-/ready), s",
             "first reading, s",
             "scrape of fresh readings, ms",
-            "RSS, MB",
+            "RSS, MiB",
         ),
         [
             (name, *(statistics.median(column) for column in zip(*values, strict=True)))
@@ -298,7 +298,7 @@ def day(folder: Path, minutes: float) -> None:
                     used_s / took_s * DAY_S,
                     f"{used_s / took_s:.4%}",
                     wake_ups(exporter) - switches,
-                    exporter.status("VmRSS") / 1000,
+                    exporter.status("VmRSS") / 1024,
                 )
             )
     show(
@@ -310,7 +310,7 @@ def day(folder: Path, minutes: float) -> None:
             "processor time a day, s",
             "of one core",
             f"voluntary wake-ups in {took_s:.0f} s",
-            "RSS, MB",
+            "RSS, MiB",
         ),
         rows,
     )

@@ -170,10 +170,10 @@ class TestDemo:
 
         assert demo.cpu_ticks() - before <= 1
 
-    def test_it_stays_below_45_mb(self, demo: Running) -> None:
+    def test_it_stays_below_44_mb(self, demo: Running) -> None:
         demo.get()
 
-        assert demo.status("VmRSS") < 45_000
+        assert demo.status("VmRSS") < 44_000
 
     def test_a_scrape_with_a_time_out_of_1_s_is_answered_in_time(self) -> None:
         with running() as exporter:
