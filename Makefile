@@ -63,7 +63,7 @@ bench-hold: ## for how long a reading holds its battery, beside others (root on 
 	@BMS_BLUEZ_EXTRA=aiobmsble tests/bluez/vm/run --suite trixie --interval-true --timeout 1500 "python bench/hold.py $(ARGS)"
 
 .PHONY: bench
-bench: bench-hold bench-scrapes ## every benchmark
+bench: bench-hold bench-scrapes bench-coalescing bench-small ## every benchmark
 
 .PHONY: bench-scrapes
 bench-scrapes: .venv/.bench ## latency and scrapes a second, beside others (Debian's wrk, prometheus-node-exporter)
@@ -74,6 +74,14 @@ work: .venv/.tools ## renew tests/work.json, the calls, modules and packets that
 	@RENEW=1 $(BIN)/python -m pytest -q tests/test_work.py
 	@scripts/other-pythons | while read -r python; do \
 		RENEW=1 $(MAKE) --no-print-directory test-with WITH=$$python ARGS="-q tests/test_work.py"; done
+
+.PHONY: bench-small
+bench-small: .venv/.tools ## what it costs a small machine: memory, start, processor time, wake-ups
+	@$(BIN)/python bench/small.py $(ARGS)
+
+.PHONY: bench-coalescing
+bench-coalescing: .venv/.tools ## 10,000 scrapes at once, 64 batteries on one to four adapters
+	@$(BIN)/python bench/coalescing.py $(ARGS)
 
 .PHONY: fuzz
 fuzz: .venv/.fuzz ## look for input that breaks a promise: ARGS="--seconds 60 --target frame"

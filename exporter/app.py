@@ -11,23 +11,25 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hypercorn.asyncio import serve as serve_asgi
 from systemd_watchdog.systemd_watchdog import WatchDog
 
 from exporter.config import BatteryConfig, Config
 from exporter.errors import ConfigError
-from exporter.guard import Guard, Settings
 from exporter.house import House, poller_of, radios_of
 from exporter.live import Live
 from exporter.metrics import ExporterCollector
 from exporter.poller import Snapshot
 from exporter.radio import Backend
 from exporter.server import Server, from_systemd, listen, on_unhandled
-from exporter.tls import Certificates
 from exporter.watch import Watch
 from exporter.web import Web
+
+if TYPE_CHECKING:  # loaded by those who have a web configuration: 1 MB
+    from exporter.guard import Guard, Settings
+    from exporter.tls import Certificates
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +132,7 @@ async def _serve(
     load: Callable[[], Config], options: ServeOptions, backend: Backend | None, stop: Stop
 ) -> None:
     config = load()
-    settings = None if options.web_config is None else Settings(options.web_config)
+    settings = None if options.web_config is None else _settings(options.web_config)
     certificates = None if settings is None else _certificates(settings)
     listening = (
         from_systemd()
@@ -158,7 +160,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
     load: Callable[[], Config],
     options: ServeOptions,
     server: Server,
-    settings: Settings | None,
+    settings: "Settings | None",
     stop: Stop,
     tasks: asyncio.TaskGroup,
 ) -> None:
@@ -196,7 +198,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
 
     try:
         await serve_asgi(
-            web if settings is None else Guard(web, settings),
+            web if settings is None else _guarded(web, settings),
             server,
             shutdown_trigger=stopping,
             mode="asgi",
@@ -243,11 +245,25 @@ async def read_once(
 
 def check_web(path: Path) -> None:
     """Read a web configuration and its certificates. Raises ConfigError."""
-    _certificates(Settings(path))
+    _certificates(_settings(path))
 
 
-def _certificates(settings: Settings) -> Certificates | None:
+def _settings(path: Path) -> "Settings":
+    from exporter.guard import Settings  # noqa: PLC0415 - see above
+
+    return Settings(path)
+
+
+def _guarded(web: Web, settings: "Settings") -> "Guard":
+    from exporter.guard import Guard  # noqa: PLC0415 - see above
+
+    return Guard(web, settings)
+
+
+def _certificates(settings: "Settings") -> "Certificates | None":
     config = settings.now()
     if config.tls is None:
         return None
+    from exporter.tls import Certificates  # noqa: PLC0415 - see above
+
     return Certificates(lambda: settings.now().tls)

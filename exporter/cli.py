@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from exporter import __version__, decoded, report
+from exporter import __version__
 from exporter.app import ServeOptions, check_web, read_once, serve
 from exporter.config import (
     ADAPTER,
@@ -80,7 +80,7 @@ def _serve(options: argparse.Namespace, backend: Backend | None) -> int:
 
 
 def _demo(options: argparse.Namespace, _backend: Backend | None) -> int:
-    from time import monotonic  # noqa: PLC0415 - the demo is loaded only when it is asked for
+    from time import monotonic  # noqa: PLC0415 - who serves does not load the other commands
 
     from exporter.demo import fleet, radio, replay  # noqa: PLC0415
 
@@ -114,6 +114,8 @@ def _demo(options: argparse.Namespace, _backend: Backend | None) -> int:
 
 
 def _read(options: argparse.Namespace, backend: Backend | None) -> int:
+    from exporter import report  # noqa: PLC0415 - as in _demo
+
     battery, config = _battery_to_read(options)
     snapshot = asyncio.run(read_once(battery, config, backend))
     if snapshot.last_error is not None or snapshot.reading is None:
@@ -150,6 +152,8 @@ def _battery_to_read(options: argparse.Namespace) -> tuple[BatteryConfig, Config
 
 
 def _scan(options: argparse.Namespace, backend: Backend | None) -> int:
+    from exporter import report  # noqa: PLC0415 - as in _demo
+
     heard: dict[str, Advertisement] = {}
     try:
         asyncio.run(_listen(options, backend, heard))
@@ -174,6 +178,8 @@ def _scan(options: argparse.Namespace, backend: Backend | None) -> int:
 async def _listen(
     options: argparse.Namespace, backend: Backend | None, heard: dict[str, Advertisement]
 ) -> None:
+    from exporter import report  # noqa: PLC0415 - as in _demo
+
     def hear(advertisement: Advertisement) -> None:
         known = heard.get(advertisement.address)
         heard[advertisement.address] = advertisement
@@ -196,6 +202,8 @@ async def _listen(
 
 
 def _decode(options: argparse.Namespace, _backend: Backend | None) -> int:
+    from exporter import decoded  # noqa: PLC0415 - as in _demo
+
     try:
         frames = decoded.decode_all(decoded.from_hex(options.hex))
     except DecodeError as error:

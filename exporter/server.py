@@ -8,14 +8,16 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hypercorn.config import Config as ServerConfig
 from hypercorn.config import Sockets
 from hypercorn.protocol.h11 import H11Protocol
 
 from exporter.errors import ConfigError
-from exporter.tls import Certificates
+
+if TYPE_CHECKING:  # loaded by those who have TLS
+    from exporter.tls import Certificates
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class Server(ServerConfig):
     def __init__(
         self,
         listening: Sequence[socket.socket],
-        certificates: Certificates | None,
+        certificates: "Certificates | None",
         patience_s: Callable[[], float],
     ) -> None:
         """Prepare.

@@ -1,0 +1,118 @@
+"""The exporter as a process: started with virtual batteries, scraped, looked at in /proc."""
+
+import http.client
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
+
+# As installed: with bytecode, which is written by the first start.
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}
+
+
+@dataclass(slots=True)
+class Process:
+    """Any program, by what Linux counts of it."""
+
+    popen: subprocess.Popen[bytes]
+    began_s: float = field(default_factory=time.monotonic)
+
+    def status(self, key: str) -> int:
+        """Return a number out of /proc/PID/status: memory in kB, or a count."""
+        text = Path(f"/proc/{self.popen.pid}/status").read_text(encoding="ascii")
+        found = re.search(rf"^{key}:\s+(\d+)", text, re.MULTILINE)
+        assert found
+        return int(found[1])
+
+    def cpu_s(self) -> float:
+        """Return the processor time of all threads so far, to the nanosecond."""
+        threads = Path(f"/proc/{self.popen.pid}/task").iterdir()
+        return sum(int((one / "schedstat").read_text().split()[0]) for one in threads) / 1e9
+
+
+@dataclass(slots=True)
+class Exporter(Process):
+    """A started exporter."""
+
+    port: int = 0
+
+    def get(self, path: str = "/metrics") -> bytes:
+        """Scrape as Prometheus does: a connection that is kept is not ours to measure here."""
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
+        headers = {"Accept-Encoding": "gzip", "Accept": "text/plain;version=0.0.4"}
+        client.request("GET", path, headers=headers)
+        body = client.getresponse().read()
+        client.close()
+        return body
+
+    def text(self) -> str:
+        """Scrape without compression."""
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
+        client.request("GET", "/metrics")
+        text = client.getresponse().read().decode()
+        client.close()
+        return text
+
+
+def recording(folder: Path) -> Path:
+    """Write the recorded frames of the reference battery to a file for `demo --replay`."""
+    path = folder / "battery.hex"
+    frames = (MOBILEKTRO, CELLS, HARDWARE, COUNTERS)
+    path.write_text("".join(f"{frame.hex()}\n" for frame in frames), encoding="ascii")
+    return path
+
+
+def demo(folder: Path, batteries: int) -> list[str]:
+    """Return the words that serve so many virtual batteries, without a port."""
+    file = recording(folder)
+    replays = [f"--replay=b{number}={file}" for number in range(batteries)]
+    return [sys.executable, "-m", "exporter", "demo", "--log.level", "warning", *replays]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@contextmanager
+def running(
+    words: Sequence[str], *, descriptors: int | None = None, within_s: float = 120.0
+) -> Iterator[Exporter]:
+    """Start an exporter; return when it listens; end it."""
+    port = free_port()
+    if descriptors is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(descriptors, hard), hard))
+    popen = subprocess.Popen(
+        [*words, "--web.listen-address", f"127.0.0.1:{port}"],
+        env=ENVIRONMENT,
+        stderr=subprocess.DEVNULL,
+    )
+    exporter = Exporter(popen, port=port)
+    try:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert popen.poll() is None
+                assert time.monotonic() - exporter.began_s < within_s
+                time.sleep(0.005)
+        yield exporter
+    finally:
+        popen.send_signal(signal.SIGKILL)
+        popen.wait()
