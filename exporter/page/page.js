@@ -470,7 +470,7 @@ function say() {
 }
 
 // Of a tile: its form, width and height, and how large its digits are, in em.
-const FORMS = [["tall", 17, 29, 5], ["wide", 32, 17, 5], ["short", 22, 17, 4.2]];
+const FORMS = [["tall", 17, 29, 5], ["wide", 32, 17, 5], ["short", 22, 18.5, 4.2]];
 
 /** Make the tiles as large as the window allows: as columns, and as tall or wide tiles. */
 function fit() {

@@ -458,6 +458,46 @@ class TestLayout:
         assert not below
         assert out == []
 
+    @pytest.mark.parametrize("viewport", PHONES)
+    @pytest.mark.parametrize(
+        ("locale", "words"),
+        [
+            ("en-GB", ["empty in 1 h 10 min", "empty in 5 h 40 min"]),
+            ("de-DE", ["leer in 1 h 10 min", "leer in 5 h 40 min"]),
+        ],
+    )
+    def test_a_forecast_is_never_cut_into_a_shorter_one(
+        self, open_page: Open, viewport: tuple[int, int], locale: str, words: list[str]
+    ) -> None:
+        flows = [(-104.6, 4300.0), (-12.4, 20400.0)]
+        exporter = FakeExporter(
+            [
+                fake.battery(str(amps), reading=fake.reading(current_a=amps, time_to_empty_s=left))
+                for amps, left in flows
+            ]
+        )
+
+        page = open_page(exporter.url, viewport=viewport, locale=locale)
+
+        shown = [said_in(page.locator(".eta").nth(at)) for at in range(len(flows))]
+        wrong = page.evaluate(
+            """[...document.querySelectorAll(".flow")].flatMap((flow) => {
+                const box = flow.getBoundingClientRect();
+                const [way, eta] = [...flow.children].map((part) => {
+                    const range = document.createRange();
+                    range.selectNodeContents(part);
+                    return range.getBoundingClientRect();
+                });
+                return [way.right > box.right, eta.right > box.right, eta.bottom > box.bottom + 1,
+                    eta.top < way.bottom - 2 && eta.left < way.right];
+            })"""
+        )
+        out = sticking_out(page)
+        exporter.close()
+        assert shown == words
+        assert wrong == [False] * 8
+        assert out == []
+
     def test_the_charge_can_be_read_from_two_metres(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
@@ -474,7 +514,7 @@ class TestLayout:
 
     @pytest.mark.parametrize(
         ("view", "viewport"),
-        [("", (1280, 800)), ("", (390, 844)), ("", (768, 1024)), ("camper", (1280, 800))],
+        [("", (1280, 800)), *(("", phone) for phone in PHONES), ("", (768, 1024)), ("camper", (1280, 800))],
     )
     def test_nothing_jumps_when_numbers_change(
         self, exporter: FakeExporter, open_page: Open, view: str, viewport: tuple[int, int]
