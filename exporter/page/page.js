@@ -464,8 +464,9 @@ function Contact() {
 }
 
 /** The worst problem, for whose battery one would have to scroll. */
-const Worst = ({ problem }) => h("a", { class: `worst ${problem.level}`, href: address(problem.name) },
-  shape(problem.level, W.levels[problem.level]), " ",
+const Worst = ({ problem }) => h("a", { class: `worst ${problem.level}`, href: address(problem.name),
+  "aria-label": `${W.levels[problem.level]} ${problem.name}: ${problem.say || problem.text}` },
+  shape(problem.level), " ",
   h("span", { class: "words", key: problem.text }, h("bdi", null, problem.name), `: ${problem.say || problem.text}`));
 
 function title() {

@@ -288,6 +288,22 @@ class TestWhatIsWrong:
         assert page.locator("h1").inner_text() == "fridge"
         assert found == []
 
+    @pytest.mark.parametrize("viewport", PHONES)
+    def test_a_long_name_leaves_room_above_for_what_is_wrong(
+        self, open_page: Open, viewport: tuple[int, int]
+    ) -> None:
+        exporter = FakeExporter([fake.battery(), fake.cold(LONGEST_NAME)])
+        page = open_page(exporter.url, viewport=viewport)
+
+        words = page.locator(".worst .words")
+
+        shown = words.evaluate("words => words.scrollHeight <= words.clientHeight + 1")
+        width, text = words.evaluate("words => words.clientWidth"), said_in(words)
+        exporter.close()
+        assert shown
+        assert width > 100
+        assert "Nearly empty: below 10 %" in text
+
     @pytest.mark.parametrize("viewport", [*PHONES, (1280, 800)])
     def test_what_is_said_above_moves_nothing_as_it_comes_and_goes(
         self, open_page: Open, viewport: tuple[int, int]
