@@ -19,11 +19,12 @@ const USUAL = ["charge_undertemperature", "charge_overtemperature", "cell_overvo
 
 const state = {
   batteries: null, // as the API has them; null: nothing was heard yet
-  samples: {}, // by name: [unix_s, remaining_ah, current_a]
-  lastReading: {}, // by name: the last reading that was heard, also when it is too old by now
+  samples: Object.create(null), // by name: [unix_s, remaining_ah, current_a]
+  lastReading: Object.create(null), // by name: the last reading that was heard, also when it is too old by now
   heard: null, // when the exporter said something, and what its clock showed
   sought: stamp(), // since when it is being asked
-  asked: {}, // by name: what came of its button
+  refusal: null, // why the exporter refuses the stream, in words
+  asked: Object.create(null), // by name: what came of its button
 };
 
 /** Both clocks: one may be set, the other may stand still while the device sleeps. */
@@ -67,16 +68,27 @@ function hear(event) {
   const data = JSON.parse(event.data);
   state.heard = { ...stamp(), unix: data.now_unix_s };
   state.broken = null;
+  state.refusal = null;
   if (event.type === "batteries") {
     if (state.exporter && state.exporter !== data.exporter) location.reload(); // it was updated, and this page with it
+    forget(data.batteries);
     state.batteries = data.batteries;
     state.exporter = data.exporter;
     state.metrics = data.metrics_path;
     data.batteries.forEach(keep);
+    history(); // the first that is heard on a connection: what was missed before it
   } else if (event.type === "battery") {
     replace(data.battery);
   }
   draw();
+}
+
+/** Forget the curve of a battery that is gone, or that another one has taken the name of. */
+function forget(batteries) {
+  (state.batteries || []).forEach((old) => {
+    if (batteries.some((each) => each.name === old.name && each.address === old.address)) return;
+    [state.samples, state.lastReading, state.asked].forEach((kept) => delete kept[old.name]);
+  });
 }
 
 function replace(battery) {
@@ -92,9 +104,16 @@ function connect() {
   ["batteries", "battery", "alive"].forEach((name) => source.addEventListener(name, hear));
   source.onerror = () => {
     state.broken = state.broken || stamp();
-    if (source.readyState === EventSource.CLOSED) again(); // refused: EventSource itself gives up
+    if (source.readyState === EventSource.CLOSED) refused(); // EventSource itself gives up, and does not say why
     draw();
   };
+}
+
+function refused() {
+  again();
+  fetch("api/v1/stream", { method: "HEAD" }) // asks why, and is no stream
+    .then((answer) => { state.refusal = W.refusals[answer.status] || null; }, () => { state.refusal = null; })
+    .then(draw);
 }
 
 function again() {
@@ -109,14 +128,14 @@ function disconnect() {
 }
 
 function history() {
-  state.historyAsked = stamp();
+  state.historyFailed = null;
   fetch("api/v1/history")
     .then((answer) => (answer.ok ? answer.json() : Promise.reject(answer.status)))
     .then((data) => {
       data.batteries.forEach((each) => { state.samples[each.name] = each.samples; });
       draw();
     })
-    .catch(() => {}); // the curve stays as it is; the next one comes in two minutes
+    .catch(() => { state.historyFailed = stamp(); });
 }
 
 function ask(what, name) {
@@ -132,7 +151,6 @@ function ask(what, name) {
 function begin() {
   state.sought = stamp();
   connect();
-  history();
   draw();
 }
 
@@ -144,7 +162,7 @@ function tick() {
     state.sought = { ...stamp(), wall: Date.now() - GRACE_S * 1000 - 1 };
     connect();
   }
-  if (contact() === "live" && passed(state.historyAsked) >= HISTORY_EVERY_S) history();
+  if (contact() === "live" && state.historyFailed && passed(state.historyFailed) >= HISTORY_EVERY_S) history();
   draw();
 }
 
@@ -180,6 +198,7 @@ function judge(reading, add) {
   else if (reading.rsoc_ratio < 0.2) add("attention", W.low);
   const temperatures = fitted(reading);
   const coldest = Math.min(...temperatures);
+  if (reading.temperatures_c.length && !temperatures.length) add("info", W.noTemperature);
   if (coldest < 0 && reading.current_a > 0.5) add("alarm", W.frostCharging);
   else if (coldest < 0 && !active.includes("charge_undertemperature")) add("attention", W.frost);
   else if (coldest >= 0 && coldest < 5) add("info", W.cold);
@@ -198,6 +217,13 @@ const isOld = (battery) => battery.reading !== null && now() - battery.reading.r
 const fitted = (reading) => reading.temperatures_c.filter((each) => each > -29 && each < 120); // an open or shorted sensor
 const failure = (battery) => W.failures[battery.failure.reason] || W.failure(battery.failure.reason);
 const lasting = (seconds) => (seconds < 7200 ? seconds : Math.floor(seconds / 3600) * 3600); // the minutes do not matter then
+const grave = (each) => LEVELS.indexOf(each.level) >= LEVELS.indexOf("attention");
+
+/** The worst problem of all batteries that needs somebody, with its battery's name; null: none. */
+function worst() {
+  const found = (state.batteries || []).map((battery) => ({ name: battery.name, ...problems(battery)[0] })).filter(grave);
+  return found.sort((a, b) => LEVELS.indexOf(b.level) - LEVELS.indexOf(a.level))[0] || null;
+}
 const levelOf = (found) => (found.length ? found[0].level : "ok");
 
 function levelOfCharge(reading) {
@@ -305,8 +331,8 @@ function Status({ found, most }) {
 function ageOf(battery, stale) {
   const reading = battery.reading;
   if (reading) {
-    const text = age(now() - reading.read_unix_s);
-    return stale ? W.asOf(text) : text;
+    const seconds = now() - reading.read_unix_s;
+    return stale ? W.asOf(W.ago(duration(seconds, true))) : age(seconds);
   }
   return battery.polling ? W.reading : "";
 }
@@ -411,7 +437,7 @@ function Details({ battery }) {
       [W.requests, number(link.requests, 0)],
       [W.resends, number(link.resends, 0)],
       [W.frameErrors, number(link.frame_errors, 0)]])),
-    h("p", { class: "hint about" }, `bms-exporter ${state.exporter}: `, h("a", { href: state.metrics }, state.metrics), ", ", h("a", { href: "api/v1/batteries" }, "/api/v1/batteries")));
+    h("p", { class: "hint about" }, `bms-exporter ${state.exporter}: `, h("a", { href: state.metrics.replace(/^\/+/, "") }, state.metrics), ", ", h("a", { href: "api/v1/batteries" }, "/api/v1/batteries")));
 }
 
 // ---- The page
@@ -431,26 +457,41 @@ function chosen() {
 function Contact() {
   const now_ = contact();
   if (now_ === "live") return h("p", { class: "contact live" }, h("span", { class: "dot" }), W.live);
-  const old = state.heard ? ` · ${W.asOf(age(passed(state.heard)))}` : "";
+  const old = state.heard ? ` · ${W.asOf(W.ago(duration(passed(state.heard), true)))}` : "";
   return now_ === "connecting"
     ? h("p", { class: "contact" }, `${W.connecting}${passed(state.heard || state.sought) > SILENCE_S ? old : ""}`)
-    : h("p", { class: "contact offline" }, shape("attention", W.levels.attention), ` ${W.offline}${old}`);
+    : h("p", { class: "contact offline" }, shape("attention", W.levels.attention), ` ${state.refusal || W.offline}${old}`);
+}
+
+/** The worst problem, for whose battery one would have to scroll. */
+const Worst = ({ problem }) => h("a", { class: `worst ${problem.level}`, href: address(problem.name),
+  "aria-label": `${W.levels[problem.level]} ${problem.name}: ${problem.say || problem.text}` },
+  shape(problem.level), " ",
+  h("span", { class: "words", key: problem.text }, h("bdi", null, problem.name), `: ${problem.say || problem.text}`));
+
+function title() {
+  const problem = worst();
+  const view = chosen() === null ? W.title : `${chosen()} – ${W.title}`;
+  if (contact() === "offline") return `${state.refusal || W.offline} · ${view}`;
+  return problem ? `${W.levels[problem.level]}: ${problem.name}: ${problem.say || problem.text} · ${view}` : view;
 }
 
 function Page() {
   const name = chosen();
+  const problem = name === null && contact() === "live" ? worst() : null;
   const battery = name !== null && state.batteries ? state.batteries.find((each) => each.name === name) : null;
   let content;
-  if (!state.batteries) content = h("p", { class: "empty" }, contact() === "offline" ? W.offline : W.loading);
+  if (!state.batteries) content = h("p", { class: "empty" }, contact() === "offline" ? state.refusal || W.offline : W.loading);
   else if (name !== null && !battery) content = h("p", { class: "empty" }, W.noSuch(name));
   else if (battery) content = h(Details, { battery, key: name });
   else if (!state.batteries.length) content = h("p", { class: "empty" }, W.none);
   else content = h("div", { class: "tiles" }, state.batteries.map((each) => h(Tile, { battery: each, key: each.name })));
   return [
-    h("header", { class: contact() },
+    h("header", { class: `${contact()} ${name === null ? "overview" : ""} ${problem ? "bad" : ""}` },
       name === null ? h("h1", { tabIndex: -1 }, W.title) : [
         h("a", { class: "back", href: "#/", "aria-label": W.all }, h("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, h("path", { d: "M15.5 3l2.6 2.6L11.700 12l6.400 6.400L15.500 21l-9-9z" }))),
         h("h1", { tabIndex: -1 }, h("bdi", null, name))],
+      problem ? h(Worst, { problem }) : null,
       h(Contact)),
     h("main", null, content)];
 }
@@ -459,7 +500,7 @@ let said = "";
 
 /** Tell a screen reader what is wrong, when that changes: never the numbers or the times. */
 function say() {
-  const parts = contact() === "offline" ? [W.offlineHint] : [];
+  const parts = contact() === "offline" ? [state.refusal ? `${state.refusal}.` : W.offlineHint] : [];
   (state.batteries || []).forEach((battery) => {
     const found = problems(battery);
     const words = found.map((each) => each.say).filter(Boolean);
@@ -470,7 +511,7 @@ function say() {
 }
 
 // Of a tile: its form, width and height, and how large its digits are, in em.
-const FORMS = [["tall", 17, 29, 5], ["wide", 32, 17, 5], ["short", 22, 17, 4.2]];
+const FORMS = [["tall", 17, 29, 5], ["wide", 32, 17, 5], ["short", 22, 18.5, 4.2]];
 
 /** Make the tiles as large as the window allows: as columns, and as tall or wide tiles. */
 function fit() {
@@ -509,7 +550,7 @@ function draw() {
     count = known;
     fit();
   }
-  document.title = chosen() === null ? W.title : `${chosen()} – ${W.title}`;
+  if (document.title !== title()) document.title = title();
   render(h(Page), document.getElementById("page"));
   say();
 }

@@ -222,6 +222,8 @@ class FakeExporter:
     """How often it says that it lives; None: it falls silent after its first event."""
     refuses: int | None = None
     """The status with which it answers everything below /api/."""
+    full: bool = False
+    """Whether no more streams are answered."""
     port: int = 0
     version: str = "0.1.0"
 
@@ -288,6 +290,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.exporter.paths.append(path)
         if path.startswith("/api/") and self.exporter.refuses is not None:
             self._answer(self.exporter.refuses, "text/plain", b"no")
+        elif path == "/api/v1/stream" and self.exporter.full:
+            self._answer(503, "text/plain", b"no")
         elif path == "/api/v1/batteries":
             self._json(self.exporter.state())
         elif path == "/api/v1/history":
@@ -302,6 +306,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(200, TYPES[file.suffix], file.read_bytes())
             else:
                 self._answer(404, "text/plain", b"nothing here")
+
+    def do_HEAD(self) -> None:
+        assert self.path == "/api/v1/stream"
+        self.send_response(self.exporter.refuses or (503 if self.exporter.full else 200))
+        self.end_headers()
 
     def do_POST(self) -> None:
         parts = urlsplit(self.path)

@@ -1,6 +1,7 @@
 """The page in a real browser, against an exporter that says what a test wants, and the demo's."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -254,6 +255,105 @@ class TestWhatIsWrong:
         exporter.close()
         assert [each for each in words if each not in text] == []
 
+    @pytest.mark.parametrize("viewport", [*PHONES, (1280, 800)])
+    @pytest.mark.parametrize(
+        ("locale", "words"),
+        [
+            ("en-GB", "fridge: Nearly empty: below 10 %"),
+            ("de-DE", "fridge: Fast leer: unter 10 %"),
+        ],
+    )
+    def test_an_alarm_below_the_fold_is_said_above(
+        self, open_page: Open, viewport: tuple[int, int], locale: str, words: str
+    ) -> None:
+        healthy = [fake.battery(f"b{number}") for number in range(4)]
+        exporter = FakeExporter([*healthy, fake.cold("fridge")])
+        page = open_page(exporter.url, viewport=viewport, locale=locale)
+        link = page.get_by_role("link", name=f"Alarm {words}")
+
+        box = link.bounding_box()
+        shown = link.evaluate("link => link.lastChild.scrollHeight <= link.lastChild.clientHeight")
+        contact = page.locator(".contact").bounding_box()
+        title = page.title()
+        found = violations(page)
+        link.click()
+        page.wait_for_selector(".details")
+
+        exporter.close()
+        assert shown
+        assert box["y"] >= 0
+        assert box["x"] + box["width"] <= contact["x"]
+        assert contact["x"] + contact["width"] <= viewport[0]
+        assert title.startswith(f"Alarm: {words}")
+        assert page.locator("h1").inner_text() == "fridge"
+        assert found == []
+
+    @pytest.mark.parametrize("viewport", PHONES)
+    def test_a_long_name_leaves_room_above_for_what_is_wrong(
+        self, open_page: Open, viewport: tuple[int, int]
+    ) -> None:
+        exporter = FakeExporter([fake.battery(), fake.cold(LONGEST_NAME)])
+        page = open_page(exporter.url, viewport=viewport)
+
+        words = page.locator(".worst .words")
+
+        shown = words.evaluate("words => words.scrollHeight <= words.clientHeight + 1")
+        width, text = words.evaluate("words => words.clientWidth"), said_in(words)
+        exporter.close()
+        assert shown
+        assert width > 100
+        assert "Nearly empty: below 10 %" in text
+
+    @pytest.mark.parametrize("viewport", [*PHONES, (1280, 800)])
+    def test_what_is_said_above_moves_nothing_as_it_comes_and_goes(
+        self, open_page: Open, viewport: tuple[int, int]
+    ) -> None:
+        exporter = FakeExporter([fake.battery(), fake.battery("fridge")])
+        page = open_page(exporter.url, viewport=viewport)
+        places = """[...document.querySelectorAll("h1, .contact, .tile")].map((part) => {
+            const {x, y, width, height} = part.getBoundingClientRect();
+            return [x, y, width, height];
+        })"""
+        before = page.evaluate(places)
+        assert page.title() == "Batteries"
+        assert page.locator(".worst").count() == 0
+
+        exporter.tell(fake.cold("fridge"))
+        page.wait_for_selector(".worst.alarm")
+        during = page.evaluate(places)
+        exporter.tell(fake.battery("fridge"))
+        page.wait_for_selector(".worst", state="detached")
+
+        after = page.evaluate(places)
+        exporter.close()
+        assert before == during == after
+        assert page.title() == "Batteries"
+
+    @pytest.mark.parametrize(
+        ("locale", "words"),
+        [
+            ("en-GB", ["Temperature not known", "All is well"]),
+            ("de-DE", ["Temperatur nicht bekannt", "Alles in Ordnung"]),
+        ],
+    )
+    @pytest.mark.parametrize(
+        ("temperatures", "known"), [([-31.5, -30.9], False), ([-31.5, 12.0], True), ([], True)]
+    )
+    def test_not_all_is_well_when_no_sensor_can_be_used(
+        self,
+        open_page: Open,
+        temperatures: list[float],
+        known: bool,
+        locale: str,
+        words: list[str],
+    ) -> None:
+        exporter = FakeExporter([fake.battery(reading=fake.reading(temperatures_c=temperatures))])
+
+        text = said_in(open_page(exporter.url, locale=locale).locator(".status"))
+
+        exporter.close()
+        assert [each in text for each in words] == [not known, known]
+
     def test_a_battery_without_a_reading_shows_a_dash_and_its_curve(self, open_page: Open) -> None:
         exporter = FakeExporter([fake.missing()])
         exporter.history = {"missing": fake.samples(fake.missing(), until_s=10800)}
@@ -328,7 +428,7 @@ class TestNeverStaleAsCurrent:
 
         page.clock.run_for(20_000)
         assert page.locator(".contact.live").count() == 1
-        exporter.refuses = 503
+        exporter.refuses = 502
         page.clock.run_for(7_000)
 
         assert "Exporter not reached" in page.locator(".contact").inner_text()
@@ -358,6 +458,99 @@ class TestNeverStaleAsCurrent:
 
         page.wait_for_selector(".tile")
 
+    @pytest.mark.parametrize(
+        ("status", "locale", "words"),
+        [
+            (503, "en-GB", "Too many pages are open"),
+            (503, "de-DE", "Zu viele Seiten sind offen"),
+            (401, "en-GB", "Not allowed"),
+            (401, "de-DE", "Nicht erlaubt"),
+            (429, "de-DE", "Zu oft gefragt"),
+            (502, "en-GB", "Exporter not reached"),
+        ],
+    )
+    def test_it_says_why_a_stream_is_refused(
+        self, exporter: FakeExporter, open_page: Open, status: int, locale: str, words: str
+    ) -> None:
+        exporter.full = status == 503
+        exporter.refuses = None if exporter.full else status
+
+        page = open_page(exporter.url, locale=locale, ready=".contact.offline")
+
+        assert page.locator(".contact").inner_text().strip() == words
+        assert page.locator(".empty").inner_text() == words
+        assert page.title().startswith(words)
+        exporter.full, exporter.refuses = False, None
+        page.wait_for_selector(".contact.live")
+
+    def test_how_old_it_is_is_said_in_seconds_first(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        page = open_page(exporter.url)
+        exporter.refuses = 502
+        exporter.end_streams()
+
+        page.wait_for_selector(".contact.offline")
+
+        assert re.search(r"as of \d+\xa0s ago$", page.locator(".contact").inner_text())
+        assert re.search(r"as of \d+\xa0s ago$", page.locator(".age").first.inner_text())
+
+    def test_another_battery_of_the_same_name_does_not_inherit_a_curve(
+        self, open_page: Open
+    ) -> None:
+        old = FakeExporter([fake.battery("moved"), fake.battery("kept"), fake.battery("gone")])
+        old.history = {each["name"]: fake.samples(each) for each in old.batteries}
+        page = open_page(old.url)
+        until(lambda: page.locator(".line[d^=M]").count() == len(old.batteries))
+
+        old.close()
+        other = {**fake.unread("moved"), "address": "A4:C1:38:00:00:99"}
+        new = FakeExporter([other, fake.battery("kept")], port=old.port)
+        until(lambda: page.locator(".tile").count() == len(new.batteries))
+        new.batteries.append(fake.unread("gone"))
+        new.end_streams()
+        until(lambda: page.locator(".tile").count() == len(new.batteries))
+
+        lines = [line.get_attribute("d") for line in page.locator(".line").all()]
+        page.context.close()
+        new.close()
+        assert [bool(line) for line in lines] == [False, True, False]
+
+    @pytest.mark.parametrize("name", ["constructor", "__proto__", "toString"])
+    def test_a_battery_may_have_any_name(self, open_page: Open, name: str) -> None:
+        exporter = FakeExporter([fake.battery(name)])
+        exporter.history = {name: fake.samples(exporter.batteries[0])}
+        page = open_page(exporter.url, name)
+
+        page.wait_for_selector(".line[d^=M]", state="attached")
+        page.click("button")
+
+        page.wait_for_selector("button:has-text('Read again')")
+        page.context.close()
+        exporter.close()
+
+    def test_the_history_is_asked_for_at_each_connection_alone(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        def asked() -> int:
+            return exporter.paths.count("/api/v1/history")
+
+        exporter.alive_s = 0.1
+        page = open_page(exporter.url)
+        page.clock.install()
+        page.reload()
+        page.wait_for_selector(".line[d^=M]", state="attached")
+        before = asked()
+        for _ in range(30):
+            page.clock.run_for(10_000)
+            page.wait_for_timeout(150)
+        assert page.locator(".contact.live").count() == 1
+        assert asked() == before
+
+        exporter.end_streams()
+
+        until(lambda: asked() == before + 1)
+
     def test_nobody_looks_at_a_hidden_page(self, exporter: FakeExporter, open_page: Open) -> None:
         page = open_page(exporter.url)
         until(lambda: len(exporter.streams) == 1)
@@ -369,7 +562,7 @@ class TestNeverStaleAsCurrent:
         assert len(exporter.paths) == asked
 
         turn(page, "visible")
-        until(lambda: len(exporter.streams) == 1)
+        until(lambda: len(exporter.paths) == asked + 2)
         assert set(exporter.paths[asked:]) == {"/api/v1/stream", "/api/v1/history"}
 
     def test_nobody_looks_at_a_page_that_was_left(
@@ -458,6 +651,46 @@ class TestLayout:
         assert not below
         assert out == []
 
+    @pytest.mark.parametrize("viewport", PHONES)
+    @pytest.mark.parametrize(
+        ("locale", "words"),
+        [
+            ("en-GB", ["empty in 1 h 10 min", "empty in 5 h 40 min"]),
+            ("de-DE", ["leer in 1 h 10 min", "leer in 5 h 40 min"]),
+        ],
+    )
+    def test_a_forecast_is_never_cut_into_a_shorter_one(
+        self, open_page: Open, viewport: tuple[int, int], locale: str, words: list[str]
+    ) -> None:
+        flows = [(-104.6, 4300.0), (-12.4, 20400.0)]
+        exporter = FakeExporter(
+            [
+                fake.battery(str(amps), reading=fake.reading(current_a=amps, time_to_empty_s=left))
+                for amps, left in flows
+            ]
+        )
+
+        page = open_page(exporter.url, viewport=viewport, locale=locale)
+
+        shown = [said_in(page.locator(".eta").nth(at)) for at in range(len(flows))]
+        wrong = page.evaluate(
+            """[...document.querySelectorAll(".flow")].flatMap((flow) => {
+                const box = flow.getBoundingClientRect();
+                const [way, eta] = [...flow.children].map((part) => {
+                    const range = document.createRange();
+                    range.selectNodeContents(part);
+                    return range.getBoundingClientRect();
+                });
+                return [way.right > box.right, eta.right > box.right, eta.bottom > box.bottom + 1,
+                    eta.top < way.bottom - 2 && eta.left < way.right];
+            })"""
+        )
+        out = sticking_out(page)
+        exporter.close()
+        assert shown == words
+        assert wrong == [False] * 8
+        assert out == []
+
     def test_the_charge_can_be_read_from_two_metres(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
@@ -474,7 +707,12 @@ class TestLayout:
 
     @pytest.mark.parametrize(
         ("view", "viewport"),
-        [("", (1280, 800)), ("", (390, 844)), ("", (768, 1024)), ("camper", (1280, 800))],
+        [
+            ("", (1280, 800)),
+            *(("", phone) for phone in PHONES),
+            ("", (768, 1024)),
+            ("camper", (1280, 800)),
+        ],
     )
     def test_nothing_jumps_when_numbers_change(
         self, exporter: FakeExporter, open_page: Open, view: str, viewport: tuple[int, int]
@@ -503,7 +741,7 @@ class TestLayout:
             page.wait_for_timeout(300)
 
         assert page.evaluate("parts") == []
-        assert page.evaluate("total") < 0.02
+        assert page.evaluate("total") < 0.03
 
     def test_nothing_moves_for_those_who_want_that(
         self, exporter: FakeExporter, open_page: Open
@@ -557,6 +795,8 @@ class TestForEverybody:
             return str(page.evaluate("document.activeElement.textContent"))
 
         page.keyboard.press("Tab")
+        assert focused().strip().startswith("cold: Nearly empty")
+        page.keyboard.press("Tab")
         assert focused() == "camper"
         outline = page.evaluate(
             "getComputedStyle(document.activeElement, '::after').outlineStyle + "
@@ -570,7 +810,7 @@ class TestForEverybody:
         page.wait_for_selector(".details")
         assert page.evaluate("document.activeElement.tagName") == "H1"
         assert focused() == "cold"
-        assert page.title().startswith("cold")
+        assert page.title().endswith("cold – Batteries")  # noqa: RUF001 - as it is shown
         page.keyboard.press("Tab")
         assert focused().startswith("Release for the phone app")
         page.keyboard.press("Enter")
@@ -633,6 +873,11 @@ class TestForEverybody:
 
 
 class TestABatterysOwnView:
+    def test_its_links_stay_below_the_page(self, exporter: FakeExporter, open_page: Open) -> None:
+        links = open_page(exporter.url, "camper").locator(".about a").all()
+
+        assert [each.get_attribute("href") for each in links] == ["metrics", "api/v1/batteries"]
+
     def test_it_tells_everything(self, open_page: Open) -> None:
         exporter = FakeExporter([fake.charging("garage")])
 
@@ -681,7 +926,7 @@ class TestWithTheDemo:
         page.wait_for_function("document.querySelectorAll('.tile:not(.unread)').length === 3")
 
         assert "charging is blocked" in page.locator(".tile", has_text="cold").inner_text()
-        page.get_by_role("link", name="cold").click()
+        page.get_by_role("link", name="cold", exact=True).click()
         page.click("button")
         page.wait_for_selector("button:has-text('Read again')")
         assert 'bms_paused{battery="cold"} 1.0' in answers.get(f"{demo}metrics").text()
