@@ -22,7 +22,7 @@ from bleak.exc import (
 from bleak_retry_connector import close_stale_connections_by_address, establish_connection
 
 from exporter.clock import Clock, boot_s
-from exporter.direct.client import CONNECTION_S, Kernel, client_of
+from exporter.direct.client import Kernel, client_of
 from exporter.direct.management import Management, ManagementError
 from exporter.discovery import Advertisement
 from exporter.errors import (
@@ -106,7 +106,6 @@ class Radio:
         self._management = management or Management()
         self._clock = clock
         self._scan = SharedScan(adapter, self._backend.scanner)
-        self._connecting = 0  # batteries, through bluetoothd
         self._freed: set[str] = set()
         self._addresses: set[str] = set()
         self._pairing: set[str] = set()  # the addresses of batteries that want it
@@ -202,14 +201,10 @@ class Radio:
             await self._prepare()
             if self._backend.client is None:
                 await _watch_bluez(device, hold, stack)
-            self._connecting += 1
-            try:
-                async with self._scan.paused():
-                    return await self._establish(
-                        device, target, connection, deadline_s=deadline_s, hold=hold
-                    )
-            finally:
-                self._connecting -= 1
+            async with self._scan.paused():
+                return await self._establish(
+                    device, target, connection, deadline_s=deadline_s, hold=hold
+                )
         if self._kernel is not None:
             await self._switch_on(self._kernel)
             if self._is_held(self._kernel, target.address):
@@ -318,13 +313,6 @@ class Radio:
             except (*BLEAK_ERRORS, ManagementError) as error:
                 log.debug("no stale connection dropped", extra={"error": text(error)})
 
-    def _attempt_s(self) -> float:
-        """Return how long an attempt through bluetoothd may take now.
-
-        The kernel makes one connection after the other: more time for every other battery.
-        """
-        return ATTEMPT_S + CONNECTION_S * (self._connecting - 1)
-
     async def _establish(  # noqa: PLR0913 - what both links have in common
         self,
         device: BLEDevice,
@@ -338,8 +326,7 @@ class Radio:
         stats = target.stats
         loop = asyncio.get_running_loop()
         # The direct link waits for an advertisement itself.
-        own_s = min(FIND_S, deadline_s - loop.time())
-        attempt_s = self._attempt_s if direct is None else lambda: own_s
+        attempt_s = ATTEMPT_S if direct is None else min(FIND_S, deadline_s - loop.time())
 
         class CountingClient(BleakClient):
             """Counts attempts and shortens them; bleak-retry-connector reports and takes none."""
@@ -347,7 +334,7 @@ class Radio:
             async def connect(self, **kwargs: Any) -> None:
                 failed_with: FailureReason | None = FailureReason.CONNECT  # if cut short
                 try:
-                    await super().connect(**{**kwargs, "timeout": attempt_s()})
+                    await super().connect(**{**kwargs, "timeout": attempt_s})
                     failed_with = None
                 except BLEAK_ERRORS as error:
                     failed_with = translate(error, "connect").reason
