@@ -392,13 +392,20 @@ class Hold:
 
 
 async def _watch_bluez(device: BLEDevice, hold: Hold, stack: AsyncExitStack) -> None:
-    """Have bluetoothd tell when a battery is connected and when not, until the stack ends."""
-    manager = await get_global_bluez_manager()
-    watcher = manager.add_device_watcher(
-        device.details["path"],
-        on_connected_changed=lambda connected: hold.changed(connected=connected),
-        on_characteristic_value_changed=lambda _path, _value: None,
-    )
+    """Have bluetoothd tell when a battery is connected and when not, until the stack ends.
+
+    Raises:
+        LinkError: bluetoothd has gone, or has forgotten the battery since it was found.
+    """
+    try:
+        manager = await get_global_bluez_manager()
+        watcher = manager.add_device_watcher(
+            device.details["path"],
+            on_connected_changed=lambda connected: hold.changed(connected=connected),
+            on_characteristic_value_changed=lambda _path, _value: None,
+        )
+    except BLEAK_ERRORS as error:
+        raise translate(error, f"connect to {device.address}") from error
     stack.callback(manager.remove_device_watcher, watcher)
 
 

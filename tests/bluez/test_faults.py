@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -12,17 +12,19 @@ from typing import Any, Final
 
 import pytest
 from bleak.backends.bluezdbus.manager import get_global_bluez_manager
+from bleak.backends.device import BLEDevice
 from hasty import hurry
 
 import batteries
 from bus import Bus, need_dbus
 from exporter.config import Adapter, BatteryConfig, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import Faults, VirtualBattery
-from exporter.errors import FailureReason
+from exporter.errors import FailureReason, LinkError
 from exporter.house import poller_of
 from exporter.poller import Poller, Snapshot
-from exporter.radio import Radio
+from exporter.radio import Hold, Radio, _watch_bluez
 from exporter.spread import Spread
+from exporter.stats import LinkStats
 from fake_bluetoothd import DBUS, FAILED, FakeBluetoothd, Times, Troubles
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - a real D-Bus lives in real time
@@ -368,6 +370,18 @@ class TestBluetoothd:
         snapshot = await polling
 
         assert snapshot.up, snapshot.last_error
+
+
+async def test_a_battery_that_is_forgotten_once_it_was_found_is_no_crash(house: House) -> None:
+    virtual = a_battery(0)
+    house.fake.batteries.append(virtual)
+    assert (await house.poll(virtual)).up
+    path = "/org/bluez/hci0/dev_A4_C1_38_00_00_99"
+    forgotten = BLEDevice("A4:C1:38:00:00:99", None, {"path": path})
+
+    async with AsyncExitStack() as stack:
+        with pytest.raises(LinkError, match="connect to A4:C1:38:00:00:99"):
+            await _watch_bluez(forgotten, Hold(LinkStats()), stack)
 
 
 class TestAdapters:
