@@ -1,37 +1,73 @@
-"""For how long a reading (registers 03 and 04) holds its battery: this exporter beside its peers.
+"""What a reading (registers 03 and 04) costs its battery: this exporter beside its peers.
 
 Runs in the virtual machine of tests/bluez; `make bench-hold` starts it there. Every contender reads
-battery 1 a few times; the battery counts the seconds. In between bluetoothd forgets it, as it does
-by itself 30 s after a connection: nobody scrapes a camper more often than that.
+battery 1 a few times, and the virtual air counts. In between bluetoothd forgets the battery, as it
+does by itself 30 s after a connection: nobody scrapes a camper more often than that.
 """
 
 import argparse
 import asyncio
+import math
 import os
+import platform
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "bluez"))
+TESTS: Final = Path(__file__).parent.parent / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "bluez")]
 
+from batteries import battery as virtual_battery
+from exporter.demo.battery import Faults
+from exporter.direct.management import KINDS, LOAD_CONNECTION_PARAMETERS, SUCCESS, command
+from exporter.direct.sockets import adapters, packed
+from exporter.protocol.frame import Command, encode_request
 from vm_world import VmWorld
-from world import Exporter, address, info, let_go, set_faults, value
+from world import Exporter, address, info, let_go, set_faults
 
 BATTERY: Final = 1  # advertises and has ff00, as all programs expect
 PAUSE_S: Final = 1.0
 UNPRIVILEGED: Final = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+# The kernel's own: 30 to 50 ms, no event left out, lost after 420 ms.
+USUAL: Final = struct.pack("<HHHH", 24, 40, 0, 42)
+WANTED: Final = (Command.BASIC_INFO, Command.CELL_VOLTAGES)
+# ATT PDUs, Bluetooth Core, Vol 3, Part F: opcode and handle before a value; a subscription's is 2.
+HEAD_BYTES: Final = 3
+SUBSCRIPTION_BYTES: Final = HEAD_BYTES + 2 + 1  # and the opcode of the answer
+SUBSCRIPTION_PDUS: Final = 2
 
 
-def ours(world: VmWorld, link: str, through: Sequence[str] = ()) -> Callable[[int], list[float]]:
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one reading cost, or the least that it can cost."""
+
+    held_s: float
+    answered_s: float  # from the connection to the last notification
+    told_s: float  # from being asked to telling
+    pdus: float
+    bytes: float
+    requests: float
+    interval_s: float = 0.0
+    stays: bool = False  # it was still connected after the pause
+
+
+Read = Callable[[int], list[Cost | None]]
+"""How often; what each reading cost, None where it failed."""
+
+
+def ours(world: VmWorld, link: str, through: Sequence[str] = ()) -> Read:
     """Read as Prometheus does: one scrape, one reading."""
 
-    def read(times: int) -> list[float]:
+    def read(times: int) -> list[Cost | None]:
         config = (
             f"link: {link}\npoll: {{timeout: 25s, min_interval: 0, max_age: 0, backoff_max: 1s}}\n"
             f"batteries: [{{name: b, address: '{address(BATTERY)}'}}]\n"
@@ -40,31 +76,18 @@ def ours(world: VmWorld, link: str, through: Sequence[str] = ()) -> Callable[[in
             tempfile.TemporaryDirectory() as folder,
             Exporter(world, config, Path(folder), through=through) as it,
         ):
-            return [held(world, lambda: shown(it)) for _ in range(times)]
+            return [
+                cost(world, lambda: 'bms_up{battery="b"} 1.0' in it.get("/metrics"))
+                for _ in range(times)
+            ]
 
     return read
 
 
-def shown(exporter: Exporter) -> bool:
-    return value(exporter.scrape(), "bms_up", "b") == 1
+def peer(world: VmWorld, name: str) -> Read:
+    """Read by another program, in a process of its own that stays for all readings."""
 
-
-def held(world: VmWorld, act: Callable[[], bool]) -> float:
-    """Return for how many seconds the battery was held for one reading; nan: it failed."""
-    before = info(world, BATTERY)["held_s"]
-    succeeded = act()
-    after = let_go(world, BATTERY, within_s=30.0)["held_s"]
-    time.sleep(PAUSE_S)
-    subprocess.run(
-        ["bluetoothctl", "remove", address(BATTERY)], check=False, stdout=subprocess.DEVNULL
-    )
-    return after - before if succeeded else float("nan")
-
-
-def script(world: VmWorld, name: str) -> Callable[[int], list[float]]:
-    """Read by a peer, in a process of its own that stays for all readings."""
-
-    def read(times: int) -> list[float]:
+    def read(times: int) -> list[Cost | None]:
         with subprocess.Popen(
             [sys.executable, __file__, "--peer", name],
             stdin=subprocess.PIPE,
@@ -79,109 +102,275 @@ def script(world: VmWorld, name: str) -> Callable[[int], list[float]]:
                 assert process.stdout
                 process.stdin.write("read\n")
                 process.stdin.flush()
-                return process.stdout.readline() == "ok\n"
+                said = process.stdout.readline()
+                if said != "ok\n":
+                    print(f"{name}: {said}", end="", file=sys.stderr)
+                return said == "ok\n"
 
             assert process.stdout.readline() == "ready\n"
-            seconds = [held(world, once) for _ in range(times)]
+            costs = [cost(world, once, stays=name == "kept") for _ in range(times)]
             process.stdin.close()
-        return seconds
+        forget(world)
+        return costs
 
     return read
 
 
-async def peer(name: str) -> None:
-    """Read once for every line of the standard input."""
+def cost(world: VmWorld, act: Callable[[], bool], *, stays: bool = False) -> Cost | None:
+    """Return what one reading cost; None: it failed."""
+    before, air_before = info(world, BATTERY), traffic(world)
+    asked_s = time.monotonic()
+    succeeded = act()
+    told_s = time.monotonic() - asked_s
+    if not stays:
+        let_go(world, BATTERY, within_s=30.0)
+    air = traffic(world)
+    time.sleep(PAUSE_S)
+    after = info(world, BATTERY)
+    if not stays:
+        forget(world)
+    if not succeeded:
+        return None
+    return Cost(
+        held_s=after["held_s"] - before["held_s"],
+        answered_s=air["answered_s"],
+        told_s=told_s,
+        pdus=sum(air["pdus"].values()) - sum(air_before["pdus"].values()),
+        bytes=air["bytes"] - air_before["bytes"],
+        requests=len(after["requests"]) - len(before["requests"]),
+        interval_s=air["interval_s"],
+        stays=after["connected"],
+    )
+
+
+def traffic(world: VmWorld) -> Any:
+    return world.ask({"do": "traffic", "battery": BATTERY})
+
+
+def forget(world: VmWorld) -> None:
+    """Have bluetoothd forget the battery."""
+    subprocess.run(
+        ["bluetoothctl", "remove", address(BATTERY)], check=False, stdout=subprocess.DEVNULL
+    )
+    let_go(world, BATTERY, within_s=30.0)
+
+
+def usual_parameters() -> None:
+    """Undo the connection parameters that an earlier contender loaded for the battery."""
+    entries = [packed(address(BATTERY)) + bytes([kind]) + USUAL for kind in KINDS]
+    payload = struct.pack("<H", len(entries)) + b"".join(entries)
+    status, _ = asyncio.run(command(LOAD_CONNECTION_PARAMETERS, adapters()[0].index, payload))
+    if status != SUCCESS:
+        raise RuntimeError(f"connection parameters not loaded: status {status:#04x}")
+
+
+async def run_peer(name: str) -> None:
+    """Read once for every line of the standard input; say ok as soon as the values are there."""
     from bleak import BleakScanner  # noqa: PLC0415 - the exporter's own needs none
 
+    reader: Any = None
     print("ready", flush=True)
     while await asyncio.to_thread(sys.stdin.readline):
-        try:
-            device = await BleakScanner.find_device_by_address(address(BATTERY), timeout=20.0)
-            await PEERS[name](device)()
-        except Exception as error:  # noqa: BLE001 - whatever a peer raises
-            print(f"{type(error).__name__}: {error}", flush=True)
-        else:
+        told = False
+
+        def tell() -> None:
+            nonlocal told
+            told = True
             print("ok", flush=True)
 
+        try:
+            if reader is None or name != "kept":
+                device = await BleakScanner.find_device_by_address(address(BATTERY), timeout=20.0)
+                reader = PEERS[name](device)
+            await reader(tell)
+        except Exception as error:  # noqa: BLE001 - whatever a peer raises
+            said = f"{type(error).__name__}: {error}"
+            print(said, file=sys.stderr if told else sys.stdout, flush=True)
 
-def aiobmsble(device: Any) -> Callable[[], Any]:
-    """Return aiobmsble's own way, told to disconnect after each reading."""
+
+def aiobmsble(device: Any, *, keep_alive: bool) -> Callable[[Callable[[], None]], Awaitable[None]]:
+    """Return aiobmsble's own way, which tells once it has disconnected, if it does."""
     from aiobmsble import BMSConfig  # noqa: PLC0415
     from aiobmsble.bms.jbd_bms import BMS  # noqa: PLC0415
 
-    update: Callable[[], Any] = BMS(device, BMSConfig(keep_alive=False)).async_update
-    return update
+    bms = BMS(device, BMSConfig(keep_alive=keep_alive))
+
+    async def read(tell: Callable[[], None]) -> None:
+        await bms.async_update()
+        tell()
+
+    return read
 
 
-def plain(device: Any) -> Callable[[], Any]:
+def plain(device: Any) -> Callable[[Callable[[], None]], Awaitable[None]]:
     """Return what scripts for this BMS do: connect, subscribe, ask, wait, disconnect."""
     from bleak import BleakClient  # noqa: PLC0415
 
-    async def read() -> None:
+    async def read(tell: Callable[[], None]) -> None:
         async with BleakClient(device) as client:
             arrived: asyncio.Queue[bytes] = asyncio.Queue()
             await client.start_notify("ff01", lambda _, data: arrived.put_nowait(bytes(data)))
-            for request in ("dda50300fffd77", "dda50400fffc77"):
+            for request in (encode_request(register) for register in WANTED):
                 frame = b""
-                await client.write_gatt_char("ff02", bytes.fromhex(request), response=False)
+                await client.write_gatt_char("ff02", request, response=False)
                 for _ in range(3):  # they ask again, some after a second
                     try:
                         while len(frame) < 4 or len(frame) < frame[3] + 7:
                             frame += await asyncio.wait_for(arrived.get(), 1.0)
                         break
                     except TimeoutError:
-                        await client.write_gatt_char("ff02", bytes.fromhex(request), response=False)
+                        await client.write_gatt_char("ff02", request, response=False)
+            tell()
 
     return read
 
 
-PEERS: Final = {"aiobmsble": aiobmsble, "plain": plain}
+PEERS: Final[dict[str, Callable[[Any], Callable[[Callable[[], None]], Awaitable[None]]]]] = {
+    "let-go": lambda device: aiobmsble(device, keep_alive=False),
+    "kept": lambda device: aiobmsble(device, keep_alive=True),
+    "plain": plain,
+}
+
+
+def least(interval_s: float, lost: int, *, together: bool) -> Cost:
+    """Return the least that a reading can cost on a link with this connection interval.
+
+    The battery is there at once, nobody computes, and the handles are known: the subscription and
+    the first request are in the first connection event, which is half an interval away on average,
+    and the last notification ends it. Requests are sent one at a time, or all together; one that
+    is lost is known to be, so another is sent an event later.
+    """
+
+    def event(at_s: float) -> float:  # the first one at or after this
+        return math.ceil(at_s / interval_s - 1e-9) * interval_s if interval_s else at_s
+
+    battery = virtual_battery(BATTERY)
+    battery.faults = Faults(lose_first=lost)
+    battery.connected()
+    asked_s = done_s = 0.0
+    notifications = []
+    for request in [encode_request(WANTED[0])] * lost + [encode_request(one) for one in WANTED]:
+        answer = battery.request(request, asked_s)
+        notifications += answer
+        if not answer:
+            asked_s += interval_s
+            continue
+        done_s = event(asked_s + answer[-1].after_s)
+        if not together:
+            asked_s = done_s + interval_s
+    sent = [encode_request(WANTED[0])] * (lost + len(WANTED))
+    received = [one.data for one in notifications if one.data]
+    return Cost(
+        held_s=interval_s / 2 + done_s,
+        answered_s=interval_s / 2 + done_s,
+        told_s=interval_s / 2 + done_s,
+        pdus=SUBSCRIPTION_PDUS + len(sent) + len(received),
+        bytes=SUBSCRIPTION_BYTES + sum(HEAD_BYTES + len(pdu) for pdu in [*sent, *received]),
+        requests=len(sent),
+        interval_s=interval_s,
+    )
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """Return the median of everything."""
+    values = [
+        statistics.median(getattr(one, name) for one in costs)
+        for name in ("held_s", "answered_s", "told_s", "pdus", "bytes", "requests", "interval_s")
+    ]
+    return replace(Cost(*values), stays=all(one.stays for one in costs))
 
 
 @contextmanager
-def lost_first(world: VmWorld, lose: int) -> Any:
-    set_faults(world, BATTERY, lose_first=lose)
+def conditions(world: VmWorld, *, interval_true: bool, lost: int) -> Iterator[None]:
+    world.ask({"do": "radio", "battery": BATTERY, "interval_true": interval_true})
+    set_faults(world, BATTERY, lose_first=lost)
     yield
     set_faults(world, BATTERY)
 
 
+HEADING: Final = (
+    "| | interval | held | of it until answered | asked to told | ATT PDUs | bytes | commands | "
+    "least held | held / least |\n|---|" + "---:|" * 9
+)
+
+
+def row(name: str, cost: Cost, lost: int) -> str:
+    """Return a row of the table."""
+    bound = least(cost.interval_s, lost, together=True)
+    held = "stays" if cost.stays else f"{cost.held_s:.2f} s"
+    ratio = "" if cost.stays else f"{cost.held_s / bound.held_s:.1f}"
+    interval = f"{cost.interval_s * 1000:g} ms"
+    answered = "" if cost.stays else f"{cost.answered_s:.2f} s"
+    return (
+        f"| {name} | {interval} | {held} | {answered} | {cost.told_s:.2f} s | {cost.pdus:g} | "
+        f"{cost.bytes:g} | {cost.requests:g} | {bound.held_s:.2f} s | {ratio} |"
+    )
+
+
+def table(contenders: dict[str, Read], lost: int, times: int) -> None:
+    """Measure and print what was measured, first readings and the others."""
+    firsts, rows = [], []
+    intervals: dict[float, None] = {}
+    for name, read in contenders.items():
+        usual_parameters()
+        first, *others = read(times + 1)
+        heard = [one for one in others if one is not None]
+        failed = f" ({len(others) - len(heard)} of {times} failed)" if len(heard) < times else ""
+        if first is not None:
+            firsts.append(row(f"{name}, first", first, lost))
+        if heard:
+            middle = median(heard)
+            intervals[middle.interval_s] = None
+            rows.append(row(f"{name}{failed}", middle, lost))
+            seconds = sorted(one.held_s for one in heard)
+            print(f"{name}: held {seconds[0]:.3f} to {seconds[-1]:.3f} s", file=sys.stderr)
+    for interval_s in sorted(intervals):
+        rows += [
+            row(f"the least, {how}", least(interval_s, lost, together=together), lost)
+            for how, together in (("one request at a time", False), ("requests together", True))
+        ]
+    print("\n".join([HEADING, *rows, *firsts]), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=8)
-    parser.add_argument("--peer", choices=PEERS)
+    parser.add_argument("--times", type=int, default=8, help="readings after the first one")
+    parser.add_argument("--radio", choices=("interval-true", "0ms"), help="only this one")
+    parser.add_argument("--lost", type=int, choices=(0, 1), help="only with so many lost commands")
+    parser.add_argument("--only", default="", help="only contenders with this in their name")
+    parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peer:
-        asyncio.run(peer(options.peer))
+        asyncio.run(run_peer(options.peer))
         return
     world = VmWorld()
-    contenders: dict[str, Callable[[int], list[float]]] = {
+    contenders: dict[str, Read] = {
         "direct, CAP_NET_ADMIN": ours(world, "direct"),
         "bluez, CAP_NET_ADMIN": ours(world, "bluez"),
         "direct": ours(world, "direct", UNPRIVILEGED),
         "bluez": ours(world, "bluez", UNPRIVILEGED),
-        "plain bleak script": script(world, "plain"),
+        "plain bleak script": peer(world, "plain"),
     }
+    programs = f"bleak {version('bleak')}"
     try:
         import aiobmsble as _  # noqa: F401, PLC0415 - needs Python 3.12
     except ImportError:
         pass
     else:
-        contenders["aiobmsble, keep_alive=False"] = script(world, "aiobmsble")
-    print(f"# Linux {os.uname().release}, {bluetoothd()}, {options.times} readings each")
-    medians: dict[tuple[str, int], float] = {}
-    for lose in (0, 1):
-        for name, read in contenders.items():
-            with lost_first(world, lose):
-                seconds = read(options.times)
-            median = medians[name, lose] = statistics.median(seconds)
-            print(
-                f"{name:28} lost {lose}: {min(seconds):.3f} {median:.3f} {max(seconds):.3f} s",
-                flush=True,
-            )
-    base = "aiobmsble, keep_alive=False"
-    if (base, 0) in medians:
-        for (name, lose), median in medians.items():
-            print(f"{name:28} lost {lose}: {median / medians[base, lose]:.3f} of {base}")
+        contenders["aiobmsble, keep_alive=False"] = peer(world, "let-go")
+        contenders["aiobmsble, keep_alive=True"] = peer(world, "kept")
+        programs += f", aiobmsble {version('aiobmsble')}"
+    chosen = {name: read for name, read in contenders.items() if options.only in name}
+    print(
+        f"Linux {os.uname().release}, {bluetoothd()}, Python {platform.python_version()}, "
+        f"{programs}; medians of {options.times} readings; {processor()}"
+    )
+    for radio in ("interval-true", "0ms"):
+        for lost in (0, 1):
+            if options.radio in (None, radio) and options.lost in (None, lost):
+                print(f"\n{radio} radio, {('no', 'the first')[lost]} command lost:\n", flush=True)
+                with conditions(world, interval_true=radio == "interval-true", lost=lost):
+                    table(chosen, lost, options.times)
 
 
 def bluetoothd() -> str:
@@ -192,6 +381,12 @@ def bluetoothd() -> str:
         check=True,
     )
     return f"bluetoothd {said.stdout.strip()}"
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -117,14 +117,18 @@ class TestReading:
         assert snapshot.identity is not None
         assert snapshot.identity.profile == "fff0"
 
-    async def test_the_second_poll_discovers_nothing(self, tasks: asyncio.TaskGroup) -> None:
+    async def test_the_second_poll_sends_a_subscription_two_requests_and_nothing_else(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
         house = House(tasks, quick())
         await house.poll()
 
         snapshot = await house.poll()
 
         assert snapshot.polls == 2
-        assert {pdu[0] for pdu in house.air.servers[1].received} == {0x12, 0x52}
+        assert snapshot.reading is not None
+        assert snapshot.reading.cell_voltages_v is not None
+        assert [pdu[0] for pdu in house.air.servers[1].received] == [0x52, 0x12, 0x52]
 
     async def test_the_first_request_is_written_before_anybody_listens(
         self, tasks: asyncio.TaskGroup

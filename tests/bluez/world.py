@@ -136,13 +136,16 @@ class Exporter:
 
     def scrape(self, battery: str | None = None) -> Samples:
         """Return the samples of /metrics, or of one battery's /probe, by name and labels."""
-        path = f"/probe?target={battery}" if battery else "/metrics"
-        text = httpx.get(f"http://127.0.0.1:{self._port}{path}", timeout=120).text
+        text = self.get(f"/probe?target={battery}" if battery else "/metrics")
         return {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
         }
+
+    def get(self, path: str) -> str:
+        """Return what it answers."""
+        return httpx.get(f"http://127.0.0.1:{self._port}{path}", timeout=120).text
 
     def stop(self) -> int:
         """End it as systemd does; return its exit status."""

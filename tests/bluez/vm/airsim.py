@@ -7,7 +7,9 @@ machine: the kernel's HCI packets and the tests' requests come over Unix sockets
 import argparse
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +31,24 @@ ADAPTER: Final = hci.Address("00:1B:DC:0F:AA:01", PUBLIC)
 SUPERVISION_S: Final = 2.0
 ADVERTISE_MS: Final = 200
 READVERTISE_S: Final = 3.0
+ATT_CHANNEL: Final = b"\x04\x00"
+NOTIFICATION: Final = 0x1B
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went to and from one battery: ATT PDUs, without the heads of the layers below."""
+
+    pdus: Counter[int] = field(default_factory=Counter)  # by opcode
+    size: int = 0  # bytes
+    notified_s: float = 0.0  # when the last notification arrived, by the loop's clock
+
+    def add(self, l2cap: bytes, arrives_s: float) -> None:
+        if l2cap[2:4] == ATT_CHANNEL:
+            self.pdus[l2cap[4]] += 1
+            self.size += len(l2cap) - 4
+            if l2cap[4] == NOTIFICATION:
+                self.notified_s = arrives_s
 
 
 class Link(LocalLink):
@@ -36,10 +56,11 @@ class Link(LocalLink):
 
     def __init__(self, *, interval_true: bool) -> None:
         super().__init__()
-        self._interval_true = interval_true
+        self.interval_true = interval_true
         self._kernel: KernelController | None = None
         self._intervals: dict[hci.Address, tuple[float, float]] = {}  # seconds, first event
         self._last: dict[Controller, float] = {}
+        self._traffic: dict[hci.Address, Traffic] = {}
 
     def attach(self, kernel: "KernelController") -> None:
         self._kernel = kernel
@@ -47,11 +68,17 @@ class Link(LocalLink):
     def note_interval(self, peer: hci.Address, units: int) -> None:
         self._intervals[peer] = (units * 0.00125, asyncio.get_running_loop().time())
 
-    def _delay_s(self, sender: Controller, destination: hci.Address, now_s: float) -> float:
+    def interval_s(self, peer: hci.Address) -> float:
+        """Return the connection interval that the host chose last; 0: packets do not wait."""
+        return self._intervals.get(peer, (0.05, 0.0))[0] if self.interval_true else 0.0
+
+    def traffic(self, peer: hci.Address) -> Traffic:
+        return self._traffic.setdefault(peer, Traffic())
+
+    def _delay_s(self, peer: hci.Address, now_s: float) -> float:
         """Return the time until the next connection event of the interval that the host chose."""
-        if not self._interval_true:
+        if not self.interval_true:
             return 0.0
-        peer = destination if sender is self._kernel else sender.public_address
         interval_s, first_s = self._intervals.get(peer, (0.05, now_s))
         return interval_s - (now_s - first_s) % interval_s
 
@@ -67,9 +94,12 @@ class Link(LocalLink):
         if connection is None or receiver not in self.controllers:
             return  # out of range
         loop = asyncio.get_running_loop()
-        when_s = loop.time() + self._delay_s(sender_controller, destination_address, loop.time())
+        from_kernel = sender_controller is self._kernel
+        peer = destination_address if from_kernel else sender_controller.public_address
+        when_s = loop.time() + self._delay_s(peer, loop.time())
         when_s = max(when_s, self._last.get(receiver, 0.0) + 1e-4)  # order is kept
         self._last[receiver] = when_s
+        self.traffic(peer).add(data, when_s)
         loop.call_at(when_s, receiver.on_link_acl_data, connection.self_address, transport, data)
 
     def send_ll_control_pdu(self, sender_address: Any, receiver_address: Any, packet: Any) -> None:
@@ -191,6 +221,7 @@ class Peripheral:
     def __init__(self, air: "Air", battery: VirtualBattery) -> None:
         self.battery = battery
         self.held_s = 0.0
+        self.connected_s = 0.0  # when it was, by the loop's clock
         self._air = air
         self._since_s: float | None = None
         self._connection: Connection | None = None
@@ -264,7 +295,7 @@ class Peripheral:
     def _connected(self, connection: Connection) -> None:
         say(self.battery.name, "connected")
         self._connection = connection
-        self._since_s = asyncio.get_running_loop().time()
+        self._since_s = self.connected_s = asyncio.get_running_loop().time()
         connection.on("disconnection", self._disconnected)
         later(self._advertise())  # not any more, should that have begun in this moment
         if self.battery.faults.refuses:
@@ -335,20 +366,49 @@ class Air:
         self.peripherals = [Peripheral(self, battery) for battery in eight()]
         self.batteries = [peripheral.battery for peripheral in self.peripherals]
 
-    def _of(self, battery: VirtualBattery) -> Peripheral:
+    def of(self, battery: VirtualBattery) -> Peripheral:
         return self.peripherals[self.batteries.index(battery)]
 
     def changed(self, battery: VirtualBattery) -> None:
-        self._of(battery).changed()
+        self.of(battery).changed()
 
     def drop(self, battery: VirtualBattery) -> None:
-        self._of(battery).drop()
+        self.of(battery).drop()
 
     def is_connected(self, battery: VirtualBattery) -> bool:
-        return self._of(battery).connected
+        return self.of(battery).connected
 
     def held_s(self, battery: VirtualBattery) -> float:
-        return self._of(battery).held_so_far_s
+        return self.of(battery).held_so_far_s
+
+
+class AirControl(Control):
+    """Answers what only this air can tell.
+
+    {"do": "radio", "battery": 0, "interval_true": true}    see --interval-true
+    {"do": "traffic", "battery": 0}                         see Traffic
+    """
+
+    def __init__(self, air: Air) -> None:
+        super().__init__(air)
+        self._there = air
+
+    def _do(self, request: dict[str, Any]) -> Any:
+        link = self._there.link
+        if request["do"] == "radio":
+            link.interval_true = bool(request["interval_true"])
+            return {}
+        if request["do"] != "traffic":
+            return super()._do(request)
+        peripheral = self._there.of(self._there.batteries[request["battery"]])
+        peer = peripheral.controller.public_address
+        traffic = link.traffic(peer)
+        return {
+            "bytes": traffic.size,
+            "pdus": {f"{opcode:#04x}": count for opcode, count in traffic.pdus.items()},
+            "answered_s": traffic.notified_s - peripheral.connected_s,  # after it connected
+            "interval_s": link.interval_s(peer),
+        }
 
 
 class Source:
@@ -418,7 +478,7 @@ async def main() -> None:
     air = Air(link, KernelController(link, source, sink))
     for peripheral in air.peripherals:
         await peripheral.start()
-    await serve(Control(air), options.control)
+    await serve(AirControl(air), options.control)
     loop = asyncio.get_running_loop()
     await loop.create_unix_server(lambda: Wire(source, sink), options.hci)
     Path(options.ready).touch()  # noqa: ASYNC240 - before anything is under way
