@@ -11,7 +11,7 @@ COVERED := exporter/protocol/*,exporter/poller.py,exporter/metrics.py,exporter/c
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  ARGS="--speed 60" make demo passes options on; PYTHON=python3.12 uses another Python'
 
 .PHONY: demo
