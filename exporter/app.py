@@ -173,7 +173,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
     house.changed = watch.changed
     web = Web(
         batteries=house.pollers,
-        own=[own],
+        own=own,
         reload=reload,
         live=Live(watch, metrics_path=options.telemetry_path),
         timeout_offset_s=options.timeout_offset_s,

@@ -1,7 +1,7 @@
 """The table of metrics, and snapshots turned into metric families: a pure function, every scrape."""
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -240,15 +240,23 @@ def _info(snapshots: Sequence[Snapshot]) -> Metric:
     return family
 
 
+PROCESS: Final = ProcessCollector(registry=None)
+"""What the operating system tells of this process, other with every scrape."""
+
+
 class ExporterCollector(Collector):
-    """The exporter's own metrics: its build, its configuration, its process."""
+    """The exporter's own metrics: its build and its configuration."""
 
     def __init__(self, *, config_loaded_unix_s: float) -> None:
         self.reload_succeeded = True
         """Whether the configuration was read without complaint the last time."""
         self.config_loaded_unix_s = config_loaded_unix_s
         """When it last was."""
-        self._process = ProcessCollector(registry=None)
+
+    @property
+    def revision(self) -> Hashable:
+        """The same: nothing differs."""
+        return self.reload_succeeded, self.config_loaded_unix_s
 
     def collect(self) -> Iterable[Metric]:
         """Yield every family."""
@@ -265,7 +273,6 @@ class ExporterCollector(Collector):
             "When the configuration was last read without complaint.",
             value=self.config_loaded_unix_s,
         )
-        yield from self._process.collect()
 
 
 def registry_of(*collectors: Collector) -> CollectorRegistry:

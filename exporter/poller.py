@@ -130,14 +130,20 @@ class Poller:
         self._coalesced = 0
         self._last: Snapshot | None = None
 
+    def fresh(self) -> Snapshot | None:
+        """Return the snapshot if its reading is younger than `min_interval`; else refresh it."""
+        if self._age_s() < self._config.min_interval_s:
+            return self._serve(current=True, coalesced=True)
+        return None
+
     async def refresh(self, *, timeout_s: float | None = None) -> Snapshot:
         """Return the snapshot, read anew if it is older than `min_interval` and time allows.
 
         Never raises a BmsError, and never cancels a poll: one that outlasts `timeout_s` serves
         the next scrape. None: as long as a poll may take.
         """
-        if self._age_s() < self._config.min_interval_s:
-            return self._serve(current=True, coalesced=True)
+        if (snapshot := self.fresh()) is not None:
+            return snapshot
         joined = self._outcome is not None
         if not joined and (self._pause_left_s() > 0 or self._is_backing_off()):
             return self._serve(current=False, coalesced=False)

@@ -6,14 +6,21 @@ import re
 import zlib
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from prometheus_client import make_asgi_app
 from prometheus_client.registry import Collector
 
 from exporter.asgi import Receive, Route, Scope, Send, answer, named_battery
 from exporter.live import Live
-from exporter.metrics import KNOWN_ROWS, SERVED_ROWS, BatteryCollector, registry_of
+from exporter.metrics import (
+    KNOWN_ROWS,
+    PROCESS,
+    SERVED_ROWS,
+    BatteryCollector,
+    ExporterCollector,
+    registry_of,
+)
 from exporter.poller import Snapshot
 
 GZIP: Final = re.compile(rb"(?:^|,)\s*gzip\s*(?P<refused>;\s*q=0(\.0*)?\s*)?(?:[;,]|$)")
@@ -28,6 +35,9 @@ Reload = Callable[[], Awaitable[Sequence[str]]]
 class Battery(Protocol):
     """What is asked of a battery's poller."""
 
+    def fresh(self) -> Snapshot | None:
+        """Return what is known unless it has to be read anew."""
+
     async def refresh(self, *, timeout_s: float | None) -> Snapshot:
         """Return what is known, read anew if that is due and possible in time; None: its own."""
 
@@ -39,7 +49,7 @@ class Web:
         self,
         *,
         batteries: Mapping[str, Battery],
-        own: Sequence[Collector] = (),
+        own: ExporterCollector | None = None,
         reload: Reload | None = None,
         live: Live | None = None,
         timeout_offset_s: float = 0.5,
@@ -49,7 +59,7 @@ class Web:
 
         Args:
             batteries: By configured name, in the order in which they are shown.
-            own: The exporter's own metrics, for the telemetry path only.
+            own: The exporter's own metrics, and its process's, for the telemetry path only.
             reload: Reads the configuration again; returns why not, nothing if it was read.
             live: The page and what it asks for.
             timeout_offset_s: How much of a scrape's time-out is kept for the answer's way.
@@ -98,11 +108,14 @@ class Web:
                 await route(scope, receive, send)
 
     async def _metrics(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        timeout_s = self._timeout_s(scope)
-        snapshots = await asyncio.gather(
-            *(battery.refresh(timeout_s=timeout_s) for battery in self._batteries.values())
-        )
-        await self._exposition.answer(scope, send, snapshots, own=True)
+        snapshots = {name: battery.fresh() for name, battery in self._batteries.items()}
+        due = [name for name, snapshot in snapshots.items() if snapshot is None]
+        if due:  # gathering costs a task a battery
+            timeout_s = self._timeout_s(scope)
+            polls = (self._batteries[name].refresh(timeout_s=timeout_s) for name in due)
+            snapshots.update(zip(due, await asyncio.gather(*polls), strict=True))
+        shown = [snapshot for snapshot in snapshots.values() if snapshot is not None]
+        await self._exposition.answer(scope, send, shown, own=True)
 
     async def _probe(self, scope: Scope, _receive: Receive, send: Send) -> None:
         name = await named_battery(scope, send, "target", self._batteries)
@@ -165,19 +178,25 @@ def _is_foreign(headers: Iterable[tuple[bytes, bytes]], *, is_asked_by_page: boo
     return origin is not None and origin.partition(b"://")[2] != said.get(b"host")
 
 
+class Asked(NamedTuple):
+    """What a scrape wants."""
+
+    accept: tuple[bytes, ...]  # formats
+    query: bytes
+    own: bool  # the exporter's own metrics, too
+
+
 class Exposition:
     """Renders no more than has changed, and once for all who ask in the same turn of the loop.
 
     A thousand scrapes that have waited for one poll cost one rendering, and a client that asks
-    faster than it can be answered does not keep others waiting. What they get holds the counters
-    of the last of them.
+    faster than it can be answered does not keep others waiting.
     """
 
-    def __init__(self, own: Sequence[Collector]) -> None:
+    def __init__(self, own: ExporterCollector | None) -> None:
         """Prepare; `own` are the exporter's own metrics."""
         self._own = own
-        self._newest: dict[Hashable, Sequence[Snapshot]] = {}
-        self._rendering: dict[Hashable, asyncio.Task[list[Any]]] = {}
+        self._rendered: dict[Hashable, list[Any]] = {}
         self._known: dict[Hashable, Known] = {}
 
     async def answer(
@@ -185,25 +204,20 @@ class Exposition:
     ) -> None:
         """Answer one request with these snapshots, and with the exporter's own metrics or not."""
         accept = tuple(value for name, value in scope["headers"] if name == b"accept")
-        asked = accept, scope["query_string"]
-        revisions = tuple((s.battery, s.revision) for s in snapshots)
-        gzipped = _takes_gzip(scope)
-        key = asked, revisions, own, gzipped
-        self._newest[key] = snapshots
-        if key not in self._rendering:
-            rendering = self._render(key, asked, own=own, gzipped=gzipped)
-            self._rendering[key] = asyncio.create_task(rendering)
-        for message in await asyncio.shield(self._rendering[key]):
+        asked = Asked(accept, scope["query_string"], own)
+        key = asked, tuple((s.battery, s.revision) for s in snapshots), _takes_gzip(scope)
+        if key not in self._rendered:
+            self._rendered[key] = await self._render(asked, snapshots, gzipped=key[-1])
+            asyncio.get_running_loop().call_soon(self._rendered.pop, key)
+        for message in self._rendered[key]:
             await send(message)
 
     async def _render(
-        self, key: Hashable, asked: "Asked", *, own: bool, gzipped: bool
+        self, asked: Asked, snapshots: Sequence[Snapshot], *, gzipped: bool
     ) -> list[Any]:
-        """Return the two messages of an answer."""
-        del self._rendering[key]
-        snapshots = self._newest.pop(key)
+        """Return the two messages of an answer. Does not wait, so that nobody renders meanwhile."""
         served = BatteryCollector(snapshots, SERVED_ROWS, with_info=False)
-        start, fresh = await _exposed(*asked, served, *(self._own if own else ()))
+        start, fresh = await _exposed(asked, served, *([PROCESS] if asked.own else ()))
         known = await self._known_of(asked, snapshots)
         headers = list(start["headers"])
         if gzipped:
@@ -214,28 +228,26 @@ class Exposition:
         headers.append((b"content-length", str(len(body)).encode()))
         return [{**start, "headers": headers}, {"type": "http.response.body", "body": body}]
 
-    async def _known_of(self, asked: "Asked", snapshots: Sequence[Snapshot]) -> "Known":
-        """Return what the batteries told, rendered; only the newest of each is remembered."""
+    async def _known_of(self, asked: Asked, snapshots: Sequence[Snapshot]) -> "Known":
+        """Return what seldom changes, rendered; only the newest of each is remembered."""
         key = asked, tuple(snapshot.battery for snapshot in snapshots)
-        revisions = tuple(snapshot.revision for snapshot in snapshots)
+        own = self._own if asked.own else None
+        revision = own and own.revision, tuple(snapshot.revision for snapshot in snapshots)
         known = self._known.get(key)
-        if known is None or known.revisions != revisions:
+        if known is None or known.revision != revision:
             if known is None and len(self._known) >= REMEMBERED:
                 self._known.clear()
-            _, text = await _exposed(*asked, BatteryCollector(snapshots, KNOWN_ROWS))
-            known = self._known[key] = Known(revisions, text.removesuffix(b"# EOF\n"))
+            batteries = BatteryCollector(snapshots, KNOWN_ROWS)
+            _, text = await _exposed(asked, batteries, *([own] if own else ()))
+            known = self._known[key] = Known(revision, text.removesuffix(b"# EOF\n"))
         return known
-
-
-Asked = tuple[tuple[bytes, ...], bytes]
-"""How a scrape wants its answer: accepted formats, query."""
 
 
 class Known:
     """What some batteries told until they tell something else, rendered."""
 
-    def __init__(self, revisions: tuple[int, ...], text: bytes) -> None:
-        self.revisions = revisions
+    def __init__(self, revision: Hashable, text: bytes) -> None:
+        self.revision = revision
         self.text = text
 
     @cached_property
@@ -257,9 +269,7 @@ class Packed:
         return self._packed + packer.compress(text) + packer.flush()
 
 
-async def _exposed(
-    accept: Sequence[bytes], query: bytes, *collectors: Collector
-) -> tuple[dict[str, Any], bytes]:
+async def _exposed(asked: Asked, *collectors: Collector) -> tuple[dict[str, Any], bytes]:
     """Let prometheus_client render: it negotiates the format, and filters by name[]."""
     app = make_asgi_app(registry_of(*collectors), disable_compression=True)
     messages: list[Any] = []
@@ -270,9 +280,9 @@ async def _exposed(
     async def keep(message: Any) -> None:
         messages.append(message)
 
-    headers = [(b"accept", value) for value in accept]
+    headers = [(b"accept", value) for value in asked.accept]
     try:
-        await app({"type": "http", "headers": headers, "query_string": query}, receive, keep)
+        await app({"type": "http", "headers": headers, "query_string": asked.query}, receive, keep)
     except (TypeError, ValueError):
         # It parses Accept and the query before it answers, and trips over malformed ones.
         await app({"type": "http", "headers": [], "query_string": b""}, receive, keep)

@@ -450,6 +450,9 @@ class Camper:
         """Call it that."""
         self._name = name
 
+    def fresh(self) -> None:
+        """Say that it has to be asked."""
+
     async def refresh(self, *, timeout_s: float | None = None) -> Snapshot:
         """Return what a scrape shows."""
         assert timeout_s is None or 0 <= timeout_s < float("inf")

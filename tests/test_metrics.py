@@ -362,7 +362,16 @@ class TestExporter:
         )
         build = {"version": __version__, "python": platform.python_version()}
         assert registry.get_sample_value("bms_exporter_build_info", build) == 1
-        assert "process_resident_memory_bytes" in names(registry)
+
+    def test_another_state_is_another_revision(self) -> None:
+        own = ExporterCollector(config_loaded_unix_s=1.0)
+        revisions = {own.revision}
+        own.reload_succeeded = False
+        revisions.add(own.revision)
+        own.config_loaded_unix_s = 2.0
+
+        assert own.revision not in revisions
+        assert len(revisions) == 2
 
 
 class TestTable:

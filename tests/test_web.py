@@ -3,9 +3,11 @@
 import asyncio
 import gzip
 import zlib
+from unittest.mock import Mock
 
 import httpx
 import pytest
+from prometheus_client import make_asgi_app
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.demo.battery import Faults, VirtualBattery
@@ -35,7 +37,7 @@ class House:
         self.web = Web(
             batteries=batteries,
             live=Live(Watch(batteries, tasks)),
-            own=[ExporterCollector(config_loaded_unix_s=0)],
+            own=ExporterCollector(config_loaded_unix_s=0),
             timeout_offset_s=0.5,
             telemetry_path=telemetry_path,
         )
@@ -88,10 +90,23 @@ class TestMetrics:
                 texts.append(stream.decompress(await anext(response.aiter_raw())).decode())
             assert stream.eof
             assert stream.unused_data == b""
+            await asyncio.sleep(0)  # who asks in the same turn of the loop shares an answer
 
         assert [text.count("# TYPE bms_up ") for text in texts] == [1, 1, 1]
         for served, text in enumerate(texts, start=1):
             assert f'bms_readings_served_total{{battery="camper"}} {served}.0\n' in text
+
+    async def test_who_waited_together_shares_a_rendering(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rendering = Mock(wraps=make_asgi_app)
+        monkeypatch.setattr("exporter.web.make_asgi_app", rendering)
+
+        answers = await asyncio.gather(*(house.get("/metrics") for _ in range(50)))
+
+        assert len({answer.text for answer in answers}) == 1
+        assert "bms_remaining_capacity_amperehours{" in answers[0].text
+        assert rendering.call_count == 2  # what seldom changes, and what every scrape changes
 
     async def test_only_the_newest_reading_is_remembered(self, house: House) -> None:
         for _ in range(20):
@@ -166,6 +181,9 @@ class TestTimeout:
         waited: list[float | None] = []
 
         class Slow:
+            def fresh(self) -> None:
+                return None
+
             async def refresh(self, *, timeout_s: float | None) -> object:
                 waited.append(timeout_s)
                 raise asyncio.CancelledError
