@@ -21,7 +21,9 @@ if TYPE_CHECKING:  # loaded by those who have TLS
 
 log = logging.getLogger(__name__)
 
-BACKLOG: Final = 1024  # a thousand scrapes at once
+BACKLOG: Final = 4096  # thousands of scrapes wait in the kernel, which has this bound itself
+# Who was taken is answered before others are. Were all taken at once, the last would seem silent.
+TAKEN_AT_ONCE: Final = 32
 KEEP_ALIVE_S: Final = 5
 HANDSHAKE_S: Final = 5
 # How long an answer may lie in a socket that nobody reads or that has lost its network. There is no
@@ -57,7 +59,7 @@ class Server(ServerConfig):
         limit = allow_descriptors()
         self._listening = [Listening(sock.detach(), limit - RESERVED_FDS) for sock in listening]
         self._patience_s = patience_s
-        self.backlog = BACKLOG
+        self.backlog = TAKEN_AT_ONCE  # asyncio takes so many in a turn of its loop
         self.keep_alive_timeout = KEEP_ALIVE_S
         self.ssl_handshake_timeout = HANDSHAKE_S
         self.keep_alive_max_requests = REQUESTS
@@ -106,6 +108,10 @@ class Listening(socket.socket):
         super().__init__(fileno=fileno)
         self._limit = limit
         self.settimeout(0)
+
+    def listen(self, _taken_at_once: int = 0, /) -> None:
+        """Listen, with a queue of its own length."""
+        super().listen(BACKLOG)
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Return a new connection, as socket.accept does.

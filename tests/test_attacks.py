@@ -3,12 +3,13 @@
 import asyncio
 import os
 import re
+import signal
 import socket
 import ssl
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import pytest
 import trustme
 from test_end_to_end import TIMEOUT, Running, remaining, running
 from test_guard import TLS, serving, write_certificate
+
+from exporter.server import allow_descriptors
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: camper\r\nConnection: close\r\n\r\n"
 MANY = 300
@@ -285,3 +288,22 @@ async def test_a_full_table_of_descriptors_leaves_some_for_the_batteries() -> No
     assert 50 < taken <= 128 - 64 + 1
     assert set(remaining(answer)) >= {"camper", "cold"}
     assert "Traceback" not in log
+
+
+def test_thousands_who_come_at_once_wait_for_their_turn() -> None:
+    allow_descriptors()
+    many = min(1200, int(Path("/proc/sys/net/core/somaxconn").read_text()))
+    with running() as exporter, ExitStack() as stack:
+        exporter.process.send_signal(signal.SIGSTOP)
+        address = "127.0.0.1", exporter.port
+        clients = [
+            stack.enter_context(socket.create_connection(address, timeout=10.0))
+            for _ in range(many)
+        ]
+        for client in clients:
+            client.sendall(SCRAPE)
+        exporter.process.send_signal(signal.SIGCONT)
+
+        statuses = {client.recv(15) for client in clients}
+
+    assert statuses == {b"HTTP/1.1 200 \r\n"}
