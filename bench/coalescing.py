@@ -190,6 +190,17 @@ def heard(addresses: list[str], rssi_dbm: list[int]) -> list[VirtualBattery]:
     ]
 
 
+class Anyhow(dict[str, VirtualBattery]):
+    """Batteries that advertise in another order every time."""
+
+    luck = random.Random(2)  # noqa: S311
+
+    def items(self) -> Any:
+        pairs = list(super().items())
+        self.luck.shuffle(pairs)
+        return pairs
+
+
 def bluez(addresses: list[str], rssi_dbm: dict[str, list[int]]) -> Spread:
     """Return the link through bluetoothd, without CAP_NET_ADMIN."""
     connected: dict[str, Any] = {}  # a battery has one connection, whoever made it
@@ -197,6 +208,7 @@ def bluez(addresses: list[str], rssi_dbm: dict[str, list[int]]) -> Spread:
     backends: dict[str | None, Backend] = {}
     for name, strong in rssi_dbm.items():
         airs[name] = air_of(heard(addresses, strong), connect_s=0.0, disconnect_s=KEPT_S)
+        airs[name].batteries = Anyhow(airs[name].batteries)
         airs[name].connected = connected
         backend = backend_of(airs[name])
         controller = Controller(SET_UP_S["bluez"], random.Random(1))  # noqa: S311

@@ -83,6 +83,12 @@ def demo(folder: Path, batteries: int) -> list[str]:
     return [sys.executable, "-m", "exporter", "demo", "--log.level", "warning", *replays]
 
 
+def direct(folder: Path, batteries: int) -> list[str]:
+    """Return the words that serve them on the direct link, without a port."""
+    program = Path(__file__).with_name("direct.py")
+    return [sys.executable, str(program), str(recording(folder)), f"--batteries={batteries}"]
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])

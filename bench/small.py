@@ -1,7 +1,8 @@
 """What the exporter costs a small machine: memory, start, processor time, wake-ups.
 
-Four virtual batteries (`demo --replay`: recorded frames behind the demo's radio). The memory and
-processor time of the kernel's Bluetooth are not in it, and no Bluetooth chip either.
+Four virtual batteries with recorded frames, on the direct link with a kernel that is played in the
+same process, and where it is said as `demo --replay` shows them, which loads what bluetoothd needs.
+The memory and processor time of the kernel's Bluetooth are not in it, and no Bluetooth chip either.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from process import ENVIRONMENT, Exporter, Process, demo, running
+from process import ENVIRONMENT, Exporter, Process, demo, direct, free_port, running
 from table import machine, show
 
 BATTERIES: Final = 4
@@ -36,8 +37,8 @@ print(flush=True)
 time.sleep(3600)
 """
 LIBRARIES: Final = """
-import asyncio, bleak, bleak_retry_connector, cattrs, hypercorn.asyncio, logfmter, yaml
-import bleak.backends.bluezdbus.manager, prometheus_client, systemd_watchdog
+import asyncio, bleak, bleak.backends.client, cattrs, hypercorn.asyncio, logfmter, yaml
+import prometheus_client, systemd_watchdog
 print(flush=True)
 __import__("time").sleep(3600)
 """
@@ -59,14 +60,16 @@ def loading(spec):
             open_[-1] += grown
         found.append((spec.name, grown - inside))
 machinery._load_unlocked = loading
-from exporter import cli
+sys.path.insert(0, sys.argv.pop(1))
+import direct
 called = set()
 def note(frame, event, _):
     if event == "call" and frame.f_code.co_name != "<module>":
         called.add(frame.f_globals.get("__name__"))
 sys.setprofile(note)
 try:
-    cli.main(sys.argv[1:])
+    print("ready", flush=True)
+    direct.main()
 finally:
     sys.setprofile(None)
     for name, kilobytes in found:
@@ -94,19 +97,20 @@ def memory(folder: Path, times: int) -> None:
         for name, code in (
             ("Python alone", BARE),
             ("prometheus_client's own server, as many series", PEER),
-            ("the libraries that the exporter takes", LIBRARIES),
+            ("the libraries that the direct link takes", LIBRARIES),
         ):
             with python(code) as process:
                 note(rows, name, process)
-        with running(demo(folder, BATTERIES)) as exporter:
-            note(rows, "exporter, started", exporter)
-            for _ in range(SCRAPES):
-                exporter.get()
-            note(rows, f"exporter, {BATTERIES} batteries, {SCRAPES} scrapes", exporter)
-    base = statistics.median(one[0] for one in rows["the libraries that the exporter takes"])
+        for link, words in (("direct", direct), ("as through bluetoothd", demo)):
+            with running(words(folder, BATTERIES)) as exporter:
+                note(rows, f"exporter, {link}, started", exporter)
+                for _ in range(SCRAPES):
+                    exporter.get()
+                note(rows, f"exporter, {link}, {BATTERIES} batteries, {SCRAPES} scrapes", exporter)
+    base = statistics.median(one[0] for one in rows["the libraries that the direct link takes"])
     show(
         "Memory, medians",
-        ("", "RSS, MiB", "of it private, MiB", "ratio to its libraries alone"),
+        ("", "RSS, MiB", "of it private, MiB", "ratio to these libraries"),
         [
             (
                 name,
@@ -126,11 +130,11 @@ def note(rows: dict[str, list[tuple[float, float, float]]], name: str, process: 
 
 def loaded(folder: Path) -> None:
     """Which packages are loaded, what for, and which of them nobody calls."""
-    words = [*demo(folder, BATTERIES)[3:], "--web.listen-address", "127.0.0.1:0"]
-    code = LOADED.replace("cli.main", 'print("ready", flush=True); cli.main')
-    words[-1] = "127.0.0.1:" + str(port := _port())
+    program, *arguments = direct(folder, BATTERIES)[1:]
+    port = free_port()
+    words = [str(Path(program).parent), *arguments, f"--web.listen-address=127.0.0.1:{port}"]
     with subprocess.Popen(
-        [sys.executable, "-c", code, *words],
+        [sys.executable, "-c", LOADED, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=ENVIRONMENT,
@@ -168,19 +172,13 @@ def loaded(folder: Path) -> None:
     )
 
 
-def _port() -> int:
-    from process import free_port  # noqa: PLC0415 - one line
-
-    return free_port()
-
-
 def start(folder: Path, times: int, slow: "Slow") -> None:
     """From nothing to listening, to the first answer, to the first reading; and one scrape."""
     rows: dict[str, list[tuple[float, ...]]] = {}
     for _ in range(times):
         for name, limited in (("this core", False), (f"{SLOW:.0%} of it", True)):
             with (
-                slow.shell(demo(folder, BATTERIES), limited=limited) as words,
+                slow.shell(direct(folder, BATTERIES), limited=limited) as words,
                 running(words) as exporter,
             ):
                 listening_s = time.monotonic() - exporter.began_s
@@ -264,7 +262,7 @@ class Slow:
 
 def day(folder: Path, minutes: float) -> None:
     """Scrape two exporters at their intervals and leave a third alone, all at the same time."""
-    words = demo(folder, BATTERIES)
+    words = direct(folder, BATTERIES)
     with running(words) as often, running(words) as seldom, running(words) as alone:
         plan: list[tuple[str, Exporter, float]] = [
             ("a scrape every 15 s", often, 15.0),
@@ -328,7 +326,7 @@ def main() -> None:
     print(f"{machine('bleak', 'hypercorn', 'prometheus-client')}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with running(demo(folder, BATTERIES)) as exporter:
+        with running(direct(folder, BATTERIES)) as exporter:
             exporter.get()  # writes bytecode
         parts: Sequence[Callable[[], None]] = (
             lambda: memory(folder, options.times),

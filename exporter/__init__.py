@@ -15,7 +15,10 @@ The rooms, in the order in which data flows (imports go the same way, a test enf
     direct/      batteries over the kernel's own sockets: ATT, a bleak client, the management socket
     trouble      what Bluetooth's errors mean, and what to do
     scan         one scan an adapter, shared by all who look
-    radio        find, connect, GATT profile, let go
+    within       a limit of time for what may not end when it is cancelled
+    bluetoothd   what bluetoothd alone is asked; loaded when it is used
+    connection   the GATT profiles of an open connection: bytes out, notifications in
+    radio        find, connect, let go
     spread       several adapters: which one reads which battery
     discovery    is this advertisement a JBD battery, and why
     history      the last hours of a battery, in memory
@@ -26,6 +29,7 @@ The rooms, in the order in which data flows (imports go the same way, a test enf
     api          snapshots as JSON
     watch        who looks at the page: together one scraper
     live         the page and /api/v1
+    exposition   the text of /metrics, rendered no more often than it changes
     web          the rest of the HTTP surface (ASGI)
     webconfig    the file of --web.config.file
     tls  guard   encrypted connections; users, rate limit and headers in front of the web

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from importlib import import_module
 
 from exporter.bms import Bms
 from exporter.clock import Clock, boot_s
@@ -74,11 +75,14 @@ async def radios_of(config: Config, backend: Backend | None = None) -> Radios:
     if why_not_direct and Link.DIRECT in wanted:
         raise ConfigError([f"link: direct cannot be used here: {why_not_direct}"])
     why_not_managed = why_not_direct or await management.why_not()
+    links = _links_in_use(wanted, why_not_direct)
+    if Link.BLUEZ in links:
+        import_module("exporter.bluetoothd")  # now, not in the middle of a scrape
     asked = [f.name for f in fields(config.management) if getattr(config.management, f.name)]
     log.info(
         "bluetooth",
         extra={
-            "link": _link_in_use(wanted, why_not_direct),
+            "link": ",".join(sorted(links)),
             "management": "none" if why_not_managed else ",".join(asked) or "off",
         },
     )
@@ -98,9 +102,9 @@ async def radios_of(config: Config, backend: Backend | None = None) -> Radios:
     )
 
 
-def _link_in_use(wanted: set[Link], why_not_direct: str | None) -> str:
+def _links_in_use(wanted: set[Link], why_not_direct: str | None) -> set[Link]:
     auto = Link.BLUEZ if why_not_direct else Link.DIRECT
-    return ",".join(sorted({auto if link is Link.AUTO else link for link in wanted}))
+    return {auto if link is Link.AUTO else link for link in wanted}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

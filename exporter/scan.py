@@ -10,10 +10,9 @@ from bleak import BleakScanner
 from bleak.args.bluez import BlueZScannerArgs
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
-from bleak_retry_connector import retry_bluetooth_connection_error
 
 from exporter.errors import AdapterError
-from exporter.trouble import BLEAK_ERRORS, adapter_error, text
+from exporter.trouble import adapter_error, bleak_errors, text
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +107,10 @@ class SharedScan:
                     log.debug("scan not resumed", extra={"error": str(error)})
 
     async def _start(self) -> None:
+        from bleak_retry_connector import (  # noqa: PLC0415 - as bluetoothd.py
+            retry_bluetooth_connection_error,
+        )
+
         bluez = BlueZScannerArgs(adapter=self._adapter) if self._adapter else BlueZScannerArgs()
         scanner = BleakScanner(self._heard, bluez=bluez, backend=self._backend)
         start = retry_bluetooth_connection_error(START_ATTEMPTS)(scanner.start)
@@ -122,7 +125,7 @@ class SharedScan:
             raise AdapterError("bluetoothd does not answer: run systemctl restart bluetooth")
         try:
             starting.result()
-        except BLEAK_ERRORS as error:
+        except bleak_errors() as error:
             raise adapter_error(error, "scan") from error
         self._scanner = scanner
         self._since_s = asyncio.get_running_loop().time()
@@ -152,5 +155,5 @@ async def _stop(scanner: BleakScanner) -> None:
     try:
         async with asyncio.timeout(ANSWER_S):
             await scanner.stop()
-    except BLEAK_ERRORS as error:  # the adapter or bluetoothd went away, and the scan with it
+    except bleak_errors() as error:  # the adapter or bluetoothd went away, and the scan with it
         log.debug("scan stop failed", extra={"error": text(error)})

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
+from exporter.connection import Connection
 from exporter.discovery import Advertisement
 from exporter.errors import AdapterError, LinkError
-from exporter.radio import Connection, Radio, Target
+from exporter.radio import Radio, Target
 
 log = logging.getLogger(__name__)
 

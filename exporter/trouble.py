@@ -1,28 +1,41 @@
 """What Bluetooth's errors mean, and what to do about them."""
 
+import sys
 from typing import Final
 
 from bleak.exc import (
     BleakBluetoothNotAvailableError,
     BleakBluetoothNotAvailableReason,
     BleakDBusError,
+    BleakError,
 )
-from bleak_retry_connector import BLEAK_RETRY_EXCEPTIONS
-from dbus_fast.errors import DBusFastError
 
 from exporter.errors import AdapterError, ConnectError, LinkError
 
 # Not every failure is a BleakError: TimeoutError and a missing bus are OSErrors; a bus that ends in
 # mid-call shows as EOFError, or as bleak's own state being gone: AttributeError, AssertionError,
 # KeyError. They are caught around single calls of bleak only.
-BLEAK_ERRORS: Final = (
-    *BLEAK_RETRY_EXCEPTIONS,
+ERRORS: Final[tuple[type[Exception], ...]] = (
+    BleakError,
     OSError,
-    DBusFastError,
+    EOFError,
+    AttributeError,
     AssertionError,
     KeyError,
     UnicodeDecodeError,
 )
+
+
+def dbus_errors() -> tuple[type[Exception], ...]:
+    """Return what D-Bus raises; nothing for those who have not loaded it."""
+    loaded = sys.modules.get("dbus_fast.errors")
+    return () if loaded is None else (loaded.DBusFastError,)
+
+
+def bleak_errors() -> tuple[type[Exception], ...]:
+    """Return what a call of bleak may raise."""
+    return ERRORS + dbus_errors()
+
 
 ADAPTER_ADVICE: Final = {
     BleakBluetoothNotAvailableReason.NO_BLUETOOTH: "no Bluetooth adapter: does bluetoothctl list "
@@ -67,7 +80,7 @@ def adapter_error(error: Exception, doing: str) -> AdapterError:
         )
     elif isinstance(error, PermissionError):
         advice = ADAPTER_ADVICE[BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM]
-    elif isinstance(error, DBusFastError):
+    elif isinstance(error, dbus_errors()):
         advice = "no D-Bus: is DBUS_SYSTEM_BUS_ADDRESS right?"
     else:
         advice = None

@@ -35,8 +35,11 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "stats": {"errors", "protocol.frame"},
     "bms": {"clock", "errors", "reading", "stats"} | PROTOCOL,
     "discovery": set(),
-    "trouble": {"bleak", "bleak_retry_connector", "dbus_fast", "errors"},
+    "within": set(),
+    "trouble": {"bleak", "errors"},
     "scan": {"bleak", "bleak_retry_connector", "errors", "trouble"},
+    "bluetoothd": {"bleak", "bleak_retry_connector", "scan", "trouble", "within"},
+    "connection": {"bleak", "bluetoothd", "errors", "profiles", "stats", "trouble"},
     "direct.__init__": set(),
     "direct.att": {"profiles"},
     "direct.sockets": set(),
@@ -52,17 +55,19 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "radio": {
         "bleak",
         "bleak_retry_connector",
+        "bluetoothd",
         "clock",
+        "connection",
         "direct.client",
         "direct.management",
         "discovery",
         "errors",
-        "profiles",
         "scan",
         "stats",
         "trouble",
+        "within",
     },
-    "spread": {"discovery", "errors", "radio"},
+    "spread": {"connection", "discovery", "errors", "radio"},
     "history": set(),
     "poller": {"clock", "config", "errors", "history", "reading", "stats"},
     "metrics": {
@@ -78,7 +83,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "api": {"history", "poller", "reading"},
     "watch": {"poller"},
     "live": {"__init__", "api", "asgi", "assets", "poller", "watch"},
-    "web": {"prometheus_client", "asgi", "live", "metrics", "poller"},
+    "exposition": {"prometheus_client", "asgi", "metrics", "poller"},
+    "web": {"asgi", "exposition", "live", "metrics", "poller"},
     "webconfig": {"config", "document", "errors", "files"},
     "tls": {"errors", "files", "webconfig"},
     "guard": {"bcrypt", "asgi", "errors", "files", "webconfig"},
@@ -211,7 +217,16 @@ def test_the_arrows_form_no_circle() -> None:
 def test_only_the_radio_reaches_bluetooth() -> None:
     users = {module for module in modules() if "bleak" in imported_by(module)}
 
-    assert users == {"radio", "scan", "trouble", "direct.client", "demo.radio", "demo.battery"}
+    assert users == {
+        "radio",
+        "connection",
+        "scan",
+        "bluetoothd",
+        "trouble",
+        "direct.client",
+        "demo.radio",
+        "demo.battery",
+    }
 
 
 @pytest.mark.parametrize("command", list(Command))

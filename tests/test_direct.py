@@ -2,7 +2,10 @@
 
 import asyncio
 import errno
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -477,3 +480,25 @@ class TestManagement:
 
         assert remaining_ah(snapshot) == 203.54
         assert snapshot.rssi_dbm is None
+
+
+def test_dbus_is_loaded_by_those_who_need_it() -> None:
+    program = """
+import asyncio, sys
+from exporter import cli
+from test_direct import House, errno, quick
+
+loaded = lambda: {"dbus_fast", "bleak_retry_connector"} & set(sys.modules)
+
+async def main():
+    async with asyncio.TaskGroup() as tasks:
+        house = House(tasks, quick())
+        assert (await house.poll()).up
+        assert not loaded()
+        house.air.errors.append(OSError(errno.ECONNREFUSED, "refused"))
+        assert (await house.poll()).up  # the second attempt is bleak-retry-connector's
+        assert loaded()
+
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)

@@ -15,7 +15,7 @@ from dbus_fast.errors import InvalidAddressError
 
 from exporter.config import PollConfig, ProfileName, Seconds
 from exporter.demo.battery import Faults, VirtualBattery
-from exporter.demo.radio import Air, air_of
+from exporter.demo.radio import Air, air_of, backend_of
 from exporter.discovery import Advertisement
 from exporter.errors import (
     AdapterError,
@@ -27,7 +27,7 @@ from exporter.errors import (
 )
 from exporter.poller import Snapshot
 from exporter.profiles import PROFILES
-from exporter.radio import Radio, Target
+from exporter.radio import Backend, Radio, Target
 from exporter.stats import LinkStats
 from virtual import ADDRESS, battery, now_s, poller_on, radio_on
 
@@ -313,6 +313,33 @@ class TestHeld:
         assert virtual.connects == virtual.disconnects == 1
         assert air.scans == 0
         assert air.connected == {}
+
+
+class TestMany:
+    """An adapter makes one connection after the other."""
+
+    @staticmethod
+    def radio(air: Air) -> Radio:
+        backend = backend_of(air)
+        controller = asyncio.Lock()
+
+        class OneAfterTheOther(backend.client):  # type: ignore[misc, name-defined]
+            async def connect(self, pair: bool, **kwargs: Any) -> None:
+                async with asyncio.timeout(kwargs["timeout"]), controller:
+                    await asyncio.sleep(1.0)
+                await super().connect(pair, **kwargs)
+
+        return Radio(backend=Backend(client=OneAfterTheOther, scanner=backend.scanner))
+
+    async def test_no_attempt_is_used_up_by_waiting_for_a_turn(self) -> None:
+        addresses = [f"A4:C1:38:00:00:{number:02X}" for number in range(16)]
+        radio = self.radio(air_of(map(battery, addresses)))
+        targets = [target_at(address) for address in addresses]
+
+        await asyncio.gather(*(connect(radio, target) for target in targets))
+
+        assert [target.stats.connection_attempts for target in targets] == [1] * 16
+        assert not any(target.stats.connection_failures for target in targets)
 
 
 class TestCancelled:

@@ -100,7 +100,7 @@ class TestMetrics:
         self, house: House, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         rendering = Mock(wraps=make_asgi_app)
-        monkeypatch.setattr("exporter.web.make_asgi_app", rendering)
+        monkeypatch.setattr("exporter.exposition.make_asgi_app", rendering)
 
         answers = await asyncio.gather(*(house.get("/metrics") for _ in range(50)))
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -38,14 +37,15 @@ class Bus:
 
     def start(self) -> None:
         """Start it; return when it listens."""
+        words = [f"--config-file={self._configuration}", "--nofork", "--nopidfile"]
         self._process = subprocess.Popen(
-            ["dbus-daemon", f"--config-file={self._configuration}", "--nofork", "--nopidfile"],
+            ["dbus-daemon", *words, "--print-address"],
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        end_s = time.monotonic() + 10
-        while not self._socket.exists():
-            assert time.monotonic() < end_s, "dbus-daemon does not start"
-            time.sleep(0.01)
+        assert self._process.stdout
+        with self._process.stdout as listening:
+            assert listening.readline(), "dbus-daemon does not start"
 
     def stop(self) -> None:
         """End it; everybody on it loses the connection."""

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 import bleak_retry_connector
 
-from exporter import bms, cli, poller, radio, scan, spread
+from exporter import bluetoothd, bms, cli, poller, radio, scan, spread, within
 
 WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
-    (radio, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "DISCONNECT_S", "CLEAN_UP_S", "ANSWER_S")),
+    (radio, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "CONNECTION_S", "UNDO_S")),
+    (within, ("CLEAN_UP_S", "UNDO_S")),
+    (bluetoothd, ("ANSWER_S",)),
     (scan, ("ANSWER_S", "PAUSE_S")),
     (spread, ("COMPARE_S",)),
     (poller, ("BACKOFF_S",)),

@@ -17,14 +17,14 @@ from hasty import hurry
 
 import batteries
 from bus import Bus, need_dbus
+from exporter import bluetoothd
 from exporter.config import Adapter, BatteryConfig, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.errors import FailureReason, LinkError
 from exporter.house import poller_of
 from exporter.poller import Poller, Snapshot
-from exporter.radio import Hold, Radio, _watch_bluez
+from exporter.radio import Radio
 from exporter.spread import Spread
-from exporter.stats import LinkStats
 from fake_bluetoothd import DBUS, FAILED, FakeBluetoothd, Times, Troubles
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - a real D-Bus lives in real time
@@ -381,7 +381,7 @@ async def test_a_battery_that_is_forgotten_once_it_was_found_is_no_crash(house: 
 
     async with AsyncExitStack() as stack:
         with pytest.raises(LinkError, match="connect to A4:C1:38:00:00:99"):
-            await _watch_bluez(forgotten, Hold(LinkStats()), stack)
+            await bluetoothd.watch(forgotten, lambda _connected: None, stack)
 
 
 class TestAdapters:

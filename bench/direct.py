@@ -1,0 +1,63 @@
+"""The exporter with virtual batteries on its direct link: the kernel is played in the same process.
+
+`bms-exporter demo` cannot show what the direct link loads: its batteries stand behind bleak's
+interface, where bluetoothd would.
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+import att_server
+from exporter import app, house
+from exporter.config import BatteryConfig, Config, Link, Name, normal_address
+from exporter.demo.battery import VirtualBattery
+from exporter.demo.fleet import replayed
+from exporter.demo.replay import load_recording
+from exporter.direct.client import Kernel
+from exporter.radio import Backend, Radio
+from exporter.spread import Spread
+
+
+class Radios(house.Radios):
+    """The direct link over this kernel."""
+
+    def __init__(self, config: Config, kernel: Kernel) -> None:
+        super().__init__(config, direct=True)
+        self._direct = Spread(lambda _adapter: Radio(kernel=kernel), list)
+
+
+async def serve(config: Config, batteries: dict[str, VirtualBattery], address: str) -> None:
+    air = att_server.Air({battery.address: battery for battery in batteries.values()})
+
+    async def radios_of(config: Config, backend: Backend | None = None) -> house.Radios:
+        assert backend is None
+        return Radios(config, air.kernel())
+
+    house.radios_of = radios_of
+    await app.serve(lambda: config, app.ServeOptions(listen_addresses=(address,)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("frames", type=Path, help="recorded frames, as for demo --replay")
+    parser.add_argument("--batteries", type=int, default=4)
+    parser.add_argument("--web.listen-address", dest="address", required=True)
+    options = parser.parse_args()
+    answers, _ = load_recording(options.frames)
+    batteries = replayed({f"b{number}": answers for number in range(options.batteries)})
+    config = Config(
+        batteries=tuple(
+            BatteryConfig(name=Name(name), address=normal_address(one.address))
+            for name, one in batteries.items()
+        ),
+        link=Link.DIRECT,
+    )
+    asyncio.run(serve(config, batteries, options.address))
+
+
+if __name__ == "__main__":
+    main()
