@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 # JBD modules advertise about every second; whoever hears one in this time can be compared.
 COMPARE_S: Final = 3.0
+# The RSSI of a battery that does not move varies by as much from one advertisement to the next.
+ALIKE_DB: Final = 6
 
 Adapters = Callable[[], Sequence[str]]
 """Tells the names of the adapters that are switched on now; empty: nobody knows."""
@@ -89,7 +92,11 @@ class Spread:
         return best
 
     async def _loudest(self, target: Target, present: Sequence[str]) -> str:
-        """Let every adapter listen for a moment; of those that hear nothing, any may be right."""
+        """Let every adapter listen for a moment.
+
+        Of those that hear the battery about as well as the best one does, the one with the fewest
+        batteries: an adapter makes one connection at a time. If none hears it, any may be right.
+        """
         heard: dict[str, int] = {}
         scanning = 0
 
@@ -110,6 +117,11 @@ class Spread:
                     log.debug("cannot listen", extra={"adapter": adapter, "error": str(error)})
             await asyncio.sleep(COMPARE_S if scanning else 0.0)
         if heard:
-            return max(heard, key=lambda adapter: heard[adapter])
+            loud = max(heard.values()) - ALIKE_DB
+            read_by = Counter(self._best.values())
+            return min(
+                (adapter for adapter in heard if heard[adapter] >= loud),
+                key=lambda adapter: (read_by[adapter], -heard[adapter]),
+            )
         self._turns += 1
         return present[self._turns % len(present)]

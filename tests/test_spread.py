@@ -67,6 +67,22 @@ async def test_the_adapter_that_hears_a_battery_best_reads_it(
     assert house.connects() == {"hci0": 0, "hci1": 0} | {best: 3}
 
 
+@pytest.mark.parametrize(
+    ("rssi_dbm", "connects"),
+    [({"hci0": -60, "hci1": -64}, [1, 1]), ({"hci0": -60, "hci1": -70}, [2, 0])],
+)
+async def test_adapters_that_hear_alike_share_the_batteries(
+    rssi_dbm: dict[str, int], connects: list[int], tasks: asyncio.TaskGroup
+) -> None:
+    house = House(tasks, rssi_dbm)
+    pollers = [house.poller(), house.poller(SECOND)]
+
+    await asyncio.gather(*(poller.refresh(timeout_s=60.0) for poller in pollers))
+
+    first, second = house.connects(), house.connects(SECOND)
+    assert [first[name] + second[name] for name in rssi_dbm] == connects
+
+
 async def test_they_are_compared_once(tasks: asyncio.TaskGroup) -> None:
     house = House(tasks, {"hci0": -80, "hci1": -50})
     poller = house.poller()
