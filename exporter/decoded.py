@@ -159,8 +159,6 @@ def metrics(decoded: Sequence[DecodedFrame]) -> str:
         polls=0,
         failures={},
         last_error=None,
-        served=0,
-        coalesced=0,
         link=LinkStats(),
     )
     return generate_latest(registry_of(BatteryCollector([snapshot], READING_ROWS))).decode()

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import zlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -23,8 +23,9 @@ from exporter.poller import Snapshot
 
 GZIP: Final = re.compile(rb"(?:^|,)\s*gzip\s*(?P<refused>;\s*q=0(\.0*)?\s*)?(?:[;,]|$)")
 GZIP_LEVEL: Final = 3  # 9 takes five times as long for a tenth less
-GZIP_FORMAT: Final = 16 + zlib.MAX_WBITS  # of zlib's wbits
-REMEMBERED: Final = 16  # renderings: every scraper's format, and a probe for each battery
+# zlib's wbits and memLevel: a quarter of the memory of its own, 64 KiB, for the same size.
+GZIP_FORMAT: Final = 16 + 13
+GZIP_MEMORY: Final = 6
 
 
 class Asked(NamedTuple):
@@ -42,9 +43,15 @@ class Exposition:
     faster than it can be answered does not keep others waiting.
     """
 
-    def __init__(self, own: ExporterCollector | None) -> None:
-        """Prepare; `own` are the exporter's own metrics."""
+    def __init__(self, own: ExporterCollector | None, bound: Callable[[], int]) -> None:
+        """Prepare.
+
+        Args:
+            own: The exporter's own metrics.
+            bound: How many renderings to remember; those that were asked for last.
+        """
         self._own = own
+        self._bound = bound
         self._rendered: dict[Hashable, list[Any]] = {}
         self._known: dict[Hashable, Known] = {}
 
@@ -82,13 +89,14 @@ class Exposition:
         key = asked, tuple(snapshot.battery for snapshot in snapshots)
         own = self._own if asked.own else None
         revision = own and own.revision, tuple(snapshot.revision for snapshot in snapshots)
-        known = self._known.get(key)
+        known = self._known.pop(key, None)
         if known is None or known.revision != revision:
-            if known is None and len(self._known) >= REMEMBERED:
-                self._known.clear()
             batteries = BatteryCollector(snapshots, KNOWN_ROWS)
             _, text = await _exposed(asked, batteries, *([own] if own else ()))
-            known = self._known[key] = Known(revision, text.removesuffix(b"# EOF\n"))
+            known = Known(revision, text.removesuffix(b"# EOF\n"))
+        self._known[key] = known  # the last one is the newest
+        while len(self._known) > self._bound():
+            del self._known[next(iter(self._known))]
         return known
 
 
@@ -109,7 +117,7 @@ class Packed:
     """The beginning of a gzip stream, which may go on in more than one way."""
 
     def __init__(self, text: bytes) -> None:
-        self._packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_FORMAT)
+        self._packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_FORMAT, memLevel=GZIP_MEMORY)
         self._packed = self._packer.compress(text)
 
     def followed_by(self, text: bytes) -> bytes:

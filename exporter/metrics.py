@@ -82,8 +82,8 @@ ROWS: Final = (
     Row("bms_request_resends", COUNTER, "Requests sent again because no answer came.", "link.resends"),
     Row("bms_frame_errors", COUNTER, "Complete replies refused.", "frame_errors", "reason"),
     Row("bms_discarded_bytes", COUNTER, "Bytes received that belong to no accepted reply.", "link.discarded_bytes"),
-    Row("bms_readings_served", COUNTER, "Readings given to scrapes.", "served"),
-    Row("bms_readings_coalesced", COUNTER, "Readings given to scrapes from a poll that another scrape had started.", "coalesced"),
+    Row("bms_readings_served", COUNTER, "Readings given to scrapes.", "serving.served"),
+    Row("bms_readings_coalesced", COUNTER, "Readings given to scrapes from a poll that another scrape had started.", "serving.coalesced"),
 )
 # fmt: on
 """Every metric with the label `battery`, except the info metric; a counter's name gets `_total`."""
@@ -96,7 +96,7 @@ READING_ROWS: Final = tuple(
 """Those that say what the battery told, not what happened on the way."""
 
 
-SERVED_ROWS: Final = tuple(row for row in ROWS if row.source in ("served", "coalesced"))
+SERVED_ROWS: Final = tuple(row for row in ROWS if row.source.startswith("serving."))
 """Those that every scrape changes."""
 
 KNOWN_ROWS: Final = tuple(row for row in ROWS if row not in SERVED_ROWS)

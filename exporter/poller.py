@@ -33,6 +33,14 @@ Poll = Callable[[Publish], Awaitable[None]]
 """Read a battery once: call the argument with the reading, return when disconnected."""
 
 
+@dataclass(slots=True)
+class Serving:
+    """How often readings were given to scrapes."""
+
+    served: int = 0
+    coalesced: int = 0  # of them from a poll that another scrape had started
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """What one scrape may show of one battery."""
@@ -55,10 +63,11 @@ class Snapshot:
     max_age_s: float = math.inf  # how old a reading may be to be shown
     polling: bool = False  # a poll is under way
     paused_until_unix_s: float | None = None  # released for somebody else until then
-    served: int = field(compare=False)
-    coalesced: int = field(compare=False)
     link: LinkStats
-    revision: int = 0  # the same: nothing but `served` and `coalesced` may differ
+    # Goes on counting: an answer that is rendered for several scrapes shows none of them less
+    # than it was shown before.
+    serving: Serving = field(default_factory=Serving, compare=False)
+    revision: int = 0  # the same: nothing but `serving` may differ
 
     @property
     def paused(self) -> bool:
@@ -126,15 +135,17 @@ class Poller:
         self._paused_until_s = float("-inf")
         self._paused_until_unix_s = 0.0
         self._read_unix_s = 0.0
-        self._served = 0
-        self._coalesced = 0
+        self._serving = Serving()
         self._last: Snapshot | None = None
 
-    def fresh(self) -> Snapshot | None:
-        """Return the snapshot if its reading is younger than `min_interval`; else refresh it."""
-        if self._age_s() < self._config.min_interval_s:
-            return self._serve(current=True, coalesced=True)
-        return None
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its reading is younger than `min_interval`."""
+        return self._age_s() < self._config.min_interval_s
+
+    def show(self) -> Snapshot:
+        """Return the snapshot for one scrape, without reading."""
+        return self._serve(current=self.is_fresh, coalesced=True)
 
     async def refresh(self, *, timeout_s: float | None = None) -> Snapshot:
         """Return the snapshot, read anew if it is older than `min_interval` and time allows.
@@ -142,8 +153,8 @@ class Poller:
         Never raises a BmsError, and never cancels a poll: one that outlasts `timeout_s` serves
         the next scrape. None: as long as a poll may take.
         """
-        if (snapshot := self.fresh()) is not None:
-            return snapshot
+        if self.is_fresh:
+            return self.show()
         joined = self._outcome is not None
         if not joined and (self._pause_left_s() > 0 or self._is_backing_off()):
             return self._serve(current=False, coalesced=False)
@@ -282,8 +293,8 @@ class Poller:
         """
         instead_of_0_s = math.inf if current else -1.0
         shown = self._reading is not None and self._fits(instead_of_0_s)
-        self._served += shown
-        self._coalesced += shown and coalesced
+        self._serving.served += shown
+        self._serving.coalesced += shown and coalesced
         return self._snapshot(instead_of_0_s)
 
     def _fits(self, instead_of_0_s: float) -> bool:
@@ -318,8 +329,7 @@ class Poller:
             max_age_s=max_age_s,
             polling=self._outcome is not None,
             paused_until_unix_s=self._paused_until_unix_s if self._pause_left_s() > 0 else None,
-            served=self._served,
-            coalesced=self._coalesced,
+            serving=self._serving,
             link=last.link if last and last.link == self._stats else deepcopy(self._stats),
             revision=last.revision if last else 0,
         )

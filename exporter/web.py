@@ -11,6 +11,7 @@ from exporter.live import Live
 from exporter.metrics import ExporterCollector
 from exporter.poller import Snapshot
 
+REMEMBERED: Final = 16  # renderings, beside those of probes
 TIMEOUT_HEADER: Final = b"x-prometheus-scrape-timeout-seconds"
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
@@ -19,8 +20,12 @@ Reload = Callable[[], Awaitable[Sequence[str]]]
 class Battery(Protocol):
     """What is asked of a battery's poller."""
 
-    def fresh(self) -> Snapshot | None:
-        """Return what is known unless it has to be read anew."""
+    @property
+    def is_fresh(self) -> bool:
+        """Whether what is known needs not be read anew."""
+
+    def show(self) -> Snapshot:
+        """Return what is known."""
 
     async def refresh(self, *, timeout_s: float | None) -> Snapshot:
         """Return what is known, read anew if that is due and possible in time; None: its own."""
@@ -50,7 +55,7 @@ class Web:
             telemetry_path: Where the metrics are.
         """
         self._batteries = batteries
-        self._exposition = Exposition(own)
+        self._exposition = Exposition(own, lambda: REMEMBERED + 2 * len(batteries))
         self._reload_configuration = reload
         self._timeout_offset_s = timeout_offset_s
         self._telemetry_path = telemetry_path
@@ -92,14 +97,14 @@ class Web:
                 await route(scope, receive, send)
 
     async def _metrics(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        snapshots = {name: battery.fresh() for name, battery in self._batteries.items()}
-        due = [name for name, snapshot in snapshots.items() if snapshot is None]
+        due = [name for name, battery in self._batteries.items() if not battery.is_fresh]
+        read: dict[str, Snapshot] = {}
         if due:  # gathering costs a task a battery
             timeout_s = self._timeout_s(scope)
             polls = (self._batteries[name].refresh(timeout_s=timeout_s) for name in due)
-            snapshots.update(zip(due, await asyncio.gather(*polls), strict=True))
-        shown = [snapshot for snapshot in snapshots.values() if snapshot is not None]
-        await self._exposition.answer(scope, send, shown, own=True)
+            read = dict(zip(due, await asyncio.gather(*polls), strict=True))
+        snapshots = [read.get(name) or battery.show() for name, battery in self._batteries.items()]
+        await self._exposition.answer(scope, send, snapshots, own=True)
 
     async def _probe(self, scope: Scope, _receive: Receive, send: Send) -> None:
         name = await named_battery(scope, send, "target", self._batteries)

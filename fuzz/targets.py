@@ -450,8 +450,11 @@ class Camper:
         """Call it that."""
         self._name = name
 
-    def fresh(self) -> None:
-        """Say that it has to be asked."""
+    is_fresh = False
+
+    def show(self) -> Snapshot:
+        """Not called."""
+        raise AssertionError
 
     async def refresh(self, *, timeout_s: float | None = None) -> Snapshot:
         """Return what a scrape shows."""
@@ -469,8 +472,6 @@ class Camper:
             polls=0,
             failures={},
             last_error=None,
-            served=0,
-            coalesced=0,
             link=LinkStats(),
         )
 

@@ -22,7 +22,7 @@ from exporter.metrics import (
     ExporterCollector,
     registry_of,
 )
-from exporter.poller import Snapshot
+from exporter.poller import Serving, Snapshot
 from exporter.protocol.frame import FrameError
 from exporter.reading import BasicInfo, EventCounters, Identity, Protection, Reading
 from exporter.stats import LinkStats
@@ -73,8 +73,7 @@ def snapshot(**changes: Any) -> Snapshot:
         polls=5,
         failures={FailureReason.NOT_FOUND: 2},
         last_error=None,
-        served=8,
-        coalesced=3,
+        serving=Serving(8, 3),
         link=LINK,
     )
     return replace(whole, **changes)

@@ -99,8 +99,8 @@ class TestCoalescing:
 
         assert len(battery.started) == 1
         assert all(snapshot.reading is READING for snapshot in snapshots)
-        assert snapshots[-1].served == 1000
-        assert snapshots[-1].coalesced == 999
+        assert snapshots[-1].serving.served == 1000
+        assert snapshots[-1].serving.coalesced == 999
 
     async def test_a_scrape_joins_the_poll_that_another_started_a_second_ago(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
@@ -130,7 +130,7 @@ class TestCoalescing:
         assert now_s() == began_s
         assert snapshot.reading is READING
         assert len(battery.started) == 1
-        assert (snapshot.served, snapshot.coalesced) == (2, 1)
+        assert (snapshot.serving.served, snapshot.serving.coalesced) == (2, 1)
 
     async def test_a_reading_as_old_as_min_interval_is_read_anew(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
@@ -142,7 +142,7 @@ class TestCoalescing:
         snapshot = await poller.refresh(timeout_s=SCRAPE_S)
 
         assert len(battery.started) == 2
-        assert (snapshot.served, snapshot.coalesced) == (2, 0)
+        assert (snapshot.serving.served, snapshot.serving.coalesced) == (2, 0)
 
     async def test_a_min_interval_of_zero_reads_for_every_scrape(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
@@ -191,7 +191,7 @@ class TestDeadline:
         assert snapshot.reading is None
         assert not snapshot.up
         assert snapshot.polls == 0
-        assert (snapshot.served, snapshot.coalesced) == (0, 0)
+        assert (snapshot.serving.served, snapshot.serving.coalesced) == (0, 0)
 
     async def test_the_slow_poll_serves_the_next_scrape(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
@@ -229,7 +229,7 @@ class TestDeadline:
 
         assert snapshot.up
         assert snapshot.reading is READING
-        assert (snapshot.served, snapshot.coalesced) == (2, 0)
+        assert (snapshot.serving.served, snapshot.serving.coalesced) == (2, 0)
 
 
 class TestDisconnecting:
@@ -531,7 +531,7 @@ class TestFreshness:
 
         assert len(battery.started) == 3
         assert young.reading is READING
-        assert young.coalesced == 0
+        assert young.serving.coalesced == 0
         assert old.reading is None
 
     async def test_the_rssi_vanishes_when_the_battery_was_not_heard_for_max_age(

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import re
 import zlib
 from unittest.mock import Mock
 
@@ -10,6 +11,7 @@ import pytest
 from prometheus_client import make_asgi_app
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from exporter.config import PollConfig, Seconds
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import air_of
 from exporter.live import Live
@@ -26,13 +28,19 @@ TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
 class House:
     """Two batteries behind the whole exporter, and a client in front of it."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, *, telemetry_path: str = "/metrics") -> None:
+    def __init__(
+        self,
+        tasks: asyncio.TaskGroup,
+        *,
+        telemetry_path: str = "/metrics",
+        poll: PollConfig | None = None,
+    ) -> None:
         self.camper: VirtualBattery = battery()
         self.trailer: VirtualBattery = battery(SECOND)
         radio = radio_on(air_of([self.camper, self.trailer]))
         batteries = {
-            "camper": poller_on(radio, tasks),
-            "my trailer": poller_on(radio, tasks, name="my trailer", address=SECOND),
+            "camper": poller_on(radio, tasks, poll=poll),
+            "my trailer": poller_on(radio, tasks, name="my trailer", address=SECOND, poll=poll),
         }
         self.web = Web(
             batteries=batteries,
@@ -45,8 +53,23 @@ class House:
             transport=httpx.ASGITransport(self.web), base_url="http://camper:12200", timeout=60.0
         )
 
+    async def let_the_trailer_age(self) -> None:
+        """Return when it has to be read, slowly and in vain; the camper is fresh for 2 s yet."""
+        await self.get("/probe?target=my%20trailer")
+        await asyncio.sleep(4.0)
+        await self.get("/probe?target=camper")
+        self.trailer.faults = Faults(silent=True)
+        await asyncio.sleep(8.0)
+
     async def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
         return await self.client.get(path, headers=headers)
+
+
+def found(text: str, name: str) -> str:
+    """Return the camper's counter of readings that were given to scrapes."""
+    match = re.search(rf'^bms_readings_{name}_total{{battery="camper"}} (\S+)$', text, re.MULTILINE)
+    assert match is not None
+    return match[1]
 
 
 @pytest.fixture
@@ -107,6 +130,66 @@ class TestMetrics:
         assert len({answer.text for answer in answers}) == 1
         assert "bms_remaining_capacity_amperehours{" in answers[0].text
         assert rendering.call_count == 2  # what seldom changes, and what every scrape changes
+
+    async def test_who_shares_a_rendering_sees_no_counter_go_backwards(self, house: House) -> None:
+        await house.let_the_trailer_age()
+
+        patient = asyncio.create_task(house.get("/metrics", {TIMEOUT: "20"}))
+        await asyncio.sleep(0.5)
+        first = await house.get("/metrics", {TIMEOUT: "2"})
+        second = await house.get("/metrics", {TIMEOUT: "20"})
+
+        answers = [first, second, await patient]
+        served = [float(found(answer.text, "served")) for answer in answers]
+        coalesced = [float(found(answer.text, "coalesced")) for answer in answers]
+        assert served[0] < served[1] == served[2]
+        assert coalesced[0] < coalesced[1] == coalesced[2]
+
+    async def test_a_reading_that_became_too_old_beside_a_slow_battery_is_not_shown(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        poll = PollConfig(min_interval_s=Seconds(10.0), max_age_s=Seconds(11.0))
+        house = House(tasks, poll=poll)
+        await house.let_the_trailer_age()
+
+        young = await house.get("/probe?target=camper")
+        answer = await house.get("/metrics")
+
+        assert "bms_voltage_volts{" in young.text
+        assert "bms_voltage_volts{" not in answer.text
+        assert 'bms_up{battery="camper"} 1.0' in answer.text
+
+    async def test_unchanged_readings_are_compressed_once(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        compressing = Mock(wraps=zlib.compressobj)
+        monkeypatch.setattr("exporter.exposition.zlib.compressobj", compressing)
+        for _ in range(5):
+            await house.get("/metrics", {"Accept-Encoding": "gzip"})
+            await asyncio.sleep(0)
+
+        assert compressing.call_count == 1
+
+    async def test_probing_every_battery_in_turn_renders_each_once(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queries = [f"/metrics?n={number}" for number in range(100)]
+        for path in queries:
+            await house.get(path)
+            await asyncio.sleep(0)
+        probes = ["/probe?target=camper", "/probe?target=my%20trailer", "/metrics"]
+        for path in probes:
+            await house.get(path)
+            await asyncio.sleep(0)
+        rendering = Mock(wraps=make_asgi_app)
+        monkeypatch.setattr("exporter.exposition.make_asgi_app", rendering)
+
+        for path in probes:
+            await house.get(path)
+            await asyncio.sleep(0)
+
+        assert rendering.call_count == len(probes)  # what every scrape changes
+        assert len(house.web._exposition._known) <= 16 + 2 * 2  # the bound of memory is the promise
 
     async def test_only_the_newest_reading_is_remembered(self, house: House) -> None:
         for _ in range(20):
@@ -181,8 +264,7 @@ class TestTimeout:
         waited: list[float | None] = []
 
         class Slow:
-            def fresh(self) -> None:
-                return None
+            is_fresh = False
 
             async def refresh(self, *, timeout_s: float | None) -> object:
                 waited.append(timeout_s)
