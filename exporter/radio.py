@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, Final
 
 from bleak import BleakClient
@@ -21,6 +22,7 @@ from exporter.direct.management import Management, ManagementError
 from exporter.discovery import Advertisement
 from exporter.errors import (
     AuthError,
+    ConnectError,
     FailureReason,
     LinkError,
     NotFoundError,
@@ -44,6 +46,8 @@ MOMENT_S: Final = 0.001  # less than that is rounding
 # just left hangs for up to 40 s.
 ATTEMPT_S: Final = 8.0
 ATTEMPTS: Final = 3
+# The direct link tries again by itself: for bleak-retry-connector it would have to load D-Bus.
+AGAIN_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,25 +344,20 @@ class Radio:
         client_class = _counting_client(target.stats, attempt_s, waits)
 
         async def establish() -> BleakClient:
-            attempts = ATTEMPTS
-            if direct is not None:
-                client = client_class(device, disconnected_callback=connection.lost, backend=direct)
-                try:
-                    await client.connect()
-                except BleakError as error:
-                    log.debug("again", extra={"address": target.address, "error": text(error)})
-                    attempts -= 1
-                else:
-                    return client
-            from bleak_retry_connector import establish_connection  # noqa: PLC0415 - as bluetoothd
+            if direct is None:
+                from bleak_retry_connector import establish_connection  # noqa: PLC0415 - bluetoothd
 
-            return await establish_connection(
-                client_class,
-                device,
+                return await establish_connection(
+                    client_class,
+                    device,
+                    target.address,
+                    disconnected_callback=connection.lost,
+                    max_attempts=ATTEMPTS,
+                    backend=self._backend.client,
+                )
+            return await _try(
+                lambda: client_class(device, disconnected_callback=connection.lost, backend=direct),
                 target.address,
-                disconnected_callback=connection.lost,
-                max_attempts=attempts,
-                backend=direct or self._backend.client,
             )
 
         try:
@@ -368,7 +367,34 @@ class Radio:
         except bleak_errors() as error:
             if direct is not None and isinstance(error, TimeoutError):
                 raise NotFoundError(f"{target.address} not seen within poll.timeout") from error
+            if direct is not None:
+                failed = f"Failed to connect after {ATTEMPTS} attempt(s)"
+                raise ConnectError(
+                    f"connect to {target.address}: {failed}: {text(error)}"
+                ) from error
             raise translate(error, f"connect to {target.address}") from error
+
+
+async def _try(client: Callable[[], BleakClient], address: str) -> BleakClient:
+    """Connect over the direct link.
+
+    Raises:
+        ConnectError: No attempt succeeded.
+    """
+    for attempt in count(1):
+        connecting = client()
+        try:
+            await connecting.connect()
+        except BleakError as error:
+            if attempt == ATTEMPTS:
+                raise ConnectError(
+                    f"connect to {address}: Failed to connect after {attempt} attempt(s): "
+                    f"{text(error)}"
+                ) from error
+            await asyncio.sleep(AGAIN_S)
+        else:
+            break
+    return connecting
 
 
 def _counting_client(

@@ -224,7 +224,7 @@ class _Client(BaseBleakClient):
             except TimeoutError:
                 await asyncio.sleep(CALLED_OFF_S)
             except OSError as error:
-                raise _refused(self.address, error) from error
+                raise _refused(self.address, error) from None
             else:
                 self._memory.address_type = kind
                 return reached
