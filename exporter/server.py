@@ -1,6 +1,7 @@
 """hypercorn's settings: listening sockets, limits that silent and hostile clients meet, TLS."""
 
 import asyncio
+import errno
 import logging
 import os
 import re
@@ -101,10 +102,7 @@ class Listening(socket.socket):
     """A listening socket that leaves some file descriptors to the rest of the program."""
 
     def __init__(self, fileno: int, limit: int) -> None:
-        """Take over `fileno`; turn away connections whose descriptor is `limit` or above.
-
-        The kernel gives the lowest free number: a high one says that all below are in use.
-        """
+        """Take over `fileno`; take no connection whose descriptor would be `limit` or above."""
         super().__init__(fileno=fileno)
         self._limit = limit
         self.settimeout(0)
@@ -117,14 +115,19 @@ class Listening(socket.socket):
         """Return a new connection, as socket.accept does.
 
         Raises:
-            ConnectionAbortedError: There was one too many, and it is closed.
+            OSError: There are too many; asyncio lets the others wait, and asks again in a second.
         """
+        if self._next_descriptor() >= self._limit:
+            raise OSError(errno.EMFILE, "too many connections")
         connection, address = super().accept()
-        if connection.fileno() >= self._limit:
-            connection.close()
-            raise ConnectionAbortedError
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * UNREAD_S)
         return connection, address
+
+    def _next_descriptor(self) -> int:
+        """Return the lowest free one, which the kernel gives next."""
+        number = os.dup(self.fileno())
+        os.close(number)
+        return number
 
 
 def on_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -132,6 +135,9 @@ def on_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> No
     error = context.get("exception")
     if isinstance(error, asyncio.CancelledError):
         return  # Python 3.11 takes a connection that is called off in the end for an error
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+        log.warning("too many connections, others wait until some have ended")
+        return
     if error is None or "client_connected_cb" not in context["message"]:
         loop.default_exception_handler(context)
         return
