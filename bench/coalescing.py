@@ -41,12 +41,12 @@ from process import Exporter, demo, running
 from table import machine, show
 from virtual import battery, now_s
 
-DESCRIPTORS: Final = 20_000
+DESCRIPTORS: Final = 20_000  # of the clients
 REQUEST: Final = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 PATIENCE_S: Final = 600.0
 # A JBD module advertises about once a second.
 ADVERTISE_S: Final = 1.0
-# From the advertisement to the first answer, as the 0.16 s of `make bench-hold` and the kernel's
+# From the advertisement to the first answer, as the 0.2 s of `make bench-hold` and the kernel's
 # own 0.3 s of `make bench-hold` without a remembered table allow: nobody else is connected to then.
 SET_UP_S: Final = {"direct": 0.1, "bluez": 0.7}
 KEPT_S: Final = 2.0  # without CAP_NET_ADMIN the kernel keeps a connection for this long
@@ -121,7 +121,7 @@ def scrapes(counts: list[int], times: int) -> None:
 
 def burst(folder: Path, count: int) -> tuple[float, ...]:
     """Scrape a new exporter so many times at once, and once more while its readings are fresh."""
-    with running(demo(folder, 4), descriptors=DESCRIPTORS) as exporter:
+    with running(demo(folder, 4)) as exporter:
         before_kb, before_s = exporter.status("VmRSS"), exporter.cpu_s()
         first = asyncio.run(all_at_once(exporter.port, count))
         used_s, most_kb = exporter.cpu_s() - before_s, exporter.status("VmHWM")
