@@ -17,10 +17,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 from prometheus_client import (
@@ -34,14 +34,18 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 
+if TYPE_CHECKING:
+    from exporter.poller import Snapshot
+
 PROJECT: Final = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "tests" / "stack"))
 
 from servers import free_port
 
 OURS: Final = "this exporter"
+NEW: Final = "with new readings each time"
 PYTHON_PEERS: Final = ("prometheus_client", "aiohttp")
-CONTENDERS: Final = (OURS, *PYTHON_PEERS, "node_exporter")
+CONTENDERS: Final = (OURS, NEW, *PYTHON_PEERS, "node_exporter")
 PACKAGES: Final = {"wrk": "wrk", "prometheus-node-exporter": "prometheus-node-exporter"}
 AS_PROMETHEUS: Final = (
     "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -114,6 +118,19 @@ def exporter(port: int, _text: Path, batteries: int) -> None:
     asyncio.run(serve(lambda: config, options, backend_of(air)))
 
 
+def renewing(port: int, text: Path, batteries: int) -> None:
+    """Serve as if every scrape found readings that none has seen before."""
+    from exporter.poller import REVISIONS, Poller  # noqa: PLC0415 - peers have none of it
+
+    show = Poller.show
+
+    def anew(poller: Poller) -> "Snapshot":
+        return replace(show(poller), revision=next(REVISIONS))
+
+    Poller.show = anew  # type: ignore[assignment, method-assign]
+    exporter(port, text, batteries)
+
+
 def registry_like(text: str) -> CollectorRegistry:
     """Return what an exporter written with prometheus_client has: the same series, set once."""
     disable_created_metrics()
@@ -171,6 +188,7 @@ def node_exporter(port: int, text: Path, _batteries: int) -> None:
 
 SERVE: Final[dict[str, Callable[[int, Path, int], None]]] = {
     OURS: exporter,
+    NEW: renewing,
     "prometheus_client": prometheus_client,
     "aiohttp": aiohttp,
     "node_exporter": node_exporter,
@@ -314,7 +332,7 @@ def main(sizes: list[int], rounds: int, seconds: int) -> None:
     print(f"{machine()}; medians of {rounds} rounds of {seconds} s\n")
     print("Requests a second (median / 99th percentile in ms), CPU time of the server a scrape:\n")
     print(f"| batteries (series) | scraped by | {' | '.join(CONTENDERS)} | ratio (of CPU time) |")
-    print("|---|---|" + "---|" * (len(CONTENDERS) + 1))
+    print("|---|---|" + "---|" * (len(CONTENDERS) + 2))
     for batteries in sizes:
         series, loads = measure(batteries, rounds, seconds)
         for way in WAYS:
@@ -323,11 +341,13 @@ def main(sizes: list[int], rounds: int, seconds: int) -> None:
                 for one in (loads[way, name] for name in CONTENDERS)
             ]
             peers = [loads[way, name] for name in PYTHON_PEERS]
-            ratio = loads[way, OURS].per_s / max(one.per_s for one in peers)
-            of_cpu = min(one.cpu_ms for one in peers) / loads[way, OURS].cpu_ms
+            ratios = [
+                f"{loads[way, one].per_s / max(peer.per_s for peer in peers):.1f} "
+                f"({min(peer.cpu_ms for peer in peers) / loads[way, one].cpu_ms:.1f})"
+                for one in (OURS, NEW)
+            ]
             print(
-                f"| {batteries} ({series}) | {way.name} | {' | '.join(cells)}"
-                f" | {ratio:.1f} ({of_cpu:.1f}) |",
+                f"| {batteries} ({series}) | {way.name} | {' | '.join([*cells, *ratios])} |",
                 flush=True,
             )
 

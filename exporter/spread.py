@@ -70,6 +70,8 @@ class Spread:
         Raises:
             BmsError: As Radio.connect does.
         """
+        if adapter is not None:
+            self._best[target.address] = adapter  # so that others know whom it reads
         chosen = adapter or await self._choose(target)
         try:
             async with self.radio(chosen).connect(target, deadline_s=deadline_s) as connection:
@@ -87,7 +89,8 @@ class Spread:
         best = self._best.get(target.address)
         if best not in present:
             best = await self._loudest(target, present)
-            self._best[target.address] = best
+            if target.address in self._targets:  # still
+                self._best[target.address] = best
             log.info("adapter chosen", extra={"address": target.address, "adapter": best})
         return best
 

@@ -83,6 +83,15 @@ async def test_adapters_that_hear_alike_share_the_batteries(
     assert [first[name] + second[name] for name in rssi_dbm] == connects
 
 
+async def test_those_with_a_configured_adapter_count(tasks: asyncio.TaskGroup) -> None:
+    house = House(tasks, {"hci0": -60, "hci1": -64})
+    await house.poller(adapter=Adapter("hci0")).refresh(timeout_s=60.0)
+
+    await house.poller(SECOND).refresh(timeout_s=60.0)
+
+    assert house.connects(SECOND) == {"hci0": 0, "hci1": 1}
+
+
 async def test_they_are_compared_once(tasks: asyncio.TaskGroup) -> None:
     house = House(tasks, {"hci0": -80, "hci1": -50})
     poller = house.poller()

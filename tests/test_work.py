@@ -55,15 +55,18 @@ class Calls:
         self.number += event in ("call", "c_call")
 
 
-def compare(name: str, number: int) -> None:
+def compare(name: str, number: int, within: int | None = None) -> None:
     """Fail if this is not the stored figure; RENEW=1 stores it."""
     figures = json.loads(FILE.read_text())
     if os.environ.get("RENEW"):
         figures.setdefault(PYTHON, {})[name] = number
         FILE.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+    if PYTHON not in figures and not os.environ.get("REQUIRE_TOOLS"):
+        pytest.skip(f"no figures for Python {PYTHON}: make work")
     assert name in figures.get(PYTHON, {}), f"no {name} for Python {PYTHON}: make work"
     stored = figures[PYTHON][name]
-    assert number == pytest.approx(stored, rel=TOLERANCE), f"{name} was {stored}: make work"
+    expected = pytest.approx(stored, rel=None if within else TOLERANCE, abs=within)
+    assert number == expected, f"{name} was {stored}: make work"
 
 
 class House:
@@ -200,4 +203,4 @@ class TestModules:
             env=environment,
         )
 
-        compare(f"modules_of_{module}", int(said.stdout))
+        compare(f"modules_of_{module}", int(said.stdout), within=2)
