@@ -377,11 +377,15 @@ class TestWhatIsWrong:
         )
 
         exporter.tell(fake.battery(reading=fake.reading(remaining_ah=130.2, voltage_v=13.21)))
-        page.wait_for_function("document.body.textContent.includes('13.21')")
+        until(lambda: page.evaluate("document.body.textContent.includes('13.21')"))
         assert page.evaluate("heard") == []
 
         exporter.tell(fake.battery(reading=fake.reading(protections=["short_circuit"])))
-        page.wait_for_function("heard.length === 1 && heard[0].includes('camper: Short circuit')")
+        until(
+            lambda: page.evaluate(
+                "heard.length === 1 && heard[0].includes('camper: Short circuit')"
+            )
+        )
 
 
 class TestNeverStaleAsCurrent:
@@ -923,7 +927,7 @@ class TestWithTheDemo:
         assert "bms_polls_total" in answers.get(f"{demo}metrics").text()
 
         page = open_page(demo)
-        page.wait_for_function("document.querySelectorAll('.tile:not(.unread)').length === 3")
+        until(lambda: page.evaluate("document.querySelectorAll('.tile:not(.unread)').length === 3"))
 
         assert "charging is blocked" in page.locator(".tile", has_text="cold").inner_text()
         page.get_by_role("link", name="cold", exact=True).click()
