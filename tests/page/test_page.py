@@ -927,7 +927,10 @@ class TestWithTheDemo:
         assert "bms_polls_total" in answers.get(f"{demo}metrics").text()
 
         page = open_page(demo)
-        until(lambda: page.evaluate("document.querySelectorAll('.tile:not(.unread)').length === 3"))
+        until(
+            lambda: page.evaluate("document.querySelectorAll('.tile:not(.unread)').length === 3"),
+            30,
+        )
 
         assert "charging is blocked" in page.locator(".tile", has_text="cold").inner_text()
         page.get_by_role("link", name="cold", exact=True).click()
