@@ -62,7 +62,7 @@ def test_a_low_battery_wakes_its_owner_and_lets_them_sleep_when_it_is_charged(
                     until(partial(webhook.has, *told), within_s=400, what=" ".join(told))
             assert not webhook.has("BmsRemainingLow", "camper", "firing")
             recorded = {rule["name"] for rule in rules(server, "recording")}
-            silent = {name for name in recorded if not server.query(f"last_over_time({name}[10m])")}
+            silent = {name for name in recorded if not server.query(f"last_over_time({name}[1h])")}
     assert {name for name in silent if "night" not in name} == set()
 
 
