@@ -331,8 +331,8 @@ def machine() -> str:
 def main(sizes: list[int], rounds: int, seconds: int) -> None:
     print(f"{machine()}; medians of {rounds} rounds of {seconds} s\n")
     print("Requests a second (median / 99th percentile in ms), CPU time of the server a scrape:\n")
-    ratios = "ratio (of CPU time) | the same with new readings"
-    print(f"| batteries (series) | scraped by | {' | '.join(CONTENDERS)} | {ratios} |")
+    heads = "ratio (of CPU time) | the same with new readings"
+    print(f"| batteries (series) | scraped by | {' | '.join(CONTENDERS)} | {heads} |")
     print("|---|---|" + "---|" * (len(CONTENDERS) + 2))
     for batteries in sizes:
         series, loads = measure(batteries, rounds, seconds)
