@@ -17,6 +17,7 @@ const USUAL = ["charge_undertemperature", "charge_overtemperature", "cell_overvo
 
 // ---- What is known
 
+let drawn = null; // the time that is being drawn
 const state = {
   batteries: null, // as the API has them; null: nothing was heard yet
   samples: Object.create(null), // by name: [unix_s, remaining_ah, current_a]
@@ -27,17 +28,18 @@ const state = {
   asked: Object.create(null), // by name: what came of its button
 };
 
-/** Both clocks: one may be set, the other may stand still while the device sleeps. */
+/** Both clocks: one may be set, the other may stand still while the device sleeps. All that is drawn at once has one time. */
 function stamp() {
-  return { wall: Date.now(), steady: performance.now() };
+  return drawn || { wall: Date.now(), steady: performance.now() };
 }
 function passed(since) {
-  return Math.max(Date.now() - since.wall, performance.now() - since.steady) / 1000;
+  const { wall, steady } = stamp();
+  return Math.max(wall - since.wall, steady - since.steady) / 1000;
 }
 
 /** The exporter's clock, now. */
 function now() {
-  return state.heard ? state.heard.unix + passed(state.heard) : Date.now() / 1000;
+  return state.heard ? state.heard.unix + passed(state.heard) : stamp().wall / 1000;
 }
 
 /** "live", "connecting" or "offline". */
@@ -550,9 +552,14 @@ function draw() {
     count = known;
     fit();
   }
-  if (document.title !== title()) document.title = title();
-  render(h(Page), document.getElementById("page"));
-  say();
+  drawn = stamp();
+  try {
+    if (document.title !== title()) document.title = title();
+    render(h(Page), document.getElementById("page"));
+    say();
+  } finally {
+    drawn = null;
+  }
 }
 
 /** Move the focus as a page of its own would: to the heading, or back to where one came from. */

@@ -487,6 +487,35 @@ class TestNeverStaleAsCurrent:
         exporter.full, exporter.refuses = False, None
         page.wait_for_selector(".contact.live")
 
+    def test_all_that_is_drawn_at_once_has_one_time(
+        self, exporter: FakeExporter, browser: Any
+    ) -> None:
+        exporter.refuses = 502
+        context = browser.new_context(locale="en-GB")
+        context.add_init_script(  # 6 s pass in the middle of the first drawing
+            """
+            const [date, find] = [Date.now, document.getElementById];
+            let late = 0;
+            Date.now = () => date() + late;
+            document.getElementById = (id) => {
+                if (id === "page" && !late) {
+                    late = 6000;
+                    queueMicrotask(() => { window.seen = [
+                        document.title, document.querySelector(".contact").className]; });
+                }
+                return find.call(document, id);
+            };
+            """
+        )
+        page = context.new_page()
+        page.goto(exporter.url)
+
+        page.wait_for_selector(".contact.offline")
+
+        assert page.evaluate("seen") == ["Batteries", "contact"]
+        assert page.title() == "Exporter not reached · Batteries"
+        context.close()
+
     def test_how_old_it_is_is_said_in_seconds_first(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
