@@ -187,7 +187,7 @@ async def _listen(
             name = report.printable(advertisement.name)
             _complain(f"found {name or 'a battery without a name'} at {advertisement.address}")
 
-    async with Radio(adapter=options.adapter, backend=backend).advertisements(hear):
+    async with Radio(adapter=options.adapter, backend=backend).advertisements(hear) as renew:
         left_s = options.duration
         while left_s > 0:
             if sys.stderr.isatty():
@@ -199,6 +199,8 @@ async def _listen(
                 )
             await asyncio.sleep(min(left_s, 1.0))
             left_s -= 1.0
+            if left_s > 0:
+                await renew()
 
 
 def _decode(options: argparse.Namespace, _backend: Backend | None) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -101,8 +101,12 @@ class Radio:
         self._pairing: set[str] = set()  # the addresses of batteries that want it
 
     @asynccontextmanager
-    async def advertisements(self, heard: Callable[[Advertisement], None]) -> AsyncIterator[None]:
+    async def advertisements(
+        self, heard: Callable[[Advertisement], None]
+    ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
         """Call `heard` for every advertisement while the context is open.
+
+        The context is a function to call now and then, see `SharedScan.renew`.
 
         Raises:
             AdapterError: Bluetooth cannot be used.
@@ -120,7 +124,7 @@ class Radio:
             )
 
         async with self._scan.listen(listener):
-            yield
+            yield self._scan.renew
 
     def watch(self, target: Target) -> None:
         """Note every advertisement of this battery, whoever the scan was for."""
@@ -295,6 +299,7 @@ class Radio:
                 await self._free(target.address)
                 if left_s < MOMENT_S:
                     break
+                await self._scan.renew()
         raise NotFoundError(
             f"{target.address} not seen in {listened_s:.0f} s: is it switched on and in "
             "range, and is the phone app disconnected?"

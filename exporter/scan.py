@@ -21,6 +21,8 @@ START_ATTEMPTS: Final = 3
 ANSWER_S: Final = 5.0
 # A connect to a battery in range takes about a second. One that hangs must not deafen the others.
 PAUSE_S: Final = 4.0
+# Longer than it takes a battery to advertise: every second or two.
+RENEW_S: Final = 2.4
 
 Listener = Callable[[BLEDevice, AdvertisementData], None]
 
@@ -65,6 +67,23 @@ class SharedScan:
             async with self._lock:
                 if not self._listeners:
                     await self._stop()
+
+    async def renew(self) -> None:
+        """Begin the scan anew if it has lasted for a while, or has ended.
+
+        Linux drops what it hears before it has noted that its scan has begun, and a controller that
+        reports every device once does not report it again until the next scan, 10 s later. In
+        Linux 6.1 that is what a battery advertises in the first 0.2 ms or more.
+
+        Raises:
+            AdapterError: It cannot be started again.
+        """
+        async with self._lock:
+            now_s = asyncio.get_running_loop().time()
+            if self._connecting or (self._since_s is not None and now_s - self._since_s < RENEW_S):
+                return
+            await self._stop()
+            await self._start()
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:

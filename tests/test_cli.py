@@ -325,6 +325,15 @@ class TestScan:
         assert status == 1
         assert "phone app" in capsys.readouterr().err
 
+    def test_what_linux_dropped_is_heard_when_the_scan_begins_anew(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.scan.RENEW_S", 0.5)
+        air = quick(battery())
+        air.deaf_scans = 1
+
+        assert run(air, "scan", "--duration", "1500ms") == 0
+
     def test_a_battery_with_the_dh04_profile_is_found_too(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:

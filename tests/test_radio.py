@@ -191,6 +191,45 @@ class TestFailures:
         assert ADDRESS in str(caught.value)
         assert now_s() == pytest.approx(10.0)
 
+    async def test_a_scan_in_which_linux_dropped_its_only_report_is_begun_anew(self) -> None:
+        air = air_of([battery()])
+        air.deaf_scans = 1
+
+        await connect(radio_on(air), target_at())
+
+        assert now_s() < 6.0  # with the disconnect
+        assert air.most_scans == 1
+
+    async def test_two_who_wait_do_not_begin_it_anew_for_each_other(self) -> None:
+        air = air_of([battery(faults=Faults(gone=True)), battery(SECOND, faults=Faults(gone=True))])
+        radio = radio_on(air)
+        air.deaf_scans = begun = 100
+
+        async def look(address: str, after_s: float) -> None:
+            await asyncio.sleep(after_s)
+            with pytest.raises(NotFoundError):
+                await connect(radio, target_at(address))
+
+        await asyncio.gather(look(ADDRESS, 0.0), look(SECOND, 1.0))
+
+        assert begun - air.deaf_scans == 5  # in 11 s
+        assert air.scans == 0
+
+    async def test_a_scan_that_cannot_be_begun_anew_is_a_failure_of_the_adapter(self) -> None:
+        air = air_of([battery(faults=Faults(gone=True))])
+        off = BleakBluetoothNotAvailableError("off", BleakBluetoothNotAvailableReason.POWERED_OFF)
+
+        def switch_off() -> None:
+            air.scan_error = off
+
+        asyncio.get_running_loop().call_later(1.0, switch_off)
+
+        with pytest.raises(AdapterError, match="switched off"):
+            await connect(radio_on(air), target_at())
+
+        assert now_s() == pytest.approx(2.5, abs=1.0)
+        assert air.scans == 0
+
     async def test_several_attempts_are_made_and_each_is_counted(self) -> None:
         radio = radio_on(air_of([battery(faults=Faults(refuses=True))]))
         target = target_at()

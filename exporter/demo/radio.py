@@ -35,6 +35,7 @@ class Air:
     connected: dict[str, "_Client"] = field(default_factory=dict)  # by address
     scans: int = 0  # under way
     most_scans: int = 0  # at the same time, so far
+    deaf_scans: int = 0  # the next ones, in which Linux dropped the only report of each battery
     scan_error: Exception | None = None  # raised by every start of a scan
     scan_hangs: bool = False  # as with a bluetoothd that accepts and never answers
 
@@ -73,6 +74,7 @@ class _Scanner(BaseBleakScanner):
     ) -> None:
         super().__init__(detection_callback, service_uuids)
         self._next: asyncio.TimerHandle | None = None
+        self._deaf = False
 
     async def start(self) -> None:
         if self._air.scan_error is not None:
@@ -80,6 +82,8 @@ class _Scanner(BaseBleakScanner):
         if self._air.scan_hangs:
             await asyncio.Event().wait()
         self.seen_devices = {}
+        self._deaf = self._air.deaf_scans > 0
+        self._air.deaf_scans -= self._deaf
         self._air.scans += 1
         self._air.most_scans = max(self._air.most_scans, self._air.scans)
         self._advertise_after(self._air.advertise_every_s / 2)
@@ -95,6 +99,8 @@ class _Scanner(BaseBleakScanner):
 
     def _advertise(self) -> None:
         self._advertise_after(self._air.advertise_every_s)
+        if self._deaf:
+            return
         for address, battery in self._air.batteries.items():
             if battery.advertising and address not in self._air.connected:
                 data = AdvertisementData(

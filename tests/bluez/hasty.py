@@ -13,7 +13,7 @@ WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (radio, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "CONNECTION_S", "UNDO_S")),
     (within, ("CLEAN_UP_S", "UNDO_S")),
     (bluetoothd, ("ANSWER_S",)),
-    (scan, ("ANSWER_S", "PAUSE_S")),
+    (scan, ("ANSWER_S", "PAUSE_S", "RENEW_S")),
     (spread, ("COMPARE_S",)),
     (poller, ("BACKOFF_S",)),
     (bms, ("RESEND_S", "UNFINISHED_S", "GIVE_UP_S", "EXTRA_GIVE_UP_S")),
