@@ -171,6 +171,16 @@ async def _abandon(starting: asyncio.Task[None], scanner: BleakScanner) -> None:
 
 
 async def _stop(scanner: BleakScanner) -> None:
+    """End a scan, also when whoever asked for that is cancelled: it would go on with nobody."""
+    ending = asyncio.ensure_future(_end(scanner))
+    try:
+        await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        await asyncio.wait([ending])
+        raise
+
+
+async def _end(scanner: BleakScanner) -> None:
     try:
         async with asyncio.timeout(ANSWER_S):
             await scanner.stop()

@@ -215,6 +215,26 @@ class TestFailures:
         assert begun - air.deaf_scans == 5  # in 11 s
         assert air.scans == 0
 
+    async def test_who_is_called_off_while_a_scan_ends_leaves_none_behind(self) -> None:
+        air = air_of([battery(faults=Faults(gone=True))])
+        backend = backend_of(air)
+        assert backend.scanner is not None
+
+        class Slow(backend.scanner):  # type: ignore[misc, name-defined]
+            async def stop(self) -> None:
+                await asyncio.sleep(1.0)
+                await super().stop()
+
+        radio = Radio(backend=Backend(client=backend.client, scanner=Slow))
+        looking = asyncio.create_task(connect(radio, target_at()))
+        await asyncio.sleep(3.0)  # it has been ending since 2.5 s
+
+        looking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+
+        assert air.scans == 0
+
     async def test_a_scan_that_cannot_be_begun_anew_is_a_failure_of_the_adapter(self) -> None:
         air = air_of([battery(faults=Faults(gone=True))])
         off = BleakBluetoothNotAvailableError("off", BleakBluetoothNotAvailableReason.POWERED_OFF)
