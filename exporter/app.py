@@ -28,8 +28,9 @@ from exporter.watch import Watch
 from exporter.web import Web
 
 if TYPE_CHECKING:  # loaded by those who have a web configuration: 1 MB
-    from exporter.guard import Guard, Settings
+    from exporter.guard import Guard
     from exporter.tls import Certificates
+    from exporter.webconfig import WebConfigFile
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
     load: Callable[[], Config],
     options: ServeOptions,
     server: Server,
-    settings: "Settings | None",
+    settings: "WebConfigFile | None",
     stop: Stop,
     tasks: asyncio.TaskGroup,
 ) -> None:
@@ -248,22 +249,22 @@ def check_web(path: Path) -> None:
     _certificates(_settings(path))
 
 
-def _settings(path: Path) -> "Settings":
-    from exporter.guard import Settings  # noqa: PLC0415 - see above
+def _settings(path: Path) -> "WebConfigFile":
+    from exporter.webconfig import WebConfigFile  # noqa: PLC0415 - see above
 
-    return Settings(path)
+    return WebConfigFile(path)
 
 
-def _guarded(web: Web, settings: "Settings") -> "Guard":
+def _guarded(web: Web, settings: "WebConfigFile") -> "Guard":
     from exporter.guard import Guard  # noqa: PLC0415 - see above
 
     return Guard(web, settings)
 
 
-def _certificates(settings: "Settings") -> "Certificates | None":
-    config = settings.now()
+def _certificates(settings: "WebConfigFile") -> "Certificates | None":
+    config = settings.current()
     if config.tls is None:
         return None
     from exporter.tls import Certificates  # noqa: PLC0415 - see above
 
-    return Certificates(lambda: settings.now().tls)
+    return Certificates(lambda: settings.current().tls)

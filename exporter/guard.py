@@ -5,65 +5,24 @@ import base64
 import binascii
 import hashlib
 import hmac
-import logging
 import os
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from exporter.asgi import App, Receive, Scope, Send, answer, network
-from exporter.errors import ConfigError
-from exporter.files import Following, stamp
-from exporter.webconfig import WebConfig, cost, load
-
-log = logging.getLogger(__name__)
+from exporter.webconfig import WebConfig, WebConfigFile, cost
 
 REMEMBERED: Final = 100  # passwords that were right or wrong
 WAITING: Final = 20  # for a password to be looked at, which takes a tenth of a second or more
 WAITING_EACH: Final = 3  # of one client: a flood of passwords keeps others waiting no longer
 
 
-class Settings:
-    """A web configuration that follows its file."""
-
-    def __init__(self, path: Path) -> None:
-        """Read it. Raises ConfigError."""
-        self._path = path
-        self._following = Following(stamp(path))
-        self._config = load(path)
-
-    def now(self) -> WebConfig:
-        """Return what the file says; if it is wrong by now, what it said before."""
-        if self._following.is_due(stamp(self._path)):
-            try:
-                self._config = self._changed(load(self._path))
-                log.info("web configuration read again")
-            except ConfigError as error:
-                self._following.failed()
-                for problem in error.problems:
-                    log.error(  # noqa: TRY400 - a user's mistake
-                        "web configuration not read again, the old one stays",
-                        extra={"error": problem},
-                    )
-        return self._config
-
-    def _changed(self, config: WebConfig) -> WebConfig:
-        """Return it. Raises ConfigError where it would open what was closed by accident."""
-        if config == WebConfig() != self._config:
-            raise ConfigError(
-                [f"{self._path}: nothing is in it; a restart serves without TLS, users"]
-            )
-        if config.tls is not None and self._config.tls is None:
-            raise ConfigError([f"{self._path}: tls_server_config: TLS begins with a restart only"])
-        return config
-
-
 class Guard:
     """An ASGI app in front of another one."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, settings: WebConfigFile) -> None:
         """Let those through to `app` whom the settings allow."""
         self._app = app
         self._settings = settings
@@ -79,7 +38,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        config = self._settings.now()
+        config = self._settings.current()
         extra = [(name.lower().encode(), value.encode()) for name, value in config.headers]
 
         async def send_with_headers(message: Mapping[str, Any]) -> None:

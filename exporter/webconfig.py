@@ -1,5 +1,6 @@
 """The file of --web.config.file: the format of Prometheus' exporter-toolkit, every key of it."""
 
+import logging
 import re
 import ssl
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from typing import Any, Final
 from exporter.config import parse_duration
 from exporter.document import Document, read_yaml
 from exporter.errors import ConfigError
-from exporter.files import read_small
+from exporter.files import Following, read_small, stamp
+
+log = logging.getLogger(__name__)
 
 # Go's names of what both Go and OpenSSL have; TLS 1.3's are not chosen in either.
 CIPHERS: Final = {
@@ -97,6 +100,11 @@ class Tls:
     curve: str | None = None
 
     @property
+    def has_client_ca(self) -> bool:
+        """Whether client certificates need one certain authority, not any of the machine's."""
+        return bool(self.client_ca_file or self.client_ca)
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """Return the files that may change."""
         named = (self.cert_file, self.key_file, self.client_ca_file)
@@ -112,6 +120,73 @@ class WebConfig:
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # name, bcrypt hash
     rate_interval_s: float = 0.0  # a request each, beyond the burst; 0: as many as they want
     rate_burst: int = 0
+
+
+class WebConfigFile:
+    """A web configuration that follows its file."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file. Raises ConfigError."""
+        self._path = path
+        self._following = Following(stamp(path))
+        self._config = load(path)
+
+    def current(self) -> WebConfig:
+        """Return what the file says, or what it said before while it is wrong."""
+        if self._following.is_due(stamp(self._path)):
+            try:
+                config = load(self._path)
+                _raise_weakened(self._path, self._config, config)
+            except ConfigError as error:
+                self._following.failed()
+                for problem in error.problems:
+                    log.error(  # noqa: TRY400 - a user's mistake
+                        "web configuration not read again, the old one stays",
+                        extra={"error": problem},
+                    )
+            else:
+                self._config = config
+                log.info("web configuration read again")
+        return self._config
+
+
+def _raise_weakened(path: Path, before: WebConfig, after: WebConfig) -> None:
+    """Refuse a file that lets in clients whom the running one keeps out.
+
+    Editors write a file in pieces: the part that names users or client certificates may be
+    missing for a moment.
+
+    Raises:
+        ConfigError: With everything that is missing.
+    """
+    problems = []
+    if after == WebConfig() != before:
+        problems.append("the file is empty")
+    if before.users and not after.users:
+        problems.append("basic_auth_users: users are required until a restart, and it names none")
+    if before.tls is None and after.tls is not None:
+        problems.append("tls_server_config: TLS begins with a restart only")
+    elif before.tls is not None and after.tls is None:
+        problems.append("tls_server_config: TLS is required until a restart, and it is missing")
+    elif before.tls is not None and after.tls is not None:
+        problems += _weakened_tls(before.tls, after.tls)
+    if problems:
+        raise ConfigError([f"{path}: {problem}" for problem in problems])
+
+
+def _weakened_tls(before: Tls, after: Tls) -> list[str]:
+    name = "tls_server_config"
+    problems = []
+    if after.client_auth < before.client_auth:
+        problems.append(f"{name}.client_auth_type: it cannot be weakened without a restart")
+    if before.allowed_sans and not after.allowed_sans:
+        problems.append(
+            f"{name}.client_allowed_sans: names are required until a restart, and there are none"
+        )
+    # Without an authority of its own, the machine's would do, which are all public ones.
+    if before.has_client_ca and not after.has_client_ca:
+        problems.append(f"{name}.client_ca_file: it is required until a restart, and it is missing")
+    return problems
 
 
 def load(path: Path) -> WebConfig:

@@ -37,7 +37,7 @@ from exporter.direct.att import (
 from exporter.direct.client import _collection
 from exporter.discovery import FF00, FFF0, Advertisement, why_jbd
 from exporter.errors import AuthError, ConfigError, DecodeError
-from exporter.guard import Guard, Settings
+from exporter.guard import Guard
 from exporter.poller import Snapshot
 from exporter.profiles import PROFILES
 from exporter.protocol import auth as exchange
@@ -485,7 +485,7 @@ class Server:
         self.reloads = 0
         batteries = {name: Camper(name) for name in ("camper", 'a "<b>" ä')}
         self.open = Web(batteries=batteries, reload=self._reload)
-        self.guarded = Guard(self.open, Settings(_folder() / "web.yml"))
+        self.guarded = Guard(self.open, webconfig.WebConfigFile(_folder() / "web.yml"))
 
     async def _reload(self) -> Sequence[str]:
         self.reloads += 1

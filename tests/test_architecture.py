@@ -87,7 +87,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "web": {"asgi", "exposition", "live", "metrics", "poller"},
     "webconfig": {"config", "document", "errors", "files"},
     "tls": {"errors", "files", "webconfig"},
-    "guard": {"bcrypt", "asgi", "errors", "files", "webconfig"},
+    "guard": {"bcrypt", "asgi", "webconfig"},
     "house": {
         "bms",
         "clock",
@@ -118,6 +118,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
         "tls",
         "watch",
         "web",
+        "webconfig",
     },
     "report": {"prometheus_client", "yaml", "config", "discovery", "metrics", "poller", "reading"},
     "decoded": {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ConfigError
-from exporter.webconfig import WebConfig, load, parse
+from exporter.webconfig import WebConfig, WebConfigFile, load, parse
 
 HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"  # "hunter2", by htpasswd
 HERE = Path("/etc/bms")
@@ -156,3 +156,174 @@ def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"web.yml: cannot be read: No such file"):
         load(tmp_path / "web.yml")
+
+
+USERS = f"basic_auth_users:\n  alice: {HASH}\n  bob: {HASH}\n"
+CLIENTS = """\
+tls_server_config:
+  cert_file: server.crt
+  key_file: server.key
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: ca.crt
+  client_allowed_sans: [prometheus]
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "web.yml"
+    path.write_text(text)
+    return path
+
+
+def accepted(folder: Path, before: str, after: str) -> bool:
+    """Whether a file is followed from one text to another; if not, nothing at all has changed."""
+    path = write(folder, before)
+    file = WebConfigFile(path)
+    running = file.current()
+
+    path.write_text(after)
+
+    if file.current() == parse(after, folder):
+        return True
+    assert file.current() == running
+    return False
+
+
+class TestFollowing:
+    def test_a_changed_file_is_followed_and_a_wrong_one_is_not(self, tmp_path: Path) -> None:
+        path = write(tmp_path, USERS)
+        file = WebConfigFile(path)
+
+        path.write_text(USERS.replace("bob", "carol"))
+        assert [name for name, _ in file.current().users] == ["alice", "carol"]
+        path.write_text("basic_auth_users: {alice: hunter2}\n")
+        assert [name for name, _ in file.current().users] == ["alice", "carol"]
+
+    @pytest.mark.parametrize(
+        "after",
+        [
+            pytest.param(f"basic_auth_users: {{carol: {HASH}}}\n", id="exchanged"),
+            pytest.param(USERS.rpartition("  bob")[0], id="removed while one stays"),
+            pytest.param(f"{USERS}  carol: {HASH}\n", id="added"),
+            pytest.param(f"{USERS}rate_limit: {{interval: 1s, burst: 5}}\n", id="limited"),
+        ],
+    )
+    def test_users_may_change_while_one_stays(self, after: str, tmp_path: Path) -> None:
+        assert accepted(tmp_path, USERS, after)
+
+    @pytest.mark.parametrize(
+        "after",
+        [
+            pytest.param(CLIENTS.replace("[prometheus]", "[grafana]"), id="other names"),
+            pytest.param(CLIENTS.replace("ca.crt", "new.crt"), id="another authority"),
+            pytest.param(CLIENTS + "  min_version: TLS13\n", id="newest version"),
+            pytest.param(CLIENTS + USERS, id="users added"),
+        ],
+    )
+    def test_client_certificates_may_change_while_they_are_required(
+        self, after: str, tmp_path: Path
+    ) -> None:
+        assert accepted(tmp_path, CLIENTS, after)
+
+    def test_optional_client_certificates_may_become_required(self, tmp_path: Path) -> None:
+        optional = CLIENTS.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven")
+
+        assert accepted(tmp_path, optional, CLIENTS)
+
+    def test_what_does_not_decide_who_is_let_in_may_be_removed(self, tmp_path: Path) -> None:
+        more = (
+            "  min_version: TLS13\nrate_limit: {interval: 1s, burst: 5}\n"
+            "http_server_config: {headers: {X-Frame-Options: deny}}\n"
+        )
+
+        assert accepted(tmp_path, CLIENTS + more, CLIENTS)
+
+    @pytest.mark.parametrize(
+        ("before", "after", "complaint"),
+        [
+            (USERS, "", "the file is empty"),
+            (USERS, "# half saved\n", "the file is empty"),
+            (USERS, "basic_auth_users:\n", "basic_auth_users: users are required until a restart"),
+            (USERS, "rate_limit: {interval: 1s, burst: 5}\n", "basic_auth_users: users are req"),
+            (CLIENTS + USERS, CLIENTS, "basic_auth_users: users are required"),
+            (CLIENTS + USERS, USERS, "tls_server_config: TLS is required until a restart"),
+            (USERS, CLIENTS + USERS, "tls_server_config: TLS begins with a restart only"),
+            (
+                CLIENTS,
+                CLIENTS.partition("  client_auth_type")[0],
+                "tls_server_config.client_auth_type: it cannot be weakened",
+            ),
+            (
+                CLIENTS,
+                CLIENTS.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven"),
+                "tls_server_config.client_auth_type: it cannot be weakened",
+            ),
+            (
+                CLIENTS,
+                CLIENTS.partition("  client_allowed_sans")[0],
+                "tls_server_config.client_allowed_sans: names are required",
+            ),
+            (
+                CLIENTS,
+                CLIENTS.replace("[prometheus]", "[]"),
+                "tls_server_config.client_allowed_sans: names are required",
+            ),
+            (
+                CLIENTS,
+                CLIENTS.replace("  client_ca_file: ca.crt\n", ""),
+                "tls_server_config.client_ca_file: it is required",
+            ),
+        ],
+    )
+    def test_a_weaker_file_is_reported_and_changes_nothing(
+        self,
+        before: str,
+        after: str,
+        complaint: str,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        assert not accepted(tmp_path, before, after)
+        assert complaint in "\n".join(str(getattr(r, "error", "")) for r in caplog.records)
+
+    @pytest.mark.parametrize("whole", [WHOLE, CLIENTS + USERS, USERS + CLIENTS])
+    def test_no_beginning_of_a_file_lets_in_more_than_the_whole(
+        self, whole: str, tmp_path: Path
+    ) -> None:
+        path = write(tmp_path, whole)
+        file = WebConfigFile(path)
+        required = file.current()
+        assert required.tls is not None
+
+        for length in range(len(whole)):
+            path.write_text(whole[:length])
+            config = file.current()
+            assert config.users
+            assert config.tls is not None
+            assert config.tls.client_auth is ssl.CERT_REQUIRED
+            assert config.tls.allowed_sans
+            assert config.tls.has_client_ca
+
+    def test_an_authority_in_the_file_may_replace_one_beside_it(self, tmp_path: Path) -> None:
+        assert accepted(tmp_path, CLIENTS, CLIENTS.replace("client_ca_file", "client_ca"))
+
+    def test_users_that_came_later_are_required_too(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "rate_limit: {interval: 1s, burst: 5}\n")
+        file = WebConfigFile(path)
+        path.write_text(USERS)
+        assert file.current().users
+
+        path.write_text("rate_limit: {interval: 1s, burst: 5}\n")
+
+        assert [name for name, _ in file.current().users] == ["alice", "bob"]
+
+    def test_a_file_that_is_being_replaced_changes_nothing(self, tmp_path: Path) -> None:
+        path = write(tmp_path, USERS)
+        file = WebConfigFile(path)
+
+        path.unlink()
+        assert file.current().users
+        path.symlink_to(tmp_path / "target")
+        assert file.current().users
+        (tmp_path / "target").write_text(USERS.replace("bob", "carol"))
+        assert [name for name, _ in file.current().users] == ["alice", "carol"]
