@@ -32,7 +32,8 @@ The rooms, in the order in which data flows (imports go the same way, a test enf
     exposition   the text of /metrics, rendered no more often than it changes
     web          the rest of the HTTP surface (ASGI)
     webconfig    the file of --web.config.file
-    tls  guard   encrypted connections; users, rate limit and headers in front of the web
+    access       passwords and rate limit
+    tls  guard   encrypted connections; passwords, rate limit and headers in front of the web
     demo/        virtual batteries behind a virtual radio
     house        the batteries of a configuration, which a reload may change
     server       listening sockets and the limits of what clients may do

@@ -87,7 +87,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "web": {"asgi", "exposition", "live", "metrics", "poller"},
     "webconfig": {"config", "document", "errors", "files"},
     "tls": {"errors", "files", "webconfig"},
-    "guard": {"bcrypt", "asgi", "webconfig"},
+    "access": {"bcrypt", "webconfig"},
+    "guard": {"access", "asgi", "webconfig"},
     "house": {
         "bms",
         "clock",

@@ -18,7 +18,7 @@ import trustme
 from test_end_to_end import Running, command, free_port, running, started
 
 from exporter.errors import ConfigError
-from exporter.guard import WAITING, WAITING_EACH, Guard
+from exporter.guard import Guard
 from exporter.tls import Certificates
 from exporter.webconfig import Tls, WebConfigFile
 
@@ -46,78 +46,25 @@ def client_of(folder: Path, text: str) -> httpx.AsyncClient:
 USERS = f"basic_auth_users: {{alice: '{HASHED}'}}\n"
 
 
-class TestUsers:
-    @pytest.mark.parametrize(
-        ("auth", "status"),
-        [
-            (None, 401),
-            (("alice", PASSWORD), 200),
-            (("alice", "wrong"), 401),
-            (("bob", PASSWORD), 401),
-            (("alice", "x" * 5000), 401),
-            (("alice", "nul\0"), 401),
-        ],
-    )
-    async def test_who_has_the_password_may_ask(
-        self, auth: tuple[str, str] | None, status: int, tmp_path: Path
-    ) -> None:
-        client = client_of(tmp_path, USERS)
+@pytest.mark.parametrize(
+    ("auth", "status"),
+    [(None, 401), (("alice", PASSWORD), 200), (("alice", "wrong"), 401), (("bob", PASSWORD), 401)],
+)
+async def test_a_request_needs_a_right_password(
+    auth: tuple[str, str] | None, status: int, tmp_path: Path
+) -> None:
+    response = await client_of(tmp_path, USERS).get("/", auth=auth)
 
-        for _ in range(2):  # the second time it is remembered
-            response = await client.get("/", auth=auth)
-            assert response.status_code == status
-        assert (status == 401) == ("www-authenticate" in response.headers)
+    assert response.status_code == status
+    assert (status == 401) == ("www-authenticate" in response.headers)
 
-    @pytest.mark.parametrize("value", ["Basic", "Basic !!!", "Bearer x", "Basic /w==", ""])
-    async def test_a_malformed_header_is_no_password(self, value: str, tmp_path: Path) -> None:
-        client = client_of(tmp_path, USERS)
 
-        assert (await client.get("/", headers={"Authorization": value})).status_code == 401
+async def test_too_many_waiting_passwords_of_one_address_are_refused(tmp_path: Path) -> None:
+    client = client_of(tmp_path, USERS)
 
-    async def test_a_flood_of_passwords_does_not_wait_in_line(self, tmp_path: Path) -> None:
-        client = client_of(tmp_path, USERS)
-        assert (await client.get("/", auth=("alice", PASSWORD))).status_code == 200
+    answers = await asyncio.gather(*(client.get("/", auth=("alice", str(n))) for n in range(25)))
 
-        answers = await asyncio.gather(
-            *(client.get("/", auth=("alice", str(number))) for number in range(3 * WAITING)),
-            client.get("/", auth=("alice", PASSWORD)),
-        )
-
-        statuses = [answer.status_code for answer in answers]
-        assert statuses.count(429) == 3 * WAITING - WAITING_EACH
-        assert statuses[-1] == 200
-
-    async def test_a_flood_of_passwords_leaves_room_for_other_addresses(
-        self, tmp_path: Path
-    ) -> None:
-        clients = [client_of(tmp_path, USERS)]
-        guard = clients[0]._transport.app  # type: ignore[attr-defined]
-        for address in ("192.0.2.7", "2001:db8::1", "2001:db8::2"):
-            transport = httpx.ASGITransport(guard, client=(address, 1))
-            clients.append(httpx.AsyncClient(transport=transport, base_url="http://camper"))
-        flood, other, first, second = clients
-
-        answers = await asyncio.gather(
-            *(flood.get("/", auth=("alice", str(number))) for number in range(25)),
-            *(first.get("/", auth=("alice", f"a{number}")) for number in range(3)),
-            second.get("/", auth=("alice", "b")),
-            other.get("/", auth=("alice", PASSWORD)),
-        )
-
-        assert [answer.status_code for answer in answers[-5:]] == [401, 401, 401, 429, 200]
-
-    async def test_another_name_with_the_same_password_is_not_remembered_for_it(
-        self, tmp_path: Path
-    ) -> None:
-        client = client_of(tmp_path, USERS)
-        file = tmp_path / "web.yml"
-        assert (await client.get("/", auth=("alice", PASSWORD))).status_code == 200
-        assert (await client.get("/", auth=("bob", PASSWORD))).status_code == 401
-
-        file.write_text(f"basic_auth_users: {{bob: '{HASHED}'}}\n")
-
-        assert (await client.get("/", auth=("alice", PASSWORD))).status_code == 401
-        assert (await client.get("/", auth=("bob", PASSWORD))).status_code == 200
+    assert {answer.status_code for answer in answers} == {401, 429}
 
 
 async def test_headers_are_on_every_answer(tmp_path: Path) -> None:
