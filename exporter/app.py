@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 # A scrape may wait for the disconnect of an earlier poll and then for a whole poll of its own.
 SHUTDOWN_SLACK_S: Final = 15
+MOST_RELOADS: Final = 2  # by SIGHUP: one that runs, and one that reads what changed meanwhile
 INTERVAL_US: Final = re.compile(r"[1-9][0-9]{0,11}")  # at most 11 days
 
 
@@ -51,10 +52,14 @@ class ServeOptions:
 
 
 class Reload:
-    """Reads the configuration again, one request at a time."""
+    """Reads the configuration again.
+
+    One reload runs at a time. What is asked for meanwhile is served by a single next one: the
+    configuration may have changed since the running one read it.
+    """
 
     def __init__(self, load: Callable[[], Config], house: House, own: ExporterCollector) -> None:
-        """Prepare.
+        """Start with the configuration that is applied now.
 
         Args:
             load: Returns the configuration as it is now. Raises ConfigError.
@@ -65,24 +70,51 @@ class Reload:
         self._house = house
         self._own = own
         self._lock = asyncio.Lock()
+        self._requests = 0
+        self._served = 0  # requests up to this one had a reload that began after them
+        self._problems: Sequence[str] = ()
+        self._tasks: set[asyncio.Task[Sequence[str]]] = set()
+        self._is_closed = False
+
+    def request(self, tasks: asyncio.TaskGroup) -> None:
+        """Reload soon, without waiting: what SIGHUP does."""
+        if len(self._tasks) < MOST_RELOADS and not self._is_closed:
+            task = tasks.create_task(self())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """End what `request` has begun, and ignore further requests."""
+        self._is_closed = True
+        for task in self._tasks:
+            task.cancel()
 
     async def __call__(self) -> Sequence[str]:
         """Apply the configuration as it is now; return why not, nothing if it was."""
+        self._requests += 1
+        own_number = self._requests
         async with self._lock:
-            try:
-                config = await asyncio.to_thread(self._load)
-                await self._house.apply(config)
-            except ConfigError as error:
-                self._own.reload_succeeded = False
-                for problem in error.problems:
-                    log.error(  # noqa: TRY400 - a user's mistake
-                        "configuration not reloaded, the old one stays", extra={"error": problem}
-                    )
-                return error.problems
-            self._own.reload_succeeded = True
-            self._own.config_loaded_unix_s = time.time()
-            log.info("configuration reloaded", extra={"batteries": len(config.batteries)})
-            return ()
+            if self._served < own_number:
+                newest = self._requests
+                self._problems = await self._reload()
+                self._served = newest
+            return self._problems
+
+    async def _reload(self) -> Sequence[str]:
+        try:
+            config = await asyncio.to_thread(self._load)
+            await self._house.apply(config)
+        except ConfigError as error:
+            self._own.reload_succeeded = False
+            for problem in error.problems:
+                log.error(  # noqa: TRY400 - a user's mistake
+                    "configuration not reloaded, the old one stays", extra={"error": problem}
+                )
+            return error.problems
+        self._own.reload_succeeded = True
+        self._own.config_loaded_unix_s = time.time()
+        log.info("configuration reloaded", extra={"batteries": len(config.batteries)})
+        return ()
 
 
 class Stop:
@@ -167,9 +199,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
 ) -> None:
     own = ExporterCollector(config_loaded_unix_s=time.time())
     reload = Reload(load, house, own)
-    asyncio.get_running_loop().add_signal_handler(
-        signal.SIGHUP, lambda: tasks.create_task(reload())
-    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.request, tasks)
     watch = Watch(house.pollers, tasks)
     house.changed = watch.changed
     web = Web(
@@ -205,6 +235,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
             mode="asgi",
         )
     finally:
+        reload.close()
         supervised.cancel()
         watch.close()
         log.info("disconnecting")

@@ -1,6 +1,7 @@
 """A new configuration while the old one is read."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -147,3 +148,100 @@ async def test_a_good_file_after_a_bad_one_counts_as_read(camper: Camper) -> Non
     assert own.reload_succeeded
     assert own.config_loaded_unix_s > 1.0
     assert list(camper.house.pollers) == ["two"]
+
+
+class SlowFile:
+    """A configuration that takes 50 ms to read; records how often it was read."""
+
+    def __init__(self) -> None:
+        self.content = configured("one")
+        self.reads = 0
+
+    def __call__(self) -> Config:
+        self.reads += 1
+        content = self.content
+        time.sleep(0.05)  # in a thread, as reading a file does
+        return content
+
+
+async def test_requests_during_a_reload_share_the_next_one(camper: Camper) -> None:
+    file = SlowFile()
+    reload = Reload(file, camper.house, ExporterCollector(config_loaded_unix_s=1.0))
+    first = asyncio.create_task(reload())
+    while not file.reads:  # noqa: ASYNC110 - of a thread
+        await asyncio.sleep(0)
+
+    file.content = configured("two")  # after the running reload has read it
+    problems = await asyncio.gather(*(reload() for _ in range(50)))
+
+    assert problems == [()] * 50
+    assert await first == ()
+    assert file.reads == 2
+    assert list(camper.house.pollers) == ["two"]
+
+
+async def test_shared_requests_learn_what_is_wrong(camper: Camper) -> None:
+    def load() -> Config:
+        raise ConfigError(["line 3: batteries[0].address: missing"])
+
+    reload = Reload(load, camper.house, ExporterCollector(config_loaded_unix_s=1.0))
+
+    problems = await asyncio.gather(*(reload() for _ in range(5)))
+
+    assert [[*one] for one in problems] == [["line 3: batteries[0].address: missing"]] * 5
+
+
+async def test_a_cancelled_request_leaves_the_reload_to_the_others(camper: Camper) -> None:
+    file = SlowFile()
+    reload = Reload(file, camper.house, ExporterCollector(config_loaded_unix_s=1.0))
+    first, second, third = (asyncio.create_task(reload()) for _ in range(3))
+    while not file.reads:  # noqa: ASYNC110 - of a thread
+        await asyncio.sleep(0)
+
+    first.cancel()
+
+    assert [await second, await third] == [(), ()]
+    assert list(camper.house.pollers) == ["one"]
+
+
+async def test_many_signals_are_two_reloads(camper: Camper) -> None:
+    file = SlowFile()
+    reload = Reload(file, camper.house, ExporterCollector(config_loaded_unix_s=1.0))
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(2000):
+            reload.request(tasks)
+        await asyncio.sleep(0)
+        assert len(tasks._tasks) <= 2
+
+    assert file.reads <= 2
+    assert list(camper.house.pollers) == ["one"]
+
+
+async def test_a_signal_during_a_reload_reads_the_configuration_again(camper: Camper) -> None:
+    file = SlowFile()
+    reload = Reload(file, camper.house, ExporterCollector(config_loaded_unix_s=1.0))
+    async with asyncio.TaskGroup() as tasks:
+        reload.request(tasks)
+        while not file.reads:  # noqa: ASYNC110 - of a thread
+            await asyncio.sleep(0)
+        file.content = configured("three")
+        for _ in range(2000):
+            reload.request(tasks)
+
+    assert file.reads == 2
+    assert list(camper.house.pollers) == ["three"]
+
+
+async def test_the_end_does_not_wait_for_reloads(camper: Camper) -> None:
+    file = SlowFile()
+    reload = Reload(file, camper.house, ExporterCollector(config_loaded_unix_s=1.0))
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(3):
+            reload.request(tasks)
+        await asyncio.sleep(0)
+
+        reload.close()
+        reload.request(tasks)
+
+    assert file.reads <= 1
+    assert list(camper.house.pollers) == ["one", "two"]
