@@ -13,23 +13,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from hypercorn.asyncio import serve as serve_asgi
 from systemd_watchdog.systemd_watchdog import WatchDog
 
 from exporter.config import BatteryConfig, Config
 from exporter.errors import ConfigError
 from exporter.house import House, poller_of, radios_of
-from exporter.live import Live
 from exporter.metrics import ExporterCollector
 from exporter.poller import Snapshot
 from exporter.radio import Backend
-from exporter.server import Server, from_systemd, listen, on_unhandled
 from exporter.watch import Watch
-from exporter.web import Web
+from exporter.web.app import make_app
+from exporter.web.auth import Access
+from exporter.web.server import Server, from_systemd, listen
 
 if TYPE_CHECKING:  # loaded by those who have a web configuration: 1 MB
-    from exporter.guard import Guard
-    from exporter.tls import Certificates
+    from exporter.web.tls import Certificates
     from exporter.webconfig import WebConfigFile
 
 log = logging.getLogger(__name__)
@@ -150,7 +148,6 @@ async def serve(
         ConfigError: The configuration is wrong, or an address to listen on cannot be had.
     """
     stop = Stop()
-    asyncio.get_running_loop().set_exception_handler(on_unhandled)
     try:
         await _serve(load, options, backend, stop)
     except asyncio.CancelledError:
@@ -165,8 +162,7 @@ async def _serve(
     load: Callable[[], Config], options: ServeOptions, backend: Backend | None, stop: Stop
 ) -> None:
     config = load()
-    settings = None if options.web_config is None else _settings(options.web_config)
-    certificates = None if settings is None else _certificates(settings)
+    web_config = None if options.web_config is None else _web_config(options.web_config)
     listening = (
         from_systemd()
         if options.systemd_sockets
@@ -175,15 +171,12 @@ async def _serve(
     refused: ConfigError | None = None
     async with asyncio.TaskGroup() as tasks:
         house = House(tasks, backend)
-        server = Server(
-            listening, certificates, lambda: 2 * house.poll.timeout_s + SHUTDOWN_SLACK_S
-        )
         try:
             await house.apply(config)
         except ConfigError as error:
             refused = error
         else:
-            await _serve_house(house, load, options, server, settings, stop, tasks)
+            await _serve_house(house, load, options, listening, web_config, stop, tasks)
     if refused is not None:
         raise refused
 
@@ -192,8 +185,8 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
     house: House,
     load: Callable[[], Config],
     options: ServeOptions,
-    server: Server,
-    settings: "WebConfigFile | None",
+    listening: Sequence[socket.socket],
+    web_config: "WebConfigFile | None",
     stop: Stop,
     tasks: asyncio.TaskGroup,
 ) -> None:
@@ -202,44 +195,41 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.request, tasks)
     watch = Watch(house.pollers, tasks)
     house.changed = watch.changed
-    web = Web(
+    app = make_app(
         batteries=house.pollers,
         own=own,
         reload=reload,
-        live=Live(watch, metrics_path=options.telemetry_path),
+        watch=watch,
+        access=None if web_config is None else Access(web_config.current),
         timeout_offset_s=options.timeout_offset_s,
         telemetry_path=options.telemetry_path,
     )
+    certificates = None if web_config is None else _certificates(web_config)
+    server = Server(app, listening, None if certificates is None else certificates.newest)
+    server.begin()
     log.info(
         "listening",
         extra={
             "addresses": "systemd"
             if options.systemd_sockets
             else ",".join(options.listen_addresses),
-            "tls": server.ssl_enabled,
+            "tls": certificates is not None,
             "path": options.telemetry_path,
             "batteries": len(house.pollers),
         },
     )
     supervised = tasks.create_task(_tell_systemd())
-
-    async def stopping() -> None:
-        await stop.wait()
-        watch.close()
-
     try:
-        await serve_asgi(
-            web if settings is None else _guarded(web, settings),
-            server,
-            shutdown_trigger=stopping,
-            mode="asgi",
-        )
+        await stop.wait()
     finally:
         reload.close()
         supervised.cancel()
         watch.close()
-        log.info("disconnecting")
-        await house.close()
+        try:
+            await server.finish()
+        finally:
+            log.info("disconnecting")
+            await house.close()
 
 
 async def _tell_systemd() -> None:
@@ -277,25 +267,18 @@ async def read_once(
 
 def check_web(path: Path) -> None:
     """Read a web configuration and its certificates. Raises ConfigError."""
-    _certificates(_settings(path))
+    _certificates(_web_config(path))
 
 
-def _settings(path: Path) -> "WebConfigFile":
+def _web_config(path: Path) -> "WebConfigFile":
     from exporter.webconfig import WebConfigFile  # noqa: PLC0415 - see above
 
     return WebConfigFile(path)
 
 
-def _guarded(web: Web, settings: "WebConfigFile") -> "Guard":
-    from exporter.guard import Guard  # noqa: PLC0415 - see above
-
-    return Guard(web, settings)
-
-
-def _certificates(settings: "WebConfigFile") -> "Certificates | None":
-    config = settings.current()
-    if config.tls is None:
+def _certificates(web_config: "WebConfigFile") -> "Certificates | None":
+    if web_config.current().tls is None:
         return None
-    from exporter.tls import Certificates  # noqa: PLC0415 - see above
+    from exporter.web.tls import Certificates  # noqa: PLC0415 - see above
 
-    return Certificates(lambda: settings.current().tls)
+    return Certificates(lambda: web_config.current().tls)

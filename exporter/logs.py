@@ -26,7 +26,7 @@ LEVELS: Final = {
 
 BURST: Final = 10  # of equal lines in PAUSE_S: somebody floods the port, or a bug repeats itself
 PAUSE_S: Final = 60.0
-MOST_KEYS: Final = 1000  # of different lines: hypercorn's and asyncio's may quote a client
+MOST_KEYS: Final = 1000  # of different lines: tornado's and asyncio's may quote a client
 
 # In text, and in BlueZ's paths: dev_A4_C1_38_00_00_01.
 ADDRESS: Final = re.compile(r"((?:[0-9A-Fa-f]{2}[:_]){3})(?:[0-9A-Fa-f]{2}[:_]){2}[0-9A-Fa-f]{2}")
@@ -94,7 +94,7 @@ def set_up(*, level: str, log_format: LogFormat, redact_addresses: bool = False)
     for name, number in LEVELS.items():
         logging.addLevelName(number, name)  # in lower case, as other exporters write them
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
-    for noisy in ("bleak", "bleak_retry_connector", "hypercorn", "asyncio"):
+    for noisy in ("bleak", "bleak_retry_connector", "tornado", "asyncio"):
         # They say at info what their exceptions say again.
         logging.getLogger(noisy).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import bcrypt
 import pytest
 
-from exporter.access import (
+from exporter.web.auth import (
     CLIENTS,
     REMEMBERED,
     WAITING,

@@ -11,15 +11,17 @@ from typing import Any
 
 import httpx
 import pytest
+from tornado.httputil import HTTPHeaders
 
 from exporter import api
 from exporter.config import PollConfig, Seconds
 from exporter.demo.battery import Faults
 from exporter.demo.radio import air_of
 from exporter.history import HOURS, LENGTH, SPACING_S, History, Sample
-from exporter.live import LIFE_S, OWN_MAX_AGE_S, RELEASE_S, Live
 from exporter.watch import ALIVE_S, INTERVAL_S, MOST, MOST_EACH, Watch
-from exporter.web import Web
+from exporter.web.app import make_app
+from exporter.web.page_handlers import LIFE_S, OWN_MAX_AGE_S, RELEASE_S
+from http_client import FakeConnection, begin, client_of
 from virtual import battery, now_s, poller_on, radio_on
 
 SECOND = "A4:C1:38:00:00:02"
@@ -42,10 +44,8 @@ class Camper:
                 poll=poll,
                 changed=partial(self.watch.changed, name),
             )
-        self.web = Web(batteries=self.pollers, live=Live(self.watch))
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.web), base_url="http://camper:12200", timeout=60.0
-        )
+        self.app = make_app(batteries=self.pollers, watch=self.watch)
+        self.client = client_of(self.app)
 
     @property
     def connects(self) -> int:
@@ -67,9 +67,13 @@ async def camper(tasks: asyncio.TaskGroup) -> AsyncIterator[Camper]:
 class Page:
     """A page that is open: what the stream has told it."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: FakeConnection) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
-        self.ended = False
+        self._connection = connection
+
+    @property
+    def ended(self) -> bool:
+        return self._connection.finished.is_set()
 
     def names(self) -> list[str]:
         return [name for name, _ in self.events]
@@ -77,27 +81,23 @@ class Page:
 
 @asynccontextmanager
 async def looking(camper: Camper, method: str = "GET") -> AsyncIterator[Page]:
-    page = Page()
-    closed = asyncio.Event()
+    headers = HTTPHeaders({"Host": "camper:12200"})
+    connection, delegate, _ = begin(camper.app, method, "/api/v1/stream", headers)
+    page = Page(connection)
 
-    async def receive() -> dict[str, str]:
-        await closed.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: dict[str, Any]) -> None:
-        for block in message.get("body", b"").decode().split("\n\n")[:-1]:
+    def wrote(chunk: bytes) -> None:
+        for block in chunk.decode().split("\n\n")[:-1]:
             name, _, data = block.removeprefix("event: ").partition("\ndata: ")
             page.events.append((name, json.loads(data)))
-        page.ended = message["type"] == "http.response.body" and not message.get("more_body")
 
-    scope: dict[str, Any] = {"type": "http", "method": method, "path": "/api/v1/stream"}
-    scope |= {"headers": [], "client": ("192.0.2.1", 1)}
-    task = asyncio.create_task(camper.web(scope, receive, send))
+    connection.wrote = wrote
+    delegate.finish()
     try:
         yield page
     finally:
-        closed.set()
-        await task
+        connection.close()
+        for _ in range(10):
+            await asyncio.sleep(0)
 
 
 class TestState:
@@ -414,7 +414,7 @@ class TestFiles:
 
     async def test_every_file_is_there_and_together_they_are_small(self, camper: Camper) -> None:
         sizes = {}
-        for path, route in camper.web._routes.items():
+        for path, route in camper.app._routes.items():
             if path.startswith("/page/"):
                 answer = await camper.client.get(path)
                 assert answer.status_code == 200, route

@@ -78,17 +78,26 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
         "protocol.frame",
         "reading",
     },
-    "asgi": set(),
-    "assets": set(),
     "api": {"history", "poller", "reading"},
     "watch": {"poller"},
-    "live": {"__init__", "api", "asgi", "assets", "poller", "watch"},
-    "exposition": {"prometheus_client", "asgi", "metrics", "poller"},
-    "web": {"asgi", "exposition", "live", "metrics", "poller"},
     "webconfig": {"config", "document", "errors", "files"},
-    "tls": {"errors", "files", "webconfig"},
-    "access": {"bcrypt", "webconfig"},
-    "guard": {"access", "asgi", "webconfig"},
+    "web.__init__": set(),
+    "web.assets": set(),
+    "web.auth": {"bcrypt", "webconfig"},
+    "web.exposition": {"prometheus_client", "metrics", "poller"},
+    "web.tls": {"errors", "files", "webconfig"},
+    "web.server": {"tornado", "errors"},
+    "web.handler": {"tornado", "web.auth", "web.server"},
+    "web.page_handlers": {"__init__", "api", "poller", "watch", "web.assets", "web.handler"},
+    "web.app": {
+        "metrics",
+        "poller",
+        "watch",
+        "web.auth",
+        "web.exposition",
+        "web.handler",
+        "web.page_handlers",
+    },
     "house": {
         "bms",
         "clock",
@@ -103,22 +112,19 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
         "spread",
         "stats",
     },
-    "server": {"hypercorn", "errors", "tls"},
     "app": {
-        "hypercorn",
         "systemd_watchdog",
         "config",
         "errors",
-        "guard",
         "house",
-        "live",
         "metrics",
         "poller",
         "radio",
-        "server",
-        "tls",
         "watch",
-        "web",
+        "web.app",
+        "web.auth",
+        "web.server",
+        "web.tls",
         "webconfig",
     },
     "report": {"prometheus_client", "yaml", "config", "discovery", "metrics", "poller", "reading"},
@@ -189,7 +195,13 @@ def _is_module(name: str) -> bool:
 
 
 def _short(name: str) -> str:
-    if name in ("exporter", "exporter.demo", "exporter.direct", "exporter.protocol"):
+    if name in (
+        "exporter",
+        "exporter.demo",
+        "exporter.direct",
+        "exporter.protocol",
+        "exporter.web",
+    ):
         return f"{name}.__init__".removeprefix("exporter.")
     return (
         name.removeprefix("exporter.")

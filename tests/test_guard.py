@@ -17,9 +17,11 @@ import pytest
 import trustme
 from test_end_to_end import Running, command, free_port, running, started
 
+import http_client
 from exporter.errors import ConfigError
-from exporter.guard import Guard
-from exporter.tls import Certificates
+from exporter.web.app import make_app
+from exporter.web.auth import Access
+from exporter.web.tls import Certificates
 from exporter.webconfig import Tls, WebConfigFile
 
 PASSWORD = "hunter2"  # noqa: S105 - a test's
@@ -31,16 +33,11 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-async def hello(_scope: Any, _receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"hello"})
-
-
 def client_of(folder: Path, text: str) -> httpx.AsyncClient:
     file = folder / "web.yml"
     file.write_text(text)
-    guard = Guard(hello, WebConfigFile(file))
-    return httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://camper")
+    access = Access(WebConfigFile(file).current)
+    return http_client.client_of(make_app(batteries={}, access=access))
 
 
 USERS = f"basic_auth_users: {{alice: '{HASHED}'}}\n"
@@ -53,7 +50,7 @@ USERS = f"basic_auth_users: {{alice: '{HASHED}'}}\n"
 async def test_a_request_needs_a_right_password(
     auth: tuple[str, str] | None, status: int, tmp_path: Path
 ) -> None:
-    response = await client_of(tmp_path, USERS).get("/", auth=auth)
+    response = await client_of(tmp_path, USERS).get("/-/healthy", auth=auth)
 
     assert response.status_code == status
     assert (status == 401) == ("www-authenticate" in response.headers)
@@ -62,7 +59,9 @@ async def test_a_request_needs_a_right_password(
 async def test_too_many_waiting_passwords_of_one_address_are_refused(tmp_path: Path) -> None:
     client = client_of(tmp_path, USERS)
 
-    answers = await asyncio.gather(*(client.get("/", auth=("alice", str(n))) for n in range(25)))
+    answers = await asyncio.gather(
+        *(client.get("/-/healthy", auth=("alice", str(n))) for n in range(25))
+    )
 
     assert {answer.status_code for answer in answers} == {401, 429}
 
@@ -72,7 +71,7 @@ async def test_headers_are_on_every_answer(tmp_path: Path) -> None:
     client = client_of(tmp_path, text)
 
     for auth in (None, ("alice", PASSWORD)):
-        assert (await client.get("/", auth=auth)).headers["x-frame-options"] == "deny"
+        assert (await client.get("/-/healthy", auth=auth)).headers["x-frame-options"] == "deny"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_what_can_be_no_certificate_is_a_complaint(
 async def test_a_burst_is_let_through_and_the_rest_has_to_wait(tmp_path: Path) -> None:
     client = client_of(tmp_path, "rate_limit: {interval: 1h, burst: 3}\n")
 
-    statuses = [(await client.get("/")).status_code for _ in range(5)]
+    statuses = [(await client.get("/-/healthy")).status_code for _ in range(5)]
 
     assert statuses == [200, 200, 200, 429, 429]
 

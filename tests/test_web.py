@@ -8,16 +8,17 @@ from unittest.mock import Mock
 
 import httpx
 import pytest
-from prometheus_client import make_asgi_app
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.config import PollConfig, Seconds
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import air_of
-from exporter.live import Live
 from exporter.metrics import ExporterCollector
 from exporter.watch import Watch
-from exporter.web import Web
+from exporter.web.app import make_app
+from exporter.web.exposition import Exposition
+from http_client import client_of
 from virtual import battery, now_s, poller_on, radio_on
 
 SECOND = "A4:C1:38:00:00:02"
@@ -42,16 +43,20 @@ class House:
             "camper": poller_on(radio, tasks, poll=poll),
             "my trailer": poller_on(radio, tasks, name="my trailer", address=SECOND, poll=poll),
         }
-        self.web = Web(
+        self.app = make_app(
             batteries=batteries,
-            live=Live(Watch(batteries, tasks)),
+            watch=Watch(batteries, tasks),
             own=ExporterCollector(config_loaded_unix_s=0),
             timeout_offset_s=0.5,
             telemetry_path=telemetry_path,
         )
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.web), base_url="http://camper:12200", timeout=60.0
-        )
+        self.client = client_of(self.app)
+
+    @property
+    def exposition(self) -> Exposition:
+        exposition = self.app._routes["/probe"][1]["scraping"].exposition
+        assert isinstance(exposition, Exposition)
+        return exposition
 
     async def let_the_trailer_age(self) -> None:
         """Return when it has to be read, slowly and in vain; the camper is fresh for 2 s yet."""
@@ -122,8 +127,8 @@ class TestMetrics:
     async def test_who_waited_together_shares_a_rendering(
         self, house: House, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        rendering = Mock(wraps=make_asgi_app)
-        monkeypatch.setattr("exporter.exposition.make_asgi_app", rendering)
+        rendering = Mock(wraps=choose_encoder)
+        monkeypatch.setattr("exporter.web.exposition.choose_encoder", rendering)
 
         answers = await asyncio.gather(*(house.get("/metrics") for _ in range(50)))
 
@@ -163,7 +168,7 @@ class TestMetrics:
         self, house: House, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         compressing = Mock(wraps=zlib.compressobj)
-        monkeypatch.setattr("exporter.exposition.zlib.compressobj", compressing)
+        monkeypatch.setattr("exporter.web.exposition.zlib.compressobj", compressing)
         for _ in range(5):
             await house.get("/metrics", {"Accept-Encoding": "gzip"})
             await asyncio.sleep(0)
@@ -181,15 +186,15 @@ class TestMetrics:
         for path in probes:
             await house.get(path)
             await asyncio.sleep(0)
-        rendering = Mock(wraps=make_asgi_app)
-        monkeypatch.setattr("exporter.exposition.make_asgi_app", rendering)
+        rendering = Mock(wraps=choose_encoder)
+        monkeypatch.setattr("exporter.web.exposition.choose_encoder", rendering)
 
         for path in probes:
             await house.get(path)
             await asyncio.sleep(0)
 
         assert rendering.call_count == len(probes)  # what every scrape changes
-        assert len(house.web._exposition._known) <= 16 + 2 * 2  # the bound of memory is the promise
+        assert len(house.exposition._known) <= 16 + 2 * 2  # the bound of memory is the promise
 
     async def test_only_the_newest_reading_is_remembered(self, house: House) -> None:
         for _ in range(20):
@@ -199,7 +204,7 @@ class TestMetrics:
             )
             await asyncio.sleep(11.0)
 
-        assert len(house.web._exposition._known) == 1  # the bound of memory is the promise
+        assert len(house.exposition._known) == 1  # the bound of memory is the promise
 
     @pytest.mark.parametrize("refusal", ["gzip;q=0", "br, gzip; q=0.0", "GZIP;q=0, br"])
     async def test_gzip_is_not_given_to_who_refuses_it(self, house: House, refusal: str) -> None:
@@ -270,14 +275,9 @@ class TestTimeout:
                 waited.append(timeout_s)
                 raise asyncio.CancelledError
 
-        web = Web(
-            batteries={"camper": Slow()},  # type: ignore[dict-item]
-            timeout_offset_s=0.5,
-        )
-        client = httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://camper")
+        client = client_of(make_app(batteries={"camper": Slow()}))  # type: ignore[dict-item]
         for path in ("/metrics", "/probe?target=camper"):
-            with pytest.raises(asyncio.CancelledError):
-                await client.get(path, headers={} if value is None else {TIMEOUT: value})
+            await client.get(path, headers={} if value is None else {TIMEOUT: value})
 
         assert waited == [pytest.approx(expected_s)] * 2
 
@@ -355,38 +355,6 @@ class TestOtherPaths:
         assert house.camper.connects == 0
 
 
-class TestOtherProtocols:
-    async def test_a_websocket_is_refused(self, house: House) -> None:
-        sent: list[dict[str, str]] = []
-
-        async def receive() -> dict[str, str]:
-            return {"type": "websocket.connect"}
-
-        async def send(message: dict[str, str]) -> None:
-            sent.append(message)
-
-        await house.web({"type": "websocket", "path": "/metrics"}, receive, send)
-
-        assert sent == [{"type": "websocket.close"}]
-
-    async def test_the_server_may_start_and_stop_it(self, house: House) -> None:
-        messages = iter(["lifespan.startup", "lifespan.shutdown"])
-        sent: list[dict[str, str]] = []
-
-        async def receive() -> dict[str, str]:
-            return {"type": next(messages)}
-
-        async def send(message: dict[str, str]) -> None:
-            sent.append(message)
-
-        await house.web({"type": "lifespan"}, receive, send)
-
-        assert [message["type"] for message in sent] == [
-            "lifespan.startup.complete",
-            "lifespan.shutdown.complete",
-        ]
-
-
 class TestManyScrapers:
     async def test_a_thousand_at_once_cost_one_poll_and_get_the_same_values(
         self, house: House
@@ -427,8 +395,7 @@ class TestReload:
         async def reload() -> list[str]:
             return problems
 
-        web = Web(batteries={}, reload=reload)
-        return httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://camper:12200")
+        return client_of(make_app(batteries={}, reload=reload))
 
     @pytest.mark.parametrize("method", ["POST", "PUT"])
     async def test_it_is_asked_for_by_post(self, method: str, client: httpx.AsyncClient) -> None:

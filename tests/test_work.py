@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Final, Self
 
 import pytest
+from tornado.httputil import HTTPHeaders
 
 import att_server
 from exporter.config import PollConfig, Seconds
@@ -24,7 +25,8 @@ from exporter.poller import Poller
 from exporter.protocol.frame import FrameAssembler
 from exporter.protocol.jbd import decode_basic, decode_cells, decode_event_counters
 from exporter.radio import Radio
-from exporter.web import Web
+from exporter.web.app import make_app
+from http_client import begin
 from recorded import CELLS, COUNTERS, MOBILEKTRO
 from virtual import battery, now_s, poller_on, radio_on
 
@@ -32,10 +34,10 @@ FILE: Final = Path(__file__).parent / "work.json"
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 TOLERANCE: Final = 0.05  # other versions of libraries; less work is told too, so that it stays so
 BATTERIES: Final = 4
-AS_PROMETHEUS: Final = [
-    (b"accept", b"application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"),
-    (b"accept-encoding", b"gzip"),
-]
+AS_PROMETHEUS: Final = {
+    "Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
+    "Accept-Encoding": "gzip",
+}
 
 
 class Calls:
@@ -81,22 +83,17 @@ class House:
             for address in addresses
         }
         own = ExporterCollector(config_loaded_unix_s=time.time())
-        self.web = Web(batteries=self.pollers, own=own)
-        self.body = b""
+        self.app = make_app(batteries=self.pollers, own=own)
 
-    async def scrape(self, headers: list[tuple[bytes, bytes]]) -> int:
+    async def scrape(self, headers: dict[str, str]) -> int:
         """Return how many calls one scrape takes."""
         await asyncio.sleep(0)  # who asks in the same turn of the loop shares an answer
-        scope = {"type": "http", "method": "GET", "path": "/metrics", "query_string": b""}
-
-        async def receive() -> Any:
-            raise AssertionError
-
-        async def send(message: Any) -> None:
-            self.body = message.get("body", b"")
-
+        asked = HTTPHeaders({"Host": "camper", **headers})
         with Calls() as calls:
-            await self.web({**scope, "headers": headers}, receive, send)
+            connection, delegate, ready = begin(self.app, "GET", "/metrics", asked)
+            await ready
+            delegate.finish()
+            await connection.finished.wait()
         return calls.number
 
     async def age(self) -> None:
@@ -110,10 +107,10 @@ class House:
 
 class TestScrapes:
     @pytest.mark.parametrize(
-        ("name", "headers"), [("plain", []), ("openmetrics_gzip", AS_PROMETHEUS)]
+        ("name", "headers"), [("plain", {}), ("openmetrics_gzip", AS_PROMETHEUS)]
     )
     async def test_one_of_unchanged_readings(
-        self, tasks: asyncio.TaskGroup, name: str, headers: list[tuple[bytes, bytes]]
+        self, tasks: asyncio.TaskGroup, name: str, headers: dict[str, str]
     ) -> None:
         house = House(tasks)
         await house.scrape(headers)
@@ -122,10 +119,10 @@ class TestScrapes:
         compare(f"scrape_unchanged_{name}", await house.scrape(headers))
 
     @pytest.mark.parametrize(
-        ("name", "headers"), [("plain", []), ("openmetrics_gzip", AS_PROMETHEUS)]
+        ("name", "headers"), [("plain", {}), ("openmetrics_gzip", AS_PROMETHEUS)]
     )
     async def test_one_of_changed_readings(
-        self, tasks: asyncio.TaskGroup, name: str, headers: list[tuple[bytes, bytes]]
+        self, tasks: asyncio.TaskGroup, name: str, headers: dict[str, str]
     ) -> None:
         house = House(tasks)
         await house.scrape(headers)
@@ -139,9 +136,9 @@ class TestScrapes:
     ) -> None:
         monkeypatch.delenv("RENEW", raising=False)
         house = House(tasks)
-        await house.scrape([])
-        await house.scrape([])
-        twice = await house.scrape([]) + await house.scrape([])
+        await house.scrape({})
+        await house.scrape({})
+        twice = await house.scrape({}) + await house.scrape({})
 
         with pytest.raises(AssertionError, match="scrape_unchanged_plain was"):
             compare("scrape_unchanged_plain", twice)

@@ -7,12 +7,12 @@ from importlib.resources.abc import Traversable
 from typing import Final
 
 TYPES: Final = {
-    ".html": b"text/html; charset=utf-8",
-    ".css": b"text/css; charset=utf-8",
-    ".js": b"text/javascript; charset=utf-8",
-    ".webmanifest": b"application/manifest+json",
-    ".svg": b"image/svg+xml",
-    ".png": b"image/png",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".webmanifest": "application/manifest+json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
 }
 
 
@@ -21,8 +21,8 @@ class Asset:
     """One file."""
 
     body: bytes
-    content_type: bytes
-    etag: bytes
+    content_type: str
+    etag: str
 
 
 def assets() -> dict[str, Asset]:
@@ -37,6 +37,6 @@ def _walk(folder: Traversable, prefix: str) -> list[tuple[str, Asset]]:
             found += _walk(entry, f"{prefix}{entry.name}/")
         elif (kind := TYPES.get("." + entry.name.rpartition(".")[2])) is not None:
             body = entry.read_bytes()
-            etag = b'"%s"' % hashlib.sha256(body).hexdigest()[:16].encode()
+            etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
             found.append((prefix + entry.name, Asset(body, kind, etag)))
     return found

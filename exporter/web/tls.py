@@ -1,11 +1,11 @@
-"""Encrypted connections that follow their files."""
+"""TLS contexts that follow their certificate files."""
 
 import logging
 import os
 import ssl
-from asyncio import sslproto
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ from exporter.webconfig import Tls
 
 log = logging.getLogger(__name__)
 
-# asyncio gives each connection 256 kB to read into, which makes 300 silent clients cost 77 MB.
-# One record of TLS is at most this long.
-sslproto.SSLProtocol.max_size = 16 * 1024
+Admit = Callable[[ssl.SSLSocket], bool]
+"""Whether a client may go on after the TLS handshake."""
 
 
 def context_of(tls: Tls) -> ssl.SSLContext:
@@ -63,7 +62,6 @@ def context_of(tls: Tls) -> ssl.SSLContext:
         except (OSError, ValueError) as error:
             where = tls.client_ca_file or "client_ca"
             raise ConfigError([f"tls_server_config: {where}: {_reason(error)}"]) from error
-    context.sslobject_class = type("Connection", (_Connection,), {"allowed_sans": tls.allowed_sans})
     return context
 
 
@@ -77,20 +75,6 @@ def _pem(name: str, text: str | None, file: Path | None) -> bytes:
         raise ConfigError([f"tls_server_config: {name}_file: {file}: {_reason(error)}"]) from error
 
 
-class _Connection(ssl.SSLObject):
-    """The server's end of a connection, which looks at who the client's certificate names."""
-
-    allowed_sans: tuple[str, ...]
-
-    def do_handshake(self) -> None:
-        """Shake hands. Raises ssl.SSLError if this client is not wanted."""
-        super().do_handshake()
-        certificate = self.getpeercert()
-        allowed = type(self).allowed_sans
-        if certificate and allowed and names_in(certificate).isdisjoint(allowed):
-            raise ssl.SSLCertVerificationError("no name of client_allowed_sans in it")
-
-
 def names_in(certificate: Mapping[str, Any]) -> set[str]:
     """Return the subject's alternative names, addresses in their shortest form."""
     return {
@@ -100,43 +84,21 @@ def names_in(certificate: Mapping[str, Any]) -> set[str]:
     }
 
 
-class _Newest(ssl.SSLContext):
-    """What the server is given: every connection gets the context that is the newest then.
-
-    Exchanging `SSLObject.context` in a handshake would change the certificate alone, and a
-    client that was let in before could go on with its session.
-    """
-
-    newest: Callable[[], ssl.SSLContext]
-
-    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        """Begin a connection."""
-        return self.newest().wrap_bio(*args, **kwargs)
-
-
 class Certificates:
-    """A context whose settings and certificates are those of the files at every handshake."""
+    """The TLS context of the newest settings and certificates, made again when a file changes."""
 
     def __init__(self, settings: Callable[[], Tls | None]) -> None:
         """Load them. Raises ConfigError."""
         self._settings = settings
         self._following = Following(self._now())
         self._newest = self._make()
-        self.context = _Newest(ssl.PROTOCOL_TLS_SERVER)
-        """What the server uses."""
-        self.context.newest = self._follow
 
-    def _now(self) -> tuple[Tls | None, tuple[Stamp, ...]]:
-        tls = self._settings()
-        return tls, tuple(stamp(path) for path in tls.files) if tls else ()
+    def newest(self) -> tuple[ssl.SSLContext, Admit]:
+        """Return the context for a new connection, and who may use it.
 
-    def _make(self) -> ssl.SSLContext:
-        tls = self._settings()
-        if tls is None:
-            raise ConfigError(["tls_server_config: it is gone; a restart serves without TLS"])
-        return context_of(tls)
-
-    def _follow(self) -> ssl.SSLContext:
+        A context of its own for every change: tickets of sessions from before the change are
+        refused with it, so that a client that was accepted before does not stay accepted.
+        """
         if self._following.is_due(self._now()):
             try:
                 self._newest = self._make()
@@ -147,6 +109,28 @@ class Certificates:
                     "certificates not read again, the old ones stay", extra={"error": str(error)}
                 )
         return self._newest
+
+    def _now(self) -> tuple[Tls | None, tuple[Stamp, ...]]:
+        tls = self._settings()
+        return tls, tuple(stamp(path) for path in tls.files) if tls else ()
+
+    def _make(self) -> tuple[ssl.SSLContext, Admit]:
+        tls = self._settings()
+        if tls is None:
+            raise ConfigError(["tls_server_config: it is gone; a restart serves without TLS"])
+        return context_of(tls), partial(_is_admitted, frozenset(tls.allowed_sans))
+
+
+def _is_admitted(allowed_sans: frozenset[str], connection: ssl.SSLSocket) -> bool:
+    """Whether a client's certificate names one of those allowed; without a certificate, always.
+
+    Whether one is required at all is the context's business.
+    """
+    certificate = connection.getpeercert()
+    if not certificate or not allowed_sans or names_in(certificate) & allowed_sans:
+        return True
+    log.warning("client certificate refused", extra={"error": "no name of client_allowed_sans"})
+    return False
 
 
 def _in_memory(content: bytes, stack: ExitStack) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from exporter.webconfig import cost
+from exporter.webconfig import WebConfig, cost
 
 REMEMBERED: Final = 100  # right passwords, so that a scrape costs no bcrypt
 WAITING: Final = 20  # requests, as long as a client has more than one: 4 s at 0.2 s each
@@ -250,3 +250,35 @@ def _has_hash(password: bytes, hashed: str) -> bool:
         return bcrypt.checkpw(password, hashed.replace("$2y$", "$2b$", 1).encode())
     except ValueError:  # bcrypt before 5.0 refuses a NUL
         return False
+
+
+class Access:
+    """Who may ask, by a web configuration that may change at any time."""
+
+    def __init__(self, config: Callable[[], WebConfig]) -> None:
+        """Ask `config` for every request."""
+        self._config = config
+        self._passwords = Passwords()
+        self._limit = RateLimit()
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """The configured headers of every response."""
+        return self._config().headers
+
+    def take(self) -> bool:
+        """Whether one more request is within the rate limit."""
+        config = self._config()
+        return self._limit.take(burst=config.rate_burst, interval_s=config.rate_interval_s)
+
+    async def check(self, authorization: str, client: str) -> Verdict:
+        """Decide about one request; see `Passwords.check`."""
+        return await self._passwords.check(dict(self._config().users), authorization, client)
+
+    def login(self, authorization: str) -> Login:
+        """Return who sent a request that was allowed just now."""
+        return Login.from_header(dict(self._config().users), authorization)
+
+    def allows(self, login: Login) -> bool:
+        """Whether a login is still allowed."""
+        return login.is_allowed(dict(self._config().users))

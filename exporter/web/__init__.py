@@ -1,0 +1,1 @@
+"""What is served over HTTP: metrics, the page, /api/v1, and who may ask for them."""

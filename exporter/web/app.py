@@ -1,0 +1,165 @@
+"""The HTTP application: its routes, and the handlers of metrics, health and reload."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from exporter.metrics import ExporterCollector
+from exporter.poller import Snapshot
+from exporter.watch import Watch
+from exporter.web.auth import Access
+from exporter.web.exposition import Exposition
+from exporter.web.handler import App, ChangeHandler, Handler, Route
+from exporter.web.page_handlers import page_routes
+
+REMEMBERED: Final = 16  # renderings, beside those of probes
+TIMEOUT_HEADER: Final = "X-Prometheus-Scrape-Timeout-Seconds"
+
+Reload = Callable[[], Awaitable[Sequence[str]]]
+
+
+class Battery(Protocol):
+    """What scrapes need of a battery's poller."""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the reading is young enough not to be read again."""
+
+    def show(self) -> Snapshot:
+        """Return what is known."""
+
+    async def refresh(self, *, timeout_s: float | None) -> Snapshot:
+        """Return what is known, read again if that is due and possible within `timeout_s`.
+
+        None: as long as a poll may take.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scraping:
+    """What the scrape handlers share."""
+
+    batteries: Mapping[str, Battery]
+    exposition: Exposition
+    timeout_offset_s: float
+
+    def timeout_s(self, header: str | None) -> float | None:
+        """Return how long a scrape may wait for polls; None: it does not say."""
+        try:
+            timeout_s = float(header or "")
+        except ValueError:
+            return None
+        if not (math.isfinite(timeout_s) and timeout_s > 0):
+            return None
+        return max(0.0, timeout_s - self.timeout_offset_s)
+
+
+def make_app(  # noqa: PLR0913 - options, all by name
+    *,
+    batteries: Mapping[str, Battery],
+    own: ExporterCollector | None = None,
+    reload: Reload | None = None,
+    watch: Watch | None = None,
+    access: Access | None = None,
+    timeout_offset_s: float = 0.5,
+    telemetry_path: str = "/metrics",
+) -> App:
+    """Return the application.
+
+    Args:
+        batteries: By configured name, in the order in which they are shown; may change later.
+        own: The exporter's own metrics and its process's, for the telemetry path only.
+        reload: Reads the configuration again; returns what is wrong with it, nothing if it is used.
+        watch: The batteries of the page; None: there is no page.
+        access: Who may ask; None: everybody.
+        timeout_offset_s: How much of a scrape's time-out is kept for the way of the response.
+        telemetry_path: Where the metrics are.
+    """
+    scraping = {
+        "scraping": Scraping(
+            batteries=batteries,
+            exposition=Exposition(own, lambda: REMEMBERED + 2 * len(batteries)),
+            timeout_offset_s=timeout_offset_s,
+        )
+    }
+    routes: dict[str, Route] = {
+        **({} if watch is None else page_routes(watch, metrics_path=telemetry_path)),
+        "/probe": (ProbeHandler, scraping),
+        "/-/healthy": (HealthHandler, {}),
+        "/-/ready": (HealthHandler, {}),
+        telemetry_path: (MetricsHandler, scraping),
+    }
+    if reload is not None:
+        routes["/-/reload"] = ReloadHandler, {"reload": reload}
+    return App(routes, access)
+
+
+class _ScrapeHandler(Handler):
+    def initialize(self, scraping: Scraping) -> None:
+        """Take what scrapes share."""
+        self._scraping = scraping
+        self._timeout_s = scraping.timeout_s(self.request.headers.get(TIMEOUT_HEADER))
+
+    async def show(self, snapshots: Sequence[Snapshot], *, own: bool) -> None:
+        """Send snapshots as Prometheus text."""
+        headers, body = self._scraping.exposition.response(
+            self.request.headers, self.request.query, snapshots, own=own
+        )
+        for name, value in headers.items():
+            self.set_header(name, value)
+        await self.send(200, body)
+
+
+class MetricsHandler(_ScrapeHandler):
+    """All batteries, and the exporter itself."""
+
+    async def respond(self) -> None:
+        """Read the batteries that are due, all at once, and show all of them."""
+        batteries = self._scraping.batteries
+        due = [name for name, battery in batteries.items() if not battery.is_fresh]
+        read: dict[str, Snapshot] = {}
+        if due:  # gathering costs a task a battery
+            polls = (batteries[name].refresh(timeout_s=self._timeout_s) for name in due)
+            read = dict(zip(due, await asyncio.gather(*polls), strict=True))
+        await self.show(
+            [read.get(name) or battery.show() for name, battery in batteries.items()], own=True
+        )
+
+
+class ProbeHandler(_ScrapeHandler):
+    """One configured battery."""
+
+    async def respond(self) -> None:
+        """Read the battery that the query names, and show it alone."""
+        name = await self.battery_name("target", self._scraping.batteries)
+        if name is not None:
+            battery = self._scraping.batteries[name]
+            await self.show([await battery.refresh(timeout_s=self._timeout_s)], own=False)
+
+
+class HealthHandler(Handler):
+    """Says that the program runs, without any radio traffic."""
+
+    async def respond(self) -> None:
+        """Send 200."""
+        await self.send(200, "BMS exporter is running.")
+
+
+class ReloadHandler(ChangeHandler):
+    """Reads the configuration again."""
+
+    FROM_PAGE = False
+
+    def initialize(self, reload: Reload) -> None:
+        """Take the function that does it."""
+        self._reload = reload
+
+    async def change(self) -> None:
+        """Reload; send what is wrong with the configuration."""
+        problems = await self._reload()
+        if problems:
+            await self.send(500, "\n".join(["The old configuration stays:", *problems]))
+        else:
+            await self.send(200, "The configuration was reloaded.")

@@ -1,0 +1,223 @@
+"""What all request handlers share: who may ask, allowed methods, plain responses."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+from urllib.parse import parse_qs, unquote
+
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.iostream import StreamClosedError
+from tornado.web import Application, RequestHandler, stream_request_body
+
+from exporter.web.auth import Access, Login, Verdict
+from exporter.web.server import UNREAD_S, client_key
+
+if TYPE_CHECKING:
+    from tornado.http1connection import HTTP1Connection
+
+Route = tuple[type["Handler"], Mapping[str, Any]]
+"""A handler, and the arguments of its `initialize`."""
+
+
+class App(Application):
+    """Finds the handler of a request by its exact path."""
+
+    def __init__(self, routes: Mapping[str, Route], access: Access | None = None) -> None:
+        """Serve these routes.
+
+        Args:
+            routes: By path.
+            access: Who may ask; None: everybody.
+        """
+        super().__init__(log_function=lambda _handler: None)
+        self.access = access
+        self._routes = routes
+        paths = ", ".join(path for path in routes if not path.startswith("/page/"))
+        self._no_route: Route = NotFound, {"paths": paths}
+
+    def find_handler(self, request: HTTPServerRequest, **_kwargs: Any) -> Any:
+        """Return the delegate for a request."""
+        handler, arguments = self._routes.get(path_of(request), self._no_route)
+        return self.get_handler_delegate(request, handler, dict(arguments))
+
+
+def path_of(request: HTTPServerRequest) -> str:
+    """Return the path of a request, which proxies write as http://camper:12200/metrics."""
+    target = request.path
+    if target.startswith(("http://", "https://")):
+        _, _, rest = target.partition("://")
+        target = "/" + rest.partition("/")[2]
+    return unquote(target)
+
+
+@stream_request_body  # a body is dropped as it arrives, and the response is sent behind it
+class Handler(RequestHandler):
+    """Checks who asks and how; subclasses implement `respond`."""
+
+    METHODS: ClassVar[Sequence[str]] = ("GET", "HEAD")
+    """The methods allowed; empty: all of them."""
+
+    has_left = False
+    """Whether the client closed its connection."""
+
+    _login: Login | None = None
+
+    @property
+    def client(self) -> str:
+        """The key of this client for limits."""
+        return client_key(self.request.remote_ip or "")
+
+    def set_default_headers(self) -> None:
+        """Set the headers of every response, those of errors included."""
+        self.clear_header("Server")
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        for name, value in self._access.headers if self._access else ():
+            self.set_header(name, value)
+
+    def compute_etag(self) -> None:
+        """Send no ETag: a scrape must never be answered with 304."""
+
+    def data_received(self, chunk: bytes) -> None:
+        """Drop a piece of the request's body."""
+
+    def on_connection_close(self) -> None:
+        """Note that the client left."""
+        super().on_connection_close()
+        self.has_left = True
+
+    @property
+    def is_still_allowed(self) -> bool:
+        """Whether the user who opened a long response is still configured, with that password."""
+        return self._access is None or self._login is None or self._access.allows(self._login)
+
+    @property
+    def _access(self) -> Access | None:
+        return cast("App", self.application).access
+
+    async def _answer(self) -> None:
+        try:
+            await self._check_and_respond()
+        except StreamClosedError:  # the client left
+            return
+
+    get = head = post = put = delete = patch = options = _answer
+
+    async def _check_and_respond(self) -> None:
+        if self._access is not None and not await self._is_admitted(self._access):
+            return
+        if self.METHODS and self.request.method not in self.METHODS:
+            self.set_header("Allow", ", ".join(self.METHODS))
+            await self.send(405, f"Use {self.METHODS[0]} for {path_of(self.request)}.")
+            return
+        await self.respond()
+
+    async def _is_admitted(self, access: Access) -> bool:
+        """Whether the client may ask; else an error was sent."""
+        if not access.take():
+            await self.send(429, "Too many requests: see rate_limit.")
+            return False
+        authorization = self.request.headers.get("Authorization", "")
+        verdict = await access.check(authorization, self.client)
+        if verdict is Verdict.ALLOWED:
+            self._login = access.login(authorization)
+            return True
+        if verdict is Verdict.BUSY:
+            await self.send(429, "Too many passwords at once.")
+        else:
+            self.set_header("WWW-Authenticate", 'Basic realm="bms-exporter"')
+            await self.send(401, "Unauthorized: a user name and password are needed.")
+        return False
+
+    async def respond(self) -> None:
+        """Send the response. Raises StreamClosedError when the client leaves."""
+        raise NotImplementedError
+
+    async def send(self, status: int, body: str | bytes) -> None:
+        """Send a complete response: bytes as they are, text with a line feed at its end."""
+        self.set_status(status)
+        if isinstance(body, str):
+            body = (body.rstrip("\n") + "\n").encode()
+        await self.deliver(self.finish(body or None))
+
+    async def deliver(self, sent: Awaitable[None]) -> None:
+        """Wait until the kernel has taken what was written; close on a client that does not read.
+
+        Raises:
+            StreamClosedError: The connection is closed.
+        """
+        try:
+            async with asyncio.timeout(UNREAD_S):
+                await sent
+        except TimeoutError:
+            cast("HTTP1Connection", self.request.connection).close()
+            raise StreamClosedError from None
+
+    def write_error(self, status_code: int, **_kwargs: Any) -> None:
+        """Send an error that Tornado found, or a bug's 500."""
+        self.finish(f"{status_code} {self._reason}\n")
+
+    async def battery_name(self, parameter: str, batteries: Mapping[str, object]) -> str | None:
+        """Return the configured battery that the query names; None: an error was sent instead."""
+        names = ", ".join(batteries)
+        wanted = parse_qs(self.request.query).get(parameter, [])
+        if len(wanted) != 1:
+            await self.send(
+                400,
+                f"Say which battery, once: {path_of(self.request)}?{parameter}=NAME "
+                f"with one of {names}.",
+            )
+        elif wanted[0] not in batteries:
+            await self.send(404, f"No battery of that name is configured, only {names}.")
+        else:
+            return wanted[0]
+        return None
+
+
+class ChangeHandler(Handler):
+    """Changes something: only POST and PUT, and no request that a foreign web page has sent."""
+
+    METHODS = ("POST", "PUT")
+    FROM_PAGE: ClassVar[bool] = True
+    """Whether our own page may send it."""
+
+    async def respond(self) -> None:
+        """Refuse foreign pages, then change."""
+        if is_foreign(self.request.headers, from_page=self.FROM_PAGE):
+            await self.send(403, "This request comes from another web page.")
+        else:
+            await self.change()
+
+    async def change(self) -> None:
+        """Change something and send the response."""
+        raise NotImplementedError
+
+
+class NotFound(Handler):
+    """Lists the paths that exist."""
+
+    METHODS = ()
+
+    def initialize(self, paths: str) -> None:
+        """Know the paths."""
+        self._paths = paths
+
+    async def respond(self) -> None:
+        """Send 404."""
+        await self.send(404, f"There is nothing here. Try one of {self._paths}.")
+
+
+def is_foreign(headers: HTTPHeaders, *, from_page: bool) -> bool:
+    """Whether a browser says that a web page sent this request that must not.
+
+    Args:
+        headers: The request's.
+        from_page: Whether our own page may send it. Where it may not, no page may: with DNS
+            rebinding any page can be same-origin.
+    """
+    origin = headers.get("Origin")
+    site = headers.get("Sec-Fetch-Site", "none")
+    if not from_page:
+        return origin is not None or site != "none"
+    if site not in ("none", "same-origin"):
+        return True
+    return origin is not None and origin.partition("://")[2] != headers.get("Host")

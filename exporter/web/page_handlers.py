@@ -1,0 +1,208 @@
+"""The page for people and /api/v1: what is known now, as it changes, and the last hours."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from exporter import __version__, api
+from exporter.poller import Poller
+from exporter.watch import INTERVAL_S, Watch
+from exporter.web.assets import Asset, assets
+from exporter.web.handler import ChangeHandler, Handler, Route
+
+RELEASE_S: Final = 600.0  # long enough to find the phone
+# With a max_age of 0 a page shows what it has read itself, until it reads again.
+OWN_MAX_AGE_S: Final = INTERVAL_S + 10.0
+LIFE_S: Final = 600.0  # of a stream; the page opens another one
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def page_routes(watch: Watch, *, metrics_path: str) -> dict[str, Route]:
+    """Return the routes of the page and of /api/v1; the page links to `metrics_path`."""
+    state = State(watch, metrics_path)
+    files = assets()
+    routes: dict[str, Route] = {
+        f"/page/{path}": (AssetHandler, {"asset": asset}) for path, asset in files.items()
+    }
+    for path, handler in {
+        "/api/v1/batteries": BatteriesHandler,
+        "/api/v1/history": HistoryHandler,
+        "/api/v1/stream": StreamHandler,
+        "/api/v1/release": ReleaseHandler,
+        "/api/v1/resume": ResumeHandler,
+    }.items():
+        routes[path] = handler, {"state": state}
+    if (index := files.get("index.html")) is not None:
+        routes["/"] = AssetHandler, {"asset": index}
+    return routes
+
+
+class State:
+    """What /api/v1 shows; encoded once for all who ask."""
+
+    def __init__(self, watch: Watch, metrics_path: str) -> None:
+        self.watch = watch
+        self._metrics_path = metrics_path
+        self._events: dict[str, tuple[int, bytes]] = {}
+
+    def batteries(self) -> dict[str, Any]:
+        """Return everything that is known now."""
+        return {
+            "version": api.VERSION,
+            "exporter": __version__,
+            "now_unix_s": time.time(),
+            "poll_interval_s": INTERVAL_S,
+            "metrics_path": self._metrics_path,
+            "batteries": [battery_json(battery) for battery in self.watch.batteries.values()],
+        }
+
+    def history(self) -> dict[str, Any]:
+        """Return the curves of the last hours."""
+        histories = {name: battery.history for name, battery in self.watch.batteries.items()}
+        return api.histories(histories, now_unix_s=time.time())
+
+    def events(self, changed: set[str | None]) -> bytes:
+        """Return server-sent events for changed batteries; None among them: all of it changed."""
+        if None in changed:
+            return _event("batteries", self.batteries())
+        events = [self._event_of(name) for name in self.watch.batteries if name in changed]
+        return b"".join(events) or _event("alive", {"now_unix_s": time.time()})
+
+    def _event_of(self, name: str) -> bytes:
+        battery = self.watch.batteries[name]
+        snapshot = battery.peek(OWN_MAX_AGE_S)
+        revision, event = self._events.get(name, (0, b""))
+        if revision != snapshot.revision:
+            event = _event("battery", {"now_unix_s": time.time(), "battery": battery_json(battery)})
+            self._events[name] = snapshot.revision, event
+        return event
+
+
+def battery_json(battery: Poller) -> dict[str, Any]:
+    """Return what is known about one battery."""
+    return api.battery(battery.peek(OWN_MAX_AGE_S), battery.history, now_unix_s=time.time())
+
+
+def _event(name: str, data: Mapping[str, Any]) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), api.to_json(data))
+
+
+class AssetHandler(Handler):
+    """A file of the page."""
+
+    def initialize(self, asset: Asset) -> None:
+        """Take the file."""
+        self._asset = asset
+
+    async def respond(self) -> None:
+        """Send the file, or 304 to a client that has it."""
+        for name, value in {
+            "Content-Type": self._asset.content_type,
+            "ETag": self._asset.etag,
+            "Cache-Control": "no-cache",
+            "Content-Security-Policy": POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+        }.items():
+            self.set_header(name, value)
+        if self.request.headers.get("If-None-Match") == self._asset.etag:
+            await self.send(304, b"")
+        else:
+            await self.send(200, self._asset.body)
+
+
+class _ApiHandler(Handler):
+    def initialize(self, state: State) -> None:
+        """Take what /api/v1 shows."""
+        self._state = state
+
+    async def send_json(self, value: object) -> None:
+        """Send JSON that no cache keeps."""
+        self.set_header("Content-Type", "application/json")
+        self._forbid_caches()
+        await self.send(200, api.to_json(value) + b"\n")
+
+    def _forbid_caches(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+
+class BatteriesHandler(_ApiHandler):
+    """Everything that is known now."""
+
+    async def respond(self) -> None:
+        """Send it; nothing is read."""
+        await self.send_json(self._state.batteries())
+
+
+class HistoryHandler(_ApiHandler):
+    """The curves of the last hours."""
+
+    async def respond(self) -> None:
+        """Send them."""
+        await self.send_json(self._state.history())
+
+
+class ReleaseHandler(_ApiHandler, ChangeHandler):
+    """Leaves a battery alone for ten minutes, so that the phone app can connect."""
+
+    async def change(self) -> None:
+        """Disconnect, then send the battery's state."""
+        batteries = self._state.watch.batteries
+        name = await self.battery_name("battery", batteries)
+        if name is not None:
+            battery = batteries[name]
+            await battery.pause(RELEASE_S)
+            await self.send_json(battery_json(battery))
+
+
+class ResumeHandler(_ApiHandler, ChangeHandler):
+    """Reads a released battery again."""
+
+    async def change(self) -> None:
+        """End the pause, then send the battery's state."""
+        batteries = self._state.watch.batteries
+        name = await self.battery_name("battery", batteries)
+        if name is not None:
+            batteries[name].resume()
+            await self.send_json(battery_json(batteries[name]))
+
+
+class StreamHandler(_ApiHandler):
+    """Changes as server-sent events, until the client leaves or the exporter stops."""
+
+    _leave = staticmethod(lambda: None)
+
+    def on_connection_close(self) -> None:
+        """End the stream of a client that left."""
+        super().on_connection_close()
+        self._leave()
+
+    async def respond(self) -> None:
+        """Send everything, then what changes, for at most LIFE_S."""
+        watch = self._state.watch
+        if watch.is_full_for(self.client):
+            await self.send(503, "Too many pages are open.")
+            return
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("X-Accel-Buffering", "no")
+        self._forbid_caches()
+        if self.request.method != "HEAD":
+            await self._stream(watch)
+        await self.deliver(self.finish())
+
+    async def _stream(self, watch: Watch) -> None:
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + LIFE_S
+        with watch.watching(self.client) as watcher:
+            self._leave = watcher.wake
+            while loop.time() < end_s:
+                changed = await watcher.changes()
+                if watch.closed or self.has_left or not self.is_still_allowed:
+                    return
+                self.write(self._state.events(changed))
+                await self.deliver(self.flush())

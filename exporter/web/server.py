@@ -1,0 +1,398 @@
+"""The HTTP server: listening sockets, limits for silent and hostile clients, an orderly stop."""
+
+import asyncio
+import errno
+import logging
+import os
+import re
+import resource
+import socket
+import ssl
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING, Final, cast
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+
+from exporter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tornado.http1connection import HTTP1ServerConnection
+
+log = logging.getLogger(__name__)
+
+BACKLOG: Final = 4096  # thousands of scrapes may wait in the kernel, which has this bound itself
+ACCEPTS_PER_TURN: Final = 32  # then connections are served: a burst delays nobody for long
+# A connection may be closed for others after this time: a request that has arrived is read by then.
+GRACE_S: Final = 0.1
+# A client that leaves a response unread, or is out of reach, is disconnected after this time.
+UNREAD_S: Final = 10.0
+MAX_HEAD_BYTES: Final = 16 * 1024  # of request line and headers
+CHUNK_BYTES: Final = 16 * 1024
+MAX_BUFFER_BYTES: Final = 64 * 1024
+# Request bodies are dropped while they arrive, whatever their size: a client that still sends
+# would be reset, and would not see the response.
+MAX_BODY_BYTES: Final = 1 << 62
+FIRST_FD: Final = 3  # of systemd's sockets: sd_listen_fds(3)
+FEW: Final = re.compile(r"[1-9][0-9]?")
+# Never used for clients: the kernel's Bluetooth sockets, D-Bus and files need descriptors, too.
+RESERVED_FDS: Final = 64
+MIN_FDS: Final = 100
+WANTED_FDS: Final = 640  # for 500 connections
+CHECK_S: Final = 0.05  # how often the stop looks whether the last responses are out
+LOG_AGAIN_S: Final = 60.0
+
+Admit = Callable[[ssl.SSLSocket], bool]
+MakeTls = Callable[[], tuple[ssl.SSLContext, Admit]]
+"""Returns the newest TLS context, and whether a client's certificate is accepted with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much the server takes from clients, and for how long."""
+
+    connections: int = 500  # with TLS each takes about 80 kB; more clients wait in the kernel
+    handshake_s: float = 5.0
+    request_s: float = 5.0  # for a request to arrive, and for the next one to begin
+    last_responses_s: float = 30.0  # after SIGTERM, for scrapes under way
+    last_reads_s: float = 2.0  # then, for clients that still read their responses
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+class Server(HTTPServer):
+    """Tornado's server with a bound on connections, TLS that can change, and an orderly stop.
+
+    A connection is either *answering*, from the moment its request is complete until its response
+    is handed to the kernel, or *waiting* for a request. When there are too many connections, one
+    that waits is closed for each new one, so that silent clients never keep others out: that of
+    the client with most of them which has waited longest. If none waits, one whose client does
+    not read its response; if none does that either, new ones wait in the kernel.
+    """
+
+    def initialize(  # type: ignore[override] # Tornado's constructor
+        self,
+        app: object,
+        listening: Sequence[socket.socket],
+        make_tls: MakeTls | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        """Serve `app` on these sockets, which the server owns from now on.
+
+        Args:
+            app: A tornado.web.Application.
+            listening: Listening sockets, TCP or UNIX.
+            make_tls: Asked for every connection; None: without TLS.
+            limits: For clients.
+
+        Raises:
+            ConfigError: The process may open too few files.
+        """
+        super().initialize(
+            app,  # type: ignore[arg-type]
+            idle_connection_timeout=limits.request_s,
+            body_timeout=limits.request_s,
+            max_header_size=MAX_HEAD_BYTES,
+            max_body_size=MAX_BODY_BYTES,
+            max_buffer_size=MAX_BUFFER_BYTES,
+            chunk_size=CHUNK_BYTES,
+        )
+        self._make_tls = make_tls
+        self._listening = list(listening)
+        self._limits = limits
+        self._bound = min(limits.connections, allowed_descriptors() - RESERVED_FDS)
+        self._clients: dict[IOStream, str] = {}  # of all connections
+        self._waiting: dict[IOStream, float] = {}  # since when; the longest wait comes first
+        self._answering: set[IOStream] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._accepting = False
+        self._stopping = False
+        self._log_full_at_s = float("-inf")
+
+    def begin(self) -> None:
+        """Start accepting connections."""
+        for sock in self._listening:
+            sock.settimeout(0)
+            sock.listen(BACKLOG)
+        self._resume()
+
+    async def finish(self) -> None:
+        """Stop: accept nobody, finish the responses under way, then close everything.
+
+        Takes at most `last_responses_s` and `last_reads_s`; no time when nothing is under way.
+        """
+        self._stopping = True
+        while self._listening:
+            sock = self._listening.pop()
+            asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
+        self._close(self._waiting)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.last_responses_s):
+                # No event tells that a stream has nothing left to write.
+                while any(not stream.writing() for stream in self._answering):  # noqa: ASYNC110
+                    await asyncio.sleep(CHECK_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.last_reads_s):
+                while self._answering:  # noqa: ASYNC110
+                    await asyncio.sleep(CHECK_S)
+        self._close(self._answering)
+        await self.close_all_connections()
+
+    def start_request(
+        self, server_conn: object, request_conn: HTTPConnection
+    ) -> HTTPMessageDelegate:
+        """Wait for the next request of a connection."""
+        stream = cast("HTTP1ServerConnection", server_conn).stream
+        if stream in self._answering:
+            self._answering.discard(stream)
+            self._wait(stream)
+        if self._stopping:
+            stream.close()
+        return _Request(
+            super().start_request(server_conn, request_conn), lambda: self._answer(stream)
+        )
+
+    def on_close(self, server_conn: object) -> None:
+        """Forget a connection."""
+        super().on_close(server_conn)
+        self._forget(cast("HTTP1ServerConnection", server_conn).stream)
+
+    def _answer(self, stream: IOStream) -> None:
+        if self._waiting.pop(stream, None) is not None:
+            self._answering.add(stream)
+
+    def _wait(self, stream: IOStream) -> None:
+        self._waiting[stream] = asyncio.get_running_loop().time()
+
+    def _forget(self, stream: IOStream) -> None:
+        self._clients.pop(stream, None)
+        self._waiting.pop(stream, None)
+        self._answering.discard(stream)
+        self._resume()
+
+    def _resume(self) -> None:
+        if not self._accepting and not self._stopping:
+            self._accepting = True
+            for sock in self._listening:
+                asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+
+    def _pause(self, duration_s: float) -> None:
+        self._accepting = False
+        for sock in self._listening:
+            asyncio.get_running_loop().remove_reader(sock)
+        asyncio.get_running_loop().call_later(duration_s, self._resume)
+
+    def _accept(self, sock: socket.socket) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            if not self._has_room():
+                self._pause(GRACE_S)  # or until a connection ends
+                return
+            try:
+                connection, address = sock.accept()
+            except OSError as error:  # mostly BlockingIOError: all are accepted
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._log_full(str(error.strerror))
+                    self._pause(1.0)
+                return
+            self._serve(connection, address)
+
+    def _has_room(self) -> bool:
+        """Whether one more connection may be accepted, if need be in place of another one."""
+        if len(self._clients) < self._bound:
+            return True
+        self._log_full(f"at most {self._bound} are open at a time")
+        victim = self._longest_waiting() or next(
+            (stream for stream in self._answering if stream.writing()), None
+        )
+        if victim is None:
+            return False
+        self._forget(victim)
+        victim.close()
+        return True
+
+    def _longest_waiting(self) -> IOStream | None:
+        """Return the longest waiting connection of the client with most of them."""
+        latest_s = asyncio.get_running_loop().time() - GRACE_S
+        waiting = [stream for stream, since_s in self._waiting.items() if since_s <= latest_s]
+        if not waiting:
+            return None
+        (crowd, _), *_ = Counter(self._clients[stream] for stream in waiting).most_common(1)
+        return next(stream for stream in waiting if self._clients[stream] == crowd)
+
+    def _log_full(self, why: str) -> None:
+        now_s = time.monotonic()
+        if now_s - self._log_full_at_s > LOG_AGAIN_S:
+            self._log_full_at_s = now_s
+            log.warning(
+                "too many connections, those without a request make room for others",
+                extra={"error": why},
+            )
+
+    def _serve(self, connection: socket.socket, address: tuple[object, ...]) -> None:
+        """Serve one accepted connection."""
+        connection.settimeout(0)
+        if connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_S))
+        client = "" if connection.family == socket.AF_UNIX else client_key(str(address[0]))
+        sizes = {"max_buffer_size": MAX_BUFFER_BYTES, "read_chunk_size": CHUNK_BYTES}
+        if self._make_tls is None:
+            stream = IOStream(connection, **sizes)
+            self._clients[stream] = client
+            self._wait(stream)
+            self.handle_stream(stream, address)
+            return
+        context, admit = self._make_tls()
+        try:
+            encrypted = context.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        except OSError:  # it has gone already
+            connection.close()
+            return
+        shaking = SSLIOStream(encrypted, **sizes)
+        self._clients[shaking] = client
+        self._wait(shaking)
+        handshake = asyncio.create_task(self._shake_hands(shaking, address, admit))
+        self._handshakes.add(handshake)
+        handshake.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(
+        self, stream: SSLIOStream, address: tuple[object, ...], admit: Admit
+    ) -> None:
+        try:
+            async with asyncio.timeout(self._limits.handshake_s):
+                await stream.wait_for_handshake()
+            admitted = not self._stopping and admit(stream.socket)
+        except (TimeoutError, StreamClosedError, OSError):
+            admitted = False
+        if not admitted:
+            self._forget(stream)
+            stream.close()
+            return
+        self.handle_stream(stream, address)
+
+    @staticmethod
+    def _close(streams: Iterable[IOStream]) -> None:
+        for stream in list(streams):
+            stream.close()
+
+
+class _Request(HTTPMessageDelegate):
+    """Passes a request on to another delegate, and calls back once it is complete."""
+
+    def __init__(self, inner: HTTPMessageDelegate, on_complete: Callable[[], None]) -> None:
+        self._inner = inner
+        self._on_complete = on_complete
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        """Pass on request line and headers."""
+        return self._inner.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Pass on a piece of the body."""
+        return self._inner.data_received(chunk)
+
+    def finish(self) -> None:
+        """Pass on the end of the request."""
+        self._on_complete()
+        self._inner.finish()
+
+    def on_connection_close(self) -> None:
+        """Pass on that the client left before its request was complete."""
+        self._inner.on_connection_close()
+
+
+def client_key(address: str) -> str:
+    """Return the key for limits: the IPv4 address, or the IPv6 /64 prefix.
+
+    Clients of a UNIX socket share one.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return ""
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    if isinstance(parsed, IPv6Address) and mapped is None:
+        return str(ip_network((parsed, 64), strict=False))
+    return str(mapped or parsed)
+
+
+def allowed_descriptors() -> int:
+    """Raise the soft limit of open files to what is needed; return the limit.
+
+    Raises:
+        ConfigError: It is below MIN_FDS.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    infinite = resource.RLIM_INFINITY
+    wanted = WANTED_FDS if hard == infinite else min(WANTED_FDS, hard)
+    if soft != infinite and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    if soft != infinite and soft < MIN_FDS:
+        problem = f"this process may open only {soft} files, at least {MIN_FDS} are needed"
+        raise ConfigError([f"{problem}: raise `ulimit -n`, or LimitNOFILE= in its systemd unit"])
+    return WANTED_FDS if soft == infinite else soft
+
+
+def from_systemd() -> list[socket.socket]:
+    """Return the sockets that systemd has opened for this process.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    wrong = "--web.systemd-socket: systemd has given no socket: is the .socket unit started?"
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        raise ConfigError([wrong])
+    if FEW.fullmatch(os.environ.get("LISTEN_FDS", "")) is None:
+        raise ConfigError([wrong])
+    sockets = []
+    for number in range(FIRST_FD, FIRST_FD + int(os.environ["LISTEN_FDS"])):
+        try:
+            given = socket.socket(fileno=number)
+            listens = given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        except OSError as error:
+            raise ConfigError([f"{wrong} Descriptor {number}: {error.strerror}"]) from error
+        if not listens:
+            raise ConfigError([f"--web.systemd-socket: descriptor {number} does not listen"])
+        sockets.append(given)
+    return sockets
+
+
+def listen(address: str) -> socket.socket:
+    """Open one socket; ":12200" is every IPv4 and IPv6 address of the machine.
+
+    Raises:
+        ConfigError: The address is malformed, taken, or not this machine's.
+    """
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and port.isascii() and port.isdigit() and int(port[:6]) < 1 << 16):
+        raise ConfigError([f"--web.listen-address: expected HOST:PORT or :PORT, got {address!r}"])
+    dual = not host and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
+    try:
+        return socket.create_server(
+            (host, int(port)), family=family, backlog=BACKLOG, dualstack_ipv6=dual
+        )
+    except (OSError, TypeError, ValueError) as error:  # the last two: no name of a host
+        reason = error.strerror if isinstance(error, OSError) else "not an address"
+        raise ConfigError(
+            [f"cannot listen on {address!r}: {reason}; see --web.listen-address"]
+        ) from error
