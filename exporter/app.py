@@ -47,6 +47,7 @@ class ServeOptions:
     timeout_offset_s: float = 0.5
     web_config: Path | None = None  # TLS, users, headers
     systemd_sockets: bool = False  # instead of listen_addresses
+    log_lines_lost: Callable[[], int] = lambda: 0  # for the metric
 
 
 class Reload:
@@ -190,7 +191,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
     stop: Stop,
     tasks: asyncio.TaskGroup,
 ) -> None:
-    own = ExporterCollector(config_loaded_unix_s=time.time())
+    own = ExporterCollector(config_loaded_unix_s=time.time(), log_lines_lost=options.log_lines_lost)
     reload = Reload(load, house, own)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.request, tasks)
     watch = Watch(house.pollers, tasks)

@@ -2,14 +2,16 @@
 
 import argparse
 import asyncio
+import errno
 import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from exporter import __version__
 from exporter.app import ServeOptions, check_web, read_once, serve
@@ -27,11 +29,12 @@ from exporter.config import (
 )
 from exporter.discovery import Advertisement, why_jbd
 from exporter.errors import BmsError, ConfigError, DecodeError
-from exporter.logs import LEVELS, LogFormat, set_up
+from exporter.logs import LEVELS, LogFormat, queued_stderr, set_up
 from exporter.radio import Backend, Radio
 
 OK: Final = 0
 FAILED: Final = 1
+UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC, errno.EIO)  # no other file is written
 PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]+")
 MAX_SCAN_S: Final = 600.0
 
@@ -46,26 +49,64 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
     Returns:
         0 done or stopped, 1 failed. argparse exits with 2 on wrong usage.
     """
+    _open_standard_streams()
     options = _parser().parse_args(argv, _defaults())
+    if options.run not in (_serve, _demo) or options.config_check:
+        status = _run(options, backend)
+        _flush_stderr()
+        return status
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed
+    with queued_stderr() as stderr:
+        options.log_lines_lost = lambda: stderr.lost_lines
+        return _run(options, backend)
+
+
+def _run(options: argparse.Namespace, backend: Backend | None) -> int:
     level = options.log_level or options.usual_log_level
     set_up(
         level=level,
         log_format=LogFormat(options.log_format),
         redact_addresses=options.redact_addresses,
     )
-    if options.run in (_serve, _demo):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed
     try:
-        return int(options.run(options, backend))
+        status = int(options.run(options, backend))
+        sys.stdout.flush()
     except ConfigError as error:
         for problem in error.problems:
             _complain(problem)
-        return FAILED
     except KeyboardInterrupt:
-        return FAILED
-    except BrokenPipeError:  # ... | head
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for the flush at exit
-        return FAILED
+        pass
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        sys.stdout = _discarded()
+        if error.errno != errno.EPIPE:  # ... | head
+            _complain(f"standard output: {error.strerror}")
+    else:
+        return status
+    return FAILED
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null for closed standard streams, lest a socket get their number."""
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:  # noqa: PLR2004 - after stderr
+        pass
+    os.close(number)
+    sys.stdout = sys.stdout or _discarded()
+    sys.stderr = sys.stderr or _discarded()
+
+
+def _flush_stderr() -> None:
+    """Write what is left; if that fails, Python must not try again and fail at exit."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = _discarded()
+
+
+def _discarded() -> TextIO:
+    """Return a stream for what Python flushes at exit."""
+    return open(os.devnull, "w")  # noqa: PTH123 - it stays open
 
 
 def _serve(options: argparse.Namespace, backend: Backend | None) -> int:
@@ -233,11 +274,14 @@ def _serve_options(options: argparse.Namespace) -> ServeOptions:
         timeout_offset_s=options.timeout_offset,
         web_config=Path(options.web_config_file) if options.web_config_file else None,
         systemd_sockets=options.systemd_socket,
+        log_lines_lost=options.log_lines_lost,
     )
 
 
 def _complain(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    with suppress(OSError):  # a full disk or a closed pipe must not end the program
+        print(text, file=sys.stderr)
+    _flush_stderr()
 
 
 def _duration(text: str) -> Seconds:
@@ -300,6 +344,7 @@ def _defaults() -> argparse.Namespace:
         timeout_offset=0.5,
         web_config_file="",
         systemd_socket=False,
+        log_lines_lost=lambda: 0,
     )
 
 

@@ -1,12 +1,22 @@
 """Log lines for people (logfmt) and machines (json), one line an event, on stderr."""
 
+import io
 import logging
+import os
+import queue
 import re
+import select
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from logfmter import Logfmter
+
+log = logging.getLogger(__name__)
 
 
 class LogFormat(StrEnum):
@@ -26,6 +36,8 @@ LEVELS: Final = {
 
 BURST: Final = 10  # of equal lines in PAUSE_S: somebody floods the port, or a bug repeats itself
 PAUSE_S: Final = 60.0
+QUEUED_LINES: Final = 1000  # some 300 kB; more than a poll of many batteries logs at debug
+FLUSH_S: Final = 1.0  # for the rest of the queue at the end
 MOST_KEYS: Final = 1000  # of different lines: tornado's and asyncio's may quote a client
 
 # In text, and in BlueZ's paths: dev_A4_C1_38_00_00_01.
@@ -121,3 +133,80 @@ def _formatter(log_format: LogFormat) -> logging.Formatter:
             "message": "msg",
         },
     )
+
+
+class QueuedStderr(io.BufferedIOBase):
+    """Bytes for standard error, which a thread writes: a full pipe holds up nobody else.
+
+    The queue is bounded. What does not fit in it or cannot be written is lost and counted.
+    """
+
+    name = "<stderr>"  # what TextIOWrapper shows
+
+    def __init__(self, descriptor: int = 2) -> None:
+        """Start the thread, which has to be stopped."""
+        self._descriptor = descriptor
+        self._queue: queue.Queue[bytes | None] = queue.Queue(QUEUED_LINES)
+        self._refused = 0
+        self._unwritten = 0
+        self._reported = 0
+        # A daemon: the program ends although the thread waits for the reader of the pipe.
+        self._thread = threading.Thread(target=self._write_queued, name="stderr", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost_lines(self) -> int:
+        """How many lines were lost."""
+        return self._refused + self._unwritten
+
+    def writable(self) -> bool:
+        """Whether it can be written to, which is what TextIOWrapper asks."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Queue whole lines without waiting."""
+        lines = bytes(data)
+        try:
+            self._queue.put_nowait(lines)
+        except queue.Full:
+            self._refused += lines.count(b"\n")
+        return len(lines)
+
+    def stop(self) -> None:
+        """Write what is queued, as far as that takes no longer than `FLUSH_S`."""
+        until_s = time.monotonic() + FLUSH_S
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=FLUSH_S)
+        self._thread.join(max(0.0, until_s - time.monotonic()))
+
+    def _write_queued(self) -> None:
+        while (lines := self._queue.get()) is not None:
+            try:
+                self._write_all(lines)
+            except OSError:  # the disk is full, or the reader has gone
+                self._unwritten += lines.count(b"\n")
+                continue
+            if self._queue.empty() and (lost := self.lost_lines - self._reported):
+                self._reported += lost
+                log.warning("log lines were lost", extra={"lines": lost})
+
+    def _write_all(self, lines: bytes) -> None:
+        while lines:
+            try:
+                lines = lines[os.write(self._descriptor, lines) :]
+            except BlockingIOError:  # somebody else has made the terminal or pipe non-blocking
+                select.select([], [self._descriptor], [])
+
+
+@contextmanager
+def queued_stderr(descriptor: int = 2) -> Iterator[QueuedStderr]:
+    """Queue all that is written to standard error meanwhile, log lines of `set_up` included."""
+    queued = QueuedStderr(descriptor)
+    text = io.TextIOWrapper(
+        queued, encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
+    with redirect_stderr(text):
+        try:
+            yield queued
+        finally:
+            queued.stop()

@@ -1,7 +1,7 @@
 """The table of metrics, and snapshots turned into metric families: a pure function, every scrape."""
 
 import platform
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -247,7 +247,10 @@ PROCESS: Final = ProcessCollector(registry=None)
 class ExporterCollector(Collector):
     """The exporter's own metrics: its build and its configuration."""
 
-    def __init__(self, *, config_loaded_unix_s: float) -> None:
+    def __init__(
+        self, *, config_loaded_unix_s: float, log_lines_lost: Callable[[], int] = lambda: 0
+    ) -> None:
+        self._log_lines_lost = log_lines_lost
         self.reload_succeeded = True
         """Whether the configuration was read without complaint the last time."""
         self.config_loaded_unix_s = config_loaded_unix_s
@@ -256,7 +259,7 @@ class ExporterCollector(Collector):
     @property
     def revision(self) -> Hashable:
         """The same: nothing differs."""
-        return self.reload_succeeded, self.config_loaded_unix_s
+        return self.reload_succeeded, self.config_loaded_unix_s, self._log_lines_lost()
 
     def collect(self) -> Iterable[Metric]:
         """Yield every family."""
@@ -272,6 +275,11 @@ class ExporterCollector(Collector):
             "bms_exporter_config_last_reload_success_timestamp_seconds",
             "When the configuration was last read without complaint.",
             value=self.config_loaded_unix_s,
+        )
+        yield CounterMetricFamily(
+            "bms_exporter_log_lines_lost",
+            "Log lines that could not be written: nobody reads standard error, or its disk is full.",
+            value=self._log_lines_lost(),
         )
 
 

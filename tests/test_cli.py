@@ -100,7 +100,7 @@ class TestServing:
 
     @pytest.mark.parametrize("check", [[], ["--config.check"]])
     def test_a_bad_one_ends_it_with_every_complaint(
-        self, check: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, check: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "bad.yaml"
         path.write_text("batteries:\n  - name: camper\nspeed: 1\n")
@@ -108,7 +108,7 @@ class TestServing:
         status = main(["--config.file", str(path), *check])
 
         assert status == 1
-        assert capsys.readouterr().err.splitlines() == [
+        assert capfd.readouterr().err.splitlines() == [
             f"{path}: line 2: batteries[0].address: missing",
             f"{path}: line 3: speed: unknown key",
         ]
@@ -117,20 +117,20 @@ class TestServing:
         "address", ["12200", ":port", ":70000", ":-1", "localhost:", ":٣", ":" + "9" * 5000]
     )
     def test_a_malformed_address_to_listen_on_is_named(
-        self, address: str, config: Path, capsys: pytest.CaptureFixture[str]
+        self, address: str, config: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         status = main(["--config.file", str(config), f"--web.listen-address={address}"])
 
         assert status == 1
-        assert f"expected HOST:PORT or :PORT, got {address!r}" in capsys.readouterr().err
+        assert f"expected HOST:PORT or :PORT, got {address!r}" in capfd.readouterr().err
 
     def test_so_is_one_that_is_not_this_machines(
-        self, config: Path, capsys: pytest.CaptureFixture[str]
+        self, config: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         status = main(["--config.file", str(config), "--web.listen-address", "192.0.2.1:12200"])
 
         assert status == 1
-        assert "cannot listen on '192.0.2.1:12200'" in capsys.readouterr().err
+        assert "cannot listen on '192.0.2.1:12200'" in capfd.readouterr().err
 
 
 class TestRead:
@@ -372,7 +372,7 @@ class TestDemo:
         content: str | None,
         complaint: str,
         tmp_path: Path,
-        capsys: pytest.CaptureFixture[str],
+        capfd: pytest.CaptureFixture[str],
     ) -> None:
         path = tmp_path / "frames.hex"
         if content is not None:
@@ -381,10 +381,10 @@ class TestDemo:
         status = main(["demo", "--replay", f"x={path}"])
 
         assert status == 1
-        assert f"{path}: {complaint}" in capsys.readouterr().err
+        assert f"{path}: {complaint}" in capfd.readouterr().err
 
     def test_a_name_may_stand_for_one_recording_only(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "frames.hex"
         path.write_text("dd060000000077")
@@ -392,4 +392,4 @@ class TestDemo:
         status = main(["demo", "--replay", f"x={path}", "--replay", f"x={path}"])
 
         assert status == 1
-        assert "'x' is given twice" in capsys.readouterr().err
+        assert "'x' is given twice" in capfd.readouterr().err

@@ -50,6 +50,7 @@ LABELS = {
     "bms_exporter_build_info": {"version", "python"},
     "bms_exporter_config_last_reload_successful": set(),
     "bms_exporter_config_last_reload_success_timestamp_seconds": set(),
+    "bms_exporter_log_lines_lost_total": set(),
     "up": set(),
     **{key: {"battery", "cell", "sensor"} for key in RECORDED},
 }

@@ -30,7 +30,7 @@ class Running:
     process: subprocess.Popen[bytes]
     port: int
     started_s: float
-    errors: Path  # its standard error: a file, because a pipe that nobody reads stops it
+    errors: Path  # its standard error, which can be read while it runs
 
     def get(
         self, path: str = "/metrics", host: str = "127.0.0.1", **headers: str

@@ -2,12 +2,25 @@
 
 import json
 import logging
+import os
 import re
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
-from exporter.logs import BURST, PAUSE_S, LogFormat, set_up
+from exporter.logs import (
+    BURST,
+    FLUSH_S,
+    PAUSE_S,
+    QUEUED_LINES,
+    LogFormat,
+    QueuedStderr,
+    queued_stderr,
+    set_up,
+)
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00"
 
@@ -154,3 +167,90 @@ def test_what_is_suppressed_is_remembered_in_bounded_memory(
     (repeats,) = handler.filters
     assert len(capsys.readouterr().err.splitlines()) == 3000
     assert len(repeats._seen) <= 1000  # type: ignore[union-attr] # the bound is the promise
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Return both ends of a pipe, for reading and for writing."""
+    reading, writing = os.pipe()
+    yield reading, writing
+    for number in (reading, writing):
+        with suppress(OSError):  # closed by the test
+            os.close(number)
+
+
+def until(queued: QueuedStderr, lost: int) -> None:
+    deadline_s = time.monotonic() + 10.0
+    while queued.lost_lines < lost:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)
+
+
+class TestQueuedStderr:
+    def test_everything_arrives_in_order(self, capfd: pytest.CaptureFixture[str]) -> None:
+        with queued_stderr() as queued:
+            set_up(level="info", log_format=LogFormat.LOGFMT)
+            say()
+            sys.stderr.write("for people: \xe4 \ud800\n")
+            try:
+                raise ZeroDivisionError("a bug")  # noqa: TRY301
+            except ZeroDivisionError:
+                logging.getLogger("exporter.poller").exception("poll crashed", extra={"n": 1})
+
+        first, second, third = capfd.readouterr().err.splitlines()
+        assert first.endswith(r'battery="my camper" reason=not_found error="a\n\"b\"=c"')
+        assert second == "for people: \xe4 \\ud800"
+        assert "ZeroDivisionError: a bug" in third
+        assert "n=1" in third
+        assert queued.lost_lines == 0
+
+    def test_a_pipe_that_nobody_reads_stops_nothing(self, pipe: tuple[int, int]) -> None:
+        line = b"x" * 999 + b"\n"
+        queued = QueuedStderr(pipe[1])
+        started_s = time.monotonic()
+
+        for _ in range(3 * QUEUED_LINES):
+            assert queued.write(line) == 1000
+        lost = queued.lost_lines
+        queued.stop()
+
+        assert time.monotonic() - started_s < FLUSH_S + 2.0
+        assert 2 * QUEUED_LINES - 100 <= lost <= 2 * QUEUED_LINES  # the pipe has taken some
+        os.close(pipe[0])
+        queued.stop()  # now the thread ends
+
+    def test_lost_lines_are_logged_when_the_pipe_is_read_again(self, pipe: tuple[int, int]) -> None:
+        reading, writing = pipe
+        os.set_blocking(writing, False)  # as another program may leave it
+        with queued_stderr(writing) as queued, os.fdopen(reading, "rb", closefd=False) as reader:
+            set_up(level="info", log_format=LogFormat.LOGFMT)
+            for number in range(3 * QUEUED_LINES):
+                event = f"event {number}" + "x" * 1000
+                logging.getLogger().info(event)
+            lost = queued.lost_lines
+            assert lost > 0
+
+            lines = [reader.readline() for _ in range(3 * QUEUED_LINES - lost + 1)]
+
+        assert b"event 0x" in lines[0]
+        assert lines[-1].endswith(b'msg="log lines were lost" lines=%d\n' % lost)
+
+    def test_lines_that_cannot_be_written_are_counted(self) -> None:
+        number = os.open("/dev/full", os.O_WRONLY)
+        queued = QueuedStderr(number)
+
+        queued.write(b"two\nlines\n")
+        queued.write(b"and another\n")
+
+        until(queued, 3)
+        queued.stop()
+        os.close(number)
+
+    def test_lines_without_a_reader_are_counted(self, pipe: tuple[int, int]) -> None:
+        os.close(pipe[0])
+        queued = QueuedStderr(pipe[1])
+
+        queued.write(b"nobody reads it\n")
+
+        until(queued, 1)
+        queued.stop()

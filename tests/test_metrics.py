@@ -362,6 +362,18 @@ class TestExporter:
         build = {"version": __version__, "python": platform.python_version()}
         assert registry.get_sample_value("bms_exporter_build_info", build) == 1
 
+    def test_lost_log_lines_are_counted_in_every_scrape(self) -> None:
+        lost = 0
+        own = ExporterCollector(config_loaded_unix_s=1.0, log_lines_lost=lambda: lost)
+        registry = registry_of(own)
+        before = own.revision
+        assert registry.get_sample_value("bms_exporter_log_lines_lost_total") == 0
+
+        lost = 3
+
+        assert registry.get_sample_value("bms_exporter_log_lines_lost_total") == 3
+        assert own.revision != before
+
     def test_another_state_is_another_revision(self) -> None:
         own = ExporterCollector(config_loaded_unix_s=1.0)
         revisions = {own.revision}
