@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeVar
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
     BmsError,
+    DecodeError,
     DeviceError,
     FailureReason,
     LinkLostError,
@@ -16,12 +17,19 @@ from exporter.errors import (
     ReplyTimeoutError,
 )
 from exporter.protocol.auth import PasswordExchange
-from exporter.protocol.frame import Command, Frame, FrameAssembler, encode_request
+from exporter.protocol.frame import (
+    Command,
+    Frame,
+    FrameAssembler,
+    FrameError,
+    encode_request,
+)
 from exporter.protocol.jbd import (
     decode_basic,
     decode_cells,
     decode_event_counters,
     decode_hardware,
+    fitted_cells,
     status_name,
 )
 from exporter.reading import BasicInfo, EventCounters, Identity, Reading
@@ -130,7 +138,7 @@ class Bms:
         self._polls += 1
         return Reading(
             basic=basic,
-            cell_voltages_v=cells,
+            cell_voltages_v=None if cells is None else fitted_cells(cells, basic.cell_count),
             counters=self._counters if self._counters_are_young() else None,
             identity=self._identity,
             answered_at_s=answered_at_s,
@@ -148,12 +156,14 @@ class Bms:
             try:
                 if self._password is not None:
                     await conversation.authenticate(PasswordExchange(self._password, self._mac))
-                payload = await conversation.ask(Command.BASIC_INFO, give_up_s=GIVE_UP_S)
+                basic = await conversation.decoded(
+                    Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S
+                )
                 self._takes_early = self._takes_early and not conversation.overtaxed
             except ReplyTimeoutError as error:
                 silence = error
                 continue
-            return profile, conversation, decode_basic(payload)
+            return profile, conversation, basic
         raise silence or ReplyTimeoutError("the connection has no profile")
 
     def _early(self) -> Command | None:
@@ -253,6 +263,22 @@ class _Conversation:
             self._early = None
         return frame
 
+    async def decoded(
+        self, command: Command, decode: Callable[[bytes], T], *, give_up_s: float
+    ) -> T:
+        """Return one register decoded; a payload that cannot be true is counted.
+
+        Raises:
+            DecodeError: The payload cannot be true.
+            BmsError: As `ask` does.
+        """
+        payload = await self.ask(command, give_up_s=give_up_s)
+        try:
+            return decode(payload)
+        except DecodeError:
+            self._stats.frame_errors[FrameError.DECODE] += 1
+            raise
+
     async def optional(
         self, command: Command, decode: Callable[[bytes], T], *, give_up_s: float
     ) -> T | None:
@@ -262,7 +288,7 @@ class _Conversation:
             LinkLostError: The connection ended.
         """
         try:
-            return decode(await self.ask(command, give_up_s=give_up_s))
+            return await self.decoded(command, decode, give_up_s=give_up_s)
         except LinkLostError:
             raise
         except BmsError as error:

@@ -39,7 +39,13 @@ class DecodedFrame:
 
 def decode_all(raws: Sequence[bytes]) -> list[DecodedFrame]:
     """Take apart every frame; each of `raws` may hold several."""
-    return [_decode_one(raw) for chunk in raws for raw in split_frames(chunk)]
+    decoded = [_decode_one(raw) for chunk in raws for raw in split_frames(chunk)]
+    facts = [part.facts for part in decoded if part.facts]
+    counts = [one["basic"].cell_count for one in facts if "basic" in one]
+    for one in facts:
+        if counts and "cell_voltages_v" in one:
+            one["cell_voltages_v"] = jbd.fitted_cells(one["cell_voltages_v"], counts[-1])
+    return decoded
 
 
 def _decode_one(raw: bytes) -> DecodedFrame:

@@ -56,7 +56,7 @@ ROWS: Final = (
     Row("bms_voltage_volts", GAUGE, "Voltage of the battery.", "reading.basic.voltage_v"),
     Row("bms_current_amperes", GAUGE, "Current, positive while charging, negative while discharging.", "reading.basic.current_a"),
     Row("bms_cells", GAUGE, "Cells in series that the BMS is configured for.", "reading.basic.cell_count"),
-    Row("bms_cell_voltage_volts", GAUGE, "Voltage of one cell.", "cell_voltages", "cell"),
+    Row("bms_cell_voltage_volts", GAUGE, "Voltage of one cell as measured: 0 or more than 5 V is a broken sense wire.", "cell_voltages", "cell"),
     Row("bms_cell_balancing", GAUGE, "Whether the BMS is balancing the cell.", "cell_balancing", "cell"),
     Row("bms_temperature_celsius", GAUGE, "Temperature of one sensor; -30 is often a socket without one.", "temperatures", "sensor"),
     Row("bms_cycles", GAUGE, "Charge cycles that the BMS has counted.", "reading.basic.cycles"),
@@ -80,7 +80,7 @@ ROWS: Final = (
     Row("bms_connection_held_seconds", COUNTER, "Time connected, in which the phone app was locked out.", "link.held_s"),
     Row("bms_requests", COUNTER, "Requests sent, resends excluded.", "link.requests"),
     Row("bms_request_resends", COUNTER, "Requests sent again because no answer came.", "link.resends"),
-    Row("bms_frame_errors", COUNTER, "Complete replies refused.", "frame_errors", "reason"),
+    Row("bms_frame_errors", COUNTER, "Complete replies refused; decode: valid, but its numbers cannot be true.", "frame_errors", "reason"),
     Row("bms_discarded_bytes", COUNTER, "Bytes received that belong to no accepted reply.", "link.discarded_bytes"),
     Row("bms_readings_served", COUNTER, "Readings given to scrapes.", "serving.served"),
     Row("bms_readings_coalesced", COUNTER, "Readings given to scrapes from a poll that another scrape had started.", "serving.coalesced"),
@@ -109,7 +109,7 @@ def cell_label(number: int) -> str:
 
 
 def cell_voltages(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
-    """Yield each fitted cell; a tap at 0 mV is not a cell."""
+    """Yield each cell that is there."""
     cells = (snapshot.reading and snapshot.reading.cell_voltages_v) or ()
     for number, cell_v in enumerate(cells, start=1):
         if cell_v is not None:

@@ -78,7 +78,7 @@ class Reading:
     """The answers of one battery; a part is None when its register was not answered."""
 
     basic: BasicInfo | None = None
-    cell_voltages_v: tuple[float | None, ...] | None = None  # cell 1 first; None: a tap at 0 mV
+    cell_voltages_v: tuple[float | None, ...] | None = None  # cell 1 first; None: no cell there
     counters: EventCounters | None = None
     identity: Identity | None = None
     answered_at_s: float | None = None  # by the clock: when 0x03 was answered

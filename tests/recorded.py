@@ -13,6 +13,10 @@ AUTH: Final[list[dict[str, Any]]] = _FILE["ffaa_auth"]
 ADVERTISEMENTS: Final[list[dict[str, Any]]] = json.loads(
     (FOLDER / "jbd-advertisements.json").read_text(encoding="utf-8")
 )
+FIELD_REPORTS: Final[dict[str, list[bytes]]] = {
+    report["id"]: [bytes.fromhex(part) for part in report["hex"]]
+    for report in json.loads((FOLDER / "field-reports.json").read_text(encoding="utf-8"))["reports"]
+}
 
 
 def of_register(register: int) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from exporter.errors import (
 from exporter.protocol.frame import FrameError
 from exporter.reading import Identity, Protection, Reading
 from exporter.stats import LinkStats
-from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
+from recorded import CELLS, COUNTERS, FIELD_REPORTS, HARDWARE, MOBILEKTRO
 from virtual import ANSWERS, FakeConnection, FakeLink, answering, battery, now_s
 
 
@@ -78,6 +78,36 @@ class TestOneReading:
 
         assert 0x04 not in virtual.requests
         assert reading.cell_voltages_v is None
+
+    @pytest.mark.parametrize(
+        ("report", "cell_9_v", "cell_10_v"),
+        [
+            pytest.param("cell-above-5-v", 6.551, 0.412, id="above 5 V"),
+            pytest.param("cell-at-0-v", 0.0, 3.309, id="at 0 V"),
+        ],
+    )
+    async def test_broken_sense_wire_is_shown_as_measured(
+        self, report: str, cell_9_v: float, cell_10_v: float
+    ) -> None:
+        stats = LinkStats()
+        basic, cells = FIELD_REPORTS[report]
+        virtual = battery(answers=answering({0x03: basic, 0x04: cells}))
+
+        reading = await read_with(bms_for(stats), FakeConnection(virtual))
+
+        assert reading.cell_voltages_v == (
+            3.3, 3.301, 3.302, 3.303, 3.304, 3.305, 3.306, 3.307, cell_9_v, cell_10_v,
+            3.31, 3.311, 3.312,
+        )  # fmt: skip
+        assert stats.frame_errors == {}
+
+    async def test_tap_at_0_mv_beyond_the_count_is_no_cell(self) -> None:
+        cells = encode_reply(0x04, CELLS[4:-3] + bytes(4))
+        virtual = battery(answers=answering(ANSWERS | {0x04: cells}))
+
+        reading = await read_with(bms_for(), FakeConnection(virtual))
+
+        assert reading.cell_voltages_v == (3.394, 3.388, 3.392, 3.386, None, None)
 
     @pytest.mark.parametrize(
         "faults",
@@ -246,10 +276,13 @@ class TestGivingUp:
         impossible = encode_reply(0x03, MOBILEKTRO[4:23] + b"\x65" + MOBILEKTRO[24:-3])
         virtual = battery(answers=answering(ANSWERS | {0x03: impossible}))
 
+        stats = LinkStats()
+
         with pytest.raises(DecodeError, match="state of charge") as caught:
-            await read_with(bms_for(), FakeConnection(virtual))
+            await read_with(bms_for(stats), FakeConnection(virtual))
 
         assert caught.value.reason == FailureReason.PROTOCOL
+        assert stats.frame_errors == {FrameError.DECODE: 1}
 
     async def test_a_request_sent_back_means_pairing(self) -> None:
         virtual = battery(answers=lambda _: bytes.fromhex("dda50300fffd77"))
@@ -285,6 +318,18 @@ class TestWhatAPollDoesNotNeed:
         assert payloads(reading) == kept
         assert reading.identity is not None
         assert bool(reading.identity.hardware) == (register != 0x05)
+
+    @pytest.mark.parametrize(
+        ("register", "payload"), [(0x04, b"\x0c\xe4\x0c"), (0x05, b"\xff"), (0xAA, bytes(3))]
+    )
+    async def test_undecodable_reply_is_counted(self, register: int, payload: bytes) -> None:
+        stats = LinkStats()
+        answer = encode_reply(register, payload)
+        virtual = battery(answers=answering(ANSWERS | {register: answer}))
+
+        await read_with(bms_for(stats), FakeConnection(virtual))
+
+        assert stats.frame_errors == {FrameError.DECODE: 1}
 
     @pytest.mark.parametrize(("register", "wait_s"), [(0x04, 5.0), (0xAA, 1.0), (0x05, 1.0)])
     async def test_silence_costs(self, register: int, wait_s: float) -> None:

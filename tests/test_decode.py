@@ -39,6 +39,17 @@ def exported(wire: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]
     return None if decoded.problems(frames) else samples(decoded.metrics(frames))
 
 
+def cells_of(
+    shown: dict[tuple[str, frozenset[tuple[str, str]]], float] | None,
+) -> dict[str, float]:
+    """Return the voltage of each exported cell by its label."""
+    return {
+        dict(labels)["cell"]: volts
+        for (name, labels), volts in (shown or {}).items()
+        if name == "bms_cell_voltage_volts"
+    }
+
+
 class TestExplain:
     def test_every_byte_has_its_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         status = main(["decode", MOBILEKTRO.hex()])
@@ -207,7 +218,9 @@ class TestDamage:
             pytest.param(
                 b"\xdd\x04".hex() + HARDWARE.hex()[4:], "2 bytes a cell", id="a name as 04"
             ),
-            pytest.param("dd04000a30313233343536373839fde977", "at most 5 V", id="digits as 04"),
+            pytest.param(
+                "dd04000a30313233343536373839fde977", "the text '0123456789'", id="digits as 04"
+            ),
         ],
     )
     def test_a_register_byte_that_was_damaged_is_noticed(
@@ -220,6 +233,9 @@ class TestDamage:
 
     def test_three_cells_are_enough(self) -> None:
         check_plausible(Frame(0x04, 0, bytes.fromhex("0ce4") * 3))
+
+    def test_cells_at_0_v_are_not_taken_for_text(self) -> None:
+        check_plausible(Frame(0x04, 0, bytes(6)))
 
     def test_no_flipped_bit_of_any_recorded_frame_shows_another_number(self) -> None:
         for wire in WIRES:
@@ -284,6 +300,18 @@ class TestForms:
 
         assert shown is not None
         assert {name for name, _ in shown} == {"bms_cell_voltage_volts"}
+
+    def test_cell_at_0_v_within_the_count_is_a_cell(self) -> None:
+        unused = encode_reply(0x04, CELLS[4:-3] + bytes(2))
+        broken = encode_reply(0x04, CELLS[4:6] + bytes(2) + CELLS[8:-3])
+
+        assert cells_of(exported(MOBILEKTRO + unused)) == {
+            "01": 3.394, "02": 3.388, "03": 3.392, "04": 3.386,
+        }  # fmt: skip
+        assert cells_of(exported(broken + MOBILEKTRO)) == {
+            "01": 3.394, "02": 0.0, "03": 3.392, "04": 3.386,
+        }  # fmt: skip
+        assert cells_of(exported(unused))["05"] == 0.0  # how many there are is not known
 
     def test_json_carries_units_in_its_names(self, capsys: pytest.CaptureFixture[str]) -> None:
         wires = (MOBILEKTRO, CELLS, HARDWARE, COUNTERS, bytes.fromhex("dd2400020e42ffae77"))

@@ -14,10 +14,11 @@ from exporter.protocol.jbd import (
     decode_cells,
     decode_event_counters,
     decode_hardware,
+    fitted_cells,
     status_name,
 )
 from exporter.reading import Protection
-from recorded import HARDWARE, MOBILEKTRO, of_register
+from recorded import FIELD_REPORTS, HARDWARE, MOBILEKTRO, of_register
 
 PAYLOAD = MOBILEKTRO[4:-3]
 
@@ -69,7 +70,7 @@ class TestRecorded:
     def test_cell_voltages(self, recorded: dict[str, Any]) -> None:
         cells = decode_cells(payload_of(recorded))
 
-        assert [round((cell_v or 0) * 1000) for cell_v in cells] == recorded["expected"]["cells_mv"]
+        assert [round(cell_v * 1000) for cell_v in cells] == recorded["expected"]["cells_mv"]
 
     @pytest.mark.parametrize("recorded", of_register(0x05), ids=ids)
     def test_hardware_name(self, recorded: dict[str, Any]) -> None:
@@ -89,7 +90,7 @@ class TestRecorded:
         # dd0300...: 13.56 V and the cells below were sent by one battery within a second.
         cells = decode_cells(bytes.fromhex("0d420d3c0d400d3a"))
 
-        assert sum(cell_v or 0 for cell_v in cells) == pytest.approx(13.56, abs=0.01)
+        assert sum(cells) == pytest.approx(13.56, abs=0.01)
 
 
 class TestBasicInfo:
@@ -279,8 +280,29 @@ class TestTrailingBlock:
 
 
 class TestCells:
-    def test_a_tap_at_0_mv_is_not_a_cell(self) -> None:
-        assert decode_cells(bytes.fromhex("0d420000")) == (3.394, None)
+    def test_every_tap_is_shown_as_measured(self) -> None:
+        assert decode_cells(bytes.fromhex("0d4200001997ffff")) == (3.394, 0.0, 6.551, 65.535)
+
+    def test_broken_sense_wire_hides_no_cell(self) -> None:
+        _, cells = FIELD_REPORTS["cell-above-5-v"]
+
+        assert decode_cells(cells[4:-3]) == (
+            3.3, 3.301, 3.302, 3.303, 3.304, 3.305, 3.306, 3.307, 6.551, 0.412, 3.31, 3.311, 3.312,
+        )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("cell_count", "fitted"),
+        [
+            pytest.param(4, (3.3, 0.0, 3.3, 0.0, 3.3, None), id="beyond the count"),
+            pytest.param(6, (3.3, 0.0, 3.3, 0.0, 3.3, 0.0), id="within the count"),
+            pytest.param(32, (3.3, 0.0, 3.3, 0.0, 3.3, 0.0), id="fewer taps than cells"),
+            pytest.param(0, (3.3, None, 3.3, None, 3.3, None), id="no count"),
+        ],
+    )
+    def test_tap_at_0_mv_is_no_cell_only_beyond_the_count(
+        self, cell_count: int, fitted: tuple[float | None, ...]
+    ) -> None:
+        assert fitted_cells((3.3, 0.0, 3.3, 0.0, 3.3, 0.0), cell_count) == fitted
 
     def test_there_may_be_none_and_there_may_be_32(self) -> None:
         assert decode_cells(b"") == ()
@@ -289,11 +311,6 @@ class TestCells:
     def test_half_a_cell_is_refused(self) -> None:
         with pytest.raises(DecodeError, match="2 bytes a cell, got 3 bytes"):
             decode_cells(bytes.fromhex("0d4200"))
-
-    def test_5_v_is_the_limit(self) -> None:
-        assert decode_cells(bytes.fromhex("1388")) == (5.0,)
-        with pytest.raises(DecodeError, match=r"cell 2: expected at most 5 V, got 5.001 V"):
-            decode_cells(bytes.fromhex("13881389"))
 
     def test_no_millivolt_has_a_tail_of_zeros(self) -> None:
         for millivolts in range(2500, 3651):

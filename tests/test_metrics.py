@@ -145,8 +145,9 @@ class TestNumbers:
     ) -> None:
         assert value(exposed(snapshot(**changes)), name) == expected
 
-    def test_cells_are_numbered_from_01_and_a_tap_at_0_mv_is_not_a_cell(self) -> None:
-        registry = exposed(snapshot())
+    def test_cells_are_numbered_from_01_and_a_tap_without_one_is_absent(self) -> None:
+        cells_v = (3.31, 0.0, 6.551, None)
+        registry = exposed(snapshot(reading=replace(READING, cell_voltages_v=cells_v)))
 
         volts = {
             sample.labels["cell"]: sample.value
@@ -154,7 +155,7 @@ class TestNumbers:
             for sample in family.samples
             if sample.name == "bms_cell_voltage_volts"
         }
-        assert volts == {"01": 3.31, "02": 3.3, "03": 3.305, "04": 3.295}
+        assert volts == {"01": 3.31, "02": 0.0, "03": 6.551}
 
     def test_balancing_is_shown_for_every_cell_the_bms_has(self) -> None:
         registry = exposed(snapshot())
@@ -214,7 +215,7 @@ class TestNumbers:
             4 if reason == "connect" else 0
         )
 
-    @pytest.mark.parametrize("reason", ["checksum", "register"])
+    @pytest.mark.parametrize("reason", ["checksum", "register", "decode"])
     def test_so_is_every_reason_to_refuse_a_frame(self, reason: str) -> None:
         link = replace(LINK)
         link.frame_errors[FrameError.CHECKSUM] = 6

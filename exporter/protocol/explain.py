@@ -139,6 +139,9 @@ def check_plausible(frame: Frame) -> None:
         count = len(jbd.decode_cells(frame.payload))
         if count < MIN_CELLS:
             raise DecodeError(f"cell voltages: expected at least {MIN_CELLS} cells, got {count}")
+        text = frame.payload.rstrip(b"\0").decode("latin-1")
+        if text and text.isascii() and text.isprintable():  # as numbers, every cell above 8 V
+            raise DecodeError(f"cell voltages: expected numbers, got the text {text!r}")
     if frame.register == Command.HARDWARE:
         name = jbd.decode_hardware(frame.payload)
         if not any(character.isalnum() for character in name):

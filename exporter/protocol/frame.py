@@ -37,6 +37,7 @@ class FrameError(StrEnum):
 
     CHECKSUM = "checksum"
     REGISTER = "register"
+    DECODE = "decode"  # valid, and its fields cannot be true
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,9 +108,6 @@ EVENT_COUNTER_BITS: Final = (
 """The order of register 0xAA; its twelfth word counts restarts (V13)."""
 EVENT_COUNT: Final = Register(name="events", at=0, size=2)
 
-MAX_CELL_V: Final = 5.0
-"""No lithium cell reaches it: a 0x04 above is another register's payload or a broken tap."""
-
 
 def status_name(status: int) -> str:
     """Return what the status byte of a reply means."""
@@ -196,20 +193,26 @@ def unpack_version(raw: int) -> str:
     return f"{raw >> 4}.{raw & 0b1111}"
 
 
-def decode_cells(payload: bytes) -> tuple[float | None, ...]:
-    """Decode register 0x04 into volts, cell 1 first; a tap at 0 mV is None: no cell is there.
+def decode_cells(payload: bytes) -> tuple[float, ...]:
+    """Decode register 0x04 into volts as measured, cell 1 first.
+
+    A broken sense wire shows as 0 V or as more than a cell can have: neither is refused.
 
     Raises:
-        DecodeError: Half a cell was sent, or a cell is above 5 V.
+        DecodeError: Half a cell was sent.
     """
     count, rest = divmod(len(payload), CELL_VOLTAGE.size)
     if rest:
         raise DecodeError(f"cell voltages: expected 2 bytes a cell, got {len(payload)} bytes")
-    volts = CELL_VOLTAGE.array(payload, count)
-    for number, cell_v in enumerate(volts, start=1):
-        if cell_v > MAX_CELL_V:
-            raise DecodeError(f"cell {number}: expected at most {MAX_CELL_V:g} V, got {cell_v} V")
-    return tuple(cell_v or None for cell_v in volts)
+    return CELL_VOLTAGE.array(payload, count)
+
+
+def fitted_cells(volts: tuple[float, ...], cell_count: int) -> tuple[float | None, ...]:
+    """Replace the taps at 0 mV beyond `cell_count` by None: no cell is connected there."""
+    return tuple(
+        None if number > cell_count and not cell_v else cell_v
+        for number, cell_v in enumerate(volts, start=1)
+    )
 
 
 def decode_hardware(payload: bytes) -> str:
