@@ -125,10 +125,11 @@ def cell_balancing(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
 
 
 def temperatures(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
-    """Yield each NTC in the BMS's own order."""
+    """Yield each NTC that measures, numbered in the BMS's own order."""
     basic = snapshot.reading and snapshot.reading.basic
     for number, celsius in enumerate(basic.temperatures_c if basic else (), start=1):
-        yield f"ntc{number}", celsius
+        if celsius is not None:
+            yield f"ntc{number}", celsius
 
 
 def protections(snapshot: Snapshot) -> Iterator[tuple[str, float]]:

@@ -52,7 +52,7 @@ class BasicInfo:
     discharge_fet_on: bool
     heater_on: bool
     factory_mode: bool
-    temperatures_c: tuple[float, ...]
+    temperatures_c: tuple[float | None, ...]  # in the BMS's order; None: an open or shorted NTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

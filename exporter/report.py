@@ -41,7 +41,7 @@ def _reading_rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
             mark = ", balancing" if number in basic.balancing_cells else ""
             yield f"cell {number}", f"{cell_v:.3f} V{mark}"
     for number, celsius in enumerate(basic.temperatures_c, start=1):
-        yield f"NTC {number}", f"{celsius:.1f} °C"
+        yield f"NTC {number}", "open or shorted" if celsius is None else f"{celsius:.1f} °C"
     yield "charge MOSFET", _on(basic.charge_fet_on)
     yield "discharge MOSFET", _on(basic.discharge_fet_on)
     if basic.heater_on:

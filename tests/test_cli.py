@@ -12,7 +12,8 @@ from exporter.config import parse
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import Air, air_of, backend_of
 from exporter.profiles import PROFILES
-from virtual import ADDRESS, battery
+from recorded import FIELD_REPORTS
+from virtual import ADDRESS, answering, battery
 
 SECOND = "A4:C1:38:00:00:02"
 
@@ -155,6 +156,19 @@ class TestRead:
         assert table["hardware"] == "JBD-SP04S034-L4S-200A-B-U"
         assert table["manufactured"] == "2022-08-12"
         assert table["profile"] == "nus"
+
+    def test_sensor_without_a_temperature_is_named(
+        self, config: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (basic,) = FIELD_REPORTS["ntc-open-or-shorted"]
+        virtual = battery(answers=answering({0x03: basic}))
+
+        run(quick(virtual), "read", "camper", "--config.file", str(config))
+
+        lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+        table = {line[0]: line[-1].strip() for line in lines}
+        assert table["NTC 1"] == table["NTC 2"] == "open or shorted"
+        assert table["NTC 3"] == "20.0 °C"
 
     def test_an_option_before_the_command_counts_too(
         self, config: Path, capsys: pytest.CaptureFixture[str]

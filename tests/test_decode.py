@@ -19,7 +19,7 @@ from exporter.protocol.explain import (
     split_frames,
 )
 from exporter.protocol.frame import Frame
-from recorded import CELLS, COUNTERS, FRAMES, HARDWARE, MOBILEKTRO, REFUSE
+from recorded import CELLS, COUNTERS, FIELD_REPORTS, FRAMES, HARDWARE, MOBILEKTRO, REFUSE
 
 DECODED_REGISTERS = ("0x03", "0x04", "0x05", "0xAA")
 WIRES = [bytes.fromhex(frame["frame_hex"]) for frame in FRAMES]
@@ -63,6 +63,16 @@ class TestExplain:
         assert ["23", "5D", "state", "of", "charge", "93", "%"] in lines
         assert ["27", "0A", "C8", "NTC", "1", "2.9", "°C"] in lines
         assert ["33", "FA", "40", "checksum", "right"] in lines
+
+    def test_open_or_shorted_sensor_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        (frame,) = FIELD_REPORTS["ntc-open-or-shorted"]
+
+        main(["decode", frame.hex()])
+
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert ["27", "00", "00", "NTC", "1", "open", "or", "shorted"] in lines
+        assert ["29", "FF", "FF", "NTC", "2", "open", "or", "shorted"] in lines
+        assert ["31", "0B", "73", "NTC", "3", "20", "°C"] in lines
 
     @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.hex()[:24])
     def test_the_lines_of_every_recorded_frame_are_its_bytes(self, wire: bytes) -> None:

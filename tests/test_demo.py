@@ -158,7 +158,7 @@ class TestDay:
             assert info.remaining_ah - before.remaining_ah == pytest.approx(
                 (info.current_a + before.current_a) / 2 / 60, abs=1.0
             )
-            cold = min(info.temperatures_c) < -0.05
+            cold = min(celsius or 0.0 for celsius in info.temperatures_c) < -0.05
             assert (Protection.CHARGE_UNDERTEMPERATURE in info.protections) or not cold
             if Protection.CHARGE_UNDERTEMPERATURE in info.protections:
                 assert not info.charge_fet_on

@@ -211,6 +211,12 @@ class TestBasicInfo:
 
         assert info.temperatures_c == (0.0, -0.1, 0.1, -30.0, 26.9)
 
+    def test_open_or_shorted_ntc_is_no_temperature_and_keeps_its_place(self) -> None:
+        (frame,) = FIELD_REPORTS["ntc-open-or-shorted"]
+
+        assert decode_basic(frame[4:-3]).temperatures_c == (None, None, 20.0)
+        assert decode_basic(basic(ntcs="0001fffe")).temperatures_c == (-273.0, 6280.3)
+
     @pytest.mark.parametrize(("raw", "ratio"), [("00", 0.0), ("5d", 0.93), ("64", 1.0)])
     def test_the_state_of_charge_is_the_bmss_own(self, raw: str, ratio: float) -> None:
         assert decode_basic(basic((19, raw))).rsoc_ratio == ratio
@@ -258,7 +264,6 @@ class TestTrailingBlock:
         [
             pytest.param("0000004e204f8200", id="eight bytes are something else"),
             pytest.param("00000000004f82000c", id="a full capacity of 0"),
-            # 3 x 219.32 Ah is above what 16 bits hold: see the next test for that limit
             pytest.param("0000004e204f81000c", id="a remaining capacity that differs"),
             pytest.param("0b870b946400000000", id="a Daren clone's, made one longer"),
         ],
@@ -268,15 +273,46 @@ class TestTrailingBlock:
 
         assert (info.full_ah, info.balance_current_a) == (None, None)
 
-    @pytest.mark.parametrize(
-        ("full", "amperehours"), [("752f", 299.99), ("7530", None), ("0001", 0.01)]
-    )
-    def test_full_lies_between_0_and_three_times_nominal(
-        self, full: str, amperehours: float | None
-    ) -> None:
-        payload = basic((4, "2710"), (6, "2710"), tail=f"000000{full}2710000c")
+    @pytest.mark.parametrize("nominal", ["0000", "0001", "2710"])
+    def test_learned_capacity_does_not_depend_on_the_nominal_one(self, nominal: str) -> None:
+        payload = basic((4, "2710"), (6, nominal), tail="0000007530" + "2710000c")
 
-        assert decode_basic(payload).full_ah == amperehours
+        assert decode_basic(payload).full_ah == 300.0
+
+    def test_nominal_capacity_that_was_never_set_does_not_hide_the_learned_one(self) -> None:
+        (frame,) = FIELD_REPORTS["full-capacity-above-3-times-nominal"]
+
+        info = decode_basic(frame[4:-3])
+
+        assert (info.nominal_ah, info.full_ah) == (30.0, 99.9)
+        assert info.remaining_ah == 85.89
+
+
+class TestFieldReports:
+    def test_frost(self) -> None:
+        (frame,) = FIELD_REPORTS["13s-frost"]
+
+        info = decode_basic(frame[4:-3])
+
+        assert (info.voltage_v, info.remaining_ah, info.nominal_ah) == (49.78, 9.12, 20.0)
+        assert (info.rsoc_ratio, info.temperatures_c) == (0.46, (-4.0, -4.6, -5.7))
+        assert info.protections == {Protection.CHARGE_UNDERTEMPERATURE}
+        assert not info.charge_fet_on
+
+    def test_balance_current(self) -> None:
+        (frame,) = FIELD_REPORTS["13s-balance"]
+
+        info = decode_basic(frame[4:-3])
+
+        assert (info.current_a, info.remaining_ah, info.balance_current_a) == (-0.27, 6.73, 0.024)
+
+    def test_four_cells(self) -> None:
+        (frame,) = FIELD_REPORTS["4s-genuine"]
+
+        info = decode_basic(frame[4:-3])
+
+        assert (info.voltage_v, info.remaining_ah, info.nominal_ah) == (13.35, 207.19, 280.0)
+        assert (info.rsoc_ratio, info.cycles, info.temperatures_c) == (0.74, 9, (16.3, 17.7))
 
 
 class TestCells:

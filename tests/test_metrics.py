@@ -183,6 +183,13 @@ class TestNumbers:
         assert value(registry, "bms_temperature_celsius", sensor="ntc1") == 2.9
         assert value(registry, "bms_temperature_celsius", sensor="ntc2") == -30.0
 
+    def test_open_or_shorted_sensor_is_absent_and_the_others_keep_their_numbers(self) -> None:
+        registry = exposed(without_basic(temperatures_c=(None, None, 20.0)))
+
+        assert value(registry, "bms_temperature_celsius", sensor="ntc3") == 20.0
+        assert value(registry, "bms_temperature_celsius", sensor="ntc1") is None
+        assert value(registry, "bms_temperature_celsius", sensor="ntc2") is None
+
     @pytest.mark.parametrize("protection", list(Protection))
     def test_every_protection_is_always_there(self, protection: Protection) -> None:
         registry = exposed(snapshot())

@@ -195,6 +195,8 @@ def _special(register: Register, raw: int) -> str | None:  # noqa: PLR0911 - one
         return f"{raw} %"
     if register is jbd.STATUS:
         return ", ".join(jbd.STATUS_BITS[bit] for bit in sorted(bits_set(raw))) or "all off"
+    if register is jbd.NTC and raw in jbd.NO_TEMPERATURE:
+        return "open or shorted"
     if register in (jbd.BALANCE_1_16, jbd.BALANCE_17_32):
         first = 1 if register is jbd.BALANCE_1_16 else 17
         return ", ".join(f"cell {bit + first}" for bit in sorted(bits_set(raw))) or "none"

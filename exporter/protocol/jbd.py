@@ -30,6 +30,7 @@ CELL_COUNT    = Register(name="cells", at=21, size=1)
 NTC_COUNT     = Register(name="NTCs", at=22, size=1)
 # 0.1 K; 2731 and not 2731.5 is 0 degrees, as the vendor's own app rounds.
 NTC           = Register(name="NTC", at=23, size=2, unit="°C", divisor=10, offset=-2731)
+NO_TEMPERATURE = (0x0000, 0xFFFF)  # of an open or shorted NTC: absolute zero and 6280.4 degrees
 
 # Newer firmware: nine bytes behind the NTCs; `at` counts from there.
 HUMIDITY        = Register(name="humidity (not exported)", at=0, size=1, unit="%")
@@ -128,7 +129,7 @@ def decode_basic(payload: bytes) -> BasicInfo:
         DecodeError: The payload is shorter than its own NTC count says, or its state of charge
             is above 100 %.
     """
-    temperatures_c = NTC.array(payload, NTC_COUNT.raw(payload))
+    temperatures_c = tuple(_temperature_c(payload, i) for i in range(NTC_COUNT.raw(payload)))
     rsoc_ratio = RSOC.read(payload)
     if rsoc_ratio > 1:
         raise DecodeError(f"state of charge: expected at most 100 %, got {rsoc_ratio:.0%}")
@@ -157,19 +158,24 @@ def decode_basic(payload: bytes) -> BasicInfo:
     )
 
 
+def _temperature_c(payload: bytes, index: int) -> float | None:
+    base = index * NTC.size
+    return None if NTC.raw(payload, base=base) in NO_TEMPERATURE else NTC.read(payload, base=base)
+
+
 def trailing_base(payload: bytes) -> int | None:
     """Return where the trailing block of 0x03 begins, None when there is none to believe.
 
-    It is believed when nine bytes are there, the full capacity lies between 0 and three times
-    the nominal one, and the remaining capacity is repeated. Other firmware puts other things
-    there (Daren clones: eight bytes of something else).
+    It is believed when nine bytes are there, the full capacity is above 0, and the remaining
+    capacity is repeated. Other firmware puts other things there (Daren clones: eight bytes of
+    something else). The nominal capacity says nothing: on some batteries it was never set.
     """
     base = NTC.at + NTC.size * NTC_COUNT.raw(payload)
     if len(payload) < base + TRAILING_SIZE:
         return None
-    plausible = 0 < FULL.raw(payload, base=base) < 3 * NOMINAL.raw(payload)
-    echoed = REMAINING_AGAIN.raw(payload, base=base) == REMAINING.raw(payload)
-    return base if plausible and echoed else None
+    is_learned = FULL.raw(payload, base=base) > 0
+    is_repeated = REMAINING_AGAIN.raw(payload, base=base) == REMAINING.raw(payload)
+    return base if is_learned and is_repeated else None
 
 
 def _trailing_block(payload: bytes) -> tuple[float | None, float | None]:
