@@ -63,7 +63,7 @@ ROWS: Final = (
     Row("bms_balance_current_amperes", GAUGE, "Balance current; newer firmware only.", "reading.basic.balance_current_a"),
     Row("bms_protection_active", GAUGE, "Whether the BMS has opened a MOSFET for this reason.", "protections", "protection"),
     Row("bms_protection_events", COUNTER, "How often each protection has tripped; the battery may reset it.", "protection_events", "protection"),
-    Row("bms_restarts", COUNTER, "Restarts of the BMS; the battery may reset it.", "reading.counters.restarts"),
+    Row("bms_restarts", COUNTER, "Restarts of the BMS, where it counts them; the battery may reset it.", "reading.counters.restarts"),
     Row("bms_charge_mosfet_on", GAUGE, "Whether the battery can be charged.", "reading.basic.charge_fet_on"),
     Row("bms_discharge_mosfet_on", GAUGE, "Whether the battery can be discharged.", "reading.basic.discharge_fet_on"),
     Row("bms_heater_on", GAUGE, "Whether the battery is heating itself.", "reading.basic.heater_on"),

@@ -60,7 +60,7 @@ class EventCounters:
     """Register 0xAA: how often each protection tripped. The battery may reset them."""
 
     protection_events: Mapping[Protection, int]
-    restarts: int
+    restarts: int | None  # None: not reported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,8 @@ def _reading_rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     if reading.counters:
         events = reading.counters.protection_events.items()
         yield "events", ", ".join(f"{name} {count}" for name, count in events if count) or "none"
-        yield "restarts", str(reading.counters.restarts)
+        if reading.counters.restarts is not None:
+            yield "restarts", str(reading.counters.restarts)
     if identity := reading.identity:
         yield "hardware", identity.hardware or "unknown"
         yield "software", identity.software

@@ -195,7 +195,9 @@ def _in_range(one: Frame) -> None:
         counters = jbd.decode_event_counters(one.payload)
     except DecodeError:
         return
-    assert all(0 <= n <= 0xFFFF for n in (*counters.protection_events.values(), counters.restarts))
+    assert all(
+        0 <= n <= 0xFFFF for n in (*counters.protection_events.values(), counters.restarts or 0)
+    )
 
 
 # --- protocol/auth.py

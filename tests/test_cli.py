@@ -13,7 +13,7 @@ from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import Air, air_of, backend_of
 from exporter.profiles import PROFILES
 from recorded import FIELD_REPORTS
-from virtual import ADDRESS, answering, battery
+from virtual import ADDRESS, ANSWERS, answering, battery
 
 SECOND = "A4:C1:38:00:00:02"
 
@@ -153,9 +153,22 @@ class TestRead:
         assert table["charge MOSFET"] == "on"
         assert table["protections"] == "none"
         assert table["events"] == "cell_overvoltage 122, cell_undervoltage 2"
+        assert table["restarts"] == "1"
         assert table["hardware"] == "JBD-SP04S034-L4S-200A-B-U"
         assert table["manufactured"] == "2022-08-12"
         assert table["profile"] == "nus"
+
+    def test_restarts_are_told_only_where_the_bms_counts_them(
+        self, config: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (counters,) = FIELD_REPORTS["aa-11-words"]
+        virtual = battery(answers=answering(ANSWERS | {0xAA: counters}))
+
+        run(quick(virtual), "read", "camper", "--config.file", str(config))
+
+        shown = capsys.readouterr().out
+        assert "cell_undervoltage 2" in shown
+        assert "restarts" not in shown
 
     def test_sensor_without_a_temperature_is_named(
         self, config: Path, capsys: pytest.CaptureFixture[str]

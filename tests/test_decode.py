@@ -231,6 +231,11 @@ class TestDamage:
             pytest.param(
                 "dd04000a30313233343536373839fde977", "the text '0123456789'", id="digits as 04"
             ),
+            pytest.param(
+                encode_reply(0xAA, b"\x17SP04S034L4S200A20220812").hex(),
+                "the text 'SP04S034L4S200A20220812'",
+                id="a barcode as AA",
+            ),
         ],
     )
     def test_a_register_byte_that_was_damaged_is_noticed(

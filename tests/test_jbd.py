@@ -406,12 +406,33 @@ class TestEventCounters:
         assert len(counters.protection_events) == 11
         assert counters.restarts == 0
 
-    def test_the_last_counts_restarts(self) -> None:
+    def test_the_twelfth_word_counts_restarts(self) -> None:
         assert decode_event_counters(bytes(22) + b"\xff\xff").restarts == 65535
 
-    @pytest.mark.parametrize("length", [0, 22, 23, 25, 26])
+    def test_eleven_words_are_counters_without_restarts(self) -> None:
+        (frame,) = FIELD_REPORTS["aa-11-words"]
+
+        counters = decode_event_counters(frame[4:-3])
+
+        assert {str(p): count for p, count in counters.protection_events.items() if count} == {
+            "discharge_overcurrent": 1,
+            "cell_overvoltage": 3,
+            "cell_undervoltage": 2,
+            "pack_undervoltage": 4,
+        }
+        assert counters.restarts is None
+
+    @pytest.mark.parametrize("surplus", [2, 4, 230])
+    def test_more_words_change_nothing(self, surplus: int) -> None:
+        counters = decode_event_counters(bytes(20) + b"\x00\x05\x00\x07" + b"\xff" * surplus)
+
+        assert counters.protection_events[Protection.PACK_UNDERVOLTAGE] == 5
+        assert len(counters.protection_events) == 11
+        assert counters.restarts == 7
+
+    @pytest.mark.parametrize("length", [0, 20, 21, 23, 25])
     def test_another_length_is_refused(self, length: int) -> None:
-        with pytest.raises(DecodeError, match=f"expected 24 bytes, got {length}"):
+        with pytest.raises(DecodeError, match=f"from 22 on, got {length}"):
             decode_event_counters(bytes(length))
 
 

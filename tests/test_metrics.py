@@ -313,6 +313,14 @@ class TestAbsence:
 
         assert names(registry).isdisjoint({"bms_protection_events_total", "bms_restarts_total"})
 
+    def test_restarts_that_the_bms_does_not_count_are_absent(self) -> None:
+        counters = EventCounters(protection_events={Protection.CELL_OVERVOLTAGE: 1}, restarts=None)
+
+        registry = exposed(snapshot(reading=replace(READING, counters=counters)))
+
+        assert "bms_restarts_total" not in names(registry)
+        assert value(registry, "bms_protection_events_total", protection="cell_overvoltage") == 1
+
     def test_the_duration_of_a_poll_is_absent_before_the_first_has_finished(self) -> None:
         assert "bms_poll_duration_seconds" not in names(exposed(snapshot(poll_duration_s=None)))
 

@@ -139,13 +139,21 @@ def check_plausible(frame: Frame) -> None:
         count = len(jbd.decode_cells(frame.payload))
         if count < MIN_CELLS:
             raise DecodeError(f"cell voltages: expected at least {MIN_CELLS} cells, got {count}")
-        text = frame.payload.rstrip(b"\0").decode("latin-1")
-        if text and text.isascii() and text.isprintable():  # as numbers, every cell above 8 V
-            raise DecodeError(f"cell voltages: expected numbers, got the text {text!r}")
+        _check_not_text("cell voltages", frame.payload)  # as numbers, every cell above 8 V
+    if frame.register == Command.EVENT_COUNTERS:
+        _check_not_text(
+            "event counters", frame.payload[1:]
+        )  # A2, a barcode, begins with its length
     if frame.register == Command.HARDWARE:
         name = jbd.decode_hardware(frame.payload)
         if not any(character.isalnum() for character in name):
             raise DecodeError(f"hardware name: expected letters or digits, got {name!r}")
+
+
+def _check_not_text(name: str, payload: bytes) -> None:
+    text = payload.rstrip(b"\0").decode("latin-1")
+    if text and text.isascii() and text.isprintable():
+        raise DecodeError(f"{name}: expected numbers, got the text {text!r}")
 
 
 def explain(frame: Frame) -> Iterator[Line]:
@@ -225,8 +233,9 @@ def _hardware(payload: bytes) -> Iterator[Part]:
 
 
 def _event_counters(payload: bytes) -> Iterator[Part]:
-    jbd.decode_event_counters(payload)
-    for number, name in enumerate((*jbd.EVENT_COUNTER_BITS, "restarts")):
+    counters = jbd.decode_event_counters(payload)
+    restarts = () if counters.restarts is None else ("restarts",)
+    for number, name in enumerate((*jbd.EVENT_COUNTER_BITS, *restarts)):
         yield _part(payload, jbd.EVENT_COUNT, base=number * jbd.EVENT_COUNT.size, name=name)
 
 

@@ -106,7 +106,8 @@ EVENT_COUNTER_BITS: Final = (
     Protection.PACK_OVERVOLTAGE,
     Protection.PACK_UNDERVOLTAGE,
 )
-"""The order of register 0xAA; its twelfth word counts restarts (V13)."""
+"""The order of register 0xAA."""
+RESTARTS_WORD: Final = len(EVENT_COUNTER_BITS)  # V13; older firmware sends eleven words
 EVENT_COUNT: Final = Register(name="events", at=0, size=2)
 
 
@@ -234,17 +235,21 @@ def decode_hardware(payload: bytes) -> str:
 
 
 def decode_event_counters(payload: bytes) -> EventCounters:
-    """Decode register 0xAA.
+    """Decode register 0xAA: eleven counters, then the restarts where the firmware has them.
+
+    Source: two vendor documents describe eleven words, V13 twelve; more are not documented.
 
     Raises:
-        DecodeError: The payload is not twelve words.
+        DecodeError: The payload is shorter than eleven words, or half a word was sent.
     """
-    words = len(EVENT_COUNTER_BITS) + 1
-    if len(payload) != EVENT_COUNT.size * words:
+    words, rest = divmod(len(payload), EVENT_COUNT.size)
+    if words < len(EVENT_COUNTER_BITS) or rest:
         raise DecodeError(
-            f"event counters: expected {EVENT_COUNT.size * words} bytes, got {len(payload)}"
+            f"event counters: expected an even number of bytes from "
+            f"{EVENT_COUNT.size * len(EVENT_COUNTER_BITS)} on, got {len(payload)}"
         )
-    *events, restarts = (EVENT_COUNT.raw(payload, base=2 * i) for i in range(words))
+    counts = [EVENT_COUNT.raw(payload, base=EVENT_COUNT.size * word) for word in range(words)]
     return EventCounters(
-        protection_events=dict(zip(EVENT_COUNTER_BITS, events, strict=True)), restarts=restarts
+        protection_events=dict(zip(EVENT_COUNTER_BITS, counts, strict=False)),
+        restarts=counts[RESTARTS_WORD] if words > RESTARTS_WORD else None,
     )
