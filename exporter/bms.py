@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
 
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
@@ -47,7 +48,8 @@ GIVE_UP_S: Final = 5.0
 EXTRA_GIVE_UP_S: Final = 1.0
 COUNTERS_EVERY_POLLS: Final = 10
 COUNTERS_S: Final = 600.0  # however rare the polls are, the counters shown are not older
-ASK_AGAIN_S: Final = 3600.0
+ASK_AGAIN_S: Final = 3600.0  # a register that was refused, or not answered in so many polls:
+SILENCES: Final = 3
 
 T = TypeVar("T")
 
@@ -78,29 +80,87 @@ class Connection(Protocol):
         """
 
 
+@dataclass(slots=True, kw_only=True)
+class OptionalRegister(Generic[T]):
+    """A register that no reading needs, and when it is requested again if it is not answered."""
+
+    command: Command
+    decode: Callable[[bytes], T]
+    give_up_s: float
+    wanted: bool = True
+    _silences: int = 0  # in a row
+    _not_before_s: float = float("-inf")
+
+    def is_due(self, now_s: float) -> bool:
+        """Return whether it may be requested now."""
+        return self.wanted and now_s >= self._not_before_s
+
+    def note_refusal(self, now_s: float) -> None:
+        """Leave it out for an hour: the battery does not have it."""
+        self._not_before_s = now_s + ASK_AGAIN_S
+
+    def note_silence(self, now_s: float) -> None:
+        """Request it again in the next poll, after three silences in a row in an hour."""
+        self._silences += 1
+        if self._silences >= SILENCES:
+            self.note_refusal(now_s)
+
+    def note_answer(self) -> None:
+        """Request it as usual."""
+        self._silences = 0
+        self._not_before_s = float("-inf")
+
+
 class Bms:
     """One battery's conversation, and what it remembers from poll to poll."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a battery may be configured with
         self,
         *,
         stats: LinkStats,
         mac: bytes = bytes(6),
         cells: bool = True,
+        hardware: bool = True,
+        counters: bool = True,
         password: bytes | None = None,
         clock: Clock = boot_s,
     ) -> None:
+        """Remember how one battery is read.
+
+        Args:
+            stats: Where to count what happens.
+            mac: The battery's address, first byte first; for the password exchange.
+            cells: Request register 0x04.
+            hardware: Request register 0x05.
+            counters: Request register 0xAA.
+            password: What to prove before any request, or None.
+            clock: Ages readings; goes on while the machine is suspended.
+        """
         self._stats = stats
         self._mac = mac
-        self._cells = cells
         self._password = password
         self._clock = clock
         self._profile: str | None = None
         self._takes_early = True
         self._polls = 0
-        self._counters: EventCounters | None = None
+        self._cells = OptionalRegister(
+            command=Command.CELL_VOLTAGES, decode=decode_cells, give_up_s=GIVE_UP_S, wanted=cells
+        )
+        self._event_counters = OptionalRegister(
+            command=Command.EVENT_COUNTERS,
+            decode=decode_event_counters,
+            give_up_s=EXTRA_GIVE_UP_S,
+            wanted=counters,
+        )
+        self._hardware = OptionalRegister(
+            command=Command.HARDWARE,
+            decode=decode_hardware,
+            give_up_s=EXTRA_GIVE_UP_S,
+            wanted=hardware,
+        )
+        self._counters: EventCounters | None = None  # as last answered
         self._counters_at_s = float("-inf")
-        self._counters_not_before_s = float("-inf")
+        self._counters_from_poll = 0
         self._identity: Identity | None = None
 
     async def read(self, connection: Connection, *, deadline_s: float) -> Reading:
@@ -123,10 +183,7 @@ class Bms:
         cells = None
         try:
             async with asyncio.timeout_at(deadline_s):
-                if self._cells:
-                    cells = await conversation.optional(
-                        Command.CELL_VOLTAGES, decode_cells, give_up_s=GIVE_UP_S
-                    )
+                cells = await self._ask(conversation, self._cells)
                 await self._ask_counters(conversation)
                 await self._ask_identity(conversation, profile, basic)
         except TimeoutError:
@@ -174,33 +231,59 @@ class Bms:
         """
         if self._password is not None or not self._takes_early:
             return None
-        return Command.CELL_VOLTAGES if self._cells else Command.BASIC_INFO
+        is_due = self._cells.is_due(self._clock())
+        return Command.CELL_VOLTAGES if is_due else Command.BASIC_INFO
 
     def _counters_are_young(self) -> bool:
-        return self._clock() - self._counters_at_s <= COUNTERS_S
+        return self._clock() - self._counters_at_s < COUNTERS_S
+
+    async def _ask(self, conversation: "_Conversation", register: OptionalRegister[T]) -> T | None:
+        """Return the decoded register, None when it is not due or there is no usable answer.
+
+        Raises:
+            LinkLostError: The connection ended.
+        """
+        now_s = self._clock()
+        if not register.is_due(now_s):
+            return None
+        try:
+            value = await conversation.decoded(
+                register.command, register.decode, give_up_s=register.give_up_s
+            )
+        except LinkLostError:
+            register.note_silence(now_s)  # some batteries disconnect instead of refusing
+            raise
+        except DeviceError as error:
+            register.note_refusal(now_s)
+            _log_unused(register.command, error)
+            return None
+        except BmsError as error:
+            register.note_silence(now_s)
+            _log_unused(register.command, error)
+            return None
+        register.note_answer()
+        return value
 
     async def _ask_counters(self, conversation: "_Conversation") -> None:
+        """Request 0xAA in every tenth poll; the counters stay while they are young."""
         now_s = self._clock()
-        due = self._polls % COUNTERS_EVERY_POLLS == 0 or now_s - self._counters_at_s >= COUNTERS_S
-        if not due or now_s < self._counters_not_before_s:
+        if self._polls < self._counters_from_poll and self._counters_are_young():
             return
-        self._counters_not_before_s = now_s + ASK_AGAIN_S  # should there be no answer
-        counters = await conversation.optional(
-            Command.EVENT_COUNTERS, decode_event_counters, give_up_s=EXTRA_GIVE_UP_S
-        )
+        counters = await self._ask(conversation, self._event_counters)
         if counters is not None:
-            self._counters_at_s = self._counters_not_before_s = now_s
-        self._counters = counters
+            self._counters = counters
+            self._counters_at_s = now_s
+            self._counters_from_poll = self._polls + COUNTERS_EVERY_POLLS
 
     async def _ask_identity(
         self, conversation: "_Conversation", profile: str, basic: BasicInfo
     ) -> None:
-        """Ask 0x05 once per process: the labels of an info metric must not change."""
+        """Request 0x05 until it is answered or given up: then the labels never change."""
         if self._identity is not None:
             return
-        hardware = await conversation.optional(
-            Command.HARDWARE, decode_hardware, give_up_s=EXTRA_GIVE_UP_S
-        )
+        hardware = await self._ask(conversation, self._hardware)
+        if hardware is None and self._hardware.is_due(self._clock()):
+            return
         self._identity = Identity(
             profile=profile,
             hardware=hardware or "",
@@ -279,22 +362,6 @@ class _Conversation:
             self._stats.frame_errors[FrameError.DECODE] += 1
             raise
 
-    async def optional(
-        self, command: Command, decode: Callable[[bytes], T], *, give_up_s: float
-    ) -> T | None:
-        """Return the decoded register, None when there is no usable answer.
-
-        Raises:
-            LinkLostError: The connection ended.
-        """
-        try:
-            return await self.decoded(command, decode, give_up_s=give_up_s)
-        except LinkLostError:
-            raise
-        except BmsError as error:
-            log.debug("no answer used", extra={"register": f"{command:#04x}", "error": str(error)})
-            return None
-
     async def authenticate(self, exchange: PasswordExchange) -> None:
         """Prove the password.
 
@@ -362,6 +429,10 @@ class _Conversation:
                 resend_at_s = loop.time() + UNFINISHED_S
             elif assembler is not None and assembler.early_frame is not None:
                 resend_at_s = loop.time() + RESEND_S  # it has only now come to this request
+
+
+def _log_unused(command: Command, error: BmsError) -> None:
+    log.debug("no answer used", extra={"register": f"{command:#04x}", "error": str(error)})
 
 
 def _no_reply(command: Command, assembler: FrameAssembler, give_up_s: float) -> BmsError:

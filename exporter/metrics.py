@@ -179,7 +179,7 @@ SERIES: Final = {
 """The functions that a Row's `source` may name."""
 
 INFO_NAME: Final = "bms_battery"
-INFO_HELP: Final = "What the battery is; absent until it was asked once."
+INFO_HELP: Final = "What the battery is; absent until it has told its hardware or does not tell it."
 INFO_LABELS: Final = ("address", "profile", "hardware", "software", "manufactured")
 
 

@@ -21,7 +21,7 @@ from exporter.errors import (
 from exporter.protocol.frame import FrameError
 from exporter.reading import Identity, Protection, Reading
 from exporter.stats import LinkStats
-from recorded import CELLS, COUNTERS, FIELD_REPORTS, HARDWARE, MOBILEKTRO
+from recorded import CELLS, FIELD_REPORTS, MOBILEKTRO
 from virtual import ANSWERS, FakeConnection, FakeLink, answering, battery, now_s
 
 
@@ -50,6 +50,19 @@ def payloads(reading: Reading) -> tuple[bool, bool, bool]:
     )
 
 
+SILENCE = b"\x00"  # instead of a reply
+
+
+def told(reading: Reading) -> set[int]:
+    """Tell which of the registers that no reading needs were answered."""
+    facts = {
+        0x04: reading.cell_voltages_v,
+        0x05: reading.identity and reading.identity.hardware,
+        0xAA: reading.counters,
+    }
+    return {register for register, fact in facts.items() if fact}
+
+
 class TestOneReading:
     async def test_a_healthy_battery_tells_everything(self) -> None:
         virtual = battery()
@@ -71,13 +84,35 @@ class TestOneReading:
         assert virtual.requests == [0x03, 0x04, 0xAA, 0x05]
         assert virtual.illegal == []
 
-    async def test_cells_are_not_asked_when_they_are_not_wanted(self) -> None:
+    @pytest.mark.parametrize("takes_early", [False, True])
+    @pytest.mark.parametrize(
+        ("option", "register", "told"),
+        [
+            ("cells", 0x04, (True, False, True)),
+            ("counters", 0xAA, (True, True, False)),
+            ("hardware", 0x05, (True, True, True)),
+        ],
+    )
+    async def test_unwanted_register_is_never_requested(
+        self, option: str, register: int, told: tuple[bool, bool, bool], *, takes_early: bool
+    ) -> None:
         virtual = battery()
+        options: dict[str, Any] = {option: False}
+        bms = bms_for(**options)
 
-        reading = await read_with(bms_for(cells=False), FakeConnection(virtual))
+        for _ in range(12):
+            connection = FakeConnection(virtual)
+            connection.takes_early = takes_early
+            reading = await read_with(bms, connection)
 
-        assert 0x04 not in virtual.requests
-        assert reading.cell_voltages_v is None
+        assert set(virtual.requests) == {0x03, 0x04, 0x05, 0xAA} - {register}
+        assert payloads(reading) == told
+
+    async def test_identity_without_the_hardware_name_is_known_at_once(self) -> None:
+        reading = await read_with(bms_for(hardware=False), FakeConnection(battery()))
+
+        assert reading.identity is not None
+        assert (reading.identity.hardware, reading.identity.software) == ("", "8.3")
 
     @pytest.mark.parametrize(
         ("report", "cell_9_v", "cell_10_v"),
@@ -308,7 +343,7 @@ class TestWhatAPollDoesNotNeed:
             pytest.param(lambda register: encode_reply(register, b"\xff\xff\xff"), id="nonsense"),
         ],
     )
-    async def test_neither_fails_it(
+    async def test_unanswered_register_does_not_fail_the_poll(
         self, register: int, kept: tuple[bool, bool, bool], answer: Callable[[int], bytes]
     ) -> None:
         virtual = battery(answers=answering(ANSWERS | {register: answer(register)}))
@@ -316,8 +351,6 @@ class TestWhatAPollDoesNotNeed:
         reading = await read_with(bms_for(), FakeConnection(virtual))
 
         assert payloads(reading) == kept
-        assert reading.identity is not None
-        assert bool(reading.identity.hardware) == (register != 0x05)
 
     @pytest.mark.parametrize(
         ("register", "payload"), [(0x04, b"\x0c\xe4\x0c"), (0x05, b"\xff"), (0xAA, bytes(3))]
@@ -413,19 +446,116 @@ class TestMemory:
 
         assert virtual.requests.count(0xAA) == 3
 
-    async def test_event_counters_without_an_answer_are_asked_again_after_an_hour(self) -> None:
-        virtual = battery(answers=answering({0x03: MOBILEKTRO, 0x04: CELLS}))
+    @pytest.mark.parametrize("register", [0x04, 0x05, 0xAA])
+    async def test_silent_register_is_requested_again_in_the_next_poll(self, register: int) -> None:
+        virtual = battery(answers=answering(ANSWERS | {register: SILENCE}))
+        bms = bms_for()
+        first = await read_with(bms, FakeConnection(virtual))
+        virtual.answers = answering(ANSWERS)
+
+        second = await read_with(bms, FakeConnection(virtual))
+
+        assert told(first) == {0x04, 0x05, 0xAA} - {register}
+        assert told(second) == {0x04, 0x05, 0xAA}
+
+    @pytest.mark.parametrize(
+        ("register", "waits"), [(0x04, 3 * 5.0), (0xAA, 3 * 1.0), (0x05, 3 * 1.0)]
+    )
+    async def test_register_that_is_silent_three_times_is_left_out(
+        self, register: int, waits: float
+    ) -> None:
+        virtual = battery(
+            answers=answering(ANSWERS | {register: SILENCE}), faults=Faults(reply_s=0.0)
+        )
+        bms = bms_for()
+        for _ in range(9):
+            await read_with(bms, FakeConnection(virtual))
+
+        assert now_s() == pytest.approx(waits, abs=0.5)
+
+    @pytest.mark.parametrize("register", [0x04, 0xAA])
+    async def test_register_that_stays_silent_is_tried_once_an_hour(self, register: int) -> None:
+        silent = answering(ANSWERS | {register: SILENCE})
+        virtual = battery(answers=silent)
+        bms = bms_for()
+        for _ in range(3):
+            await read_with(bms, FakeConnection(virtual))
+        await asyncio.sleep(3600.0)
+        await read_with(bms, FakeConnection(virtual))  # a fourth silence
+        virtual.answers = answering(ANSWERS)
+        within_the_hour = await read_with(bms, FakeConnection(virtual))
+        await asyncio.sleep(3600.0)
+
+        after_it = await read_with(bms, FakeConnection(virtual))
+
+        assert register not in told(within_the_hour)
+        assert register in told(after_it)
+
+    @pytest.mark.parametrize("register", [0x04, 0xAA])
+    async def test_silences_count_only_in_a_row(self, register: int) -> None:
+        usual, silent = answering(ANSWERS), answering(ANSWERS | {register: SILENCE})
+        virtual = battery()
+        bms = bms_for()
+        for answers in (silent, silent, usual, silent, silent, usual):
+            virtual.answers = answers
+            reading = await read_with(bms, FakeConnection(virtual))
+            await asyncio.sleep(600.0)  # so that every poll requests the counters
+
+        assert register in told(reading)
+
+    @pytest.mark.parametrize("register", [0x04, 0xAA])
+    async def test_refused_register_is_requested_again_after_an_hour(self, register: int) -> None:
+        refusal = encode_reply(register, status=0x80)
+        virtual = battery(answers=answering(ANSWERS | {register: refusal}))
         bms = bms_for()
         for _ in range(30):
             await read_with(bms, FakeConnection(virtual))
-        asked_within_the_hour = virtual.requests.count(0xAA)
+        asked_within_the_hour = virtual.requests.count(register)
+        virtual.answers = answering(ANSWERS)
         await asyncio.sleep(3600)
 
-        for _ in range(10):
-            await read_with(bms, FakeConnection(virtual))
+        reading = await read_with(bms, FakeConnection(virtual))
 
         assert asked_within_the_hour == 1
-        assert virtual.requests.count(0xAA) == 2
+        assert register in told(reading)
+
+    async def test_left_out_cells_are_not_requested_early(self) -> None:
+        virtual = battery(answers=answering(ANSWERS | {0x04: encode_reply(0x04, status=0x80)}))
+        bms = bms_for(hardware=False, counters=False)
+        for _ in range(2):
+            connection = FakeConnection(virtual)
+            connection.takes_early = True
+            await read_with(bms, connection)
+
+        assert virtual.requests == [0x04, 0x03, 0x03, 0x03]
+
+    async def test_register_that_ends_the_link_is_left_out_after_three_polls(self) -> None:
+        virtual = battery()
+
+        def ends_the_link(register: int) -> bytes:
+            if register == 0xAA:
+                raise LinkLostError("the connection ended")
+            return ANSWERS[register]
+
+        virtual.answers = ends_the_link
+        bms = bms_for()
+        readings = [await read_with(bms, FakeConnection(virtual)) for _ in range(4)]
+
+        assert virtual.requests.count(0xAA) == 3
+        assert [told(reading) for reading in readings] == [{0x04}, {0x04}, {0x04}, {0x04, 0x05}]
+
+    async def test_counters_stay_while_they_are_young_though_0xaa_is_lost(self) -> None:
+        virtual = battery()
+        bms = bms_for()
+        first = await read_with(bms, FakeConnection(virtual))
+        virtual.answers = answering(ANSWERS | {0xAA: SILENCE})
+        kept = []
+        for _ in range(12):
+            await asyncio.sleep(54.0)
+            kept.append((await read_with(bms, FakeConnection(virtual))).counters)
+
+        assert kept[:10] == [first.counters] * 10
+        assert kept[11] is None
 
     async def test_counters_vanish_when_the_link_is_lost_at_every_question_for_them(self) -> None:
         virtual = battery()
@@ -449,29 +579,29 @@ class TestMemory:
         assert second.counters is None
         assert third.counters is not None
 
-    async def test_counters_that_are_no_longer_answered_vanish(self) -> None:
-        virtual = battery()
+    @pytest.mark.parametrize(
+        ("answer", "polls"),
+        [
+            pytest.param(encode_reply(0x05, status=0x80), 1, id="refusal"),
+            pytest.param(b"\x00", 3, id="three silences"),
+            pytest.param(encode_reply(0x05, b"\xff"), 3, id="three undecodable answers"),
+        ],
+    )
+    async def test_identity_does_not_change_once_0x05_was_given_up(
+        self, answer: bytes, polls: int
+    ) -> None:
+        virtual = battery(answers=answering(ANSWERS | {0x05: answer}))
         bms = bms_for()
-        for _ in range(10):
-            await read_with(bms, FakeConnection(virtual))
-        virtual.answers = answering({0x03: MOBILEKTRO, 0x04: CELLS})
+        before = [(await read_with(bms, FakeConnection(virtual))).identity for _ in range(polls)]
+        virtual.answers = answering(ANSWERS)
+        await asyncio.sleep(3600.0)
 
         reading = await read_with(bms, FakeConnection(virtual))
 
-        assert reading.counters is None
-
-    async def test_the_identity_does_not_change_once_05_was_given_up(self) -> None:
-        virtual = battery(answers=answering({0x03: MOBILEKTRO}))
-        bms = bms_for()
-        first = await read_with(bms, FakeConnection(virtual))
-        virtual.answers = answering(ANSWERS | {0x05: HARDWARE, 0xAA: COUNTERS})
-
-        second = await read_with(bms, FakeConnection(virtual))
-
-        assert first.identity == second.identity
-        assert first.identity is not None
-        assert first.identity.hardware == ""
-        assert virtual.requests.count(0x05) == 1
+        assert before[:-1] == [None] * (polls - 1)
+        assert before[-1] == reading.identity is not None
+        assert reading.identity.hardware == ""
+        assert virtual.requests.count(0x05) >= polls
 
     async def test_05_is_asked_again_when_the_link_was_lost_before_its_answer(self) -> None:
         virtual = battery(faults=Faults(reply_s=0.1))
@@ -656,8 +786,7 @@ class TestWakingEarly:
         connection, virtual = self.connection(lose_first=1)
         virtual.answers = lambda _: next(answers)
 
-        bms = bms_for(cells=True)
-        bms._counters_not_before_s = bms._identity = float("inf")  # type: ignore[assignment]
+        bms = bms_for(hardware=False, counters=False)
         reading = await read_with(bms, connection)
 
         assert reading.basic is not None
@@ -677,8 +806,7 @@ class TestWakingEarly:
             return link
 
         connection.open = twice  # type: ignore[method-assign]
-        bms = bms_for(cells=True)
-        bms._counters_not_before_s = bms._identity = float("inf")  # type: ignore[assignment]
+        bms = bms_for(hardware=False, counters=False)
 
         reading = await read_with(bms, connection)
 
