@@ -53,7 +53,9 @@ class BatteryConfig:
     adapter: Adapter | None = None  # None: the one that hears it best
     link: Link | None = None  # None: as for all
     profile: ProfileName | None = None  # None: by the battery's GATT table
-    cells: bool = True
+    cells: bool = True  # register 0x04
+    hardware: bool = True  # register 0x05
+    counters: bool = True  # register 0xAA
     password_file: str | None = None
     password_env: Variable | None = None
     password: bytes | None = field(default=None, repr=False)  # what one of the two holds

@@ -153,6 +153,8 @@ def wire(  # noqa: PLR0913 - a battery's whole surroundings
             stats=stats,
             mac=bytes.fromhex(battery.address.replace(":", "")),
             cells=battery.cells,
+            hardware=battery.hardware,
+            counters=battery.counters,
             password=battery.password,
             clock=clock,
         )

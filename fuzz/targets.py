@@ -316,7 +316,8 @@ USUAL_WEB: Final[Sections] = {
     "": {},
 }
 BATTERY_KEYS: Final = (
-    "name", "address", "adapter", "link", "profile", "cells", "password_file", "password_env",
+    "name", "address", "adapter", "link", "profile", "cells", "hardware", "counters",
+    "password_file", "password_env",
 )  # fmt: skip
 KEYS: Final[Mapping[str, Sequence[str]]] = {
     "battery": BATTERY_KEYS,

@@ -131,6 +131,8 @@ class TestDefaults:
                     adapter=None,
                     profile=None,
                     cells=True,
+                    hardware=True,
+                    counters=True,
                     password_file=None,
                 ),
             ),
@@ -145,14 +147,15 @@ class TestDefaults:
     def test_every_option_is_taken(self) -> None:
         config = parse(
             'batteries:\n  - {name: camper, address: "A4:C1:38:00:00:01", adapter: hci1, '
-            "profile: nus, cells: false}\n"
+            "profile: nus, cells: false, hardware: false, counters: false}\n"
             "poll: {timeout: 45s, min_interval: 0s, max_age: 5m, backoff_max: 1h}\n"
         )
 
         (one,) = config.batteries
         assert config.link is Link.AUTO
         assert config.management == ManagementConfig()
-        assert (one.adapter, one.profile, one.cells) == ("hci1", "nus", False)
+        assert (one.adapter, one.profile) == ("hci1", "nus")
+        assert (one.cells, one.hardware, one.counters) == (False, False, False)
         poll = config.poll
         assert (poll.timeout_s, poll.min_interval_s) == (45.0, 0.0)
         assert (poll.max_age_s, poll.backoff_max_s) == (300.0, 3600.0)
@@ -176,9 +179,11 @@ class TestDefaults:
         poll = parse(f"{ONE}{yaml.safe_dump({'poll': shown['poll']})}").poll
         assert poll == PollConfig()
         assert set(shown["poll"]) == {"timeout", "min_interval", "max_age", "backoff_max"}
-        assert shown["batteries"][0]["cells"] is BatteryConfig.__dataclass_fields__["cells"].default
+        for option in ("cells", "hardware", "counters"):
+            assert shown["batteries"][0][option] is True
         assert set(shown["batteries"][0]) == {
-            "name", "address", "adapter", "link", "profile", "cells", "password_file",
+            "name", "address", "adapter", "link", "profile", "cells", "hardware", "counters",
+            "password_file",
         }  # fmt: skip
         assert shown["link"] == Config(batteries=()).link
         assert shown["management"] == asdict(ManagementConfig())

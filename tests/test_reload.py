@@ -96,6 +96,22 @@ async def test_a_changed_battery_is_read_in_its_new_way_and_counts_on(camper: Ca
     assert snapshot.reading.cell_voltages_v is None
 
 
+@pytest.mark.parametrize(
+    ("option", "register"), [("cells", 0x04), ("hardware", 0x05), ("counters", 0xAA)]
+)
+async def test_register_that_is_switched_off_is_not_requested(
+    option: str, register: int, camper: Camper
+) -> None:
+    options: dict[str, Any] = {option: False}
+    await camper.house.apply(configured("one", "two", **options))
+
+    snapshot = await camper.read("one")
+
+    assert snapshot.identity is not None
+    requests = camper.batteries["one"].requests
+    assert set(requests) == {0x03, 0x04, 0x05, 0xAA} - {register}
+
+
 async def test_another_address_is_another_battery(camper: Camper) -> None:
     await camper.read("one")
     swapped = configured("one", "two")
