@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 
 # The first command after a connect is often lost. Answers take 63 to 147 ms in recorded traffic.
 RESEND_S: Final = 0.4
+# Request and reply cross the BMS's serial line: 9600 baud, ten bits a byte (vendor document V4).
+BYTE_S: Final = 10 / 9600
+REQUEST_SIZE: Final = 7
 # All of an answer comes within milliseconds; a link that repeats lost packets can stall for longer.
 UNFINISHED_S: Final = 1.5
 # The vendor's app was seen to need 4.0 s and two lost commands for its first answer.
@@ -57,11 +61,18 @@ T = TypeVar("T")
 class Link(Protocol):
     """One profile of an open connection: bytes out, notifications in."""
 
+    early_sent: bool
+    """Whether a request was written before the subscription."""
+
     async def write(self, data: bytes) -> None:
         """Send one request. Raises LinkLostError."""
 
-    async def receive(self) -> bytes:
-        """Return the next notification. Raises LinkLostError."""
+    async def receive(self) -> tuple[float, bytes]:
+        """Return when the next notification came, by the loop's clock, and its bytes.
+
+        Raises:
+            LinkLostError: The connection ended.
+        """
 
 
 class Connection(Protocol):
@@ -175,44 +186,49 @@ class Bms:
         """
         try:
             async with asyncio.timeout_at(deadline_s):
-                profile, conversation, basic = await self._first_answer(connection)
+                conversation, basic = await self._first_answer(connection)
         except TimeoutError:
             raise ReplyTimeoutError("no reading within poll.timeout") from None
-        answered_at_s = self._clock()
-        self._profile = profile
+        self._profile = conversation.profile
         cells = None
         try:
             async with asyncio.timeout_at(deadline_s):
                 cells = await self._ask(conversation, self._cells)
                 await self._ask_counters(conversation)
-                await self._ask_identity(conversation, profile, basic)
+                await self._ask_identity(conversation, basic)
         except TimeoutError:
             log.debug("out of time after the reading")
         except LinkLostError as error:
             # 0x03 is a whole reading; what the drop cost is visible as absent, and counted here.
             self._stats.connection_failures[FailureReason.LINK_LOST] += 1
             log.debug("link lost after the reading", extra={"error": str(error)})
+        if conversation.has_leftover(Command.BASIC_INFO):
+            basic = await self._ask_again(conversation, deadline_s)
         self._polls += 1
         return Reading(
             basic=basic,
             cell_voltages_v=None if cells is None else fitted_cells(cells, basic.cell_count),
             counters=self._counters if self._counters_are_young() else None,
             identity=self._identity,
-            answered_at_s=answered_at_s,
+            requested_at_s=conversation.requested_at_s,
         )
 
-    async def _first_answer(self, connection: Connection) -> tuple[str, "_Conversation", BasicInfo]:
+    async def _first_answer(self, connection: Connection) -> tuple["_Conversation", BasicInfo]:
         """Return the first profile that answers 0x03; the next is tried when one is silent."""
         profiles = sorted(connection.profiles, key=lambda name: name != self._profile)
         silence: ReplyTimeoutError | None = None
         for profile in profiles:
             early = self._early()
             request = b"" if early is None else encode_request(early)
+            opened_at_s = self._clock()
             link = await connection.open(profile, request)
-            conversation = _Conversation(link, self._stats, early)
+            conversation = _Conversation(
+                link, self._stats, profile=profile, early=early if link.early_sent else None
+            )
             try:
                 if self._password is not None:
                     await conversation.authenticate(PasswordExchange(self._password, self._mac))
+                conversation.requested_at_s = opened_at_s if link.early_sent else self._clock()
                 basic = await conversation.decoded(
                     Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S
                 )
@@ -220,8 +236,18 @@ class Bms:
             except ReplyTimeoutError as error:
                 silence = error
                 continue
-            return profile, conversation, basic
+            return conversation, basic
         raise silence or ReplyTimeoutError("the connection has no profile")
+
+    async def _ask_again(self, conversation: "_Conversation", deadline_s: float) -> BasicInfo:
+        """Return 0x03 anew: what was taken for its reply was a leftover."""
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                return await conversation.decoded(
+                    Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S
+                )
+        except TimeoutError:
+            raise ReplyTimeoutError("no reading within poll.timeout") from None
 
     def _early(self) -> Command | None:
         """Return the register to ask before anybody listens, to wake the BMS.
@@ -275,9 +301,7 @@ class Bms:
             self._counters_at_s = now_s
             self._counters_from_poll = self._polls + COUNTERS_EVERY_POLLS
 
-    async def _ask_identity(
-        self, conversation: "_Conversation", profile: str, basic: BasicInfo
-    ) -> None:
+    async def _ask_identity(self, conversation: "_Conversation", basic: BasicInfo) -> None:
         """Request 0x05 until it is answered or given up: then the labels never change."""
         if self._identity is not None:
             return
@@ -285,7 +309,7 @@ class Bms:
         if hardware is None and self._hardware.is_due(self._clock()):
             return
         self._identity = Identity(
-            profile=profile,
+            profile=conversation.profile,
             hardware=hardware or "",
             software=basic.software,
             manufactured=basic.manufactured,
@@ -293,18 +317,50 @@ class Bms:
 
 
 class _Conversation:
-    """Requests and replies on one link, one at a time."""
+    """Requests and replies on one link, one at a time.
 
-    def __init__(self, link: Link, stats: LinkStats, early: Command | None = None) -> None:
-        """Begin; `early` was asked already, perhaps without being heard."""
+    What came before a register was requested on this link cannot answer it. The Bluetooth module
+    hands over what it kept from earlier connections just after the subscription, perhaps after
+    the first request was written; a reply takes longer, because request and reply cross a serial
+    line. So what comes sooner is dropped, also if it looks like the reply to the early request:
+    that is then requested once more. What cannot be told apart by time:
+
+    - A leftover 0x03 that is handed over later, while the real reply is on its way: two replies
+      to one request. 0x03 is then requested again. If the request was lost, there is one reply.
+    - A leftover of the early request's register that is handed over later. If the early request
+      was heard, there are two replies and neither is used. If it was lost, the leftover is used.
+    """
+
+    def __init__(
+        self, link: Link, stats: LinkStats, *, profile: str, early: Command | None = None
+    ) -> None:
+        """Start on a link that was just opened.
+
+        Args:
+            link: Where to write and receive.
+            stats: Where to count what happens.
+            profile: The name of the GATT profile that the link uses.
+            early: The register that was requested before the subscription, perhaps unheard.
+        """
         self._link = link
         self._stats = stats
+        self.profile = profile
+        self.requested_at_s: float | None = None
+        """By the clock: no reply of this link was measured before."""
         self._early = early
         self._early_frame: Frame | None = None
         self.overtaxed = False
         """Whether the early request was answered and the one after it was not, at first: this
-        battery forgets what is asked while it answers."""
+        battery drops requests that arrive while it is replying."""
         self._answered: set[int] = set()
+        self._first_request_s: float | None = None
+        self._open_requests: Counter[int] = Counter()  # less the replies, by register
+        if early is not None:
+            self._open_requests[early] += 1
+
+    def has_leftover(self, command: Command) -> bool:
+        """Return whether more replies came than were requested."""
+        return self._open_requests[command] < 0
 
     async def ask(self, command: Command, *, give_up_s: float) -> bytes:
         """Return the payload of one register.
@@ -339,9 +395,14 @@ class _Conversation:
             assembler.forget()
             self._stats.frame_errors.update(assembler.errors)
             self._stats.discarded_bytes += assembler.discarded
+            self._open_requests[command] += 1 + assembler.resends
+            self._open_requests.subtract(assembler.late)
         if self._early is not None:
             self._early_frame = assembler.early_frame
-            self.overtaxed = assembler.early_seen and assembler.early_frame is None
+            was_heard = assembler.early_replies or (
+                command == self._early and assembler.leftover_seen
+            )
+            self.overtaxed = bool(was_heard and assembler.resends)
             self._answered.add(self._early)  # whatever else comes of it is too late
             self._early = None
         return frame
@@ -371,7 +432,10 @@ class _Conversation:
             LinkLostError: The connection ended.
         """
 
-        def feed(chunk: bytes) -> bool | None:
+        def feed(chunk: bytes, at_s: float | None) -> bool | None:
+            if at_s is None:
+                self._stats.discarded_bytes += len(chunk)
+                return None
             return exchange.feed(chunk) or exchange.done or None
 
         try:
@@ -385,36 +449,57 @@ class _Conversation:
             ) from None
 
     async def _reply(self, command: Command, assembler: FrameAssembler) -> Frame:
-        def feed(chunk: bytes) -> Frame | None:
-            frames = assembler.feed(chunk)
+        def feed(chunk: bytes, at_s: float | None) -> Frame | None:
+            frames = assembler.feed(chunk, self._possible_bytes(at_s))
+            self._open_requests[command] -= len(frames)
             if assembler.echoed:
                 raise PairingError(
                     "the battery sends requests back unanswered: it wants pairing with a PIN "
                     "first, see bluetoothctl pair"
                 )
-            return frames[0] if frames else None
+            return frames[-1] if frames else None
 
+        if self._first_request_s is None:
+            self._first_request_s = asyncio.get_running_loop().time()
         return await self._exchange(encode_request(command), feed, assembler)
+
+    def _possible_bytes(self, at_s: float | None) -> int:
+        """Return how many bytes of a reply the serial line can have carried.
+
+        A BMS with a faster line is not believed at first; when its request is sent again, it is.
+
+        Args:
+            at_s: When they came; None: before the request was written.
+        """
+        if at_s is None or self._first_request_s is None:
+            return 0
+        return max(0, int((at_s - self._first_request_s) / BYTE_S) - REQUEST_SIZE)
 
     async def _exchange(
         self,
         request: bytes,
-        feed: Callable[[bytes], T | None],
+        feed: Callable[[bytes, float | None], T | None],
         assembler: FrameAssembler | None = None,
     ) -> T:
         """Send `request`, again whenever nothing comes, until `feed` returns an answer.
 
         A second request would interleave with an answer that has begun, so that is given more
         time.
+
+        Args:
+            request: What to write.
+            feed: Takes a notification and when it came; None: before the request was written.
+            assembler: Where the answer is put together.
         """
         self._stats.requests += 1
-        await self._link.write(request)
         loop = asyncio.get_running_loop()
+        written_s = loop.time()
+        await self._link.write(request)
         resend_at_s = loop.time() + RESEND_S
         while True:
             try:
                 async with asyncio.timeout_at(resend_at_s):
-                    chunk = await self._link.receive()
+                    at_s, chunk = await self._link.receive()
             except TimeoutError:
                 if assembler is not None:
                     assembler.doubt()
@@ -423,7 +508,8 @@ class _Conversation:
                 resend_at_s = loop.time() + RESEND_S
                 continue
             log.debug("received", extra={"hex": chunk.hex()})
-            if (answer := feed(chunk)) is not None:
+            answer = feed(chunk, at_s if at_s >= written_s else None)
+            if answer is not None:
                 return answer
             if assembler is not None and assembler.pending:
                 resend_at_s = loop.time() + UNFINISHED_S

@@ -70,6 +70,7 @@ class Connection:
         if early and link.writes_at_once:
             self._stats.requests += 1
             await link.write(early)
+            link.early_sent = True
         await link.subscribe()
         return link
 
@@ -81,8 +82,10 @@ class BleakLink:
         self._client = client
         self._notify = characteristics.notify
         self._write = characteristics.write
-        self.notifications: asyncio.Queue[bytes | None] = asyncio.Queue()
-        """What came; None: the connection ended."""
+        self.early_sent = False
+        """Whether a request was written before the subscription."""
+        self.notifications: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
+        """When a notification came, by the loop's clock, and what; None: the connection ended."""
 
     @property
     def writes_at_once(self) -> bool:
@@ -93,7 +96,7 @@ class BleakLink:
         """Ask for notifications. Raises LinkLostError."""
 
         def notified(_characteristic: object, data: bytearray) -> None:
-            self.notifications.put_nowait(bytes(data))
+            self.notifications.put_nowait((asyncio.get_running_loop().time(), bytes(data)))
 
         try:
             await self._client.start_notify(self._notify, notified)
@@ -114,13 +117,13 @@ class BleakLink:
             await _forget_bluetoothd(error)
             raise LinkLostError(f"write: {text(error)}") from error
 
-    async def receive(self) -> bytes:
-        """Return the next notification. Raises LinkLostError."""
-        chunk = await self.notifications.get()
-        if chunk is None:
+    async def receive(self) -> tuple[float, bytes]:
+        """Return when the next notification came, and its bytes. Raises LinkLostError."""
+        notification = await self.notifications.get()
+        if notification is None:
             self.notifications.put_nowait(None)  # for whoever asks again
             raise LinkLostError("the connection ended in mid-poll")
-        return chunk
+        return notification
 
 
 def choose(client: BleakClient, configured: str | None) -> Mapping[str, Characteristics]:

@@ -256,9 +256,9 @@ class Poller:
         if self._failures_in_row or self._last_success_unix_s == 0:
             log.info("battery answers", extra={"battery": self._battery})
         self._reading = reading
-        # From its answer on: what came after it, or a night's sleep, has aged it.
-        answered_at_s = reading.answered_at_s
-        self._read_at_s = self._clock() if answered_at_s is None else answered_at_s
+        # Aged from its request on: the machine may have been suspended before the answer came.
+        requested_at_s = reading.requested_at_s
+        self._read_at_s = self._clock() if requested_at_s is None else requested_at_s
         self._last_success_unix_s = time.time()
         self._read_unix_s = self._last_success_unix_s - self._age_s()
         self._failures_in_row = 0

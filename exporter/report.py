@@ -68,7 +68,7 @@ def reading_json(snapshot: Snapshot) -> str:
     """Return one reading as a JSON object; every unit is in its name."""
     reading = snapshot.reading or Reading()
     facts = asdict(reading)
-    del facts["answered_at_s"]  # by a clock that starts with the machine
+    del facts["requested_at_s"]  # by a clock that starts with the machine
     return to_json({"battery": snapshot.battery, "address": snapshot.address, **facts})
 
 

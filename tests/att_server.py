@@ -117,11 +117,20 @@ class AttServer:
                 elif self.table.get(handle, Attribute(b"", b"")).kind != b"\x02\x29":
                     return b"" if opcode == 0x52 else bytes([1, opcode, *pdu[1:3], 0x01])
                 elif handle == self.cccd:
-                    self.subscribed = pdu[3:] == b"\x01\x00"
+                    self._subscribe(pdu[3:])
                 return b"" if opcode == 0x52 else b"\x13"
             case 0x1E | 0x03 | 0x01:
                 return b""
         return bytes([1, opcode, 0, 0, 0x06])
+
+    def _subscribe(self, value: bytes) -> None:
+        self.subscribed = value == b"\x01\x00"
+        kept = self.battery.subscribed()
+        if self.battery.faults.leftover_s:
+            self.deliver(kept)
+            return
+        for one in kept:
+            self._notify(one.data)  # before the response
 
     def _read(self, opcode: int, start: int, end: int, kind: bytes) -> bytes:
         """Answer as many entries of one size as fit into 23 bytes."""

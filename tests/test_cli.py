@@ -21,7 +21,7 @@ SECOND = "A4:C1:38:00:00:02"
 def quick(*batteries: VirtualBattery) -> Air:
     """Return an air on which nothing takes long: these tests run in real time."""
     for one in batteries:
-        one.faults = Faults(gone=True) if one.faults.gone else Faults(reply_s=0.0)
+        one.faults = Faults(gone=True) if one.faults.gone else Faults(reply_s=0.05)
     return air_of(batteries, connect_s=0.0, disconnect_s=0.0, advertise_every_s=0.02)
 
 

@@ -13,7 +13,7 @@ import pytest
 import att_server
 from att_server import HCI0
 from exporter.config import PollConfig, Seconds
-from exporter.demo.battery import Faults, VirtualBattery
+from exporter.demo.battery import Faults, VirtualBattery, encode_reply
 from exporter.direct import client
 from exporter.direct.management import Management
 from exporter.direct.sockets import PUBLIC, RANDOM, Adapter
@@ -22,6 +22,7 @@ from exporter.poller import Poller, Snapshot
 from exporter.profiles import PROFILES
 from exporter.radio import Radio, Target
 from exporter.stats import LinkStats
+from recorded import MOBILEKTRO
 from virtual import ADDRESS, battery, now_s, poller_on
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - sockets live in real time
@@ -33,6 +34,7 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.radio.FIND_S", 0.4)
     monkeypatch.setattr("exporter.bms.GIVE_UP_S", 0.6)
     monkeypatch.setattr("exporter.bms.RESEND_S", 0.1)
+    monkeypatch.setattr("exporter.bms.BYTE_S", 1e-5)
     monkeypatch.setattr("exporter.bms.UNFINISHED_S", 0.2)
     monkeypatch.setattr(client, "ANSWER_S", 0.3)
     monkeypatch.setattr(client, "CALLED_OFF_S", 0.01)
@@ -164,6 +166,23 @@ class TestReading:
         await asking
 
         assert bytes.fromhex("030502") in house.air.servers[0].received
+
+
+class TestLeftovers:
+    @pytest.mark.parametrize("leftover_s", [0.0, 0.001], ids=["before", "after"])
+    async def test_leftover_around_the_response_to_the_subscription_is_dropped(
+        self, leftover_s: float, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.bms.BYTE_S", 10 / 9600)
+        monkeypatch.setattr("exporter.bms.RESEND_S", 0.4)
+        old = encode_reply(0x03, MOBILEKTRO[4:8] + b"\x00\x7b" + MOBILEKTRO[10:-3])
+        faults = Faults(reply_s=0.1, leftover=old, leftover_s=leftover_s)
+
+        snapshot = await House(tasks, quick(faults=faults)).poll()
+
+        assert remaining_ah(snapshot) == 203.54
+        assert snapshot.link.discarded_bytes >= len(old)
+        assert snapshot.link.frame_errors == {}
 
 
 class TestAddresses:

@@ -254,6 +254,60 @@ class TestCounting:
         assert not other.echoed
 
 
+class TestTooSoon:
+    """A frame with more bytes than can have come by now is not the reply."""
+
+    def test_frame_that_came_before_the_request_is_dropped_without_being_an_error(self) -> None:
+        assembler = FrameAssembler(0x03)
+
+        assert assembler.feed(MOBILEKTRO, 0) == []
+        assert assembler.leftover_seen
+        assert assembler.errors == {}
+        assert assembler.discarded == len(MOBILEKTRO)
+
+    @pytest.mark.parametrize(("possible", "found"), [(35, 0), (36, 1), (None, 1)])
+    def test_last_byte_decides(self, possible: int | None, found: int) -> None:
+        assert len(FrameAssembler(0x03).feed(MOBILEKTRO, possible)) == found
+
+    def test_first_byte_decides_too(self) -> None:
+        assembler = FrameAssembler(0x03)
+        assembler.feed(MOBILEKTRO[:20], 0)
+
+        assert not assembler.pending
+        assert assembler.feed(MOBILEKTRO[20:], 300) == []
+        assert assembler.discarded == len(MOBILEKTRO)
+
+    def test_reply_behind_a_leftover_is_found(self) -> None:
+        assembler = FrameAssembler(0x03)
+        assembler.feed(MOBILEKTRO + MOBILEKTRO[:10], 0)
+
+        frames = [frame for chunk in chunks(MOBILEKTRO, 20) for frame in assembler.feed(chunk, 60)]
+
+        assert [frame.payload for frame in frames] == [BASIC_PAYLOAD]
+        assert assembler.discarded == 46
+        assert assembler.errors == {}
+
+    def test_damaged_leftover_is_no_error(self) -> None:
+        assembler = FrameAssembler(0x03)
+        assembler.feed(MOBILEKTRO[:10] + b"\xff" + MOBILEKTRO[11:], 0)
+
+        assert assembler.errors == {}
+
+    def test_leftover_of_another_register_is_no_error(self) -> None:
+        assembler = FrameAssembler(0x03, early=0x04)
+        assembler.feed(CELLS + HARDWARE, 0)
+
+        assert assembler.errors == {}
+        assert assembler.early_replies == 0
+        assert not assembler.leftover_seen
+
+    def test_request_that_comes_back_at_once_is_recognised(self) -> None:
+        assembler = FrameAssembler(0x03)
+        assembler.feed(bytes.fromhex("dda50300fffd77"), 0)
+
+        assert assembler.echoed
+
+
 class TestRobustness:
     @given(noise=st.lists(st.binary(max_size=64), max_size=50), expected=st.sampled_from([None, 3]))
     def test_noise_neither_raises_nor_accumulates(

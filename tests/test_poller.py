@@ -499,13 +499,13 @@ class TestFreshness:
         assert young.reading is READING
         assert old.reading is None
 
-    async def test_a_reading_ages_from_its_answer_on_even_while_the_machine_sleeps(
+    async def test_a_reading_ages_from_its_request_on_even_while_the_machine_sleeps(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
         async def poll(publish: Callable[[Reading], None]) -> None:
-            answered_at_s = now_s()
+            requested_at_s = now_s()
             await asyncio.sleep(8 * 3600.0)
-            publish(replace(READING, answered_at_s=answered_at_s))
+            publish(replace(READING, requested_at_s=requested_at_s))
 
         battery.poll = poll  # type: ignore[method-assign]
         poller = poller_for(battery, tasks)

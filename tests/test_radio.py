@@ -14,7 +14,7 @@ from bleak.exc import (
 from dbus_fast.errors import InvalidAddressError
 
 from exporter.config import PollConfig, ProfileName, Seconds
-from exporter.demo.battery import Faults, VirtualBattery
+from exporter.demo.battery import Faults, VirtualBattery, encode_reply
 from exporter.demo.radio import Air, air_of, backend_of
 from exporter.discovery import Advertisement
 from exporter.errors import (
@@ -29,6 +29,7 @@ from exporter.poller import Snapshot
 from exporter.profiles import PROFILES
 from exporter.radio import Backend, Radio, Target
 from exporter.stats import LinkStats
+from recorded import MOBILEKTRO
 from virtual import ADDRESS, battery, now_s, poller_on, radio_on
 
 SECOND = "A4:C1:38:00:00:02"
@@ -71,6 +72,18 @@ class TestTheWholeWay:
         assert snapshot.link.connection_attempts == 1
         assert snapshot.link.resends == 0  # the lost one was the early one
         assert virtual.illegal == []
+
+    async def test_leftover_that_is_handed_over_at_the_subscription_is_no_reading(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        old = encode_reply(0x03, MOBILEKTRO[4:8] + b"\x00\x7b" + MOBILEKTRO[10:-3])
+
+        snapshot, _ = await scrape(battery(faults=Faults(leftover=old)), tasks)
+
+        assert snapshot.reading is not None
+        assert snapshot.reading.basic is not None
+        assert snapshot.reading.basic.remaining_ah == 203.54
+        assert snapshot.link.discarded_bytes >= len(old)
 
     @pytest.mark.parametrize("name", list(PROFILES))
     async def test_every_known_profile_works(self, name: str, tasks: asyncio.TaskGroup) -> None:

@@ -171,7 +171,7 @@ class TestReadings:
 
     @pytest.mark.looptime(False)  # noqa: FBT003 - sockets live in real time
     async def test_the_packets_of_one_over_the_direct_link(self, tasks: asyncio.TaskGroup) -> None:
-        virtual = battery(faults=Faults(reply_s=0.005))
+        virtual = battery(faults=Faults(reply_s=0.06))
         air = att_server.Air({virtual.address: virtual})
         poll = PollConfig(min_interval_s=Seconds(0.0), max_age_s=Seconds(0.0))
         poller = poller_on(

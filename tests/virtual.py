@@ -65,8 +65,11 @@ class FakeLink:
     battery: VirtualBattery
     silent: bool = False
     lost: bool = False
+    early_sent: bool = False
     written: list[tuple[float, bytes]] = field(default_factory=list)
-    notifications: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
+    notifications: asyncio.Queue[bytes | tuple[float, bytes] | None] = field(
+        default_factory=asyncio.Queue
+    )
 
     async def write(self, data: bytes) -> None:
         if self.lost:
@@ -74,12 +77,12 @@ class FakeLink:
         self.written.append((now_s(), data))
         self.deliver([] if self.silent else self.battery.request(data, now_s()))
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> tuple[float, bytes]:
         chunk = await self.notifications.get()
         if chunk is None:
             self.lost = True
             raise LinkLostError("the connection ended in mid-poll")
-        return chunk
+        return chunk if isinstance(chunk, tuple) else (now_s(), chunk)
 
     def deliver(self, notifications: list[Notification]) -> None:
         loop = asyncio.get_running_loop()
@@ -109,4 +112,6 @@ class FakeConnection:
         link.deliver(self._battery.connected())
         if early and self.takes_early:
             await link.write(early)
+            link.early_sent = True
+        link.deliver(self._battery.subscribed())
         return link

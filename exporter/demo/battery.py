@@ -8,7 +8,7 @@ from typing import Final
 from bleak.assigned_numbers import CharacteristicPropertyName
 
 from exporter.profiles import PROFILES, Profile
-from exporter.protocol.frame import HEAD, OVERHEAD, READ, TAIL, checksum
+from exporter.protocol.frame import HEAD, MAX_FRAME, OVERHEAD, READ, TAIL, checksum
 
 UNKNOWN_REGISTER: Final = 0x80
 ATT_PAYLOAD: Final = 20  # what a notification carries at the MTU of 23 that most modules have
@@ -36,6 +36,8 @@ class Faults:
     gone: bool = False  # switched off or out of range
     held: bool = False  # by the phone app
     stray: bytes = b""  # sent unasked after every connect
+    leftover: bytes = b""  # of an earlier connection, handed over at the subscription
+    leftover_s: float = 0.0  # so long after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,15 @@ class VirtualBattery:
         self._to_lose = self.faults.lose_first
         self._busy_until_s = float("-inf")
         return [Notification(0.0, self.faults.stray)] if self.faults.stray else []
+
+    def subscribed(self) -> list[Notification]:
+        """Return what the Bluetooth module has kept since an earlier connection."""
+        faults = self.faults
+        size = faults.notification or MAX_FRAME
+        return [
+            Notification(faults.leftover_s + number * APART_S, faults.leftover[at : at + size])
+            for number, at in enumerate(range(0, len(faults.leftover), size))
+        ]
 
     def request(self, data: bytes, at_s: float | None = None) -> list[Notification]:
         """Take what was written; return what will be notified, in order.

@@ -217,6 +217,8 @@ class _Client(BaseBleakClient):
         if not self.is_connected:
             raise BleakError("Not connected")
         self._callbacks[characteristic.uuid] = callback
+        if characteristic.uuid == self._battery.speaks.notify:
+            self._deliver(self._battery.subscribed())
 
     async def stop_notify(self, characteristic: BleakGATTCharacteristic) -> None:
         self._callbacks.pop(characteristic.uuid, None)

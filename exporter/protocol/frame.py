@@ -87,26 +87,32 @@ class FrameAssembler:
         self._answered = answered
         self._early = early
         self._early_frames: list[Frame] = []
-        self._resent = False
         self._buffer = bytearray()
         self._heads: list[int] = []  # where frames may begin, in `_buffer`, ascending
         self._doubtful = 0  # a frame that begins before this place may have lost its end
+        self._too_soon = 0  # a frame that begins before this place cannot be a reply
         self.discarded = 0
         """Bytes dropped so far because they belong to no accepted frame."""
         self.errors: Counter[FrameError] = Counter()
         """Complete frames refused so far."""
         self.echoed = False
         """Whether a request came back: such a BMS wants pairing before it answers."""
+        self.leftover_seen = False
+        """Whether a frame that looks like the reply came before the reply could."""
+        self.late: Counter[int] = Counter()
+        """Replies to earlier requests, by register."""
+        self.resends = 0
+        """How often the request was sent again."""
 
     @property
     def pending(self) -> bool:
-        """Whether bytes are held that may be the beginning of a frame."""
-        return bool(self._buffer)
+        """Whether bytes are held that may be the beginning of a reply."""
+        return bool(self._heads) and self._heads[-1] >= self._too_soon
 
     @property
-    def early_seen(self) -> bool:
-        """Whether the early request was answered, trusted or not."""
-        return bool(self._early_frames)
+    def early_replies(self) -> int:
+        """How many replies to the early request came, trusted or not."""
+        return len(self._early_frames)
 
     @property
     def early_frame(self) -> Frame | None:
@@ -116,7 +122,7 @@ class FrameAssembler:
         damaged reply to the second from a reply to the first: so it counts only if it came once,
         and if the second request was answered without being repeated.
         """
-        return self._early_frames[0] if len(self._early_frames) == 1 and not self._resent else None
+        return self._early_frames[0] if len(self._early_frames) == 1 and not self.resends else None
 
     def doubt(self) -> None:
         """Note that the request is sent again: what is unfinished now may never be finished.
@@ -125,22 +131,31 @@ class FrameAssembler:
         like a damaged one, and is then dropped without being counted as an error.
         """
         self._doubtful = len(self._buffer)
-        self._resent = True
+        self.resends += 1
 
     def forget(self) -> None:
         """Drop an unfinished frame: whatever comes next does not belong to it."""
         self._drop(len(self._buffer), discarded=True)
 
-    def feed(self, chunk: bytes) -> list[Frame]:
-        """Add one notification; return the frames it completes, oldest first. Never raises."""
+    def feed(self, chunk: bytes, possible: int | None = None) -> list[Frame]:
+        """Add one notification; return the frames it completes, oldest first. Never raises.
+
+        Args:
+            chunk: The notification.
+            possible: How many bytes of a reply can have come by now, this notification included;
+                None: any number. A frame with more bytes than that is not a reply: its bytes are
+                discarded, and it is no error.
+        """
         start = len(self._buffer)
         self._buffer += chunk
         self._heads += [start + i for i, byte in enumerate(chunk) if byte == HEAD]
+        if possible is not None:
+            self._too_soon = max(self._too_soon, len(self._buffer) - possible)
         frames = []
         while (found := self._next_complete()) is not None:
             at, frame = found
+            accepted = self._accept(frame, is_too_soon=at < self._too_soon)
             self._drop(at, discarded=True)
-            accepted = self._accept(frame)
             self._drop(OVERHEAD + len(frame.payload), discarded=not accepted)
             if accepted:
                 frames.append(frame)
@@ -158,7 +173,7 @@ class FrameAssembler:
             elif raw[-1] == TAIL and raw[-3:-1] == checksum(raw[2:-3]):
                 self._heads = waiting + heads[index:]
                 return at, Frame(register=raw[1], status=raw[2], payload=raw[4:-3])
-            elif self._expected in (raw[1], None) and at >= self._doubtful:
+            elif self._expected in (raw[1], None) and at >= max(self._doubtful, self._too_soon):
                 self.errors[FrameError.CHECKSUM] += 1
         self._heads = waiting
         return None
@@ -171,15 +186,20 @@ class FrameAssembler:
         end = at + OVERHEAD + self._buffer[length_at]
         return bytes(self._buffer[at:end]) if end <= len(self._buffer) else None
 
-    def _accept(self, frame: Frame) -> bool:
+    def _accept(self, frame: Frame, *, is_too_soon: bool) -> bool:
+        if frame.register == READ:
+            self.echoed = True
+        if is_too_soon:
+            self.leftover_seen |= frame.register == self._expected
+            return False
         if self._expected is None or frame.register == self._expected:
             return True
         if frame.register == self._early:
             self._early_frames.append(frame)
             return False
-        if frame.register == READ:
-            self.echoed = True
-        if frame.register not in self._answered:
+        if frame.register in self._answered:
+            self.late[frame.register] += 1
+        else:
             self.errors[FrameError.REGISTER] += 1
         return False
 
@@ -188,5 +208,6 @@ class FrameAssembler:
         del self._buffer[:count]
         self._heads = [at - count for at in self._heads if at >= count]
         self._doubtful = max(0, self._doubtful - count)
+        self._too_soon = max(0, self._too_soon - count)
         if discarded:
             self.discarded += count

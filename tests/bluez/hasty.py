@@ -16,7 +16,7 @@ WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (scan, ("ANSWER_S", "PAUSE_S", "RENEW_S")),
     (spread, ("COMPARE_S",)),
     (poller, ("BACKOFF_S",)),
-    (bms, ("RESEND_S", "UNFINISHED_S", "GIVE_UP_S", "EXTRA_GIVE_UP_S")),
+    (bms, ("BYTE_S", "RESEND_S", "UNFINISHED_S", "GIVE_UP_S", "EXTRA_GIVE_UP_S")),
     (
         bleak_retry_connector,
         tuple(name for name in vars(bleak_retry_connector) if name.endswith("_BACKOFF_TIME")),
