@@ -9,6 +9,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
+    AnotherProtocolError,
     BmsError,
     DecodeError,
     DeviceError,
@@ -25,6 +26,7 @@ from exporter.protocol.frame import (
     FrameAssembler,
     FrameError,
     encode_request,
+    is_another_protocol,
 )
 from exporter.protocol.jbd import (
     decode_basic,
@@ -44,6 +46,8 @@ RESEND_S: Final = 0.4
 # Request and reply cross the BMS's serial line: 9600 baud, ten bits a byte (vendor document V4).
 BYTE_S: Final = 10 / 9600
 REQUEST_SIZE: Final = 7
+KEPT: Final = 64  # bytes, from which another protocol is recognised
+SHOWN: Final = 16  # of them in a message
 # All of an answer comes within milliseconds; a link that repeats lost packets can stall for longer.
 UNFINISHED_S: Final = 1.5
 # The vendor's app was seen to need 4.0 s and two lost commands for its first answer.
@@ -184,11 +188,14 @@ class Bms:
         Raises:
             BmsError: 0x03 was not answered, refused, or answered with something impossible.
         """
+        attempts: list[_Conversation] = []
         try:
             async with asyncio.timeout_at(deadline_s):
-                conversation, basic = await self._first_answer(connection)
+                basic = await self._first_answer(connection, attempts)
         except TimeoutError:
-            raise ReplyTimeoutError("no reading within poll.timeout") from None
+            known = [attempt.another_protocol for attempt in attempts]
+            raise next(filter(None, known), _out_of_time()) from None
+        conversation = attempts[-1]
         self._profile = conversation.profile
         cells = None
         try:
@@ -213,10 +220,15 @@ class Bms:
             requested_at_s=conversation.requested_at_s,
         )
 
-    async def _first_answer(self, connection: Connection) -> tuple["_Conversation", BasicInfo]:
-        """Return the first profile that answers 0x03; the next is tried when one is silent."""
+    async def _first_answer(
+        self, connection: Connection, attempts: "list[_Conversation]"
+    ) -> BasicInfo:
+        """Return 0x03 as the first profile answers it, and add every attempt to `attempts`.
+
+        The next profile is tried when one is silent or answers in another protocol.
+        """
         profiles = sorted(connection.profiles, key=lambda name: name != self._profile)
-        silence: ReplyTimeoutError | None = None
+        failures: list[BmsError] = []
         for profile in profiles:
             early = self._early()
             request = b"" if early is None else encode_request(early)
@@ -225,6 +237,7 @@ class Bms:
             conversation = _Conversation(
                 link, self._stats, profile=profile, early=early if link.early_sent else None
             )
+            attempts.append(conversation)
             try:
                 if self._password is not None:
                     await conversation.authenticate(PasswordExchange(self._password, self._mac))
@@ -233,11 +246,13 @@ class Bms:
                     Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S
                 )
                 self._takes_early = self._takes_early and not conversation.overtaxed
-            except ReplyTimeoutError as error:
-                silence = error
+            except (ReplyTimeoutError, AnotherProtocolError) as error:
+                failures.append(error)
                 continue
-            return conversation, basic
-        raise silence or ReplyTimeoutError("the connection has no profile")
+            return basic
+        # What was heard says more than silence.
+        failures.sort(key=lambda error: isinstance(error, ReplyTimeoutError))
+        raise failures[0]
 
     async def _ask_again(self, conversation: "_Conversation", deadline_s: float) -> BasicInfo:
         """Return 0x03 anew: what was taken for its reply was a leftover."""
@@ -247,7 +262,7 @@ class Bms:
                     Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S
                 )
         except TimeoutError:
-            raise ReplyTimeoutError("no reading within poll.timeout") from None
+            raise _out_of_time() from None
 
     def _early(self) -> Command | None:
         """Return the register to ask before anybody listens, to wake the BMS.
@@ -353,6 +368,7 @@ class _Conversation:
         """Whether the early request was answered and the one after it was not, at first: this
         battery drops requests that arrive while it is replying."""
         self._answered: set[int] = set()
+        self._received = b""  # the first bytes, to tell what they are
         self._first_request_s: float | None = None
         self._open_requests: Counter[int] = Counter()  # less the replies, by register
         if early is not None:
@@ -390,7 +406,7 @@ class _Conversation:
             async with asyncio.timeout(give_up_s):
                 frame = await self._reply(command, assembler)
         except TimeoutError:
-            raise _no_reply(command, assembler, give_up_s) from None
+            raise self._no_reply(command, assembler, give_up_s) from None
         finally:
             assembler.forget()
             self._stats.frame_errors.update(assembler.errors)
@@ -406,6 +422,29 @@ class _Conversation:
             self._answered.add(self._early)  # whatever else comes of it is too late
             self._early = None
         return frame
+
+    def _no_reply(self, command: Command, assembler: FrameAssembler, give_up_s: float) -> BmsError:
+        if assembler.errors:
+            counts = ", ".join(f"{n} x wrong {error}" for error, n in assembler.errors.items())
+            return ProtocolError(
+                f"register {command:#04x}: no valid reply in {give_up_s:g} s: {counts}"
+            )
+        what = "no complete reply, only pieces," if assembler.pending else "no reply"
+        return self.another_protocol or ReplyTimeoutError(
+            f"register {command:#04x}: {what} in {give_up_s:g} s"
+        )
+
+    @property
+    def another_protocol(self) -> AnotherProtocolError | None:
+        """What is known of a battery that has answered, but not in the JBD protocol."""
+        if self._answered or not is_another_protocol(self._received):
+            return None
+        shown = self._received[:SHOWN]
+        more = "..." if len(self._received) > SHOWN else ""
+        return AnotherProtocolError(
+            f"it answers, but not in the JBD protocol: {shown.hex()}{more}; check the address, "
+            "or try another profile"
+        )
 
     async def decoded(
         self, command: Command, decode: Callable[[bytes], T], *, give_up_s: float
@@ -450,6 +489,7 @@ class _Conversation:
 
     async def _reply(self, command: Command, assembler: FrameAssembler) -> Frame:
         def feed(chunk: bytes, at_s: float | None) -> Frame | None:
+            self._received += chunk[: KEPT - len(self._received)]
             frames = assembler.feed(chunk, self._possible_bytes(at_s))
             self._open_requests[command] -= len(frames)
             if assembler.echoed:
@@ -517,15 +557,9 @@ class _Conversation:
                 resend_at_s = loop.time() + RESEND_S  # it has only now come to this request
 
 
+def _out_of_time() -> ReplyTimeoutError:
+    return ReplyTimeoutError("no reading within poll.timeout")
+
+
 def _log_unused(command: Command, error: BmsError) -> None:
     log.debug("no answer used", extra={"register": f"{command:#04x}", "error": str(error)})
-
-
-def _no_reply(command: Command, assembler: FrameAssembler, give_up_s: float) -> BmsError:
-    if assembler.errors:
-        counts = ", ".join(f"{count} x wrong {error}" for error, count in assembler.errors.items())
-        return ProtocolError(
-            f"register {command:#04x}: no valid reply in {give_up_s:g} s: {counts}"
-        )
-    what = "no complete reply, only pieces," if assembler.pending else "no reply"
-    return ReplyTimeoutError(f"register {command:#04x}: {what} in {give_up_s:g} s")

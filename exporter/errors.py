@@ -11,6 +11,7 @@ BmsError                an expected failure of one battery: counted, logged once
 ├── AuthError           password refused
 │   └── PairingError    the battery wants pairing, or sends requests back, which means it
 ├── ProtocolError       frames came, none of them valid
+│   ├── AnotherProtocolError    bytes came, and no frame among them
 │   └── DecodeError         a valid frame whose fields cannot be true
 └── DeviceError         a well-formed refusal: the status byte is not 0
 ConfigError             stops the program before it starts; carries all problems
@@ -96,6 +97,10 @@ class ProtocolError(BmsError):
     """Bytes came that are not a valid reply."""
 
     reason = FailureReason.PROTOCOL
+
+
+class AnotherProtocolError(ProtocolError):
+    """The battery answers, but does not speak JBD."""
 
 
 class DecodeError(ProtocolError):

@@ -10,6 +10,7 @@ import pytest
 from exporter.bms import Bms
 from exporter.demo.battery import Faults, VirtualBattery, encode_reply
 from exporter.errors import (
+    AnotherProtocolError,
     AuthError,
     DecodeError,
     DeviceError,
@@ -652,6 +653,107 @@ class TestProfiles:
             await read_with(bms_for(), connection)
 
         assert list(connection.links) == ["ff00"]
+
+
+def foreign(answer: bytes, **faults: Any) -> VirtualBattery:
+    """Return a battery that answers everything with `answer`."""
+    return battery(answers=lambda _: answer, faults=Faults(**faults))
+
+
+class TestAnotherProtocol:
+    @pytest.mark.parametrize("takes_early", [True, False])
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            pytest.param(*FIELD_REPORTS["foreign-3"], id="7B..7D"),
+            pytest.param(bytes.fromhex("a50190080000000000000000003e"), id="Daly"),
+            pytest.param(bytes.fromhex("55aaeb900200012c000000"), id="JK"),
+            pytest.param(bytes.fromhex("01780500a0e1"), id="Modbus"),
+            pytest.param(b":000250000E03$", id="text"),
+            pytest.param(bytes.fromhex("7b02dd11ff00987d"), id="with DD in it"),
+            pytest.param(bytes.fromhex("dd7b0221100cd3"), id="with DD at its head"),
+        ],
+    )
+    async def test_battery_is_told_with_what_it_answers(
+        self, answer: bytes, *, takes_early: bool
+    ) -> None:
+        connection = FakeConnection(foreign(answer))
+        connection.takes_early = takes_early
+
+        with pytest.raises(AnotherProtocolError) as caught:
+            await read_with(bms_for(), connection)
+
+        shown = (answer * 3)[:16].hex()
+        assert str(caught.value) == (
+            f"it answers, but not in the JBD protocol: {shown}...; check the address, "
+            "or try another profile"
+        )
+        assert caught.value.reason is FailureReason.PROTOCOL
+
+    async def test_one_answer_is_enough(self) -> None:
+        (answer,) = FIELD_REPORTS["foreign-3"]
+        virtual = battery(faults=Faults(stray=answer, silent=True))
+
+        with pytest.raises(AnotherProtocolError, match="protocol: 7b0221100cd3; check"):
+            await read_with(bms_for(), FakeConnection(virtual))
+
+    @pytest.mark.parametrize(
+        "stray",
+        [
+            pytest.param(b"\x00", id="a stray zero"),
+            pytest.param(b"\xff" * 40, id="an idle line"),
+            pytest.param(b"\x00\x80\xfe\xff\x00\x00", id="line noise"),
+            pytest.param(MOBILEKTRO[:20], id="the beginning of a frame"),
+            pytest.param(MOBILEKTRO[20:], id="the end of a frame"),
+            pytest.param(b"OK+CONN:A4C138000001\r\n", id="the Bluetooth module"),
+            pytest.param(b"+CONNECTED\r\nERROR\r\n", id="its other words"),
+            pytest.param(bytes.fromhex("ffaa15010016"), id="the password exchange"),
+            pytest.param(CELLS, id="a leftover"),
+        ],
+    )
+    async def test_noise_of_a_silent_battery_is_silence(self, stray: bytes) -> None:
+        connection = FakeConnection(battery(faults=Faults(stray=stray, silent=True)))
+
+        with pytest.raises(ReplyTimeoutError, match="in 5 s"):
+            await read_with(bms_for(), connection)
+
+    async def test_strange_bytes_beside_replies_are_noise(self) -> None:
+        reading = await read(Faults(stray=bytes.fromhex("02510003a1b2c3d4")))
+
+        assert payloads(reading) == (True, True, True)
+
+    async def test_damaged_frames_are_told_as_such(self) -> None:
+        with pytest.raises(ProtocolError, match=r"no valid reply in 5 s: .* wrong checksum"):
+            await read(Faults(stray=bytes.fromhex("7b0221100cd3"), bad_checksum=True))
+
+    async def test_it_is_told_within_a_short_poll_too(self) -> None:
+        connection = FakeConnection(foreign(bytes.fromhex("7b0221100cd3")))
+
+        with pytest.raises(AnotherProtocolError):
+            await read_with(bms_for(), connection, within_s=1.0)
+
+    async def test_next_profile_is_tried_and_may_answer(self) -> None:
+        class Connection(FakeConnection):
+            async def open(self, profile: str, early: bytes) -> FakeLink:
+                link = await FakeConnection.open(self, profile, early)
+                if profile == "ff00":
+                    link.battery = foreign(bytes.fromhex("7b0221100cd3"))
+                return link
+
+        reading = await read_with(bms_for(), Connection(battery(), profiles=("ff00", "nus")))
+
+        assert reading.identity is not None
+        assert reading.identity.profile == "nus"
+
+    async def test_silence_of_the_next_profile_does_not_hide_it(self) -> None:
+        connection = FakeConnection(
+            foreign(bytes.fromhex("7b0221100cd3")), profiles=("ff00", "nus"), silent=("nus",)
+        )
+
+        with pytest.raises(AnotherProtocolError):
+            await read_with(bms_for(), connection)
+
+        assert list(connection.links) == ["ff00", "nus"]
 
 
 class FakeModule(FakeLink):

@@ -10,6 +10,7 @@ payload: the register byte is not protected, so a reply's register is always com
 one that was asked.
 """
 
+import re
 from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass
@@ -58,6 +59,18 @@ def encode_request(command: Command) -> bytes:
     """Return the frame that asks for one register."""
     body = bytes([command, 0])
     return bytes([HEAD, READ]) + body + checksum(body) + bytes([TAIL])
+
+
+# A reply, a request that comes back, the password exchange, or the end of a frame.
+JBD_SIGNS: Final = re.compile(rb"\xdd[\x03\x04\x05\xaa\xa5]|\xff\xaa[\x15-\x1d]|\x77[\x00\xff]*\Z")
+# What Bluetooth modules say themselves: "OK+CONN", "ERROR". 00 and FF are seen on idle lines.
+NOISE: Final = re.compile(rb"(?:AT|OK|ERROR|\+)[\x20-\x7e]*[\r\n]*|[\x00\xff]+")
+MIN_ANSWER: Final = 4  # fewer bytes are noise, too: no known protocol has shorter answers
+
+
+def is_another_protocol(received: bytes) -> bool:
+    """Return whether bytes without a valid frame are the answer of a BMS that is not JBD's."""
+    return len(NOISE.sub(b"", received)) >= MIN_ANSWER and not JBD_SIGNS.search(received)
 
 
 class FrameAssembler:
