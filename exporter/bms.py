@@ -488,9 +488,14 @@ class _Conversation:
             ) from None
 
     async def _reply(self, command: Command, assembler: FrameAssembler) -> Frame:
+        if self._first_request_s is None:
+            self._first_request_s = asyncio.get_running_loop().time()
+        first_request_s = self._first_request_s
+
         def feed(chunk: bytes, at_s: float | None) -> Frame | None:
             self._received += chunk[: KEPT - len(self._received)]
-            frames = assembler.feed(chunk, self._possible_bytes(at_s))
+            possible = 0 if at_s is None else _possible_bytes(at_s - first_request_s)
+            frames = assembler.feed(chunk, possible)
             self._open_requests[command] -= len(frames)
             if assembler.echoed:
                 raise PairingError(
@@ -499,21 +504,7 @@ class _Conversation:
                 )
             return frames[-1] if frames else None
 
-        if self._first_request_s is None:
-            self._first_request_s = asyncio.get_running_loop().time()
         return await self._exchange(encode_request(command), feed, assembler)
-
-    def _possible_bytes(self, at_s: float | None) -> int:
-        """Return how many bytes of a reply the serial line can have carried.
-
-        A BMS with a faster line is not believed at first; when its request is sent again, it is.
-
-        Args:
-            at_s: When they came; None: before the request was written.
-        """
-        if at_s is None or self._first_request_s is None:
-            return 0
-        return max(0, int((at_s - self._first_request_s) / BYTE_S) - REQUEST_SIZE)
 
     async def _exchange(
         self,
@@ -555,6 +546,14 @@ class _Conversation:
                 resend_at_s = loop.time() + UNFINISHED_S
             elif assembler is not None and assembler.early_frame is not None:
                 resend_at_s = loop.time() + RESEND_S  # it has only now come to this request
+
+
+def _possible_bytes(elapsed_s: float) -> int:
+    """Return how many bytes of a reply the serial line can have carried since the request.
+
+    A BMS with a faster line is not believed at first; when its request is sent again, it is.
+    """
+    return max(0, int(elapsed_s / BYTE_S) - REQUEST_SIZE)
 
 
 def _out_of_time() -> ReplyTimeoutError:

@@ -987,6 +987,25 @@ class TestLeftovers:
         assert stats.frame_errors == {}
         assert stats.discarded_bytes == len(OLD_BASIC)
 
+    @pytest.mark.parametrize(("cells", "leftover"), [(True, OLD_CELLS), (False, OLD_BASIC)])
+    async def test_leftover_that_comes_before_the_request_is_dropped_though_it_was_early(
+        self, leftover: bytes, *, cells: bool
+    ) -> None:
+        class Connection(FakeConnection):
+            async def open(self, profile: str, early: bytes) -> FakeLink:
+                link = await FakeConnection.open(self, profile, early)
+                await asyncio.sleep(0.05)  # the subscription
+                return link
+
+        connection = Connection(battery(faults=Faults(leftover=leftover, lose_first=1)))
+        connection.takes_early = True
+
+        reading = await read_with(bms_for(cells=cells), connection)
+
+        assert reading.basic is not None
+        assert reading.basic.remaining_ah == 203.54
+        assert reading.cell_voltages_v == ((3.394, 3.388, 3.392, 3.386) if cells else None)
+
     async def test_leftover_that_comes_while_the_request_is_written_is_dropped(self) -> None:
         class SlowLink(FakeLink):
             async def write(self, data: bytes) -> None:

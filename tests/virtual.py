@@ -87,7 +87,10 @@ class FakeLink:
     def deliver(self, notifications: list[Notification]) -> None:
         loop = asyncio.get_running_loop()
         for notification in notifications:
-            loop.call_later(notification.after_s, self.notifications.put_nowait, notification.data)
+            loop.call_later(notification.after_s, self._arrive, notification.data)
+
+    def _arrive(self, data: bytes | None) -> None:
+        self.notifications.put_nowait(None if data is None else (now_s(), data))
 
 
 class FakeConnection:
