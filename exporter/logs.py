@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from logfmter import Logfmter
 
+from exporter.clock import Clock, boot_s
+
 log = logging.getLogger(__name__)
 
 
@@ -62,8 +64,9 @@ class _Repeats(logging.Filter):
     The first line after the pause says in `suppressed` how many there were.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = boot_s) -> None:
         super().__init__()
+        self._clock = clock  # not record.created: that clock may be set back by days
         self._seen: dict[tuple[object, ...], tuple[float, int]] = {}  # since when, how many
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -72,11 +75,12 @@ class _Repeats(logging.Filter):
             return True
         facts = (getattr(record, name, None) for name in ("battery", "error"))
         key = (record.name, record.levelno, record.msg, *facts)
-        since_s, count = self._seen.get(key, (record.created, 0))
-        if record.created - since_s < PAUSE_S:
+        now_s = self._clock()
+        since_s, count = self._seen.get(key, (now_s, 0))
+        if now_s - since_s < PAUSE_S:
             self._seen[key] = since_s, count + 1
         else:
-            self._seen[key] = record.created, 1
+            self._seen[key] = now_s, 1
             if count > BURST:
                 record.suppressed = count - BURST
             count = 0

@@ -31,7 +31,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "files": set(),
     "document": {"yaml", "errors"},
     "config": {"yaml", "cattrs", "document", "errors", "files", "profiles"},
-    "logs": {"logfmter", "pythonjsonlogger"},
+    "logs": {"logfmter", "pythonjsonlogger", "clock"},
     "stats": {"errors", "protocol.frame"},
     "bms": {"clock", "errors", "reading", "stats"} | PROTOCOL,
     "discovery": set(),

@@ -18,6 +18,7 @@ from exporter.logs import (
     QUEUED_LINES,
     LogFormat,
     QueuedStderr,
+    _Repeats,
     queued_stderr,
     set_up,
 )
@@ -132,41 +133,59 @@ def test_addresses_are_shortened_on_demand(
     assert "12_34" not in line
 
 
-def repeat(count: int, *, at_s: float, msg: str = "socket.send() raised exception.") -> None:
-    for _ in range(count):
-        record = logging.makeLogRecord(
-            {"name": "asyncio", "levelno": logging.WARNING, "levelname": "warning", "msg": msg}
-        )
-        record.created = at_s
-        logging.getLogger().handle(record)
+def line(msg: str = "socket.send() raised exception.") -> logging.LogRecord:
+    return logging.makeLogRecord(
+        {"name": "asyncio", "levelno": logging.WARNING, "levelname": "warning", "msg": msg}
+    )
 
 
-def test_repeats_are_counted_instead_of_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_repeats_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
     set_up(level="info", log_format=LogFormat.LOGFMT)
 
-    repeat(BURST + 90, at_s=1000.0)
-    repeat(1, at_s=1000.0, msg="something else")
-    flood = capsys.readouterr().err.splitlines()
-    repeat(1, at_s=1000.0 + PAUSE_S)
-    (after,) = capsys.readouterr().err.splitlines()
+    for _ in range(BURST + 90):
+        logging.getLogger().handle(line())
+    logging.getLogger().handle(line("something else"))
 
-    assert len(flood) == BURST + 1
-    assert flood[-1].endswith('msg="something else"')
-    assert after.endswith("suppressed=90")
+    written = capsys.readouterr().err.splitlines()
+    assert len(written) == BURST + 1
+    assert written[-1].endswith('msg="something else"')
 
 
-def test_what_is_suppressed_is_remembered_in_bounded_memory(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    set_up(level="info", log_format=LogFormat.LOGFMT)
+def test_the_first_line_after_a_pause_counts_the_suppressed_ones() -> None:
+    now_s = 1000.0
+    repeats = _Repeats(lambda: now_s)
+    for _ in range(BURST + 90):
+        repeats.filter(line())
+    now_s += PAUSE_S
+    after = line()
 
-    for number in range(3000):
-        repeat(1, at_s=1000.0, msg=f"different {number}")
+    assert repeats.filter(after)
+    assert vars(after)["suppressed"] == 90
 
-    (handler,) = logging.getLogger().handlers
-    (repeats,) = handler.filters
-    assert len(capsys.readouterr().err.splitlines()) == 3000
-    assert len(repeats._seen) <= 1000  # type: ignore[union-attr] # the bound is the promise
+
+@pytest.mark.parametrize(
+    "step_s",
+    [pytest.param(-5 * 86400.0, id="back"), pytest.param(5 * 86400.0, id="forward")],
+)
+def test_a_step_of_the_wall_clock_neither_hides_nor_shows_lines(step_s: float) -> None:
+    now_s = 1000.0
+    repeats = _Repeats(lambda: now_s)
+    shown = []
+    for minute in range(14):
+        for _ in range(BURST + 1):
+            record = line()
+            record.created = 1_795_391_224.0 + now_s + (step_s if minute else 0.0)
+            shown.append(repeats.filter(record))
+        now_s += PAUSE_S
+
+    assert shown == ([True] * BURST + [False]) * 14
+
+
+def test_what_is_suppressed_is_remembered_in_bounded_memory() -> None:
+    repeats = _Repeats()
+
+    assert all(repeats.filter(line(f"different {number}")) for number in range(3000))
+    assert len(repeats._seen) <= 1000  # the bound is the promise
 
 
 @pytest.fixture
