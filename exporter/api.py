@@ -14,7 +14,7 @@ IDLE_A: Final = 0.05  # less current empties or fills nothing
 LONGEST_S: Final = 30 * 86400.0  # a longer forecast is none
 
 
-def battery(snapshot: Snapshot, history: History, *, now_unix_s: float) -> dict[str, Any]:
+def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
     """Return what is known about one battery."""
     reading = snapshot.reading
     basic = reading.basic if reading else None
@@ -39,7 +39,7 @@ def battery(snapshot: Snapshot, history: History, *, now_unix_s: float) -> dict[
         if reading is None or basic is None
         else {
             "read_unix_s": snapshot.read_unix_s,
-            **_charge(basic, history.mean_current_a(now_unix_s)),
+            **_charge(basic, history.mean_current_a()),
             **_rest(reading, basic),
         },
         "identity": None if identity is None else asdict(identity),
@@ -107,15 +107,15 @@ def _rest(reading: Reading, basic: BasicInfo) -> dict[str, Any]:
     }
 
 
-def histories(of: Mapping[str, History], *, now_unix_s: float) -> dict[str, Any]:
-    """Return the curves of the last hours."""
-    return {
-        "version": VERSION,
-        "now_unix_s": now_unix_s,
-        "batteries": [
-            {"name": name, "samples": history.samples(now_unix_s)} for name, history in of.items()
-        ],
-    }
+def curves(of: Mapping[str, History]) -> bytes:
+    """Return the curves of the last hours as JSON, a part of `history`."""
+    return to_json([{"name": name, "samples": one.curve()} for name, one in of.items()])
+
+
+def history(curves: bytes, *, now_unix_s: float) -> bytes:
+    """Return the whole JSON of the last hours, with the time of this answer."""
+    now = to_json(now_unix_s)
+    return b'{"version": %d, "now_unix_s": %s, "batteries": %s}' % (VERSION, now, curves)
 
 
 def to_json(value: object) -> bytes:

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -110,8 +109,7 @@ class Reload:
                     "configuration not reloaded, the old one stays", extra={"error": problem}
                 )
             return error.problems
-        self._own.reload_succeeded = True
-        self._own.config_loaded_unix_s = time.time()
+        self._own.note_reload()
         log.info("configuration reloaded", extra={"batteries": len(config.batteries)})
         return ()
 
@@ -191,7 +189,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
     stop: Stop,
     tasks: asyncio.TaskGroup,
 ) -> None:
-    own = ExporterCollector(config_loaded_unix_s=time.time(), log_lines_lost=options.log_lines_lost)
+    own = ExporterCollector(house.wall, log_lines_lost=options.log_lines_lost)
     reload = Reload(load, house, own)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.request, tasks)
     watch = Watch(house.pollers, tasks)
@@ -201,6 +199,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
         own=own,
         reload=reload,
         watch=watch,
+        wall=house.wall,
         access=None if web_config is None else Access(web_config.current),
         timeout_offset_s=options.timeout_offset_s,
         telemetry_path=options.telemetry_path,

@@ -1,10 +1,13 @@
-"""The clock by which readings age: the seam through which tests bring their own."""
+"""The clock by which readings age, and its moments as unix time: tests bring their own clocks."""
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 Clock = Callable[[], float]
 """Seconds since some fixed moment; never goes back."""
+
+STEP_S: Final = 1.0  # less is drift: following it would change a timestamp at every scrape
 
 
 def boot_s() -> float:
@@ -14,3 +17,29 @@ def boot_s() -> float:
     would be fresh in the morning.
     """
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class WallClock:
+    """Converts moments of the boot clock to unix time when they are shown.
+
+    The clock of a machine without RTC jumps by days when it learns the time. Moments are kept by
+    the boot clock, which never jumps, and are right as soon as the wall clock is.
+    """
+
+    def __init__(self, clock: Clock = boot_s, unix_clock: Clock = time.time) -> None:
+        """Read both clocks."""
+        self.now_s = clock
+        """The boot clock, by which moments are kept."""
+        self._unix_clock = unix_clock
+        self._difference_s = unix_clock() - clock()
+
+    def difference_s(self) -> float:
+        """Return what turns a moment of the boot clock into unix time by addition."""
+        difference_s = self._unix_clock() - self.now_s()
+        if abs(difference_s - self._difference_s) > STEP_S:
+            self._difference_s = difference_s
+        return self._difference_s
+
+    def now_unix_s(self) -> float:
+        """Return the present as unix time, converted as every other moment is."""
+        return self.now_s() + self.difference_s()

@@ -159,7 +159,6 @@ def metrics(decoded: Sequence[DecodedFrame]) -> str:
         reading=Reading(**facts),
         identity=identity if hardware is not None else None,
         rssi_dbm=None,
-        last_success_unix_s=0,
         poll_duration_s=None,
         poll_timeout_s=0,
         polls=0,

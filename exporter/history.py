@@ -1,7 +1,10 @@
 """The last hours of one battery, in memory only: lost at a restart."""
 
 from collections import deque
+from collections.abc import Hashable
 from typing import Final, NamedTuple
+
+from exporter.clock import WallClock
 
 SPACING_S: Final = 120.0  # a curve as wide as a phone has 390 pixels
 HOURS: Final = 12
@@ -12,7 +15,7 @@ MEAN_S: Final = 900.0  # a fridge switches more often
 class Sample(NamedTuple):
     """One reading, as much of it as a curve needs. Current is positive while charging."""
 
-    unix_s: float
+    at_s: float  # by the boot clock
     remaining_ah: float
     current_a: float
 
@@ -20,36 +23,45 @@ class Sample(NamedTuple):
 class History:
     """Readings of the last hours, at most one every two minutes."""
 
-    def __init__(self) -> None:
-        """Begin without any."""
+    def __init__(self, wall: WallClock) -> None:
+        """Begin without any; `wall` has the clock of the samples."""
+        self._wall = wall
         self._samples: deque[Sample] = deque(maxlen=LENGTH)
         self._newest: Sample | None = None
-        self.kept = 0
-        """How many samples were ever kept: the same, and nothing has changed."""
+        self._kept = 0
 
     def add(self, sample: Sample) -> None:
         """Keep a reading."""
         self._newest = sample
-        last = self._samples[-1] if self._samples else None
-        if last is not None and sample.unix_s < last.unix_s:
-            self._samples.clear()  # the clock was set back: no curve goes backwards
-            last = None
-        if last is None or sample.unix_s - last.unix_s >= SPACING_S:
+        if not self._samples or sample.at_s - self._samples[-1].at_s >= SPACING_S:
             self._samples.append(sample)
-            self.kept += 1
+            self._kept += 1
 
-    def samples(self, now_unix_s: float) -> list[Sample]:
-        """Return those of the last hours, the oldest first."""
-        oldest_s = now_unix_s - HOURS * 3600
-        return [sample for sample in self._samples if sample.unix_s >= oldest_s]
+    @property
+    def revision(self) -> Hashable:
+        """Equal values mean that the curve has not changed."""
+        self._drop_old()
+        return self._kept, len(self._samples), self._wall.difference_s()
 
-    def mean_current_a(self, now_unix_s: float) -> float | None:
+    def curve(self) -> list[tuple[float, float, float]]:
+        """Return (unix time, Ah, A) of the last hours, the oldest first."""
+        self._drop_old()
+        difference_s = self._wall.difference_s()
+        return [(at_s + difference_s, ah, a) for at_s, ah, a in self._samples]
+
+    def mean_current_a(self) -> float | None:
         """Return the mean current of the last quarter of an hour; None: nothing was read in it."""
+        oldest_s = self._wall.now_s() - MEAN_S
         newest = self._newest
-        currents = [newest.current_a] if newest and now_unix_s - newest.unix_s <= MEAN_S else []
+        currents = [newest.current_a] if newest and newest.at_s >= oldest_s else []
         for sample in reversed(self._samples):
-            if now_unix_s - sample.unix_s > MEAN_S:
+            if sample.at_s < oldest_s:
                 break
             if sample is not newest:
                 currents.append(sample.current_a)
         return sum(currents) / len(currents) if currents else None
+
+    def _drop_old(self) -> None:
+        oldest_s = self._wall.now_s() - HOURS * 3600
+        while self._samples and self._samples[0].at_s < oldest_s:
+            self._samples.popleft()

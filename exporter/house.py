@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 
 from exporter.bms import Bms
-from exporter.clock import Clock, boot_s
+from exporter.clock import Clock, WallClock, boot_s
 from exporter.config import BatteryConfig, Config, Link, PollConfig
 from exporter.direct import management, sockets
 from exporter.direct.client import Kernel
@@ -125,6 +125,7 @@ def wire(  # noqa: PLR0913 - a battery's whole surroundings
     tasks: asyncio.TaskGroup,
     *,
     clock: Clock = boot_s,
+    wall: WallClock | None = None,
     known: Wired | None = None,
     changed: Callable[[], None] = lambda: None,
 ) -> Wired:
@@ -136,6 +137,7 @@ def wire(  # noqa: PLR0913 - a battery's whole surroundings
         radios: What it is read with.
         tasks: Where its polls run.
         clock: Ages readings.
+        wall: Converts moments of `clock` to unix time. None: one of the battery's own.
         known: The same battery as it was configured until now: its counters go on.
         changed: Called when what is known about it changed.
     """
@@ -174,6 +176,7 @@ def wire(  # noqa: PLR0913 - a battery's whole surroundings
             stats=stats,
             tasks=tasks,
             clock=clock,
+            wall=wall,
             changed=changed,
         )
     return Wired(config=battery, radios=radios, target=target, bms=bms, poller=poller)
@@ -202,6 +205,8 @@ class House:
         self._config: Config | None = None
         self._radios: Radios | None = None
         self._wired: dict[str, Wired] = {}
+        self.wall = WallClock()
+        """Converts the moments of all batteries to unix time."""
         self.pollers: dict[str, Poller] = {}
         """By configured name, in the order of the configuration; changed in place."""
 
@@ -229,6 +234,7 @@ class House:
                 config.poll,
                 radios,
                 self._tasks,
+                wall=self.wall,
                 known=known,
                 changed=partial(self._tell, battery.name),
             )

@@ -15,6 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from exporter import __version__
+from exporter.clock import WallClock
 from exporter.errors import FailureReason
 from exporter.poller import Snapshot
 from exporter.protocol.frame import FrameError
@@ -249,18 +250,25 @@ class ExporterCollector(Collector):
     """The exporter's own metrics: its build and its configuration."""
 
     def __init__(
-        self, *, config_loaded_unix_s: float, log_lines_lost: Callable[[], int] = lambda: 0
+        self, wall: WallClock | None = None, *, log_lines_lost: Callable[[], int] = lambda: 0
     ) -> None:
+        self._wall = wall or WallClock()
         self._log_lines_lost = log_lines_lost
+        self.note_reload()
+
+    def note_reload(self) -> None:
+        """Record that the configuration was read without complaint just now."""
         self.reload_succeeded = True
         """Whether the configuration was read without complaint the last time."""
-        self.config_loaded_unix_s = config_loaded_unix_s
-        """When it last was."""
+        self._config_loaded_at_s = self._wall.now_s()
 
     @property
     def revision(self) -> Hashable:
-        """The same: nothing differs."""
-        return self.reload_succeeded, self.config_loaded_unix_s, self._log_lines_lost()
+        """Equal values mean that nothing differs."""
+        return self.reload_succeeded, self._config_loaded_unix_s(), self._log_lines_lost()
+
+    def _config_loaded_unix_s(self) -> float:
+        return self._config_loaded_at_s + self._wall.difference_s()
 
     def collect(self) -> Iterable[Metric]:
         """Yield every family."""
@@ -275,7 +283,7 @@ class ExporterCollector(Collector):
         yield GaugeMetricFamily(
             "bms_exporter_config_last_reload_success_timestamp_seconds",
             "When the configuration was last read without complaint.",
-            value=self.config_loaded_unix_s,
+            value=self._config_loaded_unix_s(),
         )
         yield CounterMetricFamily(
             "bms_exporter_log_lines_lost",

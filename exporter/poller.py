@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from copy import deepcopy
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Final
 
-from exporter.clock import Clock, boot_s
+from exporter.clock import Clock, WallClock, boot_s
 from exporter.config import PollConfig
 from exporter.errors import BmsError, FailureReason
 from exporter.history import History, Sample
@@ -51,18 +50,18 @@ class Snapshot:
     reading: Reading | None  # None: there is none, or it is too old to be shown
     identity: Identity | None  # does not age
     rssi_dbm: int | None  # None: not heard within max_age
-    last_success_unix_s: float  # 0 before the first
     poll_duration_s: float | None  # of the last finished poll
     poll_timeout_s: float
     polls: int
     failures: Mapping[FailureReason, int]
     last_error: str | None  # of the last finished poll, if that failed
     failure: FailureReason | None = None  # the same
-    failing_since_unix_s: float | None = None  # when the first of the failures in a row was
-    read_unix_s: float | None = None  # of the reading
+    failing_since_s: float | None = None  # by the clock: the first of the failures in a row
+    read_at_s: float | None = None  # by the clock: the newest reading, also when it is too old
     max_age_s: float = math.inf  # how old a reading may be to be shown
     polling: bool = False  # a poll is under way
-    paused_until_unix_s: float | None = None  # released for somebody else until then
+    paused_until_s: float | None = None  # by the clock: released for somebody else until then
+    clock_difference_s: float = 0.0  # from that clock to unix time, when this was shown
     link: LinkStats
     # Goes on counting: an answer that is rendered for several scrapes shows none of them less
     # than it was shown before.
@@ -72,7 +71,30 @@ class Snapshot:
     @property
     def paused(self) -> bool:
         """Whether the battery is left to somebody else."""
-        return self.paused_until_unix_s is not None
+        return self.paused_until_s is not None
+
+    @property
+    def last_success_unix_s(self) -> float:
+        """When the battery was last read; 0 before the first time."""
+        return self._unix_s(self.read_at_s) or 0.0
+
+    @property
+    def read_unix_s(self) -> float | None:
+        """When the reading was read; None: there is none to show."""
+        return None if self.reading is None else self.last_success_unix_s
+
+    @property
+    def failing_since_unix_s(self) -> float | None:
+        """When the first of the failures in a row was; None: the last poll did not fail."""
+        return self._unix_s(self.failing_since_s)
+
+    @property
+    def paused_until_unix_s(self) -> float | None:
+        """When a pause ends; None: there is none."""
+        return self._unix_s(self.paused_until_s)
+
+    def _unix_s(self, at_s: float | None) -> float | None:
+        return None if at_s is None else at_s + self.clock_difference_s
 
 
 class Poller:
@@ -88,6 +110,7 @@ class Poller:
         stats: LinkStats,
         tasks: asyncio.TaskGroup,
         clock: Clock = boot_s,
+        wall: WallClock | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; nothing is read before the first refresh.
@@ -100,6 +123,7 @@ class Poller:
             stats: What `poll` counts.
             tasks: Owns the polls, so that a bug in one ends the program.
             clock: Ages readings.
+            wall: Converts moments of `clock` to unix time. None: one of its own.
             changed: Called when a poll began or ended, and when the battery was released.
         """
         self._battery = battery
@@ -109,8 +133,9 @@ class Poller:
         self._stats = stats
         self._tasks = tasks
         self._clock = clock
+        self._wall = wall or WallClock(clock)
         self._changed = changed
-        self.history = History()
+        self.history = History(self._wall)
         """Its last hours."""
 
         self._task: asyncio.Task[None] | None = None  # the newest poll, until it has disconnected
@@ -123,7 +148,6 @@ class Poller:
 
         self._reading: Reading | None = None
         self._read_at_s = float("-inf")
-        self._last_success_unix_s = 0.0
         self._poll_duration_s: float | None = None
         self._polls = 0
         self._failures: Counter[FailureReason] = Counter()
@@ -131,10 +155,8 @@ class Poller:
         self._failed_with: FailureReason | None = None
         self._last_error: str | None = None
         self._failed_at_s = float("-inf")
-        self._failing_since_unix_s: float | None = None
+        self._failing_since_s: float | None = None
         self._paused_until_s = float("-inf")
-        self._paused_until_unix_s = 0.0
-        self._read_unix_s = 0.0
         self._serving = Serving()
         self._last: Snapshot | None = None
 
@@ -174,7 +196,6 @@ class Poller:
     async def pause(self, duration_s: float) -> None:
         """Keep off the battery for a while; return when it is disconnected."""
         self._paused_until_s = self._clock() + duration_s
-        self._paused_until_unix_s = time.time() + duration_s
         self._changed()
         await self.close()
 
@@ -253,20 +274,18 @@ class Poller:
                 publish(error)
 
     def _keep(self, reading: Reading) -> None:
-        if self._failures_in_row or self._last_success_unix_s == 0:
+        if self._failures_in_row or self._reading is None:
             log.info("battery answers", extra={"battery": self._battery})
         self._reading = reading
         # Aged from its request on: the machine may have been suspended before the answer came.
         requested_at_s = reading.requested_at_s
         self._read_at_s = self._clock() if requested_at_s is None else requested_at_s
-        self._last_success_unix_s = time.time()
-        self._read_unix_s = self._last_success_unix_s - self._age_s()
         self._failures_in_row = 0
         self._failed_with = None
-        self._failing_since_unix_s = None
+        self._failing_since_s = None
         self._last_error = None
         if (basic := reading.basic) is not None:
-            self.history.add(Sample(self._read_unix_s, basic.remaining_ah, basic.current_a))
+            self.history.add(Sample(self._read_at_s, basic.remaining_ah, basic.current_a))
 
     def _note_failure(self, error: BmsError) -> None:
         changed = error.reason is not self._failed_with  # once, not at every scrape
@@ -276,12 +295,12 @@ class Poller:
             extra={"battery": self._battery, "reason": str(error.reason), "error": str(error)},
         )
         self._failures[error.reason] += 1
+        self._failed_at_s = self._clock()
         if not self._failures_in_row:
-            self._failing_since_unix_s = time.time()
+            self._failing_since_s = self._failed_at_s
         self._failures_in_row += 1
         self._failed_with = error.reason
         self._last_error = str(error)
-        self._failed_at_s = self._clock()
 
     def _serve(self, *, current: bool, coalesced: bool) -> Snapshot:
         """Return what a scrape may be shown, and count it.
@@ -317,18 +336,18 @@ class Poller:
             reading=shown,
             identity=self._reading.identity if self._reading else None,
             rssi_dbm=self._stats.rssi_dbm if heard else None,
-            last_success_unix_s=self._last_success_unix_s,
             poll_duration_s=self._poll_duration_s,
             poll_timeout_s=self._config.timeout_s,
             polls=self._polls,
             failures=dict(self._failures),
             last_error=self._last_error,
             failure=self._failed_with,
-            failing_since_unix_s=self._failing_since_unix_s,
-            read_unix_s=None if shown is None else self._read_unix_s,
+            failing_since_s=self._failing_since_s,
+            read_at_s=None if self._reading is None else self._read_at_s,
             max_age_s=max_age_s,
             polling=self._outcome is not None,
-            paused_until_unix_s=self._paused_until_unix_s if self._pause_left_s() > 0 else None,
+            paused_until_s=self._paused_until_s if self._pause_left_s() > 0 else None,
+            clock_difference_s=self._wall.difference_s(),
             serving=self._serving,
             link=last.link if last and last.link == self._stats else deepcopy(self._stats),
             revision=last.revision if last else 0,

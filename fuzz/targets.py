@@ -478,7 +478,6 @@ class Camper:
             reading=None,
             identity=None,
             rssi_dbm=None,
-            last_success_unix_s=0,
             poll_duration_s=None,
             poll_timeout_s=0,
             polls=0,

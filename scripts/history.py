@@ -9,13 +9,12 @@ import logging
 import selectors
 import sys
 import time
-from types import SimpleNamespace
 from typing import Final
 
-from exporter import poller as poller_module
+from exporter.clock import WallClock
 from exporter.config import BatteryConfig, Name, PollConfig, normal_address
 from exporter.demo import fleet, radio
-from exporter.house import poller_of
+from exporter.house import wire
 from exporter.metrics import BatteryCollector
 from exporter.radio import Radio
 from exporter.spread import Spread
@@ -56,20 +55,21 @@ async def write(days: float, step_s: float) -> None:
     now_s = time.time()
     began_s = (now_s - days * DAY_S) // DAY_S * DAY_S + START_H * 3600
     offset_s = began_s - loop.time()
-    vars(poller_module)["time"] = SimpleNamespace(time=lambda: offset_s + loop.time())
+    wall = WallClock(loop.time, lambda: offset_s + loop.time())
     batteries = fleet.camper(loop.time)
     backend = radio.backend_of(radio.air_of(batteries.values()))
     radios = Spread(lambda adapter: Radio(adapter=adapter, backend=backend, clock=loop.time), list)
     addresses = {name: virtual.address for name, virtual in batteries.items()} | dict([MISSING])
     async with asyncio.TaskGroup() as tasks:
         pollers = [
-            poller_of(
+            wire(
                 BatteryConfig(name=Name(name), address=normal_address(address)),
                 PollConfig(),
                 radios,
                 tasks,
                 clock=loop.time,
-            )
+                wall=wall,
+            ).poller
             for name, address in addresses.items()
         ]
         at_s = began_s

@@ -14,6 +14,7 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from exporter import api
+from exporter.clock import WallClock
 from exporter.config import PollConfig, Seconds
 from exporter.demo.battery import Faults
 from exporter.demo.radio import air_of
@@ -22,7 +23,7 @@ from exporter.watch import ALIVE_S, INTERVAL_S, MOST, MOST_EACH, Watch
 from exporter.web.app import make_app
 from exporter.web.page_handlers import LIFE_S, OWN_MAX_AGE_S, RELEASE_S
 from http_client import FakeConnection, begin, client_of
-from virtual import battery, now_s, poller_on, radio_on
+from virtual import WallTime, battery, now_s, poller_on, radio_on
 
 SECOND = "A4:C1:38:00:00:02"
 
@@ -35,6 +36,8 @@ class Camper:
         radio = radio_on(air_of(self.virtual.values()))
         self.pollers: dict[str, Any] = {}
         self.watch = Watch(self.pollers, tasks)
+        self.wall_time = WallTime()
+        wall = WallClock(now_s, self.wall_time)
         for name, one in self.virtual.items():
             self.pollers[name] = poller_on(
                 radio,
@@ -42,9 +45,10 @@ class Camper:
                 name=name,
                 address=one.address,
                 poll=poll,
+                wall=wall,
                 changed=partial(self.watch.changed, name),
             )
-        self.app = make_app(batteries=self.pollers, watch=self.watch)
+        self.app = make_app(batteries=self.pollers, watch=self.watch, wall=wall)
         self.client = client_of(self.app)
 
     @property
@@ -151,6 +155,41 @@ class TestState:
         assert "not seen" in failure["error"]
         assert failure["since_unix_s"] == first["since_unix_s"]
 
+    @pytest.mark.parametrize("step_s", [-432_000.0, 432_000.0])
+    async def test_ages_stay_right_after_a_step_of_the_wall_clock(
+        self, camper: Camper, step_s: float
+    ) -> None:
+        await camper.pollers["camper"].refresh()
+        read_s = now_s()
+        await asyncio.sleep(30.0)
+
+        camper.wall_time.ahead_s += step_s
+        state = (await camper.client.get("/api/v1/batteries")).json()
+
+        age_s = state["now_unix_s"] - state["batteries"][0]["reading"]["read_unix_s"]
+        assert age_s == pytest.approx(now_s() - read_s, abs=1.0)
+
+    @pytest.mark.parametrize("step_s", [-432_000.0, 432_000.0])
+    async def test_a_step_of_the_wall_clock_is_scraped_at_once(
+        self, camper: Camper, step_s: float
+    ) -> None:
+        async def scraped() -> float:
+            text = (await camper.client.get("/metrics")).text
+            name = 'bms_last_poll_success_timestamp_seconds{battery="camper"} '
+            (line,) = (line for line in text.splitlines() if line.startswith(name))
+            return float(line.removeprefix(name))
+
+        first = await scraped()
+        await asyncio.sleep(3.0)
+        camper.wall_time.ahead_s += 0.4
+        drifted = await scraped()
+        camper.wall_time.ahead_s += step_s
+        stepped = await scraped()
+
+        assert drifted == first
+        assert stepped == pytest.approx(first + step_s, abs=1.0)
+        assert camper.connects == 1
+
     async def test_to_look_at_it_is_no_scrape(self, camper: Camper) -> None:
         await camper.pollers["camper"].refresh()
         before = camper.pollers["camper"].peek(0.0).serving.served
@@ -184,39 +223,78 @@ class TestForecast:
         snapshot = poller.peek(60.0)
         discharging = replace(snapshot.reading.basic, current_a=-2.0)
         snapshot = replace(snapshot, reading=replace(snapshot.reading, basic=discharging))
-        now_s = snapshot.read_unix_s
-        for number in range(5):
-            poller.history.add(Sample(now_s + number * SPACING_S, 100.0, 50.0))
+        for _ in range(5):
+            await asyncio.sleep(SPACING_S)
+            poller.history.add(Sample(now_s(), 100.0, 50.0))
 
-        told = api.battery(snapshot, poller.history, now_unix_s=now_s + 600.0)["reading"]
+        told = api.battery(snapshot, poller.history)["reading"]
 
         assert (told["time_to_empty_s"], told["time_to_full_s"]) == (None, None)
 
     def test_a_fridge_that_switches_is_a_mean(self) -> None:
-        history = History()
+        clock_s = 7 * SPACING_S
+        history = History(WallClock(lambda: clock_s))
         for number in range(8):
             history.add(Sample(number * SPACING_S, 100.0, -6.0 if number % 2 else 0.0))
 
-        assert history.mean_current_a(7 * SPACING_S) == -3.0
-        assert history.mean_current_a(86400.0) is None
+        assert history.mean_current_a() == -3.0
+        clock_s = 86400.0
+        assert history.mean_current_a() is None
 
 
 class TestHistory:
     def test_it_is_bounded_in_time_and_memory(self) -> None:
-        history = History()
+        end_s = 2 * HOURS * 3600.0
+        history = History(WallClock(lambda: end_s, lambda: end_s + 1_795_391_224.5))
         for second in range(0, 2 * HOURS * 3600, 30):
             history.add(Sample(float(second), 100.0, 0.0))
 
-        samples = history.samples(2 * HOURS * 3600)
-        assert len(samples) == LENGTH
-        assert samples[0].unix_s >= HOURS * 3600
+        curve = history.curve()
+        assert len(curve) == LENGTH
+        assert curve[0][0] >= HOURS * 3600 + 1_795_391_224.5
 
-    def test_a_clock_that_is_set_back_begins_a_new_curve(self) -> None:
-        history = History()
-        history.add(Sample(5000.0, 100.0, 0.0))
-        history.add(Sample(1000.0, 99.0, 0.0))
+    @pytest.mark.parametrize("step_s", [-432_000.0, -2.0, 2.0, 432_000.0])
+    async def test_a_step_of_the_wall_clock_keeps_the_whole_curve(
+        self, camper: Camper, step_s: float
+    ) -> None:
+        for _ in range(30):
+            await camper.client.get("/metrics")
+            await asyncio.sleep(SPACING_S)
+        before = (await camper.client.get("/api/v1/history")).json()["batteries"][0]["samples"]
 
-        assert history.samples(1001.0) == [Sample(1000.0, 99.0, 0.0)]
+        camper.wall_time.ahead_s += step_s
+        await camper.client.get("/metrics")
+        told = (await camper.client.get("/api/v1/history")).json()
+
+        after = told["batteries"][0]["samples"]
+        assert len(before) == 30
+        assert len(after) == 31
+        assert [at_s - step_s for at_s, _, _ in after[:30]] == pytest.approx(
+            [at_s for at_s, _, _ in before]
+        )
+        assert told["now_unix_s"] == pytest.approx(camper.wall_time())
+        assert after[-1][0] == pytest.approx(camper.wall_time(), abs=5.0)
+
+    async def test_every_answer_has_the_time_of_this_answer(self, camper: Camper) -> None:
+        await camper.client.get("/metrics")
+        first = (await camper.client.get("/api/v1/history")).json()
+        await asyncio.sleep(60.0)
+
+        second = (await camper.client.get("/api/v1/history")).json()
+
+        assert second["now_unix_s"] == pytest.approx(first["now_unix_s"] + 60.0)
+        assert second["batteries"] == first["batteries"]
+
+    async def test_old_samples_leave_though_nothing_new_is_kept(self, camper: Camper) -> None:
+        await camper.client.get("/metrics")
+        await asyncio.sleep(HOURS * 3600 - 10.0)
+        young = (await camper.client.get("/api/v1/history")).json()
+        await asyncio.sleep(20.0)
+
+        old = (await camper.client.get("/api/v1/history")).json()
+
+        assert len(young["batteries"][0]["samples"]) == 1
+        assert old["batteries"][0] == {"name": "camper", "samples": []}
 
     async def test_every_scraper_adds_to_it(self, camper: Camper) -> None:
         await camper.client.get("/metrics")
@@ -334,6 +412,17 @@ class TestLooking:
         changes = [event for event in first.events if event[0] == "battery"]
         assert changes
         assert changes == [event for event in second.events if event[0] == "battery"]
+
+    async def test_an_event_has_the_time_at_which_it_is_sent(self, camper: Camper) -> None:
+        async with looking(camper) as page:
+            await asyncio.sleep(8.0)
+            camper.watch.changed("camper")
+            await asyncio.sleep(9.0)
+            camper.watch.changed("camper")
+            await asyncio.sleep(0.1)
+
+        times = [event["now_unix_s"] for name, event in page.events if name == "battery"]
+        assert times[-1] - times[-2] == pytest.approx(9.0)
 
     async def test_head_is_answered_and_looks_at_nothing(self, camper: Camper) -> None:
         async with looking(camper, "HEAD") as page:

@@ -345,7 +345,9 @@ async def test_afterwards_nothing_is_left_of_it(target: Target) -> None:
 
     assert 'bms_poll_failures_total{battery="camper",reason="not_found"} 0.0' in answer
     assert target.exporter.status("VmRSS") < IDLE_KB + 40_000
-    assert target.exporter.status("Threads") <= 4  # the log's, and those for passwords and configurations
+    assert (
+        target.exporter.status("Threads") <= 4
+    )  # the log's, and those for passwords and configurations
 
 
 @pytest.mark.parametrize("attack", [streams_that_nobody_reads, bodies_that_nobody_reads, silent])

@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 from exporter import __version__
+from exporter.clock import WallClock
 from exporter.errors import FailureReason
 from exporter.metrics import (
     READING_ROWS,
@@ -67,7 +68,8 @@ def snapshot(**changes: Any) -> Snapshot:
         reading=READING,
         identity=IDENTITY,
         rssi_dbm=-67,
-        last_success_unix_s=1_795_391_224.5,
+        read_at_s=100.0,
+        clock_difference_s=1_795_391_124.5,
         poll_duration_s=1.25,
         poll_timeout_s=30.0,
         polls=5,
@@ -137,7 +139,7 @@ class TestNumbers:
         [
             ({"up": False}, "bms_up", 0),
             ({"polls": 0}, "bms_polls_total", 0),
-            ({"last_success_unix_s": 0.0}, "bms_last_poll_success_timestamp_seconds", 0),
+            ({"read_at_s": None}, "bms_last_poll_success_timestamp_seconds", 0),
         ],
     )
     def test_zero_is_shown_where_zero_is_meant(
@@ -337,7 +339,7 @@ class TestText:
         text = generate_openmetrics(
             registry_of(
                 BatteryCollector([snapshot(), snapshot(battery='quote " slash \\ line \n')]),
-                ExporterCollector(config_loaded_unix_s=1_795_391_224.5),
+                ExporterCollector(),
             )
         ).decode()
 
@@ -349,7 +351,7 @@ class TestText:
         text = generate_latest(
             registry_of(
                 BatteryCollector([snapshot()]),
-                ExporterCollector(config_loaded_unix_s=1_795_391_224.5),
+                ExporterCollector(),
             )
         )
 
@@ -368,7 +370,8 @@ class TestText:
 
 class TestExporter:
     def test_it_says_what_is_running_and_when_it_was_configured(self) -> None:
-        registry = registry_of(ExporterCollector(config_loaded_unix_s=1_795_391_224.5))
+        own = ExporterCollector(WallClock(lambda: 100.0, lambda: 1_795_391_224.5))
+        registry = registry_of(own)
 
         assert registry.get_sample_value("bms_exporter_config_last_reload_successful") == 1
         assert (
@@ -380,7 +383,7 @@ class TestExporter:
 
     def test_lost_log_lines_are_counted_in_every_scrape(self) -> None:
         lost = 0
-        own = ExporterCollector(config_loaded_unix_s=1.0, log_lines_lost=lambda: lost)
+        own = ExporterCollector(log_lines_lost=lambda: lost)
         registry = registry_of(own)
         before = own.revision
         assert registry.get_sample_value("bms_exporter_log_lines_lost_total") == 0
@@ -391,14 +394,33 @@ class TestExporter:
         assert own.revision != before
 
     def test_another_state_is_another_revision(self) -> None:
-        own = ExporterCollector(config_loaded_unix_s=1.0)
-        revisions = {own.revision}
-        own.reload_succeeded = False
-        revisions.add(own.revision)
-        own.config_loaded_unix_s = 2.0
+        boot_s, unix_s = 100.0, 1_795_391_224.5
+        own = ExporterCollector(WallClock(lambda: boot_s, lambda: unix_s))
+        revisions = [own.revision]
 
-        assert own.revision not in revisions
-        assert len(revisions) == 2
+        own.reload_succeeded = False
+        revisions.append(own.revision)
+        boot_s, unix_s = 160.0, unix_s + 60.0
+        same = own.revision
+        own.note_reload()
+        revisions.append(own.revision)
+        unix_s += 86400.0
+        revisions.append(own.revision)
+
+        assert same == revisions[1]
+        assert len(set(revisions)) == 4
+
+    @pytest.mark.parametrize("step_s", [-432_000.0, 432_000.0])
+    def test_a_step_of_the_wall_clock_corrects_when_it_was_configured(self, step_s: float) -> None:
+        unix_s = 1_795_391_224.5
+        registry = registry_of(ExporterCollector(WallClock(lambda: 100.0, lambda: unix_s)))
+
+        unix_s += step_s
+
+        assert (
+            registry.get_sample_value("bms_exporter_config_last_reload_success_timestamp_seconds")
+            == 1_795_391_224.5 + step_s
+        )
 
 
 class TestTable:

@@ -7,11 +7,13 @@ from itertools import pairwise
 
 import pytest
 
+from exporter.clock import WallClock
 from exporter.config import PollConfig, Seconds
 from exporter.errors import AdapterError, BmsError, FailureReason, LinkLostError, NotFoundError
 from exporter.poller import Poller, Snapshot
 from exporter.reading import Identity, Reading
 from exporter.stats import LinkStats
+from virtual import WallTime
 
 READING = Reading(
     identity=Identity(profile="ff00", hardware="JBD", software="8.3", manufactured=None)
@@ -69,6 +71,7 @@ def poller_for(
     min_interval_s: float = 10.0,
     max_age_s: float = 120.0,
     backoff_max_s: float = 300.0,
+    wall: WallClock | None = None,
 ) -> Poller:
     return Poller(
         battery="camper",
@@ -82,6 +85,7 @@ def poller_for(
         stats=stats or LinkStats(),
         tasks=tasks,
         clock=now_s,
+        wall=wall,
     )
 
 
@@ -554,6 +558,77 @@ class TestFreshness:
         snapshot = await poller_for(battery, tasks).refresh(timeout_s=SCRAPE_S)
 
         assert snapshot.rssi_dbm is None
+
+
+DAYS_S = 5 * 86400.0
+
+
+@pytest.fixture
+async def wall_time() -> WallTime:
+    return WallTime()
+
+
+@pytest.mark.parametrize(
+    "step_s", [pytest.param(-DAYS_S, id="back"), pytest.param(DAYS_S, id="forward")]
+)
+class TestWallClock:
+    async def test_a_reading_is_told_with_the_time_it_has_after_a_step(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup, wall_time: WallTime, step_s: float
+    ) -> None:
+        poller = poller_for(battery, tasks, wall=WallClock(now_s, wall_time))
+        before = await poller.refresh(timeout_s=SCRAPE_S)
+        await asyncio.sleep(3.0)
+
+        wall_time.ahead_s += step_s
+        after = poller.show()
+
+        assert before.last_success_unix_s == before.read_unix_s == 1_795_391_224.5 + POLL_S
+        assert after.last_success_unix_s == after.read_unix_s == 1_795_391_226.5 + step_s
+        assert after.reading is READING
+
+    async def test_a_step_is_another_revision_and_drift_is_not(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup, wall_time: WallTime, step_s: float
+    ) -> None:
+        poller = poller_for(battery, tasks, wall=WallClock(now_s, wall_time))
+        first = await poller.refresh(timeout_s=SCRAPE_S)
+
+        wall_time.ahead_s += 0.4
+        drifted = poller.show()
+        wall_time.ahead_s += step_s
+        stepped = poller.show()
+        again = poller.show()
+
+        assert drifted.revision == first.revision
+        assert drifted.last_success_unix_s == first.last_success_unix_s
+        assert stepped.revision != first.revision
+        assert again.revision == stepped.revision
+
+    async def test_a_pause_lasts_as_long_as_it_was_to(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup, wall_time: WallTime, step_s: float
+    ) -> None:
+        poller = poller_for(battery, tasks, wall=WallClock(now_s, wall_time))
+        await poller.pause(600.0)
+
+        wall_time.ahead_s += step_s
+        await asyncio.sleep(599.0)
+        paused = poller.show()
+        await asyncio.sleep(1.0)
+
+        assert paused.paused_until_unix_s == pytest.approx(wall_time())
+        assert not poller.show().paused
+
+    async def test_failing_since_keeps_its_age(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup, wall_time: WallTime, step_s: float
+    ) -> None:
+        battery.error = NotFoundError("not seen")
+        poller = poller_for(battery, tasks, wall=WallClock(now_s, wall_time))
+        await poller.refresh(timeout_s=SCRAPE_S)
+        await asyncio.sleep(60.0)
+
+        wall_time.ahead_s += step_s
+        since_unix_s = poller.show().failing_since_unix_s
+
+        assert since_unix_s == pytest.approx(wall_time() - 60.0)
 
 
 class TestBackOff:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from exporter.app import Reload
+from exporter.clock import WallClock
 from exporter.config import BatteryConfig, Config, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import VirtualBattery
 from exporter.demo.radio import air_of, backend_of
 from exporter.errors import ConfigError
 from exporter.house import House
-from exporter.metrics import ExporterCollector
-from virtual import ANSWERS, answering
+from exporter.metrics import ExporterCollector, registry_of
+from virtual import ANSWERS, WallTime, answering, now_s
 
 ADDRESSES = {name: f"A4:C1:38:00:00:{n:02X}" for n, name in enumerate(("one", "two", "three"))}
 
@@ -141,7 +142,7 @@ async def test_new_times_hold_for_batteries_that_stay(camper: Camper) -> None:
 
 
 async def test_a_bad_file_leaves_the_old_configuration_and_says_why(camper: Camper) -> None:
-    own = ExporterCollector(config_loaded_unix_s=1.0)
+    own = ExporterCollector()
 
     def load() -> Config:
         raise ConfigError(["line 3: batteries[0].address: missing"])
@@ -150,19 +151,21 @@ async def test_a_bad_file_leaves_the_old_configuration_and_says_why(camper: Camp
 
     assert [*problems] == ["line 3: batteries[0].address: missing"]
     assert not own.reload_succeeded
-    assert own.config_loaded_unix_s == 1.0
     assert list(camper.house.pollers) == ["one", "two"]
 
 
 async def test_a_good_file_after_a_bad_one_counts_as_read(camper: Camper) -> None:
-    own = ExporterCollector(config_loaded_unix_s=1.0)
+    began_s = now_s()
+    own = ExporterCollector(WallClock(now_s, WallTime()))
     own.reload_succeeded = False
+    await asyncio.sleep(60.0)
 
     problems = await Reload(lambda: configured("two"), camper.house, own)()
 
     assert not problems
     assert own.reload_succeeded
-    assert own.config_loaded_unix_s > 1.0
+    loaded = "bms_exporter_config_last_reload_success_timestamp_seconds"
+    assert registry_of(own).get_sample_value(loaded) == 1_795_391_284.5 + began_s
     assert list(camper.house.pollers) == ["two"]
 
 
@@ -182,7 +185,7 @@ class SlowFile:
 
 async def test_requests_during_a_reload_share_the_next_one(camper: Camper) -> None:
     file = SlowFile()
-    reload = Reload(file, camper.house, ExporterCollector(config_loaded_unix_s=1.0))
+    reload = Reload(file, camper.house, ExporterCollector())
     first = asyncio.create_task(reload())
     while not file.reads:  # noqa: ASYNC110 - of a thread
         await asyncio.sleep(0)
@@ -200,7 +203,7 @@ async def test_shared_requests_learn_what_is_wrong(camper: Camper) -> None:
     def load() -> Config:
         raise ConfigError(["line 3: batteries[0].address: missing"])
 
-    reload = Reload(load, camper.house, ExporterCollector(config_loaded_unix_s=1.0))
+    reload = Reload(load, camper.house, ExporterCollector())
 
     problems = await asyncio.gather(*(reload() for _ in range(5)))
 
@@ -209,7 +212,7 @@ async def test_shared_requests_learn_what_is_wrong(camper: Camper) -> None:
 
 async def test_a_cancelled_request_leaves_the_reload_to_the_others(camper: Camper) -> None:
     file = SlowFile()
-    reload = Reload(file, camper.house, ExporterCollector(config_loaded_unix_s=1.0))
+    reload = Reload(file, camper.house, ExporterCollector())
     first, second, third = (asyncio.create_task(reload()) for _ in range(3))
     while not file.reads:  # noqa: ASYNC110 - of a thread
         await asyncio.sleep(0)
@@ -222,7 +225,7 @@ async def test_a_cancelled_request_leaves_the_reload_to_the_others(camper: Campe
 
 async def test_many_signals_are_two_reloads(camper: Camper) -> None:
     file = SlowFile()
-    reload = Reload(file, camper.house, ExporterCollector(config_loaded_unix_s=1.0))
+    reload = Reload(file, camper.house, ExporterCollector())
     async with asyncio.TaskGroup() as tasks:
         for _ in range(2000):
             reload.request(tasks)
@@ -235,7 +238,7 @@ async def test_many_signals_are_two_reloads(camper: Camper) -> None:
 
 async def test_a_signal_during_a_reload_reads_the_configuration_again(camper: Camper) -> None:
     file = SlowFile()
-    reload = Reload(file, camper.house, ExporterCollector(config_loaded_unix_s=1.0))
+    reload = Reload(file, camper.house, ExporterCollector())
     async with asyncio.TaskGroup() as tasks:
         reload.request(tasks)
         while not file.reads:  # noqa: ASYNC110 - of a thread
@@ -250,7 +253,7 @@ async def test_a_signal_during_a_reload_reads_the_configuration_again(camper: Ca
 
 async def test_the_end_does_not_wait_for_reloads(camper: Camper) -> None:
     file = SlowFile()
-    reload = Reload(file, camper.house, ExporterCollector(config_loaded_unix_s=1.0))
+    reload = Reload(file, camper.house, ExporterCollector())
     async with asyncio.TaskGroup() as tasks:
         for _ in range(3):
             reload.request(tasks)

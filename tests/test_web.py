@@ -46,7 +46,7 @@ class House:
         self.app = make_app(
             batteries=batteries,
             watch=Watch(batteries, tasks),
-            own=ExporterCollector(config_loaded_unix_s=0),
+            own=ExporterCollector(),
             timeout_offset_s=0.5,
             telemetry_path=telemetry_path,
         )

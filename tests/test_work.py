@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Self
@@ -82,7 +81,7 @@ class House:
             address: poller_on(radio, tasks, name=address, address=address, poll=poll)
             for address in addresses
         }
-        own = ExporterCollector(config_loaded_unix_s=time.time())
+        own = ExporterCollector()
         self.app = make_app(batteries=self.pollers, own=own)
 
     async def scrape(self, headers: dict[str, str]) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from exporter.clock import WallClock
 from exporter.config import Adapter, BatteryConfig, Name, PollConfig, normal_address
 from exporter.demo.battery import Notification, VirtualBattery, encode_reply
 from exporter.demo.radio import Air, backend_of
@@ -22,6 +23,16 @@ ANSWERS = {0x03: MOBILEKTRO, 0x04: CELLS, 0x05: HARDWARE, 0xAA: COUNTERS}
 
 def now_s() -> float:
     return asyncio.get_running_loop().time()
+
+
+class WallTime:
+    """The unix time of these tests, which a test may set; virtual time goes on in it."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 1_795_391_224.5
+
+    def __call__(self) -> float:
+        return now_s() + self.ahead_s
 
 
 def answering(answers: dict[int, bytes]) -> Any:
@@ -48,6 +59,7 @@ def poller_on(
     name: str = "camper",
     address: str = ADDRESS,
     poll: PollConfig | None = None,
+    wall: WallClock | None = None,
     changed: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> Poller:
@@ -55,7 +67,7 @@ def poller_on(
     config = BatteryConfig(name=Name(name), address=normal_address(address), **options)
     spread = Spread(lambda _: radio, list)
     poll = poll or PollConfig()
-    return wire(config, poll, spread, tasks, clock=now_s, changed=changed).poller
+    return wire(config, poll, spread, tasks, clock=now_s, wall=wall, changed=changed).poller
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ const RETRY_S = 3;
 const HISTORY_EVERY_S = 120;
 const HISTORY_S = 43200;
 const GAP_S = 900; // no line across a longer hole in the history
+const STEP_S = 60; // a larger jump of the exporter's clock, which no network delays: somebody has set it
 const RESTING_A = 0.05;
 
 const LEVELS = ["ok", "info", "attention", "alarm"];
@@ -42,6 +43,14 @@ function now() {
   return state.heard ? state.heard.unix + passed(state.heard) : stamp().wall / 1000;
 }
 
+/** Whether the exporter's clock was set since it was last heard: then its earlier times are wrong. */
+function wasSet(unix) {
+  if (!state.heard) return false;
+  const { wall, steady } = stamp();
+  const jump = (here, then) => Math.abs(unix - state.heard.unix - (here - then) / 1000);
+  return Math.min(jump(wall, state.heard.wall), jump(steady, state.heard.steady)) > STEP_S;
+}
+
 /** "live", "connecting" or "offline". */
 function contact() {
   if (state.heard && !state.broken && passed(state.heard) <= SILENCE_S) return "live";
@@ -68,6 +77,11 @@ let retry = 0;
 
 function hear(event) {
   const data = JSON.parse(event.data);
+  if (wasSet(data.now_unix_s)) {
+    state.samples = Object.create(null);
+    state.lastReading = Object.create(null);
+    if (event.type !== "batteries") connect(); // whose first event tells everything, with new times
+  }
   state.heard = { ...stamp(), unix: data.now_unix_s };
   state.broken = null;
   state.refusal = null;

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from exporter.clock import WallClock
 from exporter.metrics import ExporterCollector
 from exporter.poller import Snapshot
 from exporter.watch import Watch
@@ -62,6 +63,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
     own: ExporterCollector | None = None,
     reload: Reload | None = None,
     watch: Watch | None = None,
+    wall: WallClock | None = None,
     access: Access | None = None,
     timeout_offset_s: float = 0.5,
     telemetry_path: str = "/metrics",
@@ -73,6 +75,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
         own: The exporter's own metrics and its process's, for the telemetry path only.
         reload: Reads the configuration again; returns what is wrong with it, nothing if it is used.
         watch: The batteries of the page; None: there is no page.
+        wall: Converts the batteries' moments to unix time; None: one of its own.
         access: Who may ask; None: everybody.
         timeout_offset_s: How much of a scrape's time-out is kept for the way of the response.
         telemetry_path: Where the metrics are.
@@ -85,7 +88,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
         )
     }
     routes: dict[str, Route] = {
-        **({} if watch is None else page_routes(watch, metrics_path=telemetry_path)),
+        **({} if watch is None else page_routes(watch, wall or WallClock(), telemetry_path)),
         "/probe": (ProbeHandler, scraping),
         "/-/healthy": (HealthHandler, {}),
         "/-/ready": (HealthHandler, {}),

@@ -1,11 +1,11 @@
 """The page for people and /api/v1: what is known now, as it changes, and the last hours."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 from exporter import __version__, api
+from exporter.clock import WallClock
 from exporter.poller import Poller
 from exporter.watch import INTERVAL_S, Watch
 from exporter.web.assets import Asset, assets
@@ -15,15 +15,22 @@ RELEASE_S: Final = 600.0  # long enough to find the phone
 # With a max_age of 0 a page shows what it has read itself, until it reads again.
 OWN_MAX_AGE_S: Final = INTERVAL_S + 10.0
 LIFE_S: Final = 600.0  # of a stream; the page opens another one
+NOW_S: Final = 1.0  # how old the time in an event may be
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
-def page_routes(watch: Watch, *, metrics_path: str) -> dict[str, Route]:
-    """Return the routes of the page and of /api/v1; the page links to `metrics_path`."""
-    state = State(watch, metrics_path)
+def page_routes(watch: Watch, wall: WallClock, metrics_path: str) -> dict[str, Route]:
+    """Return the routes of the page and of /api/v1.
+
+    Args:
+        watch: The batteries.
+        wall: Converts their moments to unix time.
+        metrics_path: What the page links to.
+    """
+    state = State(watch, wall, metrics_path)
     files = assets()
     routes: dict[str, Route] = {
         f"/page/{path}": (AssetHandler, {"asset": asset}) for path, asset in files.items()
@@ -44,47 +51,56 @@ def page_routes(watch: Watch, *, metrics_path: str) -> dict[str, Route]:
 class State:
     """What /api/v1 shows; encoded once for all who ask."""
 
-    def __init__(self, watch: Watch, metrics_path: str) -> None:
+    def __init__(self, watch: Watch, wall: WallClock, metrics_path: str) -> None:
         self.watch = watch
+        self._wall = wall
         self._metrics_path = metrics_path
-        self._events: dict[str, tuple[int, bytes]] = {}
+        self._curves = b""
+        self._curves_of: object = None
+        self._events: dict[str, tuple[int, float, bytes]] = {}  # revision, unix time, event
 
     def batteries(self) -> dict[str, Any]:
         """Return everything that is known now."""
         return {
             "version": api.VERSION,
             "exporter": __version__,
-            "now_unix_s": time.time(),
+            "now_unix_s": self._wall.now_unix_s(),
             "poll_interval_s": INTERVAL_S,
             "metrics_path": self._metrics_path,
             "batteries": [battery_json(battery) for battery in self.watch.batteries.values()],
         }
 
-    def history(self) -> dict[str, Any]:
-        """Return the curves of the last hours."""
+    def history(self) -> bytes:
+        """Return the curves of the last hours, as JSON."""
         histories = {name: battery.history for name, battery in self.watch.batteries.items()}
-        return api.histories(histories, now_unix_s=time.time())
+        kept = tuple((name, history, history.revision) for name, history in histories.items())
+        if kept != self._curves_of:
+            self._curves_of = kept
+            self._curves = api.curves(histories)
+        return api.history(self._curves, now_unix_s=self._wall.now_unix_s())
 
     def events(self, changed: set[str | None]) -> bytes:
         """Return server-sent events for changed batteries; None among them: all of it changed."""
         if None in changed:
             return _event("batteries", self.batteries())
         events = [self._event_of(name) for name in self.watch.batteries if name in changed]
-        return b"".join(events) or _event("alive", {"now_unix_s": time.time()})
+        return b"".join(events) or _event("alive", {"now_unix_s": self._wall.now_unix_s()})
 
     def _event_of(self, name: str) -> bytes:
         battery = self.watch.batteries[name]
         snapshot = battery.peek(OWN_MAX_AGE_S)
-        revision, event = self._events.get(name, (0, b""))
-        if revision != snapshot.revision:
-            event = _event("battery", {"now_unix_s": time.time(), "battery": battery_json(battery)})
-            self._events[name] = snapshot.revision, event
+        now_unix_s = self._wall.now_unix_s()
+        revision, told_unix_s, event = self._events.get(name, (0, 0.0, b""))
+        if revision != snapshot.revision or abs(now_unix_s - told_unix_s) > NOW_S:
+            data = {"now_unix_s": now_unix_s, "battery": battery_json(battery)}
+            event = _event("battery", data)
+            self._events[name] = snapshot.revision, now_unix_s, event
         return event
 
 
 def battery_json(battery: Poller) -> dict[str, Any]:
     """Return what is known about one battery."""
-    return api.battery(battery.peek(OWN_MAX_AGE_S), battery.history, now_unix_s=time.time())
+    return api.battery(battery.peek(OWN_MAX_AGE_S), battery.history)
 
 
 def _event(name: str, data: Mapping[str, Any]) -> bytes:
@@ -120,11 +136,11 @@ class _ApiHandler(Handler):
         """Take what /api/v1 shows."""
         self._state = state
 
-    async def send_json(self, value: object) -> None:
+    async def send_json(self, body: bytes) -> None:
         """Send JSON that no cache keeps."""
         self.set_header("Content-Type", "application/json")
         self._forbid_caches()
-        await self.send(200, api.to_json(value) + b"\n")
+        await self.send(200, body + b"\n")
 
     def _forbid_caches(self) -> None:
         self.set_header("Cache-Control", "no-store")
@@ -136,7 +152,7 @@ class BatteriesHandler(_ApiHandler):
 
     async def respond(self) -> None:
         """Send it; nothing is read."""
-        await self.send_json(self._state.batteries())
+        await self.send_json(api.to_json(self._state.batteries()))
 
 
 class HistoryHandler(_ApiHandler):
@@ -157,7 +173,7 @@ class ReleaseHandler(_ApiHandler, ChangeHandler):
         if name is not None:
             battery = batteries[name]
             await battery.pause(RELEASE_S)
-            await self.send_json(battery_json(battery))
+            await self.send_json(api.to_json(battery_json(battery)))
 
 
 class ResumeHandler(_ApiHandler, ChangeHandler):
@@ -169,7 +185,7 @@ class ResumeHandler(_ApiHandler, ChangeHandler):
         name = await self.battery_name("battery", batteries)
         if name is not None:
             batteries[name].resume()
-            await self.send_json(battery_json(batteries[name]))
+            await self.send_json(api.to_json(battery_json(batteries[name])))
 
 
 class StreamHandler(_ApiHandler):

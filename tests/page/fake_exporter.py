@@ -226,6 +226,8 @@ class FakeExporter:
     """Whether no more streams are answered."""
     port: int = 0
     version: str = "0.1.0"
+    ahead_s: float = 0.0
+    """How far its clock is ahead of the browser's."""
 
     def __post_init__(self) -> None:
         self.posts: list[str] = []
@@ -259,14 +261,18 @@ class FakeExporter:
             changed if each["name"] == changed["name"] else each for each in self.batteries
         ]
         for stream in list(self.streams):
-            stream.put(("battery", {"now_unix_s": time.time(), "battery": changed}))
+            stream.put(("battery", {"now_unix_s": self.now_unix_s(), "battery": changed}))
+
+    def now_unix_s(self) -> float:
+        """Return what its clock shows."""
+        return time.time() + self.ahead_s
 
     def state(self) -> Json:
         """Return what GET /api/v1/batteries answers."""
         return {
             "version": 1,
             "exporter": self.version,
-            "now_unix_s": time.time(),
+            "now_unix_s": self.now_unix_s(),
             "poll_interval_s": 30,
             "metrics_path": "/metrics",
             "batteries": self.batteries,
@@ -296,7 +302,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(self.exporter.state())
         elif path == "/api/v1/history":
             listed = [{"name": k, "samples": v} for k, v in self.exporter.history.items()]
-            self._json({"version": 1, "now_unix_s": time.time(), "batteries": listed})
+            now_unix_s = self.exporter.now_unix_s()
+            self._json({"version": 1, "now_unix_s": now_unix_s, "batteries": listed})
         elif path == "/api/v1/stream":
             self._stream()
         else:
@@ -337,7 +344,7 @@ class _Handler(BaseHTTPRequestHandler):
                     every = self.exporter.alive_s
                     if every is None or time.monotonic() - last < every:
                         continue
-                    item = ("alive", {"now_unix_s": time.time()})
+                    item = ("alive", {"now_unix_s": self.exporter.now_unix_s()})
                     last = time.monotonic()
                 if item is None:
                     return

@@ -451,6 +451,35 @@ class TestNeverStaleAsCurrent:
         assert "as of 2\xa0min ago" in text
         assert "No newer value" in text
 
+    @pytest.mark.parametrize("step_s", [-432_000.0, 432_000.0])
+    def test_ages_and_the_curve_stay_when_the_clock_of_the_exporter_is_set(
+        self, open_page: Open, step_s: float
+    ) -> None:
+        exporter = FakeExporter([fake.battery(), fake.missing()], alive_s=0.5)
+        exporter.history = {each["name"]: fake.samples(each) for each in exporter.batteries}
+        page = open_page(exporter.url)
+        until(lambda: page.locator(".line[d^=M]").count() == 2)
+        asked = exporter.paths.count("/api/v1/history")
+        age, missed = page.locator(".age").first, page.locator(".status").last
+        before = said_in(age), said_in(missed)
+
+        for each in exporter.batteries:  # every time follows
+            each["last_success_unix_s"] += step_s
+        exporter.batteries[0]["reading"]["read_unix_s"] += step_s
+        exporter.batteries[1]["failure"]["since_unix_s"] += step_s
+        for curve in exporter.history.values():
+            curve[:] = [[at_s + step_s, *rest] for at_s, *rest in curve]
+        exporter.ahead_s = step_s
+        until(lambda: exporter.paths.count("/api/v1/history") == asked + 1)
+        page.wait_for_timeout(1_500)
+
+        assert (said_in(age), said_in(missed)) == before
+        assert page.locator(".stale").count() == 0
+        assert page.locator(".line[d^=M]").count() == 2
+        assert exporter.paths.count("/api/v1/stream") == 2
+        page.context.close()
+        exporter.close()
+
     @pytest.mark.parametrize("status", [401, 503])
     def test_a_refused_stream_is_tried_again(
         self, exporter: FakeExporter, open_page: Open, status: int
