@@ -27,7 +27,7 @@ def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
         "polling": snapshot.polling,
         "max_age_s": snapshot.max_age_s,
         "paused_until_unix_s": snapshot.paused_until_unix_s,
-        "last_success_unix_s": snapshot.last_success_unix_s or None,
+        "last_success_unix_s": snapshot.last_success_unix_s,
         "failure": None
         if snapshot.failure is None
         else {

@@ -49,7 +49,7 @@ COUNTER: Final = CounterMetricFamily
 
 # fmt: off
 ROWS: Final = (
-    Row("bms_up", GAUGE, "Whether the last finished poll of the battery succeeded.", "up"),
+    Row("bms_up", GAUGE, "Whether the last finished poll of the battery succeeded; absent before the first.", "up"),
     Row("bms_remaining_capacity_amperehours", GAUGE, "Charge left, as the BMS counts it.", "reading.basic.remaining_ah"),
     Row("bms_nominal_capacity_amperehours", GAUGE, "Capacity that the BMS is configured for.", "reading.basic.nominal_ah"),
     Row("bms_full_capacity_amperehours", GAUGE, "Capacity that the BMS has learned; newer firmware only.", "reading.basic.full_ah"),
@@ -71,7 +71,7 @@ ROWS: Final = (
     Row("bms_factory_mode", GAUGE, "Whether somebody left the BMS open for changes of its settings.", "reading.basic.factory_mode"),
     Row("bms_paused", GAUGE, "Whether the battery is left to the phone app for ten minutes.", "paused"),
     Row("bms_rssi_dbm", GAUGE, "Signal strength of the last advertisement heard.", "rssi_dbm"),
-    Row("bms_last_poll_success_timestamp_seconds", GAUGE, "When the battery was last read; 0 before the first time.", "last_success_unix_s"),
+    Row("bms_last_poll_success_timestamp_seconds", GAUGE, "When the battery was last read; absent before the first time.", "last_success_unix_s"),
     Row("bms_poll_duration_seconds", GAUGE, "How long the last finished poll took, disconnecting excluded.", "poll_duration_s"),
     Row("bms_poll_timeout_seconds", GAUGE, "How long a poll may take.", "poll_timeout_s"),
     Row("bms_polls", COUNTER, "Finished polls, failed ones included.", "polls"),

@@ -46,7 +46,7 @@ class Snapshot:
 
     battery: str
     address: str
-    up: bool  # the last finished poll succeeded
+    up: bool | None  # the last finished poll succeeded; None: none has finished yet
     reading: Reading | None  # None: there is none, or it is too old to be shown
     identity: Identity | None  # does not age
     rssi_dbm: int | None  # None: not heard within max_age
@@ -74,9 +74,9 @@ class Snapshot:
         return self.paused_until_s is not None
 
     @property
-    def last_success_unix_s(self) -> float:
-        """When the battery was last read; 0 before the first time."""
-        return self._unix_s(self.read_at_s) or 0.0
+    def last_success_unix_s(self) -> float | None:
+        """When the battery was last read; None: not yet."""
+        return self._unix_s(self.read_at_s)
 
     @property
     def read_unix_s(self) -> float | None:
@@ -332,7 +332,7 @@ class Poller:
         now = Snapshot(
             battery=self._battery,
             address=self._address,
-            up=self._polls > 0 and self._failed_with is None,
+            up=self._failed_with is None if self._polls else None,
             reading=shown,
             identity=self._reading.identity if self._reading else None,
             rssi_dbm=self._stats.rssi_dbm if heard else None,

@@ -307,14 +307,16 @@ def camper() -> Json:
                 "{{battery}}: well",
                 now=True,
             ),
-            query(f"absent(bms_up{OF})", "no data: is the exporter scraped?", now=True),
+            query(f"bms_polls_total{OF} == 0", "{{battery}}: not read yet", now=True),
+            query(f"absent(bms_polls_total{OF})", "no data: is the exporter scraped?", now=True),
         ],
         size=(6, 6),
         overrides=[
             colored("A", RED),
             colored("B", ORANGE),
             colored("C", GREEN),
-            colored("D", ORANGE),
+            colored("D", GREY),
+            colored("E", ORANGE),
         ],
         options={"textMode": "name"},
     )
@@ -325,7 +327,7 @@ def camper() -> Json:
         "s",
         [
             query(
-                f"time() - (last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d]) > 0)",
+                f"time() - last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d])",
                 now=True,
             )
         ],
@@ -486,7 +488,7 @@ def camper() -> Json:
     board.panel(
         "state-timeline",
         "Reached",
-        "Whether the last poll of the battery succeeded.",
+        "Whether the last poll of the battery succeeded. A gap: none has finished since the exporter's start.",
         "none",
         [query(f"bms_up{OF}")],
         size=(12, 6),
@@ -598,12 +600,14 @@ def fleet() -> Json:
     """Return the dashboard of many batteries."""
     board = Board()
     up, rsoc = f"bms_up{OF}", f"bms_state_of_charge_ratio{OF}"
-    known = f"last_over_time(bms_up{OF}[1d])"
+    known = f"last_over_time(bms_polls_total{OF}[1d])"
+    unread = f"(bms_polls_total{OF} == 0)"  # no poll has finished since the exporter's start
+    missed = f"({known} unless {up} == 1 unless {unread})"
     tripped = f"max without (protection) (bms_protection_active{OF})"
     for title, about, expr, color in (
         ("Batteries", "Seen in the past day.", f"count({known})", levels(GREY)),
         ("Not reached", "Their last poll failed, or nobody scrapes them any more.",
-         f"count({known} unless {up} == 1) or vector(0)", levels(GREEN, (1, ORANGE))),
+         f"count{missed} or vector(0)", levels(GREEN, (1, ORANGE))),
         ("Low", "Below 20 % of the state of charge at the last reading of the past day.",
          f"count(last_over_time({rsoc}[1d]) < 0.2) or vector(0)", levels(GREEN, (1, RED))),
         ("Protected", "Their BMS keeps a MOSFET open.",
@@ -614,9 +618,9 @@ def fleet() -> Json:
             defaults={"decimals": 0, "thresholds": color},
         )  # fmt: skip
     nothing = f"0 * {known}"
-    # Not reached 4, protected 2, low 1: the worst has the highest sum.
+    # Not reached 4, protected 2, low 1, not read yet -1: the worst has the highest sum.
     state = (
-        f"((0 * ({known} unless {up} == 1) + 4) or {nothing})"
+        f"((0 * {missed} + 4) or {unread} - 1 or {nothing})"
         f" + 2 * ({tripped} or {nothing}) + (({rsoc} < bool 0.2) or {nothing})"
     )
     columns = (
@@ -630,12 +634,13 @@ def fleet() -> Json:
         ("Coldest", f"min without (sensor) (bms_temperature_celsius{OF} > -29)", "celsius"),
         ("Spread", SPREAD, "volt"),
         ("Failed polls, 1 h", f"sum without (reason) (increase(bms_poll_failures_total{OF}[1h]))", "none"),
-        ("Age", f"time() - (last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d]) > 0)", "s"),
+        ("Age", f"time() - last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d])", "s"),
     )  # fmt: skip
     looks: dict[str, list[Json]] = {
         "State": [
             {"id": "mappings", "value": [
-                {"type": "value", "options": {"0": {"text": "well", "color": GREEN, "index": 0},
+                {"type": "value", "options": {"-1": {"text": "not read yet", "color": GREY, "index": 4},
+                                              "0": {"text": "well", "color": GREEN, "index": 0},
                                               "1": {"text": "low", "color": ORANGE, "index": 1}}},
                 {"type": "range", "options": {"from": 2, "to": 3, "result": {"text": "protected", "color": RED, "index": 2}}},
                 {"type": "range", "options": {"from": 4, "to": 99, "result": {"text": "not reached", "color": RED, "index": 3}}},
@@ -670,7 +675,7 @@ def fleet() -> Json:
     board.panel(
         "table",
         "Batteries, the worst first",
-        "Not reached before protected before low before well. A click on a battery opens it.",
+        "Not reached before protected before low before well before not read yet. A click on a battery opens it.",
         "none",
         [
             query(f'label_replace(({expr}) * 1, "column", "{title}", "", "")', title, now=True)
@@ -741,17 +746,17 @@ SOURCE_VARIABLE: Final[Json] = {
     "options": [],
 }
 VARIABLES: Final = (
-    ("job", "Job", "label_values(bms_up, job)"),
-    ("instance", "Exporter", 'label_values(bms_up{job=~"$job"}, instance)'),
+    ("job", "Job", "label_values(bms_polls_total, job)"),
+    ("instance", "Exporter", 'label_values(bms_polls_total{job=~"$job"}, instance)'),
     (
         "vehicle",
         "Vehicle",
-        'label_values(bms_up{job=~"$job", instance=~"$instance"}, vehicle)',
+        'label_values(bms_polls_total{job=~"$job", instance=~"$instance"}, vehicle)',
     ),
     (
         "battery",
         "Battery",
-        'label_values(bms_up{job=~"$job", instance=~"$instance", vehicle=~"$vehicle"}, battery)',
+        'label_values(bms_polls_total{job=~"$job", instance=~"$instance", vehicle=~"$vehicle"}, battery)',
     ),
 )
 

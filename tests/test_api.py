@@ -110,7 +110,7 @@ class TestState:
 
         assert told["reading"] is None
         assert told["last_success_unix_s"] is None
-        assert not told["up"]
+        assert told["up"] is None
         assert camper.connects == 0
 
     async def test_a_reading_has_its_units_in_its_names(self, camper: Camper) -> None:

@@ -181,7 +181,8 @@ class TestDemo:
 
         assert response.elapsed.total_seconds() < 1.0
         assert remaining(response.text) == {}
-        assert all(f'bms_up{{battery="{name}"}} 0.0' in response.text for name in NAMES)
+        assert all(f'bms_polls_total{{battery="{name}"}} 0.0' in response.text for name in NAMES)
+        assert "bms_up{" not in response.text
 
 
 class TestReplay:

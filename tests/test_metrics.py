@@ -139,7 +139,6 @@ class TestNumbers:
         [
             ({"up": False}, "bms_up", 0),
             ({"polls": 0}, "bms_polls_total", 0),
-            ({"read_at_s": None}, "bms_last_poll_success_timestamp_seconds", 0),
         ],
     )
     def test_zero_is_shown_where_zero_is_meant(
@@ -322,6 +321,23 @@ class TestAbsence:
 
         assert "bms_restarts_total" not in names(registry)
         assert value(registry, "bms_protection_events_total", protection="cell_overvoltage") == 1
+
+    def test_up_is_absent_before_the_first_poll_has_finished(self) -> None:
+        assert "bms_up" not in names(exposed(snapshot(up=None)))
+
+    def test_the_time_of_the_last_success_is_absent_before_the_first(self) -> None:
+        shown = names(exposed(snapshot(read_at_s=None)))
+
+        assert "bms_last_poll_success_timestamp_seconds" not in shown
+
+    def test_before_the_first_poll_the_counters_name_the_battery_with_0(self) -> None:
+        unread = snapshot(
+            up=None, reading=None, read_at_s=None, polls=0, failures={}, poll_duration_s=None
+        )
+
+        assert value(exposed(unread), "bms_polls_total") == 0
+        for reason in FailureReason:
+            assert value(exposed(unread), "bms_poll_failures_total", reason=reason) == 0
 
     def test_the_duration_of_a_poll_is_absent_before_the_first_has_finished(self) -> None:
         assert "bms_poll_duration_seconds" not in names(exposed(snapshot(poll_duration_s=None)))

@@ -188,8 +188,8 @@ def unread(name: str = "new") -> Json:
     quiet = {"rssi_dbm": None, "requests": 0, "resends": 0, "frame_errors": 0}
     return battery(
         name,
-        up=False,
         polling=True,
+        up=None,
         last_success_unix_s=None,
         reading=None,
         identity=None,
