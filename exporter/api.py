@@ -100,7 +100,7 @@ def _rest(reading: Reading, basic: BasicInfo) -> dict[str, Any]:
         "charge_fet_on": basic.charge_fet_on,
         "discharge_fet_on": basic.discharge_fet_on,
         "heater_on": basic.heater_on,
-        "factory_mode": basic.factory_mode,
+        "factory_mode": None,  # the bit is not set in that mode; keys are promised to stay
         "protections": sorted(basic.protections),
         "protection_events": counters and counters.protection_events,
         "restarts": counters and counters.restarts,

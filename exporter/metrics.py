@@ -68,7 +68,6 @@ ROWS: Final = (
     Row("bms_charge_mosfet_on", GAUGE, "Whether the battery can be charged.", "reading.basic.charge_fet_on"),
     Row("bms_discharge_mosfet_on", GAUGE, "Whether the battery can be discharged.", "reading.basic.discharge_fet_on"),
     Row("bms_heater_on", GAUGE, "Whether the battery is heating itself.", "reading.basic.heater_on"),
-    Row("bms_factory_mode", GAUGE, "Whether somebody left the BMS open for changes of its settings.", "reading.basic.factory_mode"),
     Row("bms_paused", GAUGE, "Whether the battery is left to the phone app for ten minutes.", "paused"),
     Row("bms_rssi_dbm", GAUGE, "Signal strength of the last advertisement heard.", "rssi_dbm"),
     Row("bms_last_poll_success_timestamp_seconds", GAUGE, "When the battery was last read; absent before the first time.", "last_success_unix_s"),

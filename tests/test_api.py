@@ -126,6 +126,14 @@ class TestState:
         assert [cell["number"] for cell in reading["cells"]] == [1, 2, 3, 4]
         assert reading["cell_spread_v"] < 0.1
 
+    async def test_the_key_factory_mode_stays_and_is_null(self, camper: Camper) -> None:
+        await camper.pollers["camper"].refresh()
+
+        reading = (await camper.state())["reading"]
+
+        assert "factory_mode" in reading
+        assert reading["factory_mode"] is None
+
     async def test_a_reading_that_is_too_old_is_null(self, camper: Camper) -> None:
         await camper.pollers["camper"].refresh()
         await asyncio.sleep(121.0)

@@ -116,7 +116,6 @@ class TestNumbers:
             ("bms_charge_mosfet_on", 0),
             ("bms_discharge_mosfet_on", 1),
             ("bms_heater_on", 1),
-            ("bms_factory_mode", 0),
             ("bms_rssi_dbm", -67),
             ("bms_last_poll_success_timestamp_seconds", 1_795_391_224.5),
             ("bms_poll_duration_seconds", 1.25),
@@ -321,6 +320,10 @@ class TestAbsence:
 
         assert "bms_restarts_total" not in names(registry)
         assert value(registry, "bms_protection_events_total", protection="cell_overvoltage") == 1
+
+    @pytest.mark.parametrize("bit", [False, True])
+    def test_factory_mode_is_no_metric(self, bit: bool) -> None:
+        assert "bms_factory_mode" not in names(exposed(without_basic(factory_mode=bit)))
 
     def test_up_is_absent_before_the_first_poll_has_finished(self) -> None:
         assert "bms_up" not in names(exposed(snapshot(up=None)))

@@ -226,7 +226,6 @@ function judge(reading, add) {
     if (!reading.discharge_fet_on) add("alarm", W.dischargeOff);
     if (!reading.charge_fet_on) add("attention", W.chargeOff);
   }
-  if (reading.factory_mode) add("attention", W.factory);
 }
 
 const isOld = (battery) => battery.reading !== null && now() - battery.reading.read_unix_s > battery.max_age_s;

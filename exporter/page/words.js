@@ -55,7 +55,6 @@ const EN = {
   cellHigh: "A cell is above 3.65 V",
   chargeOff: "Charging is switched off",
   dischargeOff: "The output is switched off: no power",
-  factory: "The BMS is in factory mode",
   protections: {
     cell_overvoltage: "Cell voltage too high: charging is blocked",
     cell_undervoltage: "Cell voltage too low: the output is blocked",
@@ -191,7 +190,6 @@ const DE = {
   cellHigh: "Eine Zelle ist über 3,65 V",
   chargeOff: "Laden ist abgeschaltet",
   dischargeOff: "Der Ausgang ist abgeschaltet: kein Strom",
-  factory: "Das BMS ist im Werksmodus",
   protections: {
     cell_overvoltage: "Zellspannung zu hoch: Laden gesperrt",
     cell_undervoltage: "Zellspannung zu niedrig: Ausgang gesperrt",

@@ -54,7 +54,7 @@ def reading(age_s: float = 4.0, **changes: Any) -> Json:
         "charge_fet_on": True,
         "discharge_fet_on": True,
         "heater_on": None,
-        "factory_mode": False,
+        "factory_mode": None,
         "protections": [],
         "protection_events": {"short_circuit": 1, "charge_undertemperature": 14},
         "restarts": 3,
