@@ -70,7 +70,9 @@ def _charge(basic: BasicInfo, mean_a: float | None) -> dict[str, Any]:
         "current_a": basic.current_a,
         "power_w": basic.voltage_v * basic.current_a,
         "time_to_empty_s": _time_s(basic.remaining_ah, -mean_a),
-        "time_to_full_s": _time_s(full_ah - basic.remaining_ah, mean_a),
+        "time_to_full_s": None
+        if basic.rsoc_ratio >= 1
+        else _time_s(full_ah - basic.remaining_ah, mean_a),
     }
 
 

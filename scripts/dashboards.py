@@ -265,12 +265,12 @@ def camper() -> Json:
     board.panel(
         "stat",
         "Time to empty or full",
-        "At the mean current of the past half hour. Red below 4 hours to empty, orange below 12.",
+        "At the mean current of the past half hour. Red below 4 hours to empty, orange below 12. At 100 % there is no time to full.",
         "s",
         [
             query(f"3600 * {ah} / -({MEAN_A} < -0.05)", "{{battery}} empty in", now=True),
             query(
-                f"3600 * clamp_min((bms_full_capacity_amperehours{OF} > 0 or bms_nominal_capacity_amperehours{OF}) - {ah}, 0) / ({MEAN_A} > 0.05)",
+                f"3600 * ((bms_full_capacity_amperehours{OF} > 0 or bms_nominal_capacity_amperehours{OF}) - {ah} >= 0) / ({MEAN_A} > 0.05) unless {rsoc} >= 1",
                 "{{battery}} full in",
                 now=True,
             ),
@@ -282,7 +282,7 @@ def camper() -> Json:
         },
         overrides=[colored("B", GREEN)],
         options={"textMode": "value_and_name"},
-        no_value="Neither charged nor discharged, or not reached",
+        no_value="Neither charged nor discharged, full, or not reached",
     )
     board.panel(
         "stat",

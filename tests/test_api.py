@@ -23,9 +23,12 @@ from exporter.watch import ALIVE_S, INTERVAL_S, MOST, MOST_EACH, Watch
 from exporter.web.app import make_app
 from exporter.web.page_handlers import LIFE_S, OWN_MAX_AGE_S, RELEASE_S
 from http_client import FakeConnection, begin, client_of
-from virtual import WallTime, battery, now_s, poller_on, radio_on
+from virtual import WallTime, answering, battery, now_s, poller_on, radio_on
 
 SECOND = "A4:C1:38:00:00:02"
+# 100 %, charged with 2 A, 260 of 280 Ah. Derived from what Louisvdw/dbus-serialbattery#729 and
+# syssi/esphome-jbd-bms#97 report.
+FULL = bytes.fromhex("dd03001b058c00c865906d6000052c7c00000000000020640304020b730b73fa9477")
 
 
 class Camper:
@@ -224,6 +227,17 @@ class TestForecast:
         self, charge_ah: float, current_a: float, expected_s: float | None
     ) -> None:
         assert api._time_s(charge_ah, current_a) == expected_s
+
+    async def test_at_100_percent_there_is_no_time_to_full(self, tasks: asyncio.TaskGroup) -> None:
+        camper = Camper(tasks)
+        camper.virtual["camper"].answers = answering({0x03: FULL})
+        await camper.pollers["camper"].refresh()
+
+        reading = (await camper.state())["reading"]
+
+        assert (reading["remaining_ah"], reading["nominal_ah"]) == (260.0, 280.0)
+        assert (reading["rsoc_ratio"], reading["current_a"]) == (1.0, 2.0)
+        assert reading["time_to_full_s"] is None
 
     async def test_it_never_contradicts_the_current(self, camper: Camper) -> None:
         poller = camper.pollers["camper"]
