@@ -438,7 +438,7 @@ def camper() -> Json:
         "Temperatures",
         "Lines at 0 degrees, below which LiFePO4 must not be charged, and at 5, where it is time to heat. Sockets without a sensor are left out.",
         "celsius",
-        [query(f"bms_temperature_celsius{OF} > -29 < 120", "{{battery}} {{sensor}}")],
+        [query(f"bms_temperature_celsius{OF} > -29", "{{battery}} {{sensor}}")],
         size=(12, 8),
         defaults={
             "decimals": 1,

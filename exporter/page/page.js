@@ -229,7 +229,7 @@ function judge(reading, add) {
 }
 
 const isOld = (battery) => battery.reading !== null && now() - battery.reading.read_unix_s > battery.max_age_s;
-const fitted = (reading) => reading.temperatures_c.filter((each) => each !== null && each > -29 && each < 120); // an open or shorted sensor
+const fitted = (reading) => reading.temperatures_c.filter((each) => each !== null && each > -29); // -30 is a socket without a sensor
 const failure = (battery) => W.failures[battery.failure.reason] || W.failure(battery.failure.reason);
 const lasting = (seconds) => (seconds < 7200 ? seconds : Math.floor(seconds / 3600) * 3600); // the minutes do not matter then
 const grave = (each) => LEVELS.indexOf(each.level) >= LEVELS.indexOf("attention");
