@@ -34,7 +34,7 @@ from exporter.radio import Backend, Radio
 
 OK: Final = 0
 FAILED: Final = 1
-UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC, errno.EIO)  # no other file is written
+UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC)  # no other file is written
 PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]+")
 MAX_SCAN_S: Final = 600.0
 
