@@ -290,6 +290,23 @@ class TestWaiting:
         assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
         assert hashes.compared == [PASSWORD.encode()]
 
+    async def test_at_the_end_nothing_waits(self) -> None:
+        passwords = Passwords(SlowHashes())
+        assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
+        requests = [
+            asyncio.create_task(passwords.check(USERS, basic("alice", "wrong"), f"c{n}"))
+            for n in range(100)
+        ]
+        await asyncio.sleep(0.1)
+
+        passwords.close()
+        async with asyncio.timeout(0.2):  # the comparison under way
+            verdicts = await asyncio.gather(*requests)
+
+        assert verdicts == [REFUSED] + [BUSY] * 99
+        assert await passwords.check(USERS, basic("alice", "new"), HERE) is BUSY
+        assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
+
     async def test_clients_take_turns(self) -> None:
         hashes = SlowHashes()
         passwords = Passwords(hashes)

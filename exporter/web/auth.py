@@ -74,6 +74,13 @@ class Passwords:
         is_right = await asyncio.shield(self._comparison)
         return Verdict.ALLOWED if is_right else Verdict.REFUSED
 
+    def close(self) -> None:
+        """Answer everything that waits, and every password that is not remembered, with BUSY.
+
+        The end of the program need not wait for the passwords of an attack.
+        """
+        self._turns.close()
+
     async def _compare(self, password: bytes, hashes: Sequence[str], key: bytes | None) -> bool:
         is_right = await self._verify(password, hashes) and key is not None
         if key is not None and is_right:
@@ -102,6 +109,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._is_taken = False
+        self._is_closed = False
         self._waiting: dict[str, deque[asyncio.Future[bool]]] = {}  # in the order of the rotation
 
     async def take(self, client: str) -> bool:
@@ -110,6 +118,8 @@ class Turns:
         A client that has nobody waiting is always let in, until `CLIENTS` of them wait. Beyond
         `WAITING` requests the newest one of the client with most of them gives way.
         """
+        if self._is_closed:
+            return False
         if not self._is_taken:
             self._is_taken = True
             return True
@@ -149,6 +159,13 @@ class Turns:
                 del self._waiting[client]
                 return True
         return False
+
+    def close(self) -> None:
+        """Refuse all that wait, and all that come."""
+        self._is_closed = True
+        for waiting in self._waiting.values():
+            while waiting:
+                waiting.popleft().set_result(False)
 
     def release(self) -> None:
         """End a turn, and grant the next one."""
