@@ -437,7 +437,7 @@ class _Conversation:
     @property
     def another_protocol(self) -> AnotherProtocolError | None:
         """What is known of a battery that has answered, but not in the JBD protocol."""
-        if self._answered or not is_another_protocol(self._received):
+        if not is_another_protocol(self._received):
             return None
         shown = self._received[:SHOWN]
         more = "..." if len(self._received) > SHOWN else ""

@@ -881,6 +881,24 @@ class TestWakingEarly:
         assert stats.resends == 1
         assert stats.frame_errors == {}
 
+    async def test_the_same_without_cells_and_with_a_slow_subscription(self) -> None:
+        class Connection(FakeConnection):
+            async def open(self, profile: str, early: bytes) -> FakeLink:
+                link = await FakeConnection.open(self, profile, early)
+                await asyncio.sleep(0.05)
+                return link
+
+        stats = LinkStats()
+        bms = bms_for(stats, cells=False)
+        for _ in range(3):
+            connection = Connection(battery(faults=Faults(one_at_a_time=True)))
+            connection.takes_early = True
+
+            reading = await read_with(bms, connection)
+
+            assert reading.basic is not None
+        assert stats.resends == 1
+
     async def test_an_answer_with_a_damaged_register_is_nobody_else_s(self) -> None:
         """The register is not covered by the checksum: 0x03 damaged to 0x04 is a valid frame."""
         damaged = bytes([MOBILEKTRO[0], 0x04]) + MOBILEKTRO[2:]
@@ -1033,6 +1051,15 @@ class TestLeftovers:
         assert reading.basic is not None
         assert reading.basic.remaining_ah == 203.54
         assert virtual.requests == [0x03, 0x04, 0xAA, 0x03]
+
+    async def test_last_of_several_replies_in_one_notification_is_used(self) -> None:
+        both = OLD_BASIC + MOBILEKTRO
+        virtual = battery(answers=answering(ANSWERS | {0x03: both}), faults=Faults(notification=0))
+
+        reading = await read_with(bms_for(), FakeConnection(virtual))
+
+        assert reading.basic is not None
+        assert reading.basic.remaining_ah == 203.54
 
     async def test_reading_fails_when_a_noticed_leftover_cannot_be_replaced(self) -> None:
         virtual = battery(faults=Faults(leftover=OLD_BASIC, leftover_s=0.06))
