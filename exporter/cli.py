@@ -27,7 +27,7 @@ from exporter.config import (
     normal_name,
     parse_duration,
 )
-from exporter.discovery import Advertisement, why_jbd
+from exporter.discovery import Advertisement, is_certain, why_jbd
 from exporter.errors import BmsError, ConfigError, DecodeError
 from exporter.logs import LEVELS, LogFormat, queued_stderr, set_up
 from exporter.radio import Backend, Radio
@@ -212,7 +212,14 @@ def _scan(options: argparse.Namespace, backend: Backend | None) -> int:
             "bms-exporter read ADDRESS tries one."
         )
         return FAILED
-    print(f"\n# for {options.config_file}\n{report.scan_yaml(batteries)}")
+    if not any(map(is_certain, batteries)):
+        _complain(
+            "No configuration is printed: these have only the Bluetooth module of a JBD battery. "
+            "bms-exporter read ADDRESS tries one; if it answers, put its address into "
+            f"{options.config_file}."
+        )
+        return FAILED
+    print(f"\n# for {report.printable(options.config_file)}\n{report.scan_yaml(batteries)}")
     return OK
 
 
@@ -226,7 +233,8 @@ async def _listen(
         heard[advertisement.address] = advertisement
         if why_jbd(advertisement) and not (known and why_jbd(known)):
             name = report.printable(advertisement.name)
-            _complain(f"found {name or 'a battery without a name'} at {advertisement.address}")
+            found = "found" if is_certain(advertisement) else "perhaps a battery:"
+            _complain(f"{found} {name or 'a battery without a name'} at {advertisement.address}")
 
     async with Radio(adapter=options.adapter, backend=backend).advertisements(hear) as renew:
         left_s = options.duration

@@ -20,7 +20,8 @@ class Advertisement:
     manufacturer_data: Mapping[int, bytes]
 
 
-# Users can rename their battery, so a name alone proves nothing.
+# Users can rename their battery, so a name alone proves nothing; with the service, it is JBD's own
+# sign, while the address and the manufacturer data are the Bluetooth module's.
 # Source: advertisements collected by the aiobmsble and BMS_BLE-HA projects.
 NAMES: Final = (
     "JBD-*",
@@ -70,6 +71,19 @@ def why_jbd(advertisement: Advertisement) -> tuple[str, ...]:
         *_maker_reasons(advertisement),
     ]
     return ("service ff00", *reasons) if reasons else ()
+
+
+def is_certain(advertisement: Advertisement) -> bool:
+    """Whether more than the Bluetooth module's signs speak for a JBD battery.
+
+    Batteries with other protocols carry the same module: its address block and its manufacturer
+    data are a hint, and only an answer to register 0x03 is a proof.
+    Source: patman15/BMS_BLE-HA#303 and #317.
+    """
+    if FFF0 in advertisement.service_uuids:
+        return bool(_name_reasons(advertisement.name, DH04_NAMES))
+    known_name = bool(_name_reasons(advertisement.name, NAMES))
+    return FF00 in advertisement.service_uuids and known_name
 
 
 def _name_reasons(name: str, patterns: tuple[str, ...]) -> list[str]:

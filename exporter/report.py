@@ -4,16 +4,18 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from prometheus_client import generate_latest
 
 from exporter.config import MAX_NAME
-from exporter.discovery import Advertisement, why_jbd
+from exporter.discovery import Advertisement, is_certain, why_jbd
 from exporter.metrics import BatteryCollector, registry_of
 from exporter.poller import Snapshot
 from exporter.reading import Reading
+
+FOLD_WIDTH: Final = 10_000  # no name is that long, not even with every character escaped
 
 
 def reading_text(snapshot: Snapshot) -> str:
@@ -91,16 +93,18 @@ def to_json(value: Any) -> str:
 
 
 def scan_table(heard: Sequence[Advertisement]) -> str:
-    """Return the devices heard, JBD batteries first, the strongest of each first."""
+    """Return the devices heard: JBD batteries, then possible ones, the strongest of each first."""
     rows = [("name", "address", "RSSI", "why a JBD battery")]
     rows += [
         (
             printable(advertisement.name) or "(no name)",
             advertisement.address,
             f"{advertisement.rssi_dbm} dBm",
-            ", ".join(why_jbd(advertisement)) or "not taken for one",
+            _why(advertisement),
         )
-        for advertisement in sorted(heard, key=lambda a: (not why_jbd(a), -a.rssi_dbm))
+        for advertisement in sorted(
+            heard, key=lambda a: (not is_certain(a), not why_jbd(a), -a.rssi_dbm)
+        )
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(
@@ -109,17 +113,59 @@ def scan_table(heard: Sequence[Advertisement]) -> str:
     )
 
 
+def _why(advertisement: Advertisement) -> str:
+    reasons = ", ".join(why_jbd(advertisement))
+    if not reasons:
+        return "not taken for one"
+    return reasons if is_certain(advertisement) else f"perhaps: {reasons}"
+
+
 def scan_yaml(batteries: Sequence[Advertisement]) -> str:
-    """Return a configuration with these batteries, ready to paste."""
-    names: list[str] = []
+    """Return a configuration with these batteries, ready to paste.
+
+    Batteries that are not certain stand behind the others, as comments.
+
+    Args:
+        batteries: At least one of them is certain: an empty list is no valid configuration.
+    """
+    names = _unique_names(batteries)
+    lines = ["batteries:"]
     for advertisement in batteries:
-        name = printable(advertisement.name)[:MAX_NAME].strip() or advertisement.address
-        names.append(f"{name} {advertisement.address}"[-MAX_NAME:] if name in names else name)
-    entries = [
-        {"name": name, "address": advertisement.address}
-        for name, advertisement in zip(names, batteries, strict=True)
-    ]
-    return yaml.safe_dump({"batteries": entries}, sort_keys=False, allow_unicode=True).rstrip()
+        if is_certain(advertisement):
+            lines += _entry(names[advertisement.address], advertisement.address)
+    for advertisement in batteries:
+        if not is_certain(advertisement):
+            address = advertisement.address
+            lines += [
+                f"# Perhaps a JBD battery. If bms-exporter read {address} shows it,",
+                '# remove the "# " before its two lines:',
+                *(f"# {line}" for line in _entry(names[address], address)),
+            ]
+    return "\n".join(lines)
+
+
+def _unique_names(batteries: Sequence[Advertisement]) -> dict[str, str]:
+    """Return a name for each address: the one that is advertised, numbered where it is taken."""
+    names: dict[str, str] = {}
+    for advertisement in batteries:
+        own = printable(advertisement.name)[:MAX_NAME].strip() or advertisement.address
+        name, number = own, 1
+        while name in names.values():
+            number += 1
+            name = f"{own[: MAX_NAME - 6]} {number}"
+        names[advertisement.address] = name
+    return names
+
+
+def _entry(name: str, address: str) -> list[str]:
+    """Return the lines of one battery. No line is folded: a comment ends with its line."""
+    text = yaml.safe_dump(
+        [{"name": name, "address": address}],
+        sort_keys=False,
+        allow_unicode=True,
+        width=FOLD_WIDTH,
+    )
+    return text.splitlines()
 
 
 def printable(name: str) -> str:

@@ -34,7 +34,7 @@ from exporter.direct.att import (
     discover,
 )
 from exporter.direct.client import _collection
-from exporter.discovery import FF00, FFF0, Advertisement, why_jbd
+from exporter.discovery import FF00, FFF0, Advertisement, is_certain, why_jbd
 from exporter.errors import AuthError, ConfigError, DecodeError
 from exporter.poller import Snapshot
 from exporter.profiles import PROFILES
@@ -50,6 +50,7 @@ from exporter.protocol.frame import (
     FrameAssembler,
     FrameError,
 )
+from exporter.report import scan_yaml
 from exporter.stats import LinkStats
 from exporter.web.app import make_app
 from exporter.web.auth import Access
@@ -292,6 +293,11 @@ def advertisement(data: bytes) -> None:
     )
     reasons = why_jbd(seen)
     assert len(reasons) != 1  # a service alone is none
+    certain = is_certain(seen)
+    assert reasons or not certain
+    if certain:
+        (battery,) = configuration.parse(scan_yaml([seen])).batteries
+        assert battery.address == seen.address
 
 
 # --- config.py, webconfig.py and tls.py

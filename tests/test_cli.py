@@ -308,11 +308,10 @@ class TestScan:
         [
             ("JBD-1", "JBD-1", "JBD-1"),
             ("JBD-" + 70 * "x", "JBD-" + 70 * "x", "JBD-y"),
-            ("", "", ""),
-            ("yes", "null", "1.5"),
-            ("JBD: {x}", "- JBD", "#JBD"),
-            ("JBD\n- name: evil", "\x1b[31mJBD", "JBD\x00"),
-            ("ÄÖ🔋", "'", '"'),
+            ("JBD-1", "", "1.5"),
+            ("JBD-: {x}", "JBD-" + 60 * " " + "x", "JBD-#"),
+            ("JBD-\n- name: evil", "JBD-\x1b[31m", "JBD-\x00"),
+            ("JBD-ÄÖ🔋", "JBD-'", 'JBD-"'),
         ],
     )
     def test_whatever_they_are_called_the_configuration_can_be_pasted(
@@ -326,9 +325,40 @@ class TestScan:
 
         out = capsys.readouterr().out
         config = parse(out.partition("\n\n")[2])
+        certain = [name for name in names if name.startswith("JBD-")]
         assert status == 0
-        assert len(config.batteries) == 3
+        assert len(config.batteries) == len(certain)
         assert "\x1b" not in out
+
+    def test_the_module_alone_makes_a_comment_in_the_configuration(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = self.scan(quick(battery(), battery(SECOND, name="camper", rssi_dbm=-50)))
+
+        output = capsys.readouterr()
+        table, _, pasted = output.out.partition("\n\n")
+        assert status == 0
+        assert [line.split()[0] for line in table.splitlines()] == [
+            "name",
+            "JBD-SP04S034",
+            "camper",
+        ]
+        assert table.endswith("perhaps: service ff00, address block A4:C1:38")
+        assert {one.address for one in parse(pasted).batteries} == {ADDRESS}
+        assert f"# - name: camper\n#   address: {SECOND}" in pasted
+        assert f"perhaps a battery: camper at {SECOND}" in output.err
+
+    def test_the_module_alone_everywhere_makes_no_configuration(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = self.scan(quick(battery(name="camper")))
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert ADDRESS in output.out
+        assert "batteries:" not in output.out
+        assert "No configuration is printed" in output.err
+        assert "bms-exporter read ADDRESS" in output.err
 
     def test_other_devices_are_listed_when_asked_for(
         self, capsys: pytest.CaptureFixture[str]

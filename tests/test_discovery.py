@@ -3,9 +3,13 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from exporter.discovery import Advertisement, why_jbd
-from recorded import ADVERTISEMENTS
+from exporter.config import parse
+from exporter.discovery import NAMES, Advertisement, is_certain, why_jbd
+from exporter.report import scan_yaml
+from recorded import ADVERTISEMENTS, FOREIGN_ADVERTISEMENTS
 
 FF00 = "0000ff00-0000-1000-8000-00805f9b34fb"
 FFF0 = "0000fff0-0000-1000-8000-00805f9b34fb"
@@ -82,3 +86,106 @@ def test_the_reason_is_told(advertisement: Advertisement, reason: str) -> None:
 )
 def test_these_are_not_taken_for_one(advertisement: Advertisement) -> None:
     assert why_jbd(advertisement) == ()
+
+
+def foreign(case: dict[str, Any]) -> Advertisement:
+    data = {int(company): bytes.fromhex(one) for company, one in case["manufacturer_data"].items()}
+    return heard(case["name"], case["address"], tuple(case["service_uuids"]), data)
+
+
+class TestCertainty:
+    @pytest.mark.parametrize("case", FOREIGN_ADVERTISEMENTS, ids=lambda case: case["name"])
+    def test_the_signs_of_the_module_are_a_hint_only(self, case: dict[str, Any]) -> None:
+        advertisement = foreign(case)
+
+        assert why_jbd(advertisement)
+        assert not is_certain(advertisement)
+
+    @pytest.mark.parametrize(
+        ("advertisement", "certain"),
+        [
+            pytest.param(heard("JBD-SP04S034"), True, id="a name with ff00"),
+            pytest.param(heard("WTaHdB0042", services=(FFF0,)), True, id="a name with fff0"),
+            pytest.param(heard("JBD-SP04S034", services=(FFF0,)), False, id="another service"),
+            pytest.param(heard("JBD-SP04S034", services=()), False, id="a name alone"),
+            pytest.param(heard(address="A4:C1:38:00:00:01"), False, id="an address block"),
+            pytest.param(heard(data={123: b"\x02\xff\xff}"}), False, id="manufacturer data 123"),
+            pytest.param(
+                heard(data={0x3412: bytes.fromhex("56789abc")}), False, id="its own address"
+            ),
+        ],
+    )
+    def test_a_name_is_needed(self, advertisement: Advertisement, certain: bool) -> None:
+        assert is_certain(advertisement) is certain
+
+
+YAML_NAMES = (
+    "yes",
+    "null",
+    "1.5",
+    "1:30",
+    "=",
+    "<<",
+    "# JBD",
+    "- a",
+    "a: b",
+    "'",
+    '"',
+    "🔋",
+    "שלום",
+)
+PREFIXES = [name.split("*", maxsplit=1)[0].replace("?", "0") for name in NAMES]
+ANY_NAME = st.one_of(
+    st.text(max_size=80),
+    st.sampled_from(YAML_NAMES),
+    st.builds(str.__add__, st.sampled_from(PREFIXES), st.text(max_size=80)),
+    st.builds("JBD-{0}\n{0}".format, st.sampled_from(YAML_NAMES)),
+    st.sampled_from(["JBD-", "JBD- 2", "JBD-" + 70 * "x", "JBD-" + 58 * " " + "x y"]),
+)
+
+
+class TestYaml:
+    @given(names=st.lists(ANY_NAME, max_size=8), last=st.sampled_from(["JBD-1", "AP", "JBD-"]))
+    def test_it_always_loads_with_every_certain_battery(self, names: list[str], last: str) -> None:
+        batteries = [
+            heard(name, f"A4:C1:38:00:00:{number:02X}")
+            for number, name in enumerate([*names, last])
+        ]
+        certain = {one.address for one in batteries if is_certain(one)}
+
+        text = scan_yaml(batteries)
+        uncommented = "\n".join(
+            line.removeprefix("# ")
+            for line in text.splitlines()
+            if not line.startswith("# P") and not line.startswith("# remove")
+        )
+
+        assert {one.address for one in parse(text).batteries} == certain
+        assert {one.address for one in parse(uncommented).batteries} == {
+            one.address for one in batteries
+        }
+
+    def test_an_address_of_digits_stays_one(self) -> None:
+        (battery,) = parse(scan_yaml([heard("JBD-1", "10:20:30:40:50:59")])).batteries
+
+        assert battery.address == "10:20:30:40:50:59"
+
+    def test_equal_names_are_numbered(self) -> None:
+        names = ("JBD-1", "JBD-1", "JBD-1 2", "")
+        batteries = [heard(name, f"A4:C1:38:00:00:0{n}") for n, name in enumerate(names)]
+
+        text = scan_yaml(batteries)
+
+        assert text.splitlines()[:7] == [
+            "batteries:",
+            "- name: JBD-1",
+            "  address: A4:C1:38:00:00:00",
+            "- name: JBD-1 2",
+            "  address: A4:C1:38:00:00:01",
+            "- name: JBD-1 2 2",
+            "  address: A4:C1:38:00:00:02",
+        ]
+        assert text.splitlines()[-2:] == [
+            "# - name: A4:C1:38:00:00:03",
+            "#   address: A4:C1:38:00:00:03",
+        ]
