@@ -2,7 +2,7 @@
 
 The rooms, in the order in which data flows (imports go the same way, a test enforces it):
 
-    files        small files, and whether they have changed
+    files        files that users name, and whether they have changed
     document     YAML -> plain data that knows its lines
     config       plain data -> frozen dataclasses, every complaint at once
     clock  logs  the clock that ages readings; logfmt and json

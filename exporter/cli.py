@@ -255,16 +255,21 @@ async def _listen(
 def _decode(options: argparse.Namespace, _backend: Backend | None) -> int:
     from exporter import decoded  # noqa: PLC0415 - as in _demo
 
+    if "-" in options.hex and sys.stdin.isatty():
+        _complain("Paste frames or a log, then press Ctrl+D in an empty line.")
     try:
-        frames = decoded.decode_all(decoded.from_hex(options.hex))
+        frames = decoded.decode_all(decoded.read_arguments(options.hex))
     except DecodeError as error:
         _complain(str(error))
         return FAILED
     if not frames:
         _complain("expected at least one frame in hex, got none")
         return FAILED
-    formats = {"explain": decoded.text, "json": decoded.json, "metrics": decoded.metrics}
-    print(formats[options.format](frames).rstrip())
+    if decoded.explained(frames):
+        formats = {"explain": decoded.text, "json": decoded.json, "metrics": decoded.metrics}
+        print(formats[options.format](frames).rstrip())
+        for note in decoded.notes(frames) if options.format != "explain" else ():
+            _complain(note)
     problems = decoded.problems(frames)
     for problem in problems:
         _complain(problem)
@@ -460,7 +465,13 @@ def _add_read(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _add_decode(commands: Any, common: argparse.ArgumentParser) -> None:
     decode = commands.add_parser("decode", parents=[common], help="explain recorded reply frames")
-    decode.add_argument("hex", nargs="+", metavar="HEX", help="reply frames: DD03...77")
+    decode.add_argument(
+        "hex",
+        nargs="+",
+        metavar="HEX|FILE|-",
+        help="reply frames or their notifications, in hex as logs print it (DD03...77), "
+        "a file with such text, or - for standard input",
+    )
     decode.add_argument("--format", choices=["explain", "json", "metrics"], default="explain")
     decode.set_defaults(run=_decode)
 
@@ -477,6 +488,7 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser, web: argparse.Argu
         action="append",
         type=_replay,
         metavar="NAME=FILE",
-        help="serve the recorded reply frames of FILE (hex, one a line) as NAME; repeatable",
+        help="serve the recorded reply frames of FILE as NAME; repeatable. "
+        "FILE holds what decode takes",
     )
     demo.set_defaults(run=_demo)

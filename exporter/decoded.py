@@ -1,12 +1,14 @@
 """What `decode` prints: reply frames explained offline, and what is wrong with damaged ones."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Final
 
 from prometheus_client import generate_latest
 
-from exporter.errors import BmsError, DecodeError, DeviceError
+from exporter.errors import BmsError, DeviceError
+from exporter.files import read_text
 from exporter.metrics import READING_ROWS, BatteryCollector, registry_of
 from exporter.poller import Snapshot
 from exporter.protocol import jbd
@@ -16,9 +18,10 @@ from exporter.protocol.explain import (
     explain,
     parse_frame,
     register_name,
-    split_frames,
 )
 from exporter.protocol.frame import Command, Frame
+from exporter.protocol.pasted import TextLine, is_plain, lines_of, parse
+from exporter.protocol.split import Kind, Part, request_name, split
 from exporter.reading import Identity, Reading
 from exporter.report import to_json
 from exporter.stats import LinkStats
@@ -29,17 +32,36 @@ BYTES_A_LINE: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedFrame:
-    """One frame: what it says, or why it is not believed."""
+    """One frame: what it says, or why it is not believed. Or bytes that are no reply."""
 
+    kind: Kind
     raw: bytes
-    frame: Frame | None = None  # None: not a valid frame
+    frame: Frame | None = None  # None: not a valid reply
     problem: str | None = None
     facts: dict[str, Any] | None = None  # by the part of a Reading; None: there is a problem
 
 
-def decode_all(raws: Sequence[bytes]) -> list[DecodedFrame]:
-    """Take apart every frame; each of `raws` may hold several."""
-    decoded = [_decode_one(raw) for chunk in raws for raw in split_frames(chunk)]
+def read_arguments(arguments: Sequence[str]) -> list[bytes]:
+    """Return the bytes in what `decode` was given: texts, names of files, "-" for standard input.
+
+    Raises:
+        ConfigError: A file cannot be read.
+        DecodeError: A text holds no bytes, or a piece of it is cut.
+    """
+    lines: list[TextLine] = []
+    for argument in arguments:
+        if argument == "-":
+            lines += lines_of(read_text(argument), "standard input")
+        elif not is_plain(argument) and os.path.exists(argument):  # noqa: PTH110 - may be no path
+            lines += lines_of(read_text(argument), argument)
+        else:
+            lines += lines_of(argument)
+    return [piece.raw for piece in parse(lines)]
+
+
+def decode_all(pieces: Sequence[bytes]) -> list[DecodedFrame]:
+    """Take apart every frame; a frame may be split over several pieces."""
+    decoded = [_decode_one(part) for part in split(pieces)]
     facts = [part.facts for part in decoded if part.facts]
     counts = [one["basic"].cell_count for one in facts if "basic" in one]
     for one in facts:
@@ -48,19 +70,21 @@ def decode_all(raws: Sequence[bytes]) -> list[DecodedFrame]:
     return decoded
 
 
-def _decode_one(raw: bytes) -> DecodedFrame:
+def _decode_one(part: Part) -> DecodedFrame:
+    if part.kind in (Kind.REQUEST, Kind.SURPLUS):
+        return DecodedFrame(kind=part.kind, raw=part.raw)
     frame: Frame | None = None
     try:
-        frame = parse_frame(raw)
+        frame = parse_frame(part.raw)
         if frame.status:
             raise DeviceError(
                 f"status: expected 0x00 (ok), got {frame.status:#04x} "
                 f"({jbd.status_name(frame.status)})"
             )
         check_plausible(frame)
-        return DecodedFrame(raw=raw, frame=frame, facts=_facts(frame))
+        return DecodedFrame(kind=part.kind, raw=part.raw, frame=frame, facts=_facts(frame))
     except BmsError as error:
-        return DecodedFrame(raw=raw, frame=frame, problem=str(error))
+        return DecodedFrame(kind=part.kind, raw=part.raw, frame=frame, problem=str(error))
 
 
 def _facts(frame: Frame) -> dict[str, Any]:
@@ -78,9 +102,13 @@ def _facts(frame: Frame) -> dict[str, Any]:
 
 def problems(decoded: Sequence[DecodedFrame]) -> list[str]:
     """Return one line for each frame that is not believed."""
+    frames = [part for part in decoded if part.kind in (Kind.REPLY, Kind.DAMAGED)]
+    requests = [part for part in decoded if part.kind is Kind.REQUEST]
+    if not frames and requests:
+        return [f"expected a reply, got the {request_name(requests[0].raw)}"]
     return [
         f"frame {number}{_of(part.frame)}: {part.problem}"
-        for number, part in enumerate(decoded, start=1)
+        for number, part in enumerate(frames, start=1)
         if part.problem is not None
     ]
 
@@ -89,17 +117,37 @@ def _of(frame: Frame | None) -> str:
     return f", register {frame.register:#04x} ({register_name(frame.register)})" if frame else ""
 
 
+def explained(decoded: Sequence[DecodedFrame]) -> list[DecodedFrame]:
+    """Return the frames that are believed."""
+    return [part for part in decoded if part.facts is not None]
+
+
+def notes(decoded: Sequence[DecodedFrame]) -> list[str]:
+    """Return one line for each request and for all bytes that belong to no frame."""
+    return [note for part in decoded if (note := _note(part))]
+
+
+def _note(part: DecodedFrame) -> str:
+    if part.kind is Kind.REQUEST:
+        return f"{request_name(part.raw)}: {part.raw.hex()}"
+    if part.kind is Kind.SURPLUS:
+        count = f"{len(part.raw)} surplus byte{'s' * (len(part.raw) > 1)}"
+        return f"{count}: {part.raw.hex()}"
+    return ""
+
+
 def text(decoded: Sequence[DecodedFrame]) -> str:
-    """Return every frame byte by byte."""
-    return "\n\n".join("\n".join(_text_of(part)) for part in decoded)
+    """Return every frame that is believed byte by byte, and the notes where they belong."""
+    paragraphs = ["\n".join(_text_of(part)) for part in decoded]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
 def _text_of(part: DecodedFrame) -> Iterator[str]:
-    yield part.raw.hex(" ").upper()
     frame = part.frame
-    if frame is None or (part.problem and not frame.status):
-        yield f"  REFUSED: {part.problem}"
+    if frame is None or part.facts is None:
+        yield _note(part)
         return
+    yield part.raw.hex(" ").upper()
     yield (
         f"  register {frame.register:#04x} ({register_name(frame.register)}), "
         f"status {frame.status:#04x} ({jbd.status_name(frame.status)}), "
@@ -115,27 +163,27 @@ def _line(line: Line) -> str:
 
 
 def json(decoded: Sequence[DecodedFrame]) -> str:
-    """Return every frame as an element of a JSON array; every unit is in its name."""
-    return to_json([_element(part) for part in decoded])
+    """Return every frame that is believed as an element of a JSON array, units in the names."""
+    return to_json(
+        [
+            _element(part.raw, part.frame, part.facts)
+            for part in decoded
+            if part.frame is not None and part.facts is not None
+        ]
+    )
 
 
-def _element(part: DecodedFrame) -> dict[str, Any]:
-    element: dict[str, Any] = {"frame": part.raw.hex()}
-    if part.frame is not None:
-        element |= {
-            "register": f"{part.frame.register:#04x}",
-            "name": register_name(part.frame.register),
-            "status": f"{part.frame.status:#04x}",
-            "payload": part.frame.payload.hex(),
-        }
-    if part.problem is not None:
-        return element | {"error": part.problem}
-    facts = (part.facts or {}).items()
-    return element | {
+def _element(raw: bytes, frame: Frame, facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "frame": raw.hex(),
+        "register": f"{frame.register:#04x}",
+        "name": register_name(frame.register),
+        "status": f"{frame.status:#04x}",
+        "payload": frame.payload.hex(),
         "decoded": {
             name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-            for name, value in facts
-        }
+            for name, value in facts.items()
+        },
     }
 
 
@@ -167,20 +215,3 @@ def metrics(decoded: Sequence[DecodedFrame]) -> str:
         link=LinkStats(),
     )
     return generate_latest(registry_of(BatteryCollector([snapshot], READING_ROWS))).decode()
-
-
-def from_hex(arguments: Sequence[str]) -> list[bytes]:
-    """Return the bytes of frames given as hex, one an argument, or one split over several.
-
-    Raises:
-        DecodeError: An argument is not hex.
-    """
-    chunks = []
-    for argument in arguments:
-        try:
-            chunks.append(bytes.fromhex(argument.replace(":", " ").replace("0x", " ")))
-        except ValueError:
-            raise DecodeError(f"expected hex like DD03...77, got {argument!r}") from None
-    if all(len(chunk) == 1 for chunk in chunks):  # dd 03 00 1b ... without quotes
-        return [b"".join(chunks)]
-    return chunks

@@ -1,13 +1,17 @@
-"""Small files that users name, and whether they have changed."""
+"""Files that users name, and whether they have changed."""
 
 import errno
 import os
 import stat
+import sys
 import time
 from pathlib import Path
 from typing import Final
 
+from exporter.errors import ConfigError
+
 MOST_BYTES: Final = 1_000_000
+MOST_TEXT: Final = 10_000_000  # characters; a frame has 80, a day's log of one battery a million
 RETRY_S: Final = 5.0
 
 Stamp = tuple[int, ...] | None
@@ -31,6 +35,27 @@ def read_small(path: Path) -> bytes:
     if len(content) > MOST_BYTES:
         raise OSError(errno.EFBIG, "more than a megabyte")
     return content
+
+
+def read_text(name: str) -> str:
+    """Return what a file, a pipe or, for "-", standard input holds.
+
+    Raises:
+        ConfigError: It cannot be read, is no text, or is too long.
+    """
+    source = "standard input" if name == "-" else name
+    try:
+        if name == "-":
+            text = sys.stdin.read(MOST_TEXT + 1)
+        else:
+            with Path(name).open(encoding="utf-8-sig") as file:
+                text = file.read(MOST_TEXT + 1)
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a name that no file can have
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError([f"{source}: cannot be read: {reason}"]) from error
+    if len(text) > MOST_TEXT:
+        raise ConfigError([f"{source}: more than {MOST_TEXT} characters: give the frames only"])
+    return text
 
 
 def stamp(path: Path) -> Stamp:

@@ -1,6 +1,8 @@
 """`bms-exporter decode`: recorded frames explained offline, damaged ones named."""
 
+import io
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,7 +18,6 @@ from exporter.protocol.explain import (
     explain,
     parse_frame,
     register_name,
-    split_frames,
 )
 from exporter.protocol.frame import Frame
 from recorded import CELLS, COUNTERS, FIELD_REPORTS, FRAMES, HARDWARE, MOBILEKTRO, REFUSE
@@ -174,7 +175,7 @@ class TestDamage:
                 ["dd03001d053500001a25215300072b0f00000000"],
                 "size: expected 36 bytes (length 29), got 20",
             ),
-            ([MOBILEKTRO.hex()[:-2] + "dd"], "tail: expected 77, got DD"),
+            ([MOBILEKTRO.hex()[:-2] + "dd"], "tail: expected 77, got DD: a byte was changed"),
             ([MOBILEKTRO.hex().replace("fa40", "fa41")], "checksum: expected FA40, got FA41"),
             (["0178290029"], "head: expected DD, got 01"),
             (["dda50300fffd77"], "expected a reply, got the request for register 0x03"),
@@ -185,17 +186,25 @@ class TestDamage:
             (["dd248100ff7f77"], "got 0x81 (refused: not authorised or not in factory mode)"),
             ([""], "expected at least one frame in hex, got none"),
             (["xyz"], "expected hex like DD03...77, got 'xyz'"),
-            (["dd0"], "expected hex like DD03...77, got 'dd0'"),
-            ([CELLS.hex(), "dd"], "frame 2: size: expected 7 bytes"),
+            (["dd0"], "expected hex like DD03...77, got 'dd0': 3 digits, an odd number"),
+            (
+                [MOBILEKTRO.hex().replace("0304", "030400")],
+                "size: expected 36 bytes (length 29), got 37: a byte was changed or lost",
+            ),
+            (["dd5ae1020000ff1d77"], "got the request to write register 0xe1"),
         ],
     )
-    def test_it_is_named_with_expected_and_got(
-        self, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize("form", ["explain", "json", "metrics"])
+    def test_it_is_one_reason_on_stderr_with_expected_and_got(
+        self, form: str, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        status = main(["decode", *arguments])
+        status = main(["decode", *arguments, "--format", form])
 
+        output = capsys.readouterr()
         assert status == 1
-        assert complaint in capsys.readouterr().err
+        assert output.out == ""
+        assert output.err.count("\n") == 1
+        assert complaint in output.err
 
     @pytest.mark.parametrize("case", REFUSE, ids=lambda case: case["reason"][:40])
     @pytest.mark.parametrize("form", ["explain", "json", "metrics"])
@@ -207,8 +216,7 @@ class TestDamage:
         output = capsys.readouterr()
         assert status == 1
         assert "expected" in output.err
-        assert "amperehours{" not in output.out
-        assert "remaining_ah" not in output.out
+        assert output.out == ""
 
     def test_the_other_frames_are_still_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
         status = main(["decode", "dd058000ff8077", MOBILEKTRO.hex(), "--format", "metrics"])
@@ -216,6 +224,38 @@ class TestDamage:
         output = capsys.readouterr()
         assert status == 1
         assert 'bms_remaining_capacity_amperehours{battery="decoded"} 203.54' in output.out
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            pytest.param([CELLS.hex(), "dd"], "frame 2: size: expected 7 bytes", id="one byte"),
+            pytest.param(
+                [MOBILEKTRO.hex()[:40], CELLS.hex()],
+                "frame 1: size: expected 36 bytes (length 29), got 20: give all its notifications",
+                id="the first notification",
+            ),
+            pytest.param(
+                [CELLS.hex() + MOBILEKTRO.hex()[:40]],
+                "frame 2: size: expected 36 bytes (length 29), got 20",
+                id="joined",
+            ),
+            pytest.param(
+                [CELLS.hex() + "0000" + MOBILEKTRO.hex().replace("4f82", "4f83")],
+                "frame 2: checksum: expected FA3F, got FA40: a byte was changed or lost",
+                id="behind surplus bytes",
+            ),
+        ],
+    )
+    def test_a_cut_frame_beside_a_good_one_is_refused(
+        self, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", *arguments])
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert "cell 1                      3.394 V" in output.out
+        assert output.err.count("\n") == 1
+        assert complaint in output.err
 
     @pytest.mark.parametrize(
         ("wire", "complaint"),
@@ -272,6 +312,12 @@ class TestForms:
             pytest.param([MOBILEKTRO.hex(" "), CELLS.hex(":")], id="with blanks and colons"),
             pytest.param((MOBILEKTRO + CELLS).hex(" ").split(), id="one byte an argument"),
             pytest.param([MOBILEKTRO.hex().upper(), "0x" + CELLS.hex()], id="as others write it"),
+            pytest.param(
+                [MOBILEKTRO[:20].hex(), MOBILEKTRO[20:].hex(), CELLS.hex()], id="in notifications"
+            ),
+            pytest.param([str(byte) for byte in MOBILEKTRO + CELLS], id="one decimal an argument"),
+            pytest.param([repr(bytearray(MOBILEKTRO)), repr(CELLS)], id="as Python writes it"),
+            pytest.param(["dda50300fffd77", MOBILEKTRO.hex(), CELLS.hex()], id="with a request"),
         ],
     )
     def test_frames_may_be_given(
@@ -348,30 +394,14 @@ class TestForms:
             {},
         )
 
-    def test_json_names_what_is_wrong(self, capsys: pytest.CaptureFixture[str]) -> None:
-        status = main(["decode", "dd058000ff8077", "dd", "--format", "json"])
+    def test_what_is_refused_is_not_in_the_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["decode", "dd058000ff8077", CELLS.hex(), "dd", "--format", "json"])
 
-        refused, broken = json.loads(capsys.readouterr().out)
+        output = capsys.readouterr()
+        (cells,) = json.loads(output.out)
         assert status == 1
-        assert refused["status"] == "0x80"
-        assert "unknown register" in refused["error"]
-        assert broken == {
-            "frame": "dd",
-            "error": "size: expected 7 bytes (the shortest frame), got 1",
-        }
-
-    def test_a_refused_frame_is_still_explained_when_its_status_is_the_reason(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        main(["decode", "dd248100ff7f77"])
-
-        out = capsys.readouterr().out
-        assert "register 0x24 (cell overvoltage), status 0x81" in out
-        assert "REFUSED" not in out
-
-    @given(raw=st.binary(max_size=80))
-    def test_cutting_loses_no_byte(self, raw: bytes) -> None:
-        assert b"".join(split_frames(raw)) == raw
+        assert cells["frame"] == CELLS.hex()
+        assert [line[:8] for line in output.err.splitlines()] == ["frame 1,", "frame 3:"]
 
     @given(raws=st.lists(st.binary(max_size=80), max_size=3))
     def test_any_bytes_are_decoded_or_refused_and_nothing_else(self, raws: list[bytes]) -> None:
@@ -382,8 +412,159 @@ class TestForms:
         decoded.metrics(frames)
         assert len(decoded.problems(frames)) <= len(frames)
 
-    @pytest.mark.parametrize("length", [0, 1, 255])
-    def test_a_frame_of_any_length_is_taken_whole(self, length: int) -> None:
-        wire = encode_reply(0x99, b"\xdd" * length)
 
-        assert list(split_frames(wire + CELLS)) == [wire, CELLS]
+class TestSources:
+    @pytest.fixture
+    def log(self) -> str:
+        """Return what `read --log.level debug 2>&1` prints."""
+        start = "ts=2026-11-28T00:42:19.573+00:00 level=debug logger=exporter.bms msg=received hex="
+        return (
+            'ts=2026-11-28T00:42:19.491+00:00 level=debug logger=x msg="A4:C1:38:00:00:01 77"\n'
+            f"{start}{MOBILEKTRO[:20].hex()}\n{start}{MOBILEKTRO[20:].hex()}\n"
+            "battery           camper (A4:C1:38:00:00:01)\ncycles            77\n"
+        )
+
+    def test_a_log_is_read_from_standard_input(
+        self, log: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(log))
+
+        status = main(["decode", "-"])
+
+        output = capsys.readouterr()
+        assert status == 0
+        assert "203.54 Ah" in output.out
+        assert "surplus" not in output.out
+        assert output.err == ""
+
+    def test_it_is_read_from_a_file(
+        self, log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "log.txt"
+        path.write_text(log)
+
+        status = main(["decode", str(path), CELLS.hex(), "--format", "metrics"])
+
+        shown = samples(capsys.readouterr().out)
+        label = ("battery", "decoded")
+        assert status == 0
+        assert shown["bms_remaining_capacity_amperehours", frozenset({label})] == 203.54
+        assert cells_of(shown)["04"] == 3.386
+
+    def test_a_complaint_names_file_and_line(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "frames.hex"
+        path.write_text(f"{CELLS.hex()}\ndd030\n")
+
+        status = main(["decode", str(path)])
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert output.out == ""
+        assert output.err.startswith(
+            f"{path}:2: expected hex like DD03...77, got 'dd030': 5 digits"
+        )
+
+    @pytest.mark.parametrize(
+        ("content", "complaint"),
+        [
+            (b"\xff\xfe\x00", "cannot be read: it is not text"),
+            (b"x" * 10_000_001, "more than 10000000 characters"),
+            (b"", "expected at least one frame in hex, got none"),
+            (b"hello", ":1: expected hex like DD03...77, got 'hello'"),
+        ],
+        ids=["binary", "large", "empty", "prose"],
+    )
+    def test_a_file_without_frames_is_one_reason(
+        self, content: bytes, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "file.bin"
+        path.write_bytes(content)
+
+        status = main(["decode", str(path)])
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert output.out == ""
+        assert output.err.count("\n") == 1
+        assert complaint in output.err
+
+    def test_a_folder_is_no_file(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["decode", str(tmp_path)])
+
+        assert status == 1
+        assert capsys.readouterr().err == f"{tmp_path}: cannot be read: Is a directory\n"
+
+    def test_hex_is_never_a_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path(CELLS.hex()).write_text(MOBILEKTRO.hex())
+
+        main(["decode", CELLS.hex()])
+        given = capsys.readouterr().out
+        main(["decode", f"./{CELLS.hex()}"])
+        read = capsys.readouterr().out
+
+        assert "3.394 V" in given
+        assert "203.54 Ah" in read
+
+    def test_a_terminal_is_told_how_to_end(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+        monkeypatch.setattr("sys.stdin", Terminal(CELLS.hex()))
+
+        status = main(["decode", "-"])
+
+        assert status == 0
+        assert "Ctrl+D" in capsys.readouterr().err
+
+
+class TestSurplus:
+    # Source: rakhmaevao/JbdBms#4, Louisvdw/dbus-serialbattery#593, syssi/esphome-jbd-bms#14.
+    FRAME = "dd0400080d0d0d0a0d0a0d0cff9777"
+    SURPLUS = "0000002a00000058400d80601ffb3f2802fc3f"
+
+    def test_surplus_bytes_beside_a_good_frame_are_named(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", f"00{self.FRAME}{self.SURPLUS}"])
+
+        output = capsys.readouterr()
+        assert status == 0
+        assert output.out.startswith("1 surplus byte: 00\n\nDD 04 00 08")
+        assert "cell 1                      3.341 V" in output.out
+        assert output.out.endswith(f"\n\n19 surplus bytes: {self.SURPLUS}\n")
+        assert output.err == ""
+
+    @pytest.mark.parametrize("form", ["json", "metrics"])
+    def test_they_are_named_on_stderr_where_stdout_is_for_machines(
+        self, form: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", f"{self.FRAME}{self.SURPLUS}", "--format", form])
+
+        output = capsys.readouterr()
+        assert status == 0
+        assert "3.341" in output.out
+        assert "surplus" not in output.out
+        assert output.err == f"19 surplus bytes: {self.SURPLUS}\n"
+
+    def test_a_request_beside_a_reply_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["decode", "dda50400fffc77", self.FRAME])
+
+        output = capsys.readouterr()
+        assert status == 0
+        assert output.out.startswith("request for register 0x04 (cell voltages): dda50400fffc77\n")
+
+    def test_a_cell_above_5_v_is_explained(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["decode", *(frame.hex() for frame in FIELD_REPORTS["cell-above-5-v"])])
+
+        output = capsys.readouterr()
+        assert status == 0
+        assert "cell 9                      6.551 V" in output.out
+        assert "cell 10                     0.412 V" in output.out

@@ -6,10 +6,12 @@ from typing import Final
 
 from exporter.errors import DecodeError
 from exporter.protocol import jbd
-from exporter.protocol.frame import HEAD, OVERHEAD, READ, TAIL, Command, Frame, checksum
+from exporter.protocol.frame import HEAD, OVERHEAD, TAIL, Command, Frame, checksum
 from exporter.protocol.registers import Register, bits_set
 
 HEADER: Final = 4  # head, register, status, length
+COPY_AGAIN: Final = "a byte was changed or lost; copy it again"
+REST_IS_MISSING: Final = "give all its notifications, in their order"
 MIN_CELLS: Final = 3  # the smallest board that JBD sells
 
 # Source: vendor documents V4 and V13; for the frames that `decode` names without decoding them.
@@ -91,15 +93,6 @@ def register_name(register: int) -> str:
     return REGISTER_NAMES.get(register, "unknown register")
 
 
-def split_frames(raw: bytes) -> Iterator[bytes]:
-    """Cut bytes where one frame ends and the next begins, by length; the last may be damaged."""
-    while raw:
-        end = OVERHEAD + raw[3] if len(raw) >= HEADER and raw[0] == HEAD else len(raw)
-        end = end if raw[end : end + 1] in (b"", bytes([HEAD])) else len(raw)
-        yield raw[:end]
-        raw = raw[end:]
-
-
 def parse_frame(raw: bytes) -> Frame:
     """Return the reply frame in `raw`.
 
@@ -107,19 +100,20 @@ def parse_frame(raw: bytes) -> Frame:
         DecodeError: It is not one; the message names the first thing that is wrong.
     """
     if raw[:1] != bytes([HEAD]):
-        raise DecodeError(f"head: expected DD, got {raw[:1].hex().upper() or 'nothing'}")
-    if raw[1:2] == bytes([READ]) and len(raw) == OVERHEAD and raw[3] == 0:
-        raise DecodeError(f"expected a reply, got the request for register {raw[2]:#04x}")
+        got = raw[:1].hex().upper() or "nothing"
+        raise DecodeError(f"head: expected DD, got {got}: this is no reply of a JBD BMS")
     length = f"length {raw[3]}" if len(raw) >= HEADER else "the shortest frame"
     expected = OVERHEAD + raw[3] if len(raw) >= HEADER else OVERHEAD
     if len(raw) != expected:
-        raise DecodeError(f"size: expected {expected} bytes ({length}), got {len(raw)}")
+        advice = REST_IS_MISSING if len(raw) < expected else COPY_AGAIN
+        raise DecodeError(f"size: expected {expected} bytes ({length}), got {len(raw)}: {advice}")
     if raw[-1] != TAIL:
-        raise DecodeError(f"tail: expected {TAIL:02X}, got {raw[-1]:02X}")
+        raise DecodeError(f"tail: expected {TAIL:02X}, got {raw[-1]:02X}: {COPY_AGAIN}")
     right = checksum(raw[2:-3])
     if raw[-3:-1] != right:
         raise DecodeError(
-            f"checksum: expected {right.hex().upper()}, got {raw[-3:-1].hex().upper()}"
+            f"checksum: expected {right.hex().upper()}, got {raw[-3:-1].hex().upper()}: "
+            f"{COPY_AGAIN}"
         )
     return Frame(register=raw[1], status=raw[2], payload=raw[HEADER:-3])
 

@@ -1,0 +1,117 @@
+"""Received bytes -> whole frames, damaged ones, requests, and the bytes between them."""
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import accumulate
+from typing import Final
+
+from exporter.protocol.explain import HEADER, REGISTER_NAMES, register_name
+from exporter.protocol.frame import HEAD, OVERHEAD, READ, TAIL, checksum
+from exporter.protocol.jbd import STATUS_NAMES
+
+WRITE: Final = 0x5A  # never sent; for the requests of others in a log
+REQUESTS: Final = (READ, WRITE)
+
+
+class Kind(StrEnum):
+    """What a part of some bytes is."""
+
+    REPLY = "reply"
+    REQUEST = "request"
+    DAMAGED = "damaged"  # begins as a frame and is none
+    SURPLUS = "surplus"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A frame, or the bytes between two frames."""
+
+    kind: Kind
+    raw: bytes
+    at: int  # from the first byte of all
+
+
+def split(pieces: Sequence[bytes]) -> Iterator[Part]:
+    """Find the frames in bytes that were received; no byte is lost.
+
+    Valid frames come first: what is left between them is damaged where a frame begins, else
+    surplus. Without any frame, whole or damaged, all of it is one damaged frame.
+
+    Args:
+        pieces: Notifications, whole frames or parts of them, in order. A piece that begins with
+            DD begins a frame; a DD in the middle of other bytes may be there by chance.
+    """
+    stream = b"".join(pieces)
+    starts = frozenset(accumulate(map(len, pieces), initial=0))
+    parts: list[Part] = []
+    begin = at = 0
+    while (at := stream.find(HEAD, at)) >= 0:
+        end = _valid_end(stream, at)
+        if end is None:
+            at += 1
+            continue
+        parts += _split_gap(stream[begin:at], begin, starts)
+        kind = Kind.REQUEST if stream[at + 1] in REQUESTS else Kind.REPLY
+        parts.append(Part(kind, stream[at:end], at))
+        begin = at = end
+    parts += _split_gap(stream[begin:], begin, starts)
+    if {part.kind for part in parts} == {Kind.SURPLUS}:
+        return iter([Part(Kind.DAMAGED, stream, 0)])
+    return iter(parts)
+
+
+def _valid_end(stream: bytes, at: int) -> int | None:
+    """Return where the frame at `at` ends, None if it is damaged."""
+    end = _declared_end(stream, at)
+    if end is None or stream[end - 1] != TAIL:
+        return None
+    return end if stream[end - 3 : end - 1] == checksum(stream[at + 2 : end - 3]) else None
+
+
+def _declared_end(stream: bytes, at: int) -> int | None:
+    """Return where the frame at `at` ends by its length byte, None if that is not there."""
+    if at + HEADER > len(stream):
+        return None
+    end = at + OVERHEAD + stream[at + 3]
+    return end if end <= len(stream) else None
+
+
+def _split_gap(gap: bytes, begin: int, starts: Container[int]) -> Iterator[Part]:
+    """Divide bytes that hold no valid frame into damaged frames and surplus."""
+    at = 0
+    while at < len(gap):
+        end = _next_head(gap, at + 1, begin, starts)
+        kind = Kind.SURPLUS
+        if gap[at] == HEAD:
+            kind = Kind.DAMAGED
+            declared = _declared_end(gap, at)
+            if declared is not None and gap[declared - 1] == TAIL:
+                end = declared
+        yield Part(kind, gap[at:end], begin + at)
+        at = end
+
+
+def _next_head(gap: bytes, at: int, begin: int, starts: Container[int]) -> int:
+    """Return where the next damaged frame begins, the length of `gap` if there is none."""
+    while (at := gap.find(HEAD, at)) >= 0:
+        if begin + at in starts or _is_likely_head(gap, at):
+            return at
+        at += 1
+    return len(gap)
+
+
+def _is_likely_head(stream: bytes, at: int) -> bool:
+    """Whether what follows a DD could be the beginning of a reply."""
+    register, status = stream[at + 1 : at + 2], stream[at + 2 : at + 3]
+    known = bool(register) and register[0] in REGISTER_NAMES
+    if known and (not status or status[0] in STATUS_NAMES):
+        return True
+    declared = _declared_end(stream, at)
+    return declared is not None and stream[declared - 1] == TAIL
+
+
+def request_name(raw: bytes) -> str:
+    """Return what a request asks for."""
+    verb = "request for" if raw[1] == READ else "request to write"
+    return f"{verb} register {raw[2]:#04x} ({register_name(raw[2])})"
