@@ -418,10 +418,10 @@ class TestDemo:
     @pytest.mark.parametrize(
         ("content", "complaint"),
         [
-            (None, "cannot be read: No such file or directory"),
-            ("", "expected at least one frame, got none"),
-            ("# only a comment\n", "expected at least one frame, got none"),
-            ("dd03\nnonsense\n", "line 2: expected a reply frame in hex (DD ...), got 'nonsense'"),
+            (None, ": cannot be read: No such file or directory"),
+            ("", ": expected at least one reply frame (DD03...77), got none"),
+            ("# only a comment\n", ": expected at least one reply frame (DD03...77), got none"),
+            ("nonsense\n", ":1: expected hex like DD03...77, got 'nonsense'"),
         ],
     )
     def test_a_recording_that_cannot_be_used_is_named(
@@ -438,7 +438,7 @@ class TestDemo:
         status = main(["demo", "--replay", f"x={path}"])
 
         assert status == 1
-        assert f"{path}: {complaint}" in capfd.readouterr().err
+        assert capfd.readouterr().err == f"{path}{complaint}\n"
 
     def test_a_name_may_stand_for_one_recording_only(
         self, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -260,15 +260,41 @@ class TestReplay:
         answers, remarks = load_recording(path)
 
         assert answers(0x03).hex() == damaged
-        assert remarks == [f"{path}: line 2: a damaged frame, served as it is"]
+        assert remarks == [f"{path}:2: a damaged frame, served as it is"]
+
+    def test_a_log_with_requests_is_served(self, tmp_path: Path) -> None:
+        path = tmp_path / "log.txt"
+        start = "ts=2026-11-28T00:42:19.573+00:00 level=debug logger=exporter.bms msg=received hex="
+        path.write_text(
+            f"{start}dda50300fffd77\n{start}{MOBILEKTRO[:20].hex()}\n{start}{MOBILEKTRO[20:].hex()}\n"
+        )
+
+        answers, remarks = load_recording(path)
+
+        assert answers(0x03) == MOBILEKTRO
+        assert remarks == []
+
+    def test_surplus_bytes_are_not_served(self, tmp_path: Path) -> None:
+        path = tmp_path / "frames.hex"
+        path.write_text(f"00\n{CELLS.hex('.').upper()} (15)\n0102\ndd\n")
+
+        answers, remarks = load_recording(path)
+
+        assert answers(0x04) == CELLS
+        assert remarks == [
+            f"{path}:1: surplus bytes, not served: 00",
+            f"{path}:3: surplus bytes, not served: 0102",
+            f"{path}:4: surplus bytes, not served: dd",
+        ]
 
     @pytest.mark.parametrize(
         ("content", "complaint"),
         [
-            (b"dda5", "line 1: expected a reply frame in hex"),
-            (b"0178290029000000", "line 1: expected a reply frame in hex"),
+            (b"dda50300fffd77", "expected at least one reply frame .DD03...77., got none"),
+            (b"0178290029000000", "expected at least one reply frame .DD03...77., got none"),
             (b"\xff\xff", "it is not text"),
-            (b"hello\nworld\n", "line 2: expected a reply frame in hex"),
+            (b"hello\nworld\n", "frames.hex:1: expected hex like DD03...77, got 'hello'"),
+            (b"dd0300\ndd0\n", "frames.hex:2: expected hex like DD03...77, got 'dd0': 3 digits"),
         ],
     )
     def test_anything_else_is_named(self, content: bytes, complaint: str, tmp_path: Path) -> None:
