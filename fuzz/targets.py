@@ -39,7 +39,7 @@ from exporter.errors import AuthError, ConfigError, DecodeError
 from exporter.poller import Snapshot
 from exporter.profiles import PROFILES
 from exporter.protocol import auth as exchange
-from exporter.protocol import explain, jbd
+from exporter.protocol import explain, jbd, pasted
 from exporter.protocol.frame import (
     HEAD,
     MAX_FRAME,
@@ -144,13 +144,14 @@ def _overlap(frames: Sequence[tuple[int, Frame]]) -> bool:
     return any(end > at for end, (at, _) in zip(ends, frames[1:], strict=False))
 
 
-# --- protocol/jbd.py, protocol/explain.py, decoded.py
+# --- protocol/jbd.py, protocol/explain.py, protocol/split.py, protocol/pasted.py, decoded.py
 
 
 def decode(data: bytes) -> None:
     """Read the bytes as they are, and as register, status and payload of a right frame."""
     read = decoded.decode_all([data])
     assert b"".join(one.raw for one in read) == data
+    assert len(decoded.problems(read)) <= len(read)
     if len(data) >= 2:
         raw = encode_reply(data[0], data[2 : 2 + 0xFF], status=data[1])
         one = explain.parse_frame(raw)
@@ -163,6 +164,24 @@ def decode(data: bytes) -> None:
         text = decoded.metrics(read)
         assert "NaN" not in text
         assert "Inf" not in text
+
+
+def paste(data: bytes) -> None:
+    """Read the bytes as a text that somebody pastes, and as several texts that mean them."""
+    complaint, pieces = "", []
+    try:
+        pieces = pasted.parse(pasted.lines_of(data.decode("utf-8", "ignore"), "paste"))
+    except DecodeError as error:
+        complaint = str(error)
+    assert complaint.isprintable()
+    assert len(complaint) < 600
+    assert all(piece.raw for piece in pieces)
+    texts = [data.hex(), data.hex(":"), f"msg=received hex={data.hex()}"]
+    if b"hex" not in data:  # a field of our own log counts more than what is around it
+        texts.append(repr(data))
+    for text in texts if data else ():
+        lines = pasted.lines_of(text, "paste")
+        assert b"".join(piece.raw for piece in pasted.parse(lines)) == data
 
 
 def _explained(one: Frame, raw: bytes) -> None:
@@ -590,6 +609,7 @@ async def _asked(app: App, request: Request) -> FakeConnection:
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "frame": frame,
     "decode": decode,
+    "paste": paste,
     "auth": auth,
     "att": att,
     "advertisement": advertisement,
