@@ -23,7 +23,7 @@ from exporter.radio import Backend
 from exporter.watch import Watch
 from exporter.web.app import make_app
 from exporter.web.auth import Access
-from exporter.web.server import Server, from_systemd, listen
+from exporter.web.server import Limits, MakeTls, Server, from_systemd, limits_here, listen
 
 if TYPE_CHECKING:  # loaded by those who have a web configuration: 1 MB
     from exporter.web.tls import Certificates
@@ -157,16 +157,39 @@ async def serve(
         log.info("stopped")
 
 
-async def _serve(
-    load: Callable[[], Config], options: ServeOptions, backend: Backend | None, stop: Stop
-) -> None:
-    config = load()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where and how clients connect."""
+
+    listening: Sequence[socket.socket]
+    limits: Limits
+    web_config: "WebConfigFile | None"
+    make_tls: MakeTls | None
+
+
+def _endpoint(options: ServeOptions) -> Endpoint:
+    """Open what clients connect to. Raises ConfigError."""
+    limits = limits_here()
     web_config = None if options.web_config is None else _web_config(options.web_config)
+    certificates = None if web_config is None else _certificates(web_config)
     listening = (
         from_systemd()
         if options.systemd_sockets
         else [listen(address) for address in options.listen_addresses]
     )
+    return Endpoint(
+        listening=listening,
+        limits=limits,
+        web_config=web_config,
+        make_tls=None if certificates is None else certificates.newest,
+    )
+
+
+async def _serve(
+    load: Callable[[], Config], options: ServeOptions, backend: Backend | None, stop: Stop
+) -> None:
+    config = load()
+    endpoint = _endpoint(options)
     refused: ConfigError | None = None
     async with asyncio.TaskGroup() as tasks:
         house = House(tasks, backend)
@@ -175,7 +198,7 @@ async def _serve(
         except ConfigError as error:
             refused = error
         else:
-            await _serve_house(house, load, options, listening, web_config, stop, tasks)
+            await _serve_house(house, load, options, endpoint, stop, tasks)
     if refused is not None:
         raise refused
 
@@ -184,8 +207,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
     house: House,
     load: Callable[[], Config],
     options: ServeOptions,
-    listening: Sequence[socket.socket],
-    web_config: "WebConfigFile | None",
+    endpoint: Endpoint,
     stop: Stop,
     tasks: asyncio.TaskGroup,
 ) -> None:
@@ -194,18 +216,18 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.request, tasks)
     watch = Watch(house.pollers, tasks)
     house.changed = watch.changed
+    access = None if endpoint.web_config is None else Access(endpoint.web_config.current)
     app = make_app(
         batteries=house.pollers,
         own=own,
         reload=reload,
         watch=watch,
         wall=house.wall,
-        access=None if web_config is None else Access(web_config.current),
+        access=access,
         timeout_offset_s=options.timeout_offset_s,
         telemetry_path=options.telemetry_path,
     )
-    certificates = None if web_config is None else _certificates(web_config)
-    server = Server(app, listening, None if certificates is None else certificates.newest)
+    server = Server(app, endpoint.listening, endpoint.make_tls, endpoint.limits)
     server.begin()
     log.info(
         "listening",
@@ -213,7 +235,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
             "addresses": "systemd"
             if options.systemd_sockets
             else ",".join(options.listen_addresses),
-            "tls": certificates is not None,
+            "tls": endpoint.make_tls is not None,
             "path": options.telemetry_path,
             "batteries": len(house.pollers),
         },
@@ -225,6 +247,8 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
         reload.close()
         supervised.cancel()
         watch.close()
+        if access is not None:
+            access.close()
         try:
             await server.finish()
         finally:

@@ -21,7 +21,7 @@ import trustme
 from test_end_to_end import TIMEOUT, Running, remaining, running
 from test_guard import PASSWORD, TLS, USERS, serving, write_certificate
 
-from exporter.web.server import allowed_descriptors
+from exporter.web.server import limits_here
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: camper\r\nConnection: close\r\n\r\n"
 MANY = 300
@@ -420,7 +420,7 @@ async def test_a_full_table_of_descriptors_leaves_some_for_the_batteries() -> No
 
 
 def test_thousands_who_come_at_once_wait_for_their_turn() -> None:
-    allowed_descriptors()
+    limits_here()
     many = min(1200, int(Path("/proc/sys/net/core/somaxconn").read_text()))
     with running() as exporter, ExitStack() as stack:
         exporter.process.send_signal(signal.SIGSTOP)

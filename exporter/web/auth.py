@@ -292,6 +292,10 @@ class Access:
         """Decide about one request; see `Passwords.check`."""
         return await self._passwords.check(dict(self._config().users), authorization, client)
 
+    def close(self) -> None:
+        """Let nobody wait any more; see `Passwords.close`."""
+        self._passwords.close()
+
     def login(self, authorization: str) -> Login:
         """Return who sent a request that was allowed just now."""
         return Login.from_header(dict(self._config().users), authorization)

@@ -50,7 +50,6 @@ FEW: Final = re.compile(r"[1-9][0-9]?")
 # Never used for clients: the kernel's Bluetooth sockets, D-Bus and files need descriptors, too.
 RESERVED_FDS: Final = 64
 MIN_FDS: Final = 100
-WANTED_FDS: Final = 640  # for 500 connections
 CHECK_S: Final = 0.05  # how often the stop looks whether the last responses are out
 LOG_AGAIN_S: Final = 60.0
 
@@ -97,9 +96,6 @@ class Server(HTTPServer):
             listening: Listening sockets, TCP or UNIX.
             make_tls: Asked for every connection; None: without TLS.
             limits: For clients.
-
-        Raises:
-            ConfigError: The process may open too few files.
         """
         super().initialize(
             app,  # type: ignore[arg-type]
@@ -113,7 +109,6 @@ class Server(HTTPServer):
         self._make_tls = make_tls
         self._listening = list(listening)
         self._limits = limits
-        self._bound = min(limits.connections, allowed_descriptors() - RESERVED_FDS)
         self._clients: dict[IOStream, str] = {}  # of all connections
         self._waiting: dict[IOStream, float] = {}  # since when; the longest wait comes first
         self._answering: set[IOStream] = set()
@@ -212,9 +207,9 @@ class Server(HTTPServer):
 
     def _has_room(self) -> bool:
         """Whether one more connection may be accepted, if need be in place of another one."""
-        if len(self._clients) < self._bound:
+        if len(self._clients) < self._limits.connections:
             return True
-        self._log_full(f"at most {self._bound} are open at a time")
+        self._log_full(f"at most {self._limits.connections} are open at a time")
         victim = self._longest_waiting() or next(
             (stream for stream in self._answering if stream.writing()), None
         )
@@ -333,22 +328,26 @@ def client_key(address: str) -> str:
     return str(mapped or parsed)
 
 
-def allowed_descriptors() -> int:
-    """Raise the soft limit of open files to what is needed; return the limit.
+def limits_here() -> Limits:
+    """Return the limits for this process, whose soft limit of open files is raised if need be.
 
     Raises:
-        ConfigError: It is below MIN_FDS.
+        ConfigError: It may open fewer than MIN_FDS files.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     infinite = resource.RLIM_INFINITY
-    wanted = WANTED_FDS if hard == infinite else min(WANTED_FDS, hard)
+    wanted = DEFAULT_LIMITS.connections + 2 * RESERVED_FDS
+    if hard != infinite:
+        wanted = min(wanted, hard)
     if soft != infinite and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
-    if soft != infinite and soft < MIN_FDS:
+    if soft == infinite:
+        return DEFAULT_LIMITS
+    if soft < MIN_FDS:
         problem = f"this process may open only {soft} files, at least {MIN_FDS} are needed"
         raise ConfigError([f"{problem}: raise `ulimit -n`, or LimitNOFILE= in its systemd unit"])
-    return WANTED_FDS if soft == infinite else soft
+    return Limits(connections=min(DEFAULT_LIMITS.connections, soft - RESERVED_FDS))
 
 
 def from_systemd() -> list[socket.socket]:
