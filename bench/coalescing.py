@@ -452,7 +452,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("scrapes", "batteries"))
     options = parser.parse_args()
     logging.disable(logging.WARNING)
-    print(machine("bleak", "hypercorn", "prometheus-client", "looptime"))
+    print(machine("bleak", "tornado", "prometheus-client", "looptime"))
     if options.only != "batteries":
         scrapes(options.scrapes, options.times)
     if options.only != "scrapes":

@@ -315,7 +315,7 @@ def machine() -> str:
     )
     versions = {
         "this exporter": version("bms-exporter"),
-        "hypercorn": version("hypercorn"),
+        "tornado": version("tornado"),
         "prometheus_client": version("prometheus-client"),
         "aiohttp": version("aiohttp"),
         "node_exporter": found(r"version (\S+)", go.stdout + go.stderr)[1],

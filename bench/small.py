@@ -37,7 +37,7 @@ print(flush=True)
 time.sleep(3600)
 """
 LIBRARIES: Final = """
-import asyncio, bleak, bleak.backends.client, cattrs, hypercorn.asyncio, logfmter, yaml
+import asyncio, bleak, bleak.backends.client, cattrs, logfmter, tornado.httpserver, tornado.web, yaml
 import prometheus_client, systemd_watchdog
 print(flush=True)
 __import__("time").sleep(3600)
@@ -327,7 +327,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3.0, help="for the figures of a day")
     parser.add_argument("--times", type=int, default=5)
     options = parser.parse_args()
-    print(f"{machine('bleak', 'hypercorn', 'prometheus-client')}")
+    print(f"{machine('bleak', 'tornado', 'prometheus-client')}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with running(direct(folder, BATTERIES)) as exporter:

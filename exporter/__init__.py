@@ -24,19 +24,14 @@ The rooms, in the order in which data flows (imports go the same way, a test enf
     history      the last hours of a battery, in memory
     poller       coalescing, deadline, back-off; Snapshot
     metrics      the table of metrics; Snapshot -> metric families
-    asgi         the words of ASGI, and whole answers
-    assets       the files of the page (page/)
     api          snapshots as JSON
-    watch        who looks at the page: together one scraper
-    live         the page and /api/v1
-    exposition   the text of /metrics, rendered no more often than it changes
-    web          the rest of the HTTP surface (ASGI)
+    watch        the pages that are open: together one scraper
     webconfig    the file of --web.config.file
-    access       passwords and rate limit
-    tls  guard   encrypted connections; passwords, rate limit and headers in front of the web
+    web/         HTTP: server (connections, limits, the stop), tls, auth (passwords, rate limit),
+                 handler (what all handlers share), exposition (the text of /metrics), assets,
+                 page_handlers (the page and /api/v1), app (the routes)
     demo/        virtual batteries behind a virtual radio
     house        the batteries of a configuration, which a reload may change
-    server       listening sockets and the limits of what clients may do
     app          puts all of it together and runs it
     report       what `read` and `scan` print
     decoded      what `decode` prints

@@ -330,3 +330,21 @@ def test_it_serves_on_the_socket_that_systemd_opened() -> None:
 
     assert status == 0
     assert "addresses=systemd" in log
+
+
+def test_it_serves_on_a_unix_socket_that_systemd_opened(tmp_path: Path) -> None:
+    path = str(tmp_path / "exporter.sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        number = listening.fileno()
+        program = shlex.join(command("demo", "--web.systemd-socket"))
+        words = ["/bin/bash", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {program} 3<&{number}"]
+        with (
+            started(words, 0, pass_fds=[number]) as exporter,
+            httpx.Client(transport=httpx.HTTPTransport(uds=path), timeout=30.0) as client,
+        ):
+            assert client.get("http://camper/-/healthy").status_code == 200
+            status, _ = exporter.stop()
+
+    assert status == 0
