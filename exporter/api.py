@@ -114,10 +114,10 @@ def curves(of: Mapping[str, History]) -> bytes:
     return to_json([{"name": name, "samples": one.curve()} for name, one in of.items()])
 
 
-def history(curves: bytes, *, now_unix_s: float) -> bytes:
-    """Return the whole JSON of the last hours, with the time of this answer."""
+def history(curves: bytes, *, now_unix_s: float) -> tuple[bytes, bytes, bytes]:
+    """Return the JSON of the last hours in parts, with the time of this answer."""
     now = to_json(now_unix_s)
-    return b'{"version": %d, "now_unix_s": %s, "batteries": %s}' % (VERSION, now, curves)
+    return b'{"version": %d, "now_unix_s": %s, "batteries": ' % (VERSION, now), curves, b"}"
 
 
 def to_json(value: object) -> bytes:

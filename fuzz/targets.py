@@ -530,20 +530,31 @@ class Surface:
 
     def ask(self, app: App, request: Request) -> FakeConnection:
         """Return the response. Any exception of the application is ours."""
-        return self.loop.run_until_complete(_asked(app, request))
+        bugs = _Bugs()
+        log = logging.getLogger("tornado.application")
+        log.addHandler(bugs)
+        try:
+            return self.loop.run_until_complete(_asked(app, request))
+        finally:
+            log.removeHandler(bugs)
+            assert not bugs.messages, bugs.messages
 
 
 @cache
 def _surface() -> Surface:
-    logging.getLogger("tornado.application").addHandler(_Raising())
     return Surface()
 
 
-class _Raising(logging.Handler):
-    """Makes a bug in a handler, which Tornado logs and answers with 500, an exception."""
+class _Bugs(logging.Handler):
+    """Collects the bugs of handlers, which Tornado logs and answers with 500."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        raise AssertionError(record.getMessage()) from (record.exc_info or (None, None))[1]
+        """Keep the traceback, too."""
+        self.messages.append(logging.Formatter().format(record))
 
 
 def _parsed(data: bytes) -> Request | None:

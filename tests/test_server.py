@@ -36,6 +36,11 @@ class Big(Handler):
         await self.send(200, BIG)
 
 
+class Huge(Handler):
+    async def respond(self) -> None:
+        await self.send(200, BIG * 50, BIG)
+
+
 class Endless(Handler):
     async def respond(self) -> None:
         while True:
@@ -74,6 +79,7 @@ class TooShort(Handler):
 
 APP_ROUTES: dict[str, Any] = {
     "/big": (Big, {}),
+    "/huge": (Huge, {}),
     "/endless": (Endless, {}),
     "/slow": (Slow, {"seconds": 0.6}),
     "/too-slow": (Slow, {"seconds": 30.0}),
@@ -364,7 +370,17 @@ class TestUnread:
     def short_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("exporter.web.handler.UNREAD_S", 0.4)
 
-    @pytest.mark.parametrize("path", [b"/endless", b"/big"], ids=["stream", "pipeline"])
+    async def test_long_response_is_complete(self, served: Serving) -> None:
+        head, _, body = (await served.get("/huge")).partition(b"\r\n\r\n")
+
+        assert b"Content-Length: 1020000\r\n" in head + b"\r\n"
+        assert body == BIG * 51
+        asked = b"HEAD /huge HTTP/1.1\r\n%sConnection: close\r\n\r\n" % HOST
+        assert b"Content-Length: 1020000\r\n" in await served.ask(asked)
+
+    @pytest.mark.parametrize(
+        "path", [b"/endless", b"/big", b"/huge"], ids=["stream", "pipeline", "long response"]
+    )
     async def test_client_that_does_not_read_is_closed(self, served: Serving, path: bytes) -> None:
         before = descriptors()
         client = await served.open()

@@ -8,13 +8,12 @@ from unittest.mock import Mock
 
 import httpx
 import pytest
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.config import PollConfig, Seconds
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import air_of
-from exporter.metrics import ExporterCollector
+from exporter.metrics import ExporterCollector, registry_of
 from exporter.watch import Watch
 from exporter.web.app import make_app
 from exporter.web.exposition import Exposition
@@ -127,8 +126,8 @@ class TestMetrics:
     async def test_who_waited_together_shares_a_rendering(
         self, house: House, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        rendering = Mock(wraps=choose_encoder)
-        monkeypatch.setattr("exporter.web.exposition.choose_encoder", rendering)
+        rendering = Mock(wraps=registry_of)
+        monkeypatch.setattr("exporter.web.exposition.registry_of", rendering)
 
         answers = await asyncio.gather(*(house.get("/metrics") for _ in range(50)))
 
@@ -186,8 +185,8 @@ class TestMetrics:
         for path in probes:
             await house.get(path)
             await asyncio.sleep(0)
-        rendering = Mock(wraps=choose_encoder)
-        monkeypatch.setattr("exporter.web.exposition.choose_encoder", rendering)
+        rendering = Mock(wraps=registry_of)
+        monkeypatch.setattr("exporter.web.exposition.registry_of", rendering)
 
         for path in probes:
             await house.get(path)
@@ -219,6 +218,40 @@ class TestMetrics:
         samples = [line for line in response.text.splitlines() if not line.startswith("#")]
         assert len(samples) == 4
         assert all(line.startswith(("bms_up", "bms_polls_total")) for line in samples)
+
+    @pytest.mark.parametrize("accept", ["", OPENMETRICS])
+    async def test_names_that_differ_every_time_cost_no_rendering(
+        self, house: House, monkeypatch: pytest.MonkeyPatch, accept: str
+    ) -> None:
+        whole = (await house.get("/metrics", {"Accept": accept})).text
+        await asyncio.sleep(0)
+        rendering = Mock(wraps=registry_of)
+        monkeypatch.setattr("exporter.web.exposition.registry_of", rendering)
+        for number in range(10):
+            path = f"/metrics?name[]=bms_polls_total&name[]=bms_up&name[]={number}"
+            some = (await house.get(path, {"Accept": accept})).text
+            await asyncio.sleep(0)
+
+        assert rendering.call_count == 10  # what every scrape changes, and nothing else
+        assert [line for line in some.splitlines() if "bms_up" in line] == [
+            line for line in whole.splitlines() if "bms_up" in line
+        ]
+        assert whole.endswith("# EOF\n") == some.endswith("# EOF\n")
+
+    async def test_invented_versions_cost_no_rendering(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await house.get("/metrics")
+        await asyncio.sleep(0)
+        rendering = Mock(wraps=registry_of)
+        monkeypatch.setattr("exporter.web.exposition.registry_of", rendering)
+        for number in range(2, 12):
+            accept = f"application/openmetrics-text; version={number}.0.0"
+            response = await house.get("/metrics", {"Accept": accept})
+            await asyncio.sleep(0)
+
+        assert rendering.call_count == 10  # what every scrape changes, and nothing else
+        assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
 
     async def test_head_is_answered_too(self, house: House) -> None:
         assert (await house.client.head("/metrics")).status_code == 200

@@ -112,7 +112,7 @@ class _ScrapeHandler(Handler):
         )
         for name, value in headers.items():
             self.set_header(name, value)
-        await self.send(200, body)
+        await self.send(200, *body)
 
 
 class MetricsHandler(_ScrapeHandler):

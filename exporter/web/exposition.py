@@ -26,13 +26,37 @@ GZIP_LEVEL: Final = 3  # 9 takes five times as long for a tenth less
 # zlib's wbits and memLevel: a quarter of the memory of its own, 64 KiB, for the same size.
 GZIP_FORMAT: Final = 16 + 13
 GZIP_MEMORY: Final = 6
+EOF: Final = b"# EOF\n"  # of OpenMetrics
+SAMPLE_NAME: Final = re.compile(rb"[^{ ]+")
+
+Rendered = tuple[dict[str, str], Sequence[bytes]]
+"""Headers, and the parts of the body; the larger ones are shared by all responses."""
+
+Encode = Callable[[Collector], bytes]
+
+VERSIONS: Final = ("0.0.4", "1.0.0")
+ESCAPINGS: Final = ("allow-utf-8", "underscores", "dots", "values")
+FORMATS: Final = {
+    content_type: encode
+    for accept in (
+        "",
+        "application/openmetrics-text",
+        *(
+            f"{kind};version={version};escaping={escaping}"
+            for kind in ("text/plain", "application/openmetrics-text")
+            for version in VERSIONS
+            for escaping in ESCAPINGS
+        ),
+    )
+    for encode, content_type in (choose_encoder(accept),)
+}
+"""How to encode each content type. A client may invent versions; none of them is rendered."""
 
 
 class Query(NamedTuple):
     """What decides about the text of a response, beside the snapshots."""
 
-    accept: str  # the header with the wanted formats
-    names: tuple[str, ...] | None  # the metrics wanted; None: all
+    content_type: str
     own: bool  # with the exporter's own metrics
 
 
@@ -52,12 +76,12 @@ class Exposition:
         """
         self._own = own
         self._bound = bound
-        self._rendered: dict[Hashable, tuple[dict[str, str], bytes]] = {}
+        self._rendered: dict[Hashable, Rendered] = {}
         self._known: dict[Hashable, Known] = {}
 
     def response(
         self, headers: Mapping[str, str], query: str, snapshots: Sequence[Snapshot], *, own: bool
-    ) -> tuple[dict[str, str], bytes]:
+    ) -> Rendered:
         """Return headers and body that show these snapshots.
 
         Args:
@@ -66,25 +90,33 @@ class Exposition:
             snapshots: What to show.
             own: Whether to add the exporter's own metrics.
         """
-        names = parse_qs(query).get("name[]")
-        asked = Query(headers.get("Accept", ""), None if names is None else tuple(names), own)
+        names = frozenset(name.encode() for name in parse_qs(query).get("name[]", ()))
+        asked = Query(_content_type(headers.get("Accept", "")), own)
         gzipped = _takes_gzip(headers.get("Accept-Encoding", ""))
-        key = asked, tuple((s.battery, s.revision) for s in snapshots), gzipped
+        key = asked, names, tuple((s.battery, s.revision) for s in snapshots), gzipped
         if key not in self._rendered:
-            self._rendered[key] = self._render(asked, snapshots, gzipped=gzipped)
+            self._rendered[key] = self._render(asked, snapshots, names, gzipped=gzipped)
             asyncio.get_running_loop().call_soon(self._rendered.pop, key)
         return self._rendered[key]
 
     def _render(
-        self, asked: Query, snapshots: Sequence[Snapshot], *, gzipped: bool
-    ) -> tuple[dict[str, str], bytes]:
+        self,
+        asked: Query,
+        snapshots: Sequence[Snapshot],
+        names: frozenset[bytes],
+        *,
+        gzipped: bool,
+    ) -> Rendered:
         served = BatteryCollector(snapshots, SERVED_ROWS, with_info=False)
-        content_type, fresh = _exposed(asked, served, *([PROCESS] if asked.own else ()))
+        fresh = _exposed(asked, served, *([PROCESS] if asked.own else ()))
         known = self._known_of(asked, snapshots)
-        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        if names:
+            fresh = only(names, fresh)
+            known = Known(known.revision, only(names, known.text))
+        headers = {"Content-Type": asked.content_type, "Vary": "Accept, Accept-Encoding"}
         if gzipped:
             return headers | {"Content-Encoding": "gzip"}, known.packed.followed_by(fresh)
-        return headers, known.text + fresh
+        return headers, (known.text, fresh)
 
     def _known_of(self, asked: Query, snapshots: Sequence[Snapshot]) -> "Known":
         """Return the text that seldom changes; only the newest of each query is remembered."""
@@ -94,8 +126,8 @@ class Exposition:
         known = self._known.pop(key, None)
         if known is None or known.revision != revision:
             batteries = BatteryCollector(snapshots, KNOWN_ROWS)
-            _, text = _exposed(asked, batteries, *([own] if own else ()))
-            known = Known(revision, text.removesuffix(b"# EOF\n"))
+            text = _exposed(asked, batteries, *([own] if own else ()))
+            known = Known(revision, text.removesuffix(EOF))
         self._known[key] = known  # the last one is the newest
         while len(self._known) > self._bound():
             del self._known[next(iter(self._known))]
@@ -122,23 +154,41 @@ class Packed:
         self._packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_FORMAT, memLevel=GZIP_MEMORY)
         self._packed = self._packer.compress(text)
 
-    def followed_by(self, text: bytes) -> bytes:
-        """Return the whole stream with this text at its end."""
+    def followed_by(self, text: bytes) -> tuple[bytes, bytes]:
+        """Return the whole stream with this text at its end, in two parts."""
         packer = self._packer.copy()
-        return self._packed + packer.compress(text) + packer.flush()
+        return self._packed, packer.compress(text) + packer.flush()
 
 
-def _exposed(asked: Query, *collectors: Collector) -> tuple[str, bytes]:
-    """Return content type and text, in the format that the client prefers."""
-    registry = registry_of(*collectors)
-    shown = registry if asked.names is None else registry.restricted_registry(asked.names)
-    for accept in (asked.accept, ""):
-        try:
-            encode, content_type = choose_encoder(accept)
-            return content_type, encode(shown)
-        except (TypeError, ValueError):  # prometheus_client trips over malformed Accept headers
-            continue
-    raise AssertionError  # an empty Accept is the plain text format
+def only(names: frozenset[bytes], text: bytes) -> bytes:
+    """Return the samples with these names, below the comments of their families.
+
+    Cheaper than to render again: a client may ask for other names with every request.
+    """
+    kept: list[bytes] = []
+    comments: list[bytes] = []
+    for line in text.splitlines(keepends=True):
+        if line.startswith(b"# HELP "):
+            comments = [line]
+        elif line.startswith(b"#"):
+            comments.append(line)
+        elif SAMPLE_NAME.match(line)[0] in names:  # type: ignore[index] # a sample has a name
+            kept += [*comments, line]
+            comments = []
+    return b"".join([*kept, EOF] if text.endswith(EOF) else kept)
+
+
+def _exposed(asked: Query, *collectors: Collector) -> bytes:
+    return FORMATS[asked.content_type](registry_of(*collectors))
+
+
+def _content_type(accept: str) -> str:
+    """Return the format that a client prefers."""
+    try:
+        _, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # prometheus_client trips over malformed headers
+        content_type = ""
+    return content_type if content_type in FORMATS else next(iter(FORMATS))
 
 
 def _takes_gzip(accept_encoding: str) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import parse_qs, unquote
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
@@ -14,6 +14,8 @@ from exporter.web.server import UNREAD_S, client_key
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
+
+PIECE_BYTES: Final = 32 * 1024
 
 Route = tuple[type["Handler"], Mapping[str, Any]]
 """A handler, and the arguments of its `initialize`."""
@@ -132,12 +134,24 @@ class Handler(RequestHandler):
         """Send the response. Raises StreamClosedError when the client leaves."""
         raise NotImplementedError
 
-    async def send(self, status: int, body: str | bytes) -> None:
-        """Send a complete response: bytes as they are, text with a line feed at its end."""
+    async def send(self, status: int, *body: str | bytes) -> None:
+        """Send a complete response: parts of bytes as they are, text with a line feed at its end.
+
+        A long body is sent in pieces, so that a client that does not read costs one of them.
+        """
+        parts = [
+            (part.rstrip("\n") + "\n").encode() if isinstance(part, str) else part for part in body
+        ]
         self.set_status(status)
-        if isinstance(body, str):
-            body = (body.rstrip("\n") + "\n").encode()
-        await self.deliver(self.finish(body or None))
+        if sum(map(len, parts)) <= PIECE_BYTES:
+            await self.deliver(self.finish(b"".join(parts) or None))
+            return
+        self.set_header("Content-Length", str(sum(map(len, parts))))
+        for part in parts if self.request.method != "HEAD" else ():
+            for start in range(0, len(part), PIECE_BYTES):
+                self.write(part[start : start + PIECE_BYTES])
+                await self.deliver(self.flush())
+        await self.deliver(self.finish())
 
     async def deliver(self, sent: Awaitable[None]) -> None:
         """Wait until the kernel has taken what was written; close on a client that does not read.

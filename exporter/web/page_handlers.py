@@ -1,7 +1,7 @@
 """The page for people and /api/v1: what is known now, as it changes, and the last hours."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from exporter import __version__, api
@@ -70,8 +70,8 @@ class State:
             "batteries": [battery_json(battery) for battery in self.watch.batteries.values()],
         }
 
-    def history(self) -> bytes:
-        """Return the curves of the last hours, as JSON."""
+    def history(self) -> Sequence[bytes]:
+        """Return the curves of the last hours, as parts of JSON."""
         histories = {name: battery.history for name, battery in self.watch.batteries.items()}
         kept = tuple((name, history, history.revision) for name, history in histories.items())
         if kept != self._curves_of:
@@ -136,11 +136,11 @@ class _ApiHandler(Handler):
         """Take what /api/v1 shows."""
         self._state = state
 
-    async def send_json(self, body: bytes) -> None:
+    async def send_json(self, *parts: bytes) -> None:
         """Send JSON that no cache keeps."""
         self.set_header("Content-Type", "application/json")
         self._forbid_caches()
-        await self.send(200, body + b"\n")
+        await self.send(200, *parts, b"\n")
 
     def _forbid_caches(self) -> None:
         self.set_header("Cache-Control", "no-store")
@@ -160,7 +160,7 @@ class HistoryHandler(_ApiHandler):
 
     async def respond(self) -> None:
         """Send them."""
-        await self.send_json(self._state.history())
+        await self.send_json(*self._state.history())
 
 
 class ReleaseHandler(_ApiHandler, ChangeHandler):

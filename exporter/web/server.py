@@ -42,6 +42,9 @@ UNREAD_S: Final = 10.0
 MAX_HEAD_BYTES: Final = 16 * 1024  # of request line and headers
 CHUNK_BYTES: Final = 16 * 1024
 MAX_BUFFER_BYTES: Final = 64 * 1024
+SEND_BUFFER_BYTES: Final = (
+    64 * 1024
+)  # else the kernel keeps megabytes for a client that does not read
 # Request bodies are dropped while they arrive, whatever their size: a client that still sends
 # would be reset, and would not see the response.
 MAX_BODY_BYTES: Final = 1 << 62
@@ -242,6 +245,7 @@ class Server(HTTPServer):
         connection.settimeout(0)
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_S))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         client = "" if connection.family == socket.AF_UNIX else client_key(str(address[0]))
         sizes = {"max_buffer_size": MAX_BUFFER_BYTES, "read_chunk_size": CHUNK_BYTES}
         if self._make_tls is None:
