@@ -340,10 +340,12 @@ class _Conversation:
     line. So what comes sooner is dropped, also if it looks like the reply to the early request:
     that is then requested once more. What cannot be told apart by time:
 
-    - A leftover 0x03 that is handed over later, while the real reply is on its way: two replies
-      to one request. 0x03 is then requested again. If the request was lost, there is one reply.
-    - A leftover of the early request's register that is handed over later. If the early request
-      was heard, there are two replies and neither is used. If it was lost, the leftover is used.
+    - A leftover 0x03 that is handed over later (more than 45 ms after the request), while the
+      real reply is on its way: if a second reply comes within the poll, 0x03 is requested again.
+      If the request was lost, or the poll is over first, the leftover is believed.
+    - A leftover of the early request's register that is handed over later (four cells: 23 ms). If
+      the early request was heard, there are two replies and neither is used. If it was lost, the
+      leftover is believed.
     """
 
     def __init__(
