@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
 from exporter.clock import Clock, boot_s
@@ -103,8 +103,8 @@ class OptionalRegister(Generic[T]):
     decode: Callable[[bytes], T]
     give_up_s: float
     wanted: bool = True
-    _silences: int = 0  # in a row
-    _not_before_s: float = float("-inf")
+    _silences: int = field(default=0, init=False)  # in a row
+    _not_before_s: float = field(default=float("-inf"), init=False)
 
     def is_due(self, now_s: float) -> bool:
         """Return whether it may be requested now."""
@@ -292,7 +292,9 @@ class Bms:
                 register.command, register.decode, give_up_s=register.give_up_s
             )
         except LinkLostError:
-            register.note_silence(now_s)  # some batteries disconnect instead of refusing
+            # Some batteries disconnect instead of refusing; on weak links, 0x04 is often hit, too.
+            if register.command is not Command.CELL_VOLTAGES:
+                register.note_silence(now_s)
             raise
         except DeviceError as error:
             register.note_refusal(now_s)

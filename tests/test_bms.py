@@ -545,6 +545,22 @@ class TestMemory:
         assert virtual.requests.count(0xAA) == 3
         assert [told(reading) for reading in readings] == [{0x04}, {0x04}, {0x04}, {0x04, 0x05}]
 
+    async def test_cells_are_requested_again_however_often_the_link_ends(self) -> None:
+        virtual = battery()
+
+        def ends_the_link(register: int) -> bytes:
+            if register == 0x04:
+                raise LinkLostError("the connection ended")
+            return ANSWERS[register]
+
+        virtual.answers = ends_the_link
+        bms = bms_for()
+        for _ in range(5):
+            await read_with(bms, FakeConnection(virtual))
+        virtual.answers = answering(ANSWERS)
+
+        assert 0x04 in told(await read_with(bms, FakeConnection(virtual)))
+
     async def test_counters_stay_while_they_are_young_though_0xaa_is_lost(self) -> None:
         virtual = battery()
         bms = bms_for()
