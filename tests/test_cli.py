@@ -348,6 +348,14 @@ class TestScan:
         assert f"# - name: camper\n#   address: {SECOND}" in pasted
         assert f"perhaps a battery: camper at {SECOND}" in output.err
 
+    def test_the_name_of_the_file_stays_in_its_comment(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = self.scan(quick(battery()), "--config.file", "a\nb: c")
+
+        assert status == 0
+        assert len(parse(capsys.readouterr().out.partition("\n\n")[2]).batteries) == 1
+
     def test_the_module_alone_everywhere_makes_no_configuration(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -421,7 +429,7 @@ class TestDemo:
             (None, ": cannot be read: No such file or directory"),
             ("", ": expected at least one reply frame (DD03...77), got none"),
             ("# only a comment\n", ": expected at least one reply frame (DD03...77), got none"),
-            ("nonsense\n", ":1: expected hex like DD03...77, got 'nonsense'"),
+            ("nonsense\n", ": line 1: expected hex like DD03...77, got 'nonsense'"),
         ],
     )
     def test_a_recording_that_cannot_be_used_is_named(

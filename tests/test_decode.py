@@ -463,7 +463,7 @@ class TestSources:
         assert status == 1
         assert output.out == ""
         assert output.err.startswith(
-            f"{path}:2: expected hex like DD03...77, got 'dd030': 5 digits"
+            f"{path}: line 2: expected hex like DD03...77, got 'dd030': 5 digits"
         )
 
     @pytest.mark.parametrize(
@@ -472,7 +472,7 @@ class TestSources:
             (b"\xff\xfe\x00", "cannot be read: it is not text"),
             (b"x" * 10_000_001, "more than 10000000 characters"),
             (b"", "expected at least one frame in hex, got none"),
-            (b"hello", ":1: expected hex like DD03...77, got 'hello'"),
+            (b"hello", ": line 1: expected hex like DD03...77, got 'hello'"),
         ],
         ids=["binary", "large", "empty", "prose"],
     )

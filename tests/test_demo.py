@@ -260,7 +260,7 @@ class TestReplay:
         answers, remarks = load_recording(path)
 
         assert answers(0x03).hex() == damaged
-        assert remarks == [f"{path}:2: a damaged frame, served as it is"]
+        assert remarks == [f"{path}: line 2: a damaged frame, served as it is"]
 
     def test_a_log_with_requests_is_served(self, tmp_path: Path) -> None:
         path = tmp_path / "log.txt"
@@ -282,9 +282,9 @@ class TestReplay:
 
         assert answers(0x04) == CELLS
         assert remarks == [
-            f"{path}:1: surplus bytes, not served: 00",
-            f"{path}:3: surplus bytes, not served: 0102",
-            f"{path}:4: surplus bytes, not served: dd",
+            f"{path}: line 1: surplus bytes, not served: 00",
+            f"{path}: line 3: surplus bytes, not served: 0102",
+            f"{path}: line 4: surplus bytes, not served: dd",
         ]
 
     @pytest.mark.parametrize(
@@ -293,8 +293,11 @@ class TestReplay:
             (b"dda50300fffd77", "expected at least one reply frame .DD03...77., got none"),
             (b"0178290029000000", "expected at least one reply frame .DD03...77., got none"),
             (b"\xff\xff", "it is not text"),
-            (b"hello\nworld\n", "frames.hex:1: expected hex like DD03...77, got 'hello'"),
-            (b"dd0300\ndd0\n", "frames.hex:2: expected hex like DD03...77, got 'dd0': 3 digits"),
+            (b"hello\nworld\n", "frames.hex: line 1: expected hex like DD03...77, got 'hello'"),
+            (
+                b"dd0300\ndd0\n",
+                "frames.hex: line 2: expected hex like DD03...77, got 'dd0': 3 digits",
+            ),
         ],
     )
     def test_anything_else_is_named(self, content: bytes, complaint: str, tmp_path: Path) -> None:

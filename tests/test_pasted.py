@@ -286,13 +286,22 @@ class TestComplaints:
     @pytest.mark.parametrize(
         ("text", "complaint"),
         [
-            ("dd030", "paste:1: expected hex like DD03...77, got 'dd030': 5 digits, an odd number"),
-            ("dd03\n\ndd 0", "paste:3: expected hex like DD03...77, got '0': 1 digit, an odd"),
-            (f"{OWN_LOG}dd030", "paste:1: expected hex like DD03...77, got 'dd030': 5 digits"),
-            (f"{OWN_LOG}nothing", "paste:1: expected hex like DD03...77, got 'nothing'"),
+            (
+                "dd030",
+                "paste: line 1: expected hex like DD03...77, got 'dd030': 5 digits, an odd number",
+            ),
+            (
+                "dd03\n\ndd 0",
+                "paste: line 3: expected hex like DD03...77, got '0': 1 digit, an odd",
+            ),
+            (
+                f"{OWN_LOG}dd030",
+                "paste: line 1: expected hex like DD03...77, got 'dd030': 5 digits",
+            ),
+            (f"{OWN_LOG}nothing", "paste: line 1: expected hex like DD03...77, got 'nothing'"),
             ("received dd030", "got 'dd030': 5 digits, an odd number"),
-            ("received dd03o1b", "paste:1: expected hex like DD03...77, got 'dd03o1b'"),
-            ("hello", "paste:1: expected hex like DD03...77, got 'hello'"),
+            ("received dd03o1b", "paste: line 1: expected hex like DD03...77, got 'dd03o1b'"),
+            ("hello", "paste: line 1: expected hex like DD03...77, got 'hello'"),
             ("b'\\xdd\\x0'", "expected Python bytes like b'"),
             ("b'\\xdd\u20ac'", "expected Python bytes like b'"),
             ("dd03" * 20 + "0", f"got '{'dd03' * 10}...': 81 digits, an odd number"),

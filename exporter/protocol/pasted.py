@@ -72,7 +72,7 @@ class TextLine:
     """One line of a paste."""
 
     text: str
-    where: str = ""  # "FILE:3: ", for messages
+    where: str = ""  # "FILE: line 3: ", for messages
     strict: bool = False  # whether it must hold bytes: it was typed, not copied with others
 
 
@@ -89,7 +89,9 @@ def lines_of(text: str, name: str = "") -> list[TextLine]:
     lines = text.splitlines()
     if not name:
         return [TextLine(line, strict=len(lines) == 1) for line in lines]
-    return [TextLine(line, f"{name}:{number}: ") for number, line in enumerate(lines, start=1)]
+    return [
+        TextLine(line, f"{name}: line {number}: ") for number, line in enumerate(lines, start=1)
+    ]
 
 
 def is_plain(text: str) -> bool:
