@@ -65,7 +65,7 @@ class TestServing:
             os.set_blocking(writing, True)
         with demo(f"2>&{writing}", "--log.level", "debug", descriptor=writing) as exporter:
             for _ in range(3):
-                assert "bms_up" in exporter.get(**QUICKLY).text
+                assert "bms_polls_total" in exporter.get(**QUICKLY).text
             started_s = time.monotonic()
             status, _ = exporter.stop()
 

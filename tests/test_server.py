@@ -23,7 +23,12 @@ from exporter.web.server import MIN_FDS, Limits, MakeTls, Server, limits_here, l
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - its interface
 
 SHORT = Limits(
-    connections=50, handshake_s=0.4, request_s=0.4, last_responses_s=1.0, last_reads_s=0.3
+    connections=50,
+    grace_s=0.05,
+    handshake_s=0.4,
+    request_s=0.4,
+    last_responses_s=1.0,
+    last_reads_s=0.3,
 )
 BIG = b"x" * 20_000
 HOST = b"Host: camper\r\n"
@@ -405,6 +410,19 @@ class TestUnread:
 
         assert descriptors() <= before
         assert len(asyncio.all_tasks()) <= 2
+
+    async def test_pipelined_requests_of_a_client_that_left_are_not_answered(
+        self, served: Serving
+    ) -> None:
+        for _ in range(5):
+            client = await served.open()
+            client.sendall(b"GET /slow HTTP/1.1\r\n%s\r\n" % HOST * 500)
+            await asyncio.sleep(0.1)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+        await asyncio.sleep(0.1)
+
+        assert len(asyncio.all_tasks()) <= 10
 
 
 class TestBugs:

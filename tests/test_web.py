@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from tornado.httputil import HTTPHeaders
 
 from exporter.config import PollConfig, Seconds
 from exporter.demo.battery import Faults, VirtualBattery
@@ -17,7 +18,7 @@ from exporter.metrics import ExporterCollector, registry_of
 from exporter.watch import Watch
 from exporter.web.app import make_app
 from exporter.web.exposition import Exposition
-from http_client import client_of
+from http_client import begin, client_of
 from virtual import battery, now_s, poller_on, radio_on
 
 SECOND = "A4:C1:38:00:00:02"
@@ -332,6 +333,25 @@ class TestTimeout:
         assert "bms_remaining_capacity_amperehours{" not in first.text
         assert 'bms_poll_failures_total{battery="camper",reason="timeout"} 1.0' in second.text
         assert 'bms_remaining_capacity_amperehours{battery="my trailer"} 203.54' in second.text
+
+
+class TestClientsThatLeave:
+    @pytest.mark.parametrize("path", ["/metrics", "/probe?target=camper"])
+    async def test_scrapes_of_clients_that_left_end_and_the_poll_goes_on(
+        self, house: House, path: str
+    ) -> None:
+        before = len(asyncio.all_tasks())
+        for _ in range(100):
+            connection, delegate, _ = begin(house.app, "GET", path, HTTPHeaders({"Host": "camper"}))
+            delegate.finish()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            connection.close()
+        await asyncio.sleep(0.01)
+
+        assert len(asyncio.all_tasks()) - before <= 2 + 8  # the polls, with what they wait for
+        assert "bms_voltage_volts{" in (await house.get("/probe?target=camper")).text
+        assert house.camper.connects == 1
 
 
 class TestProbe:

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from exporter.clock import WallClock
 from exporter.metrics import ExporterCollector
@@ -104,6 +104,23 @@ class _ScrapeHandler(Handler):
         """Take what scrapes share."""
         self._scraping = scraping
         self._timeout_s = scraping.timeout_s(self.request.headers.get(TIMEOUT_HEADER))
+        self._reading: asyncio.Task[Any] | None = None
+
+    def on_connection_close(self) -> None:
+        """Wait no longer for a client that left; the poll goes on for others."""
+        super().on_connection_close()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def read(self, names: Sequence[str]) -> list[Snapshot]:
+        """Read these batteries, all at once; cancelled when the client leaves."""
+        batteries = self._scraping.batteries
+        self._reading = asyncio.current_task()
+        try:
+            polls = (batteries[name].refresh(timeout_s=self._timeout_s) for name in names)
+            return await asyncio.gather(*polls)
+        finally:
+            self._reading = None
 
     async def show(self, snapshots: Sequence[Snapshot], *, own: bool) -> None:
         """Send snapshots as Prometheus text."""
@@ -124,8 +141,7 @@ class MetricsHandler(_ScrapeHandler):
         due = [name for name, battery in batteries.items() if not battery.is_fresh]
         read: dict[str, Snapshot] = {}
         if due:  # gathering costs a task a battery
-            polls = (batteries[name].refresh(timeout_s=self._timeout_s) for name in due)
-            read = dict(zip(due, await asyncio.gather(*polls), strict=True))
+            read = dict(zip(due, await self.read(due), strict=True))
         await self.show(
             [read.get(name) or battery.show() for name, battery in batteries.items()], own=True
         )
@@ -138,8 +154,7 @@ class ProbeHandler(_ScrapeHandler):
         """Read the battery that the query names, and show it alone."""
         name = await self.battery_name("target", self._scraping.batteries)
         if name is not None:
-            battery = self._scraping.batteries[name]
-            await self.show([await battery.refresh(timeout_s=self._timeout_s)], own=False)
+            await self.show(await self.read([name]), own=False)
 
 
 class HealthHandler(Handler):

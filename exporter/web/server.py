@@ -20,6 +20,7 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import (
     HTTPConnection,
     HTTPHeaders,
+    HTTPInputError,
     HTTPMessageDelegate,
     RequestStartLine,
     ResponseStartLine,
@@ -35,8 +36,6 @@ log = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096  # thousands of scrapes may wait in the kernel, which has this bound itself
 ACCEPTS_PER_TURN: Final = 32  # then connections are served: a burst delays nobody for long
-# A connection may be closed for others after this time: a request that has arrived is read by then.
-GRACE_S: Final = 0.1
 # A client that leaves a response unread, or is out of reach, is disconnected after this time.
 UNREAD_S: Final = 10.0
 MAX_HEAD_BYTES: Final = 16 * 1024  # of request line and headers
@@ -66,6 +65,7 @@ class Limits:
     """How much the server takes from clients, and for how long."""
 
     connections: int = 500  # with TLS each takes about 80 kB; more clients wait in the kernel
+    grace_s: float = 0.25  # for a first request, before its connection may be closed for others
     handshake_s: float = 5.0
     request_s: float = 5.0  # for a request to arrive, and for the next one to begin
     last_responses_s: float = 30.0  # after SIGTERM, for scrapes under way
@@ -160,9 +160,8 @@ class Server(HTTPServer):
             self._wait(stream)
         if self._stopping:
             stream.close()
-        return _Request(
-            super().start_request(server_conn, request_conn), lambda: self._answer(stream)
-        )
+        inner = super().start_request(server_conn, request_conn)
+        return _Request(inner, stream, lambda: self._answer(stream))
 
     def on_close(self, server_conn: object) -> None:
         """Forget a connection."""
@@ -197,7 +196,7 @@ class Server(HTTPServer):
     def _accept(self, sock: socket.socket) -> None:
         for _ in range(ACCEPTS_PER_TURN):
             if not self._has_room():
-                self._pause(GRACE_S)  # or until a connection ends
+                self._pause(self._limits.grace_s)  # or until a connection ends
                 return
             try:
                 connection, address = sock.accept()
@@ -224,7 +223,7 @@ class Server(HTTPServer):
 
     def _longest_waiting(self) -> IOStream | None:
         """Return the longest waiting connection of the client with most of them."""
-        latest_s = asyncio.get_running_loop().time() - GRACE_S
+        latest_s = asyncio.get_running_loop().time() - self._limits.grace_s
         waiting = [stream for stream, since_s in self._waiting.items() if since_s <= latest_s]
         if not waiting:
             return None
@@ -293,14 +292,24 @@ class Server(HTTPServer):
 class _Request(HTTPMessageDelegate):
     """Passes a request on to another delegate, and calls back once it is complete."""
 
-    def __init__(self, inner: HTTPMessageDelegate, on_complete: Callable[[], None]) -> None:
+    def __init__(
+        self, inner: HTTPMessageDelegate, stream: IOStream, on_complete: Callable[[], None]
+    ) -> None:
         self._inner = inner
+        self._stream = stream
         self._on_complete = on_complete
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
-        """Pass on request line and headers."""
+        """Pass on request line and headers.
+
+        Raises:
+            HTTPInputError: The client has left. Tornado would answer thousands of requests that it
+                had pipelined, all at once.
+        """
+        if self._stream.closed():
+            raise HTTPInputError("the client has left")
         return self._inner.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
