@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import parse_qs, unquote
 
-from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest
 from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler, stream_request_body
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
 
 PIECE_BYTES: Final = 32 * 1024
+TEXT: Final = "text/plain; charset=utf-8"
 
 Route = tuple[type["Handler"], Mapping[str, Any]]
 """A handler, and the arguments of its `initialize`."""
@@ -38,7 +39,15 @@ class App(Application):
         self._no_route: Route = NotFound, {"paths": paths}
 
     def find_handler(self, request: HTTPServerRequest, **_kwargs: Any) -> Any:
-        """Return the delegate for a request."""
+        """Return the delegate for a request.
+
+        Raises:
+            HTTPInputError: The client has left. Tornado would answer thousands of requests that it
+                had pipelined, all at once.
+        """
+        stream = getattr(request.connection, "stream", None)
+        if stream is not None and stream.closed():
+            raise HTTPInputError("the client has left")
         handler, arguments = self._routes.get(path_of(request), self._no_route)
         return self.get_handler_delegate(request, handler, dict(arguments))
 
@@ -72,7 +81,7 @@ class Handler(RequestHandler):
     def set_default_headers(self) -> None:
         """Set the headers of every response, those of errors included."""
         self.clear_header("Server")
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.set_header("Content-Type", TEXT)
         for name, value in self._access.headers if self._access else ():
             self.set_header(name, value)
 
@@ -139,10 +148,13 @@ class Handler(RequestHandler):
 
         A long body is sent in pieces, so that a client that does not read costs one of them.
         """
-        parts = [
-            (part.rstrip("\n") + "\n").encode() if isinstance(part, str) else part for part in body
-        ]
         self.set_status(status)
+        parts = []
+        for part in body:
+            if isinstance(part, str):
+                self.set_header("Content-Type", TEXT)
+                part = (part.rstrip("\n") + "\n").encode()  # noqa: PLW2901
+            parts.append(part)
         if sum(map(len, parts)) <= PIECE_BYTES:
             await self.deliver(self.finish(b"".join(parts) or None))
             return

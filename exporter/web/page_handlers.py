@@ -1,7 +1,7 @@
 """The page for people and /api/v1: what is known now, as it changes, and the last hours."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from exporter import __version__, api
@@ -35,14 +35,13 @@ def page_routes(watch: Watch, wall: WallClock, metrics_path: str) -> dict[str, R
     routes: dict[str, Route] = {
         f"/page/{path}": (AssetHandler, {"asset": asset}) for path, asset in files.items()
     }
-    for path, handler in {
-        "/api/v1/batteries": BatteriesHandler,
-        "/api/v1/history": HistoryHandler,
-        "/api/v1/stream": StreamHandler,
-        "/api/v1/release": ReleaseHandler,
-        "/api/v1/resume": ResumeHandler,
-    }.items():
-        routes[path] = handler, {"state": state}
+    routes |= {
+        "/api/v1/batteries": (JsonHandler, {"make": state.batteries}),
+        "/api/v1/history": (JsonHandler, {"make": state.history}),
+        "/api/v1/stream": (StreamHandler, {"state": state}),
+        "/api/v1/release": (BatteryHandler, {"state": state, "act": _release}),
+        "/api/v1/resume": (BatteryHandler, {"state": state, "act": _resume}),
+    }
     if (index := files.get("index.html")) is not None:
         routes["/"] = AssetHandler, {"asset": index}
     return routes
@@ -59,8 +58,11 @@ class State:
         self._curves_of: object = None
         self._events: dict[str, tuple[int, float, bytes]] = {}  # revision, unix time, event
 
-    def batteries(self) -> dict[str, Any]:
-        """Return everything that is known now."""
+    def batteries(self) -> Sequence[bytes]:
+        """Return everything that is known now, as JSON."""
+        return (api.to_json(self._batteries()),)
+
+    def _batteries(self) -> dict[str, Any]:
         return {
             "version": api.VERSION,
             "exporter": __version__,
@@ -82,7 +84,7 @@ class State:
     def events(self, changed: set[str | None]) -> bytes:
         """Return server-sent events for changed batteries; None among them: all of it changed."""
         if None in changed:
-            return _event("batteries", self.batteries())
+            return _event("batteries", self._batteries())
         events = [self._event_of(name) for name in self.watch.batteries if name in changed]
         return b"".join(events) or _event("alive", {"now_unix_s": self._wall.now_unix_s()})
 
@@ -131,67 +133,59 @@ class AssetHandler(Handler):
             await self.send(200, self._asset.body)
 
 
+async def _release(battery: Poller) -> None:
+    await battery.pause(RELEASE_S)
+
+
+async def _resume(battery: Poller) -> None:
+    battery.resume()
+
+
 class _ApiHandler(Handler):
-    def initialize(self, state: State) -> None:
-        """Take what /api/v1 shows."""
-        self._state = state
-
-    async def send_json(self, *parts: bytes) -> None:
-        """Send JSON that no cache keeps."""
+    def set_default_headers(self) -> None:
+        """Let no cache keep what is true only now."""
+        super().set_default_headers()
         self.set_header("Content-Type", "application/json")
-        self._forbid_caches()
-        await self.send(200, *parts, b"\n")
-
-    def _forbid_caches(self) -> None:
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
 
 
-class BatteriesHandler(_ApiHandler):
-    """Everything that is known now."""
+class JsonHandler(_ApiHandler):
+    """What is known now, or the curves of the last hours; nothing is read."""
+
+    def initialize(self, make: Callable[[], Sequence[bytes]]) -> None:
+        """Take the function that returns the JSON, in parts."""
+        self._make = make
 
     async def respond(self) -> None:
-        """Send it; nothing is read."""
-        await self.send_json(api.to_json(self._state.batteries()))
+        """Send it."""
+        await self.send(200, *self._make(), b"\n")
 
 
-class HistoryHandler(_ApiHandler):
-    """The curves of the last hours."""
+class BatteryHandler(ChangeHandler, _ApiHandler):
+    """Leaves a battery alone for ten minutes, or reads it again."""
 
-    async def respond(self) -> None:
-        """Send them."""
-        await self.send_json(*self._state.history())
-
-
-class ReleaseHandler(_ApiHandler, ChangeHandler):
-    """Leaves a battery alone for ten minutes, so that the phone app can connect."""
+    def initialize(self, state: State, act: Callable[[Poller], Awaitable[None]]) -> None:
+        """Take the batteries, and what to do with the one that the query names."""
+        self._batteries = state.watch.batteries
+        self._act = act
 
     async def change(self) -> None:
-        """Disconnect, then send the battery's state."""
-        batteries = self._state.watch.batteries
-        name = await self.battery_name("battery", batteries)
+        """Do it, then send the battery's state."""
+        name = await self.battery_name("battery", self._batteries)
         if name is not None:
-            battery = batteries[name]
-            await battery.pause(RELEASE_S)
-            await self.send_json(api.to_json(battery_json(battery)))
-
-
-class ResumeHandler(_ApiHandler, ChangeHandler):
-    """Reads a released battery again."""
-
-    async def change(self) -> None:
-        """End the pause, then send the battery's state."""
-        batteries = self._state.watch.batteries
-        name = await self.battery_name("battery", batteries)
-        if name is not None:
-            batteries[name].resume()
-            await self.send_json(api.to_json(battery_json(batteries[name])))
+            battery = self._batteries[name]
+            await self._act(battery)
+            await self.send(200, api.to_json(battery_json(battery)), b"\n")
 
 
 class StreamHandler(_ApiHandler):
     """Changes as server-sent events, until the client leaves or the exporter stops."""
 
-    _leave = staticmethod(lambda: None)
+    def initialize(self, state: State) -> None:
+        """Take the state."""
+        self._state = state
+        self._leave: Callable[[], None] = lambda: None
 
     def on_connection_close(self) -> None:
         """End the stream of a client that left."""
@@ -206,7 +200,6 @@ class StreamHandler(_ApiHandler):
             return
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")
-        self._forbid_caches()
         if self.request.method != "HEAD":
             await self._stream(watch)
         await self.deliver(self.finish())

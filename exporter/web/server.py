@@ -10,49 +10,38 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from tornado.httpserver import HTTPServer
-from tornado.httputil import (
-    HTTPConnection,
-    HTTPHeaders,
-    HTTPInputError,
-    HTTPMessageDelegate,
-    RequestStartLine,
-    ResponseStartLine,
-)
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from exporter.errors import ConfigError
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1ServerConnection
+    from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096  # thousands of scrapes may wait in the kernel, which has this bound itself
 ACCEPTS_PER_TURN: Final = 32  # then connections are served: a burst delays nobody for long
+PAUSE_S: Final = 0.05  # until the next look whether a connection or a descriptor is free
 # A client that leaves a response unread, or is out of reach, is disconnected after this time.
 UNREAD_S: Final = 10.0
 MAX_HEAD_BYTES: Final = 16 * 1024  # of request line and headers
-CHUNK_BYTES: Final = 16 * 1024
-MAX_BUFFER_BYTES: Final = 64 * 1024
-SEND_BUFFER_BYTES: Final = (
-    64 * 1024
-)  # else the kernel keeps megabytes for a client that does not read
-# Request bodies are dropped while they arrive, whatever their size: a client that still sends
-# would be reset, and would not see the response.
+# Read and dropped as it arrives: a client that still sends would not see the response.
 MAX_BODY_BYTES: Final = 1 << 62
+BUFFERS: Final = {"max_buffer_size": 64 * 1024, "read_chunk_size": 16 * 1024}
+SEND_BUFFER_BYTES: Final = 64 * 1024  # the kernel's, which grows to megabytes by itself
 FIRST_FD: Final = 3  # of systemd's sockets: sd_listen_fds(3)
 FEW: Final = re.compile(r"[1-9][0-9]?")
 # Never used for clients: the kernel's Bluetooth sockets, D-Bus and files need descriptors, too.
 RESERVED_FDS: Final = 64
 MIN_FDS: Final = 100
-CHECK_S: Final = 0.05  # how often the stop looks whether the last responses are out
 LOG_AGAIN_S: Final = 60.0
 
 Admit = Callable[[ssl.SSLSocket], bool]
@@ -75,19 +64,24 @@ class Limits:
 DEFAULT_LIMITS: Final = Limits()
 
 
+class _Client(NamedTuple):
+    key: str
+    since_s: float
+
+
 class Server(HTTPServer):
     """Tornado's server with a bound on connections, TLS that can change, and an orderly stop.
 
-    A connection is either *answering*, from the moment its request is complete until its response
-    is handed to the kernel, or *waiting* for a request. When there are too many connections, one
-    that waits is closed for each new one, so that silent clients never keep others out: that of
-    the client with most of them which has waited longest. If none waits, one whose client does
-    not read its response; if none does that either, new ones wait in the kernel.
+    A connection that reads waits for a request, one that writes for its client; any other one
+    is being answered. When there are too many, one that waits for a request is closed for each
+    new one, so that silent clients never keep others out: the oldest of the client with most of
+    them. If none waits, one whose client does not read its response. If there is none of those
+    either, new ones wait in the kernel.
     """
 
     def initialize(  # type: ignore[override] # Tornado's constructor
         self,
-        app: object,
+        app: Any,
         listening: Sequence[socket.socket],
         make_tls: MakeTls | None = None,
         limits: Limits = DEFAULT_LIMITS,
@@ -101,22 +95,17 @@ class Server(HTTPServer):
             limits: For clients.
         """
         super().initialize(
-            app,  # type: ignore[arg-type]
+            app,
             idle_connection_timeout=limits.request_s,
             body_timeout=limits.request_s,
             max_header_size=MAX_HEAD_BYTES,
             max_body_size=MAX_BODY_BYTES,
-            max_buffer_size=MAX_BUFFER_BYTES,
-            chunk_size=CHUNK_BYTES,
         )
         self._make_tls = make_tls
         self._listening = list(listening)
         self._limits = limits
-        self._clients: dict[IOStream, str] = {}  # of all connections
-        self._waiting: dict[IOStream, float] = {}  # since when; the longest wait comes first
-        self._answering: set[IOStream] = set()
+        self._clients: dict[IOStream, _Client] = {}  # the oldest first
         self._handshakes: set[asyncio.Task[None]] = set()
-        self._accepting = False
         self._stopping = False
         self._log_full_at_s = float("-inf")
 
@@ -125,7 +114,7 @@ class Server(HTTPServer):
         for sock in self._listening:
             sock.settimeout(0)
             sock.listen(BACKLOG)
-        self._resume()
+            self._watch(sock)
 
     async def finish(self) -> None:
         """Stop: accept nobody, finish the responses under way, then close everything.
@@ -137,73 +126,60 @@ class Server(HTTPServer):
             sock = self._listening.pop()
             asyncio.get_running_loop().remove_reader(sock)
             sock.close()
-        self._close(self._waiting)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.last_responses_s):
-                # No event tells that a stream has nothing left to write.
-                while any(not stream.writing() for stream in self._answering):  # noqa: ASYNC110
-                    await asyncio.sleep(CHECK_S)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.last_reads_s):
-                while self._answering:  # noqa: ASYNC110
-                    await asyncio.sleep(CHECK_S)
-        self._close(self._answering)
+        await self._drain(self._limits.last_responses_s, lambda stream: not stream.writing())
+        await self._drain(self._limits.last_reads_s, lambda _stream: True)
+        for stream in list(self._clients):
+            stream.close()
         await self.close_all_connections()
 
+    async def _drain(self, timeout_s: float, is_busy: Callable[[IOStream], bool]) -> None:
+        """Wait until no connection is busy; close those that wait for a request."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    for stream in [one for one in self._clients if one.reading()]:
+                        self._close(stream)
+                    if not any(map(is_busy, self._clients)):
+                        return
+                    await asyncio.sleep(PAUSE_S)
+
     def start_request(
-        self, server_conn: object, request_conn: HTTPConnection
-    ) -> HTTPMessageDelegate:
-        """Wait for the next request of a connection."""
-        stream = cast("HTTP1ServerConnection", server_conn).stream
-        if stream in self._answering:
-            self._answering.discard(stream)
-            self._wait(stream)
+        self, server_conn: object, request_conn: "HTTPConnection"
+    ) -> "HTTPMessageDelegate":
+        """Wait for the next request of a connection; the application refuses it when closed."""
         if self._stopping:
-            stream.close()
-        inner = super().start_request(server_conn, request_conn)
-        return _Request(inner, stream, lambda: self._answer(stream))
+            cast("HTTP1ServerConnection", server_conn).stream.close()
+        return super().start_request(server_conn, request_conn)
 
     def on_close(self, server_conn: object) -> None:
         """Forget a connection."""
         super().on_close(server_conn)
-        self._forget(cast("HTTP1ServerConnection", server_conn).stream)
+        self._clients.pop(cast("HTTP1ServerConnection", server_conn).stream, None)
 
-    def _answer(self, stream: IOStream) -> None:
-        if self._waiting.pop(stream, None) is not None:
-            self._answering.add(stream)
-
-    def _wait(self, stream: IOStream) -> None:
-        self._waiting[stream] = asyncio.get_running_loop().time()
-
-    def _forget(self, stream: IOStream) -> None:
+    def _close(self, stream: IOStream) -> None:
         self._clients.pop(stream, None)
-        self._waiting.pop(stream, None)
-        self._answering.discard(stream)
-        self._resume()
+        stream.close()
 
-    def _resume(self) -> None:
-        if not self._accepting and not self._stopping:
-            self._accepting = True
-            for sock in self._listening:
-                asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+    def _watch(self, sock: socket.socket) -> None:
+        if not self._stopping:
+            asyncio.get_running_loop().add_reader(sock, self._accept, sock)
 
-    def _pause(self, duration_s: float) -> None:
-        self._accepting = False
-        for sock in self._listening:
-            asyncio.get_running_loop().remove_reader(sock)
-        asyncio.get_running_loop().call_later(duration_s, self._resume)
+    def _pause(self, sock: socket.socket, why: str) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock)
+        loop.call_later(PAUSE_S, self._watch, sock)
+        self._log_full(why)
 
     def _accept(self, sock: socket.socket) -> None:
         for _ in range(ACCEPTS_PER_TURN):
             if not self._has_room():
-                self._pause(self._limits.grace_s)  # or until a connection ends
+                self._pause(sock, f"{self._limits.connections} are open")
                 return
             try:
                 connection, address = sock.accept()
             except OSError as error:  # mostly BlockingIOError: all are accepted
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self._log_full(str(error.strerror))
-                    self._pause(1.0)
+                    self._pause(sock, str(error.strerror))
                 return
             self._serve(connection, address)
 
@@ -211,60 +187,50 @@ class Server(HTTPServer):
         """Whether one more connection may be accepted, if need be in place of another one."""
         if len(self._clients) < self._limits.connections:
             return True
-        self._log_full(f"at most {self._limits.connections} are open at a time")
-        victim = self._longest_waiting() or next(
-            (stream for stream in self._answering if stream.writing()), None
-        )
-        if victim is None:
-            return False
-        self._forget(victim)
-        victim.close()
-        return True
-
-    def _longest_waiting(self) -> IOStream | None:
-        """Return the longest waiting connection of the client with most of them."""
         latest_s = asyncio.get_running_loop().time() - self._limits.grace_s
-        waiting = [stream for stream, since_s in self._waiting.items() if since_s <= latest_s]
-        if not waiting:
-            return None
-        (crowd, _), *_ = Counter(self._clients[stream] for stream in waiting).most_common(1)
-        return next(stream for stream in waiting if self._clients[stream] == crowd)
+        idle = [s for s, client in self._clients.items() if client.since_s <= latest_s]
+        idle = [s for s in idle if s.reading()] or [s for s in idle if s.writing()]
+        if not idle:
+            return False
+        self._log_full(f"{self._limits.connections} are open")
+        (crowd, _), *_ = Counter(self._clients[stream].key for stream in idle).most_common(1)
+        self._close(next(stream for stream in idle if self._clients[stream].key == crowd))
+        return True
 
     def _log_full(self, why: str) -> None:
         now_s = time.monotonic()
         if now_s - self._log_full_at_s > LOG_AGAIN_S:
             self._log_full_at_s = now_s
             log.warning(
-                "too many connections, those without a request make room for others",
+                "too many connections: those without a request make room, others wait",
                 extra={"error": why},
             )
 
     def _serve(self, connection: socket.socket, address: tuple[object, ...]) -> None:
         """Serve one accepted connection."""
         connection.settimeout(0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        key = ""
         if connection.family != socket.AF_UNIX:
+            key = client_key(str(address[0]))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_S))
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        client = "" if connection.family == socket.AF_UNIX else client_key(str(address[0]))
-        sizes = {"max_buffer_size": MAX_BUFFER_BYTES, "read_chunk_size": CHUNK_BYTES}
+        client = _Client(key, asyncio.get_running_loop().time())
         if self._make_tls is None:
-            stream = IOStream(connection, **sizes)
+            stream = IOStream(connection, **BUFFERS)
             self._clients[stream] = client
-            self._wait(stream)
             self.handle_stream(stream, address)
             return
         context, admit = self._make_tls()
         try:
-            encrypted = context.wrap_socket(
+            connection = context.wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False
             )
-        except OSError:  # it has gone already
+        except OSError:  # the client has left already
             connection.close()
             return
-        shaking = SSLIOStream(encrypted, **sizes)
-        self._clients[shaking] = client
-        self._wait(shaking)
-        handshake = asyncio.create_task(self._shake_hands(shaking, address, admit))
+        encrypted = SSLIOStream(connection, **BUFFERS)
+        self._clients[encrypted] = client
+        handshake = asyncio.create_task(self._shake_hands(encrypted, address, admit))
         self._handshakes.add(handshake)
         handshake.add_done_callback(self._handshakes.discard)
 
@@ -277,53 +243,10 @@ class Server(HTTPServer):
             admitted = not self._stopping and admit(stream.socket)
         except (TimeoutError, StreamClosedError, OSError):
             admitted = False
-        if not admitted:
-            self._forget(stream)
-            stream.close()
-            return
-        self.handle_stream(stream, address)
-
-    @staticmethod
-    def _close(streams: Iterable[IOStream]) -> None:
-        for stream in list(streams):
-            stream.close()
-
-
-class _Request(HTTPMessageDelegate):
-    """Passes a request on to another delegate, and calls back once it is complete."""
-
-    def __init__(
-        self, inner: HTTPMessageDelegate, stream: IOStream, on_complete: Callable[[], None]
-    ) -> None:
-        self._inner = inner
-        self._stream = stream
-        self._on_complete = on_complete
-
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> Awaitable[None] | None:
-        """Pass on request line and headers.
-
-        Raises:
-            HTTPInputError: The client has left. Tornado would answer thousands of requests that it
-                had pipelined, all at once.
-        """
-        if self._stream.closed():
-            raise HTTPInputError("the client has left")
-        return self._inner.headers_received(start_line, headers)
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """Pass on a piece of the body."""
-        return self._inner.data_received(chunk)
-
-    def finish(self) -> None:
-        """Pass on the end of the request."""
-        self._on_complete()
-        self._inner.finish()
-
-    def on_connection_close(self) -> None:
-        """Pass on that the client left before its request was complete."""
-        self._inner.on_connection_close()
+        if admitted:
+            self.handle_stream(stream, address)
+        else:
+            self._close(stream)
 
 
 def client_key(address: str) -> str:
