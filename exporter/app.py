@@ -6,9 +6,10 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -114,20 +115,39 @@ class Reload:
         return ()
 
 
+@contextmanager
+def _on_signals(action: Callable[[], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Call `action` in the event loop for each of these signals.
+
+    asyncio's add_signal_handler passes signals through a socket: a flood of SIGHUP fills it, and a
+    SIGTERM is lost.
+    """
+    loop = asyncio.get_running_loop()
+
+    def handle(*_: object) -> None:
+        loop.call_soon_threadsafe(action)
+
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Stop:
     """The first signal asks to stop and waits for the scrapes under way; the second does not."""
 
     def __init__(self) -> None:
-        """Listen to SIGTERM and SIGINT for the task that runs now."""
+        """Stop the task that runs now."""
         self._asked = asyncio.Event()
         self.wait = self._asked.wait
         self.at_once = False
         """Whether the task was cancelled by a second signal."""
         self._task = asyncio.current_task()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._ask)
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
+        """Handle a signal."""
         if not self._asked.is_set():
             log.info("stopping, as soon as the scrapes under way are answered")
             self._asked.set()
@@ -147,14 +167,15 @@ async def serve(
         ConfigError: The configuration is wrong, or an address to listen on cannot be had.
     """
     stop = Stop()
-    try:
-        await _serve(load, options, backend, stop)
-    except asyncio.CancelledError:
-        if not stop.at_once:
-            raise
-        log.warning("stopped at once")
-    else:
-        log.info("stopped")
+    with _on_signals(stop.ask, signal.SIGTERM, signal.SIGINT):
+        try:
+            await _serve(load, options, backend, stop)
+        except asyncio.CancelledError:
+            if not stop.at_once:
+                raise
+            log.warning("stopped at once")
+        else:
+            log.info("stopped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,10 +234,11 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
 ) -> None:
     own = ExporterCollector(house.wall, log_lines_lost=options.log_lines_lost)
     reload = Reload(load, house, own)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.request, tasks)
-    watch = Watch(house.pollers, tasks)
+    most = endpoint.limits.connections
+    watch = Watch(house.pollers, tasks, most=most // 4)
     house.changed = watch.changed
-    access = None if endpoint.web_config is None else Access(endpoint.web_config.current)
+    web_config = endpoint.web_config
+    access = None if web_config is None else Access(web_config.current, clients=most // 2)
     app = make_app(
         batteries=house.pollers,
         own=own,
@@ -242,7 +264,8 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
     )
     supervised = tasks.create_task(_tell_systemd())
     try:
-        await stop.wait()
+        with _on_signals(partial(reload.request, tasks), signal.SIGHUP):
+            await stop.wait()
     finally:
         reload.close()
         supervised.cancel()

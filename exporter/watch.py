@@ -46,8 +46,17 @@ class Watcher:
 class Watch:
     """Reads all batteries every 30 s while there is a watcher."""
 
-    def __init__(self, batteries: Mapping[str, Poller], tasks: asyncio.TaskGroup) -> None:
-        """Prepare; what `tasks` runs ends with `close` or the last watcher."""
+    def __init__(
+        self, batteries: Mapping[str, Poller], tasks: asyncio.TaskGroup, *, most: int = MOST
+    ) -> None:
+        """Start without a watcher.
+
+        Args:
+            batteries: By name; may change later.
+            tasks: Runs the readings, until `close` or until the last watcher leaves.
+            most: How many streams there may be, if that is less than MOST: each keeps a connection.
+        """
+        self._most = min(most, MOST)
         self.batteries = batteries
         self._tasks = tasks
         self._watchers: dict[Watcher, str] = {}  # and whose they are
@@ -59,7 +68,7 @@ class Watch:
     def is_full_for(self, client: str) -> bool:
         """Whether one more stream would be too many."""
         clients = [*self._watchers.values()]
-        return len(clients) >= MOST or clients.count(client) >= MOST_EACH
+        return len(clients) >= self._most or clients.count(client) >= MOST_EACH
 
     def changed(self, name: str | None) -> None:
         """Tell every watcher that a battery changed; None: which batteries there are."""

@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import struct
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -267,6 +268,16 @@ async def wrong_passwords(target: Target) -> None:
     await crowd(target, 50, act)
 
 
+async def thousands_of_headers(target: Target) -> None:
+    head = b"".join(b"h%d:1\r\n" % number for number in range(1700))
+
+    async def act(connection: Connection) -> None:
+        connection.writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n")
+
+    for _ in range(3):
+        await crowd(target, 200, act)
+
+
 ATTACKS = (
     silent,
     half_sent,
@@ -285,6 +296,7 @@ ATTACKS = (
     failed_websocket_handshakes,
     streams_that_nobody_reads,
     wrong_passwords,
+    thousands_of_headers,
 )
 
 
@@ -368,6 +380,46 @@ async def test_sigterm_does_not_wait_for_attackers(
     assert status == 0
     assert stopped_s < 5.0
     assert "Traceback" not in log
+
+
+def test_flood_of_sighup_loses_no_sigterm() -> None:
+    with running() as exporter:
+        flood = subprocess.Popen(
+            ["/bin/bash", "-c", f"while kill -HUP {exporter.process.pid} 2>/dev/null; do :; done"],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            time.sleep(1.0)
+            began_s = time.monotonic()
+            status, log = exporter.stop()
+            stopped_s = time.monotonic() - began_s
+        finally:
+            flood.kill()
+            flood.wait()
+    assert status == 0
+    assert stopped_s < 5.0
+    assert "Traceback" not in log
+
+
+async def test_streams_leave_connections_for_scrapes_where_few_are_allowed() -> None:
+    with running(prefix=["bash", "-c", 'ulimit -n 110 && exec "$@"', "-"]) as exporter:
+        target = Target(exporter, None)
+        stream = b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n"
+        clients = []
+        for number in range(60):
+            source = (f"127.0.0.{2 + number % 5}", 0)
+            writer = (await asyncio.open_connection("127.0.0.1", exporter.port, local_addr=source))[
+                1
+            ]
+            writer.write(stream)
+            clients.append(writer)
+        await asyncio.sleep(0.5)
+
+        text = await target.scrape()
+
+        for client in clients:
+            client.transport.abort()
+    assert remaining(text).keys() >= {"camper", "cold"}
 
 
 async def test_thousands_of_tls_clients_take_less_memory_than_the_unit_allows(

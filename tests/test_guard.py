@@ -1,6 +1,7 @@
 """Users, passwords, headers and TLS in front of the running program."""
 
 import asyncio
+import base64
 import shlex
 import socket
 import ssl
@@ -16,12 +17,14 @@ import httpx
 import pytest
 import trustme
 from test_end_to_end import Running, command, free_port, running, started
+from tornado.httputil import HTTPHeaders
 
 import http_client
 from exporter.errors import ConfigError
+from exporter.watch import ALIVE_S, Watch
 from exporter.web.app import make_app
 from exporter.web.auth import Access
-from exporter.web.tls import Certificates
+from exporter.web.tls import Certificates, names_in
 from exporter.webconfig import Tls, WebConfigFile
 
 PASSWORD = "hunter2"  # noqa: S105 - a test's
@@ -291,6 +294,34 @@ class TestTls:
         assert result.returncode == 1
         assert words in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_address_that_is_none_is_no_name_of_a_certificate() -> None:
+    names = (("IP Address", "<invalid>"), ("IP Address", "0:0:0:0:0:0:0:1"), ("DNS", "camper"))
+
+    assert names_in({"subjectAltName": names}) == {"::1", "camper"}
+
+
+@pytest.mark.parametrize("users", ["bob", "alice"])
+async def test_stream_of_a_user_who_is_removed_or_gets_another_password_ends(
+    tasks: asyncio.TaskGroup, tmp_path: Path, users: str
+) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text(USERS)
+    watch = Watch({}, tasks)
+    app = make_app(batteries={}, watch=watch, access=Access(WebConfigFile(file).current))
+    credentials = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+    headers = HTTPHeaders({"Host": "camper", "Authorization": f"Basic {credentials}"})
+    connection, delegate, _ = http_client.begin(app, "GET", "/api/v1/stream", headers)
+    delegate.finish()
+    while not connection.body:  # noqa: ASYNC110 - bcrypt runs in a thread
+        await asyncio.sleep(0.1)
+    other = bcrypt.hashpw(b"another", bcrypt.gensalt(4)).decode()
+    file.write_text(f"basic_auth_users: {{{users}: '{other}'}}\n")
+
+    await asyncio.sleep(ALIVE_S + 0.1)
+
+    assert connection.finished.is_set()
 
 
 def test_without_a_socket_of_systemd_it_says_so() -> None:

@@ -352,6 +352,17 @@ class TestMalformed:
     async def test_head_above_16_kb_is_closed(self, served: Serving) -> None:
         assert await served.ask(b"GET /big HTTP/1.1\r\nX: %s" % (b"a" * 100_000)) == b""
 
+    async def test_head_of_thousands_of_lines_is_closed(self, served: Serving) -> None:
+        lines = b"".join(b"h%d:1\r\n" % number for number in range(1700))
+
+        assert await served.ask(b"GET /big HTTP/1.1\r\n%s%s\r\n" % (HOST, lines)) == b""
+
+    async def test_head_of_a_browser_is_answered(self, served: Serving) -> None:
+        lines = b"".join(b"h%d: %s\r\n" % (number, b"x" * 100) for number in range(90))
+        head = b"GET /big HTTP/1.1\r\nConnection: close\r\n"
+
+        assert status(await served.ask(b"%s%s%s\r\n" % (head, HOST, lines))) == b"200"
+
     @pytest.mark.parametrize(
         ("request_", "expected"),
         [
@@ -609,6 +620,26 @@ class TestSockets:
             del contexts[0]
             with pytest.raises(ssl.SSLCertVerificationError):
                 await running.get()
+
+    async def test_connection_with_an_older_certificate_ends_with_its_next_request(
+        self, authority: trustme.CA
+    ) -> None:
+        contexts = []
+        for _ in range(2):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert("127.0.0.1").configure_cert(context)
+            contexts.append(context)
+        trusting = ssl.create_default_context()
+        authority.configure_trust(trusting)
+        async with serving(
+            make_tls=lambda: (contexts[0], lambda _connection: True), client_tls=trusting
+        ) as running:
+            client = await running.open()
+            client.sendall(b"GET /slow HTTP/1.1\r\n%s\r\n" % HOST * 3)
+            await asyncio.sleep(0.2)
+            del contexts[0]
+
+            assert (await read_all(client)).count(b"HTTP/1.1 200") == 1
 
     async def test_refused_client_certificate_is_closed_before_any_request(
         self, authority: trustme.CA

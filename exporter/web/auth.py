@@ -17,7 +17,7 @@ from exporter.webconfig import WebConfig, cost
 REMEMBERED: Final = 100  # right passwords, so that a scrape costs no bcrypt
 WAITING: Final = 20  # requests, as long as a client has more than one: 4 s at 0.2 s each
 WAITING_EACH: Final = 3  # requests of one client
-CLIENTS: Final = 1000  # that wait or have waited; each takes some 1 kB
+CLIENTS: Final = 250  # that wait or have waited: each keeps a connection
 
 Verify = Callable[[bytes, Sequence[str]], Awaitable[bool]]
 
@@ -33,10 +33,10 @@ class Verdict(Enum):
 class Passwords:
     """Checks passwords against bcrypt hashes, one at a time."""
 
-    def __init__(self, verify: Verify | None = None) -> None:
+    def __init__(self, verify: Verify | None = None, *, clients: int = CLIENTS) -> None:
         """Start with nothing remembered; `verify` replaces bcrypt in tests."""
         self._verify = verify or _verify_in_thread
-        self._turns = Turns()
+        self._turns = Turns(clients)
         self._secret = os.urandom(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()  # keyed digests of hash and password
         self._comparison: asyncio.Task[bool] | None = None
@@ -104,10 +104,11 @@ class Turns:
 
     A client that leaves keeps its place in the rotation: a scraper that times out and tries again
     is not behind those that came after its first request. So every client that comes back gets
-    its turn after at most one turn of each of the others, of which there are at most `CLIENTS`.
+    its turn after at most one turn of each of the others, of which there are at most `clients`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clients: int = CLIENTS) -> None:
+        self._most_clients = clients
         self._is_taken = False
         self._is_closed = False
         self._waiting: dict[str, deque[asyncio.Future[bool]]] = {}  # in the order of the rotation
@@ -115,7 +116,7 @@ class Turns:
     async def take(self, client: str) -> bool:
         """Wait for a turn, which has to be released; return False when too many wait.
 
-        A client that has nobody waiting is always let in, until `CLIENTS` of them wait. Beyond
+        A client that has nobody waiting is always let in, until `clients` of them wait. Beyond
         `WAITING` requests the newest one of the client with most of them gives way.
         """
         if self._is_closed:
@@ -138,7 +139,7 @@ class Turns:
     def _join(self, client: str) -> "asyncio.Future[bool] | None":
         waiting = self._waiting.get(client)
         if waiting is None:
-            if len(self._waiting) >= CLIENTS and not self._forget_one():
+            if len(self._waiting) >= self._most_clients and not self._forget_one():
                 return None
             waiting = self._waiting[client] = deque()
         if len(waiting) >= WAITING_EACH:
@@ -272,10 +273,10 @@ def _has_hash(password: bytes, hashed: str) -> bool:
 class Access:
     """Who may ask, by a web configuration that may change at any time."""
 
-    def __init__(self, config: Callable[[], WebConfig]) -> None:
-        """Ask `config` for every request."""
+    def __init__(self, config: Callable[[], WebConfig], *, clients: int = CLIENTS) -> None:
+        """Ask `config` for every request; so many clients may wait for their passwords."""
         self._config = config
-        self._passwords = Passwords()
+        self._passwords = Passwords(clients=clients)
         self._limit = RateLimit()
 
     @property
@@ -288,17 +289,15 @@ class Access:
         config = self._config()
         return self._limit.take(burst=config.rate_burst, interval_s=config.rate_interval_s)
 
-    async def check(self, authorization: str, client: str) -> Verdict:
-        """Decide about one request; see `Passwords.check`."""
-        return await self._passwords.check(dict(self._config().users), authorization, client)
+    async def check(self, authorization: str, client: str) -> tuple[Verdict, Login]:
+        """Decide about one request, and return who sent it; see `Passwords.check`."""
+        users = dict(self._config().users)
+        verdict = await self._passwords.check(users, authorization, client)
+        return verdict, Login.from_header(users, authorization)
 
     def close(self) -> None:
         """Let nobody wait any more; see `Passwords.close`."""
         self._passwords.close()
-
-    def login(self, authorization: str) -> Login:
-        """Return who sent a request that was allowed just now."""
-        return Login.from_header(dict(self._config().users), authorization)
 
     def allows(self, login: Login) -> bool:
         """Whether a login is still allowed."""

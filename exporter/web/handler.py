@@ -128,9 +128,8 @@ class Handler(RequestHandler):
             await self.send(429, "Too many requests: see rate_limit.")
             return False
         authorization = self.request.headers.get("Authorization", "")
-        verdict = await access.check(authorization, self.client)
+        verdict, self._login = await access.check(authorization, self.client)
         if verdict is Verdict.ALLOWED:
-            self._login = access.login(authorization)
             return True
         if verdict is Verdict.BUSY:
             await self.send(429, "Too many passwords at once.")

@@ -4,7 +4,7 @@ import logging
 import os
 import ssl
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -77,11 +77,14 @@ def _pem(name: str, text: str | None, file: Path | None) -> bytes:
 
 def names_in(certificate: Mapping[str, Any]) -> set[str]:
     """Return the subject's alternative names, addresses in their shortest form."""
-    return {
-        str(ip_address(value)) if kind == "IP Address" else value
-        for kind, value in certificate.get("subjectAltName", ())
-        if kind in ("DNS", "IP Address", "email", "URI")
-    }
+    names = set()
+    for kind, value in certificate.get("subjectAltName", ()):
+        if kind in ("DNS", "email", "URI"):
+            names.add(value)
+        elif kind == "IP Address":
+            with suppress(ValueError):  # as many bytes as no address has
+                names.add(str(ip_address(value)))
+    return names
 
 
 class Certificates:
