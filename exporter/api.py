@@ -110,7 +110,7 @@ def _rest(reading: Reading, basic: BasicInfo) -> dict[str, Any]:
 
 
 def curves(of: Mapping[str, History]) -> bytes:
-    """Return the curves of the last hours as JSON, a part of `history`."""
+    """Return the curves of the last hours as JSON, for `history`."""
     return to_json([{"name": name, "samples": one.curve()} for name, one in of.items()])
 
 

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 # A scrape may wait for the disconnect of an earlier poll and then for a whole poll of its own.
 SHUTDOWN_SLACK_S: Final = 15
-MOST_RELOADS: Final = 2  # by SIGHUP: one that runs, and one that reads what changed meanwhile
+MOST_RELOADS: Final = 2  # by SIGHUP: one runs, and one waits to read later changes
 INTERVAL_US: Final = re.compile(r"[1-9][0-9]{0,11}")  # at most 11 days
 
 
@@ -47,13 +47,13 @@ class ServeOptions:
     timeout_offset_s: float = 0.5
     web_config: Path | None = None  # TLS, users, headers
     systemd_sockets: bool = False  # instead of listen_addresses
-    log_lines_lost: Callable[[], int] = lambda: 0  # for the metric
+    log_lines_lost: Callable[[], int] = lambda: 0  # the value of its metric
 
 
 class Reload:
     """Reads the configuration again.
 
-    One reload runs at a time. What is asked for meanwhile is served by a single next one: the
+    One reload runs at a time. All requests that come during it share the next one, because the
     configuration may have changed since the running one read it.
     """
 
@@ -70,20 +70,20 @@ class Reload:
         self._own = own
         self._lock = asyncio.Lock()
         self._requests = 0
-        self._served = 0  # requests up to this one had a reload that began after them
+        self._served = 0  # the newest request that a finished reload has covered
         self._problems: Sequence[str] = ()
         self._tasks: set[asyncio.Task[Sequence[str]]] = set()
         self._is_closed = False
 
     def request(self, tasks: asyncio.TaskGroup) -> None:
-        """Reload soon, without waiting: what SIGHUP does."""
+        """Schedule a reload for SIGHUP and return at once."""
         if len(self._tasks) < MOST_RELOADS and not self._is_closed:
             task = tasks.create_task(self())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """End what `request` has begun, and ignore further requests."""
+        """Cancel the reloads of SIGHUP, and ignore further signals."""
         self._is_closed = True
         for task in self._tasks:
             task.cancel()
@@ -180,7 +180,7 @@ async def serve(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where and how clients connect."""
+    """The sockets, limits and web configuration of the server."""
 
     listening: Sequence[socket.socket]
     limits: Limits
@@ -189,7 +189,7 @@ class Endpoint:
 
 
 def _endpoint(options: ServeOptions) -> Endpoint:
-    """Open what clients connect to. Raises ConfigError."""
+    """Open the listening sockets and load the web configuration. Raises ConfigError."""
     limits = limits_here()
     web_config = None if options.web_config is None else _web_config(options.web_config)
     certificates = None if web_config is None else _certificates(web_config)

@@ -46,8 +46,8 @@ RESEND_S: Final = 0.4
 # Request and reply cross the BMS's serial line: 9600 baud, ten bits a byte (vendor document V4).
 BYTE_S: Final = 10 / 9600
 REQUEST_SIZE: Final = 7
-KEPT: Final = 64  # bytes, from which another protocol is recognised
-SHOWN: Final = 16  # of them in a message
+KEPT: Final = 64  # bytes to recognise another protocol by
+SHOWN: Final = 16  # bytes that a message quotes
 # All of an answer comes within milliseconds; a link that repeats lost packets can stall for longer.
 UNFINISHED_S: Final = 1.5
 # The vendor's app was seen to need 4.0 s and two lost commands for its first answer.
@@ -56,7 +56,7 @@ GIVE_UP_S: Final = 5.0
 EXTRA_GIVE_UP_S: Final = 1.0
 COUNTERS_EVERY_POLLS: Final = 10
 COUNTERS_S: Final = 600.0  # however rare the polls are, the counters shown are not older
-ASK_AGAIN_S: Final = 3600.0  # a register that was refused, or not answered in so many polls:
+ASK_AGAIN_S: Final = 3600.0  # after a refusal, or after this many polls without an answer:
 SILENCES: Final = 3
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class Connection(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class OptionalRegister(Generic[T]):
-    """A register that no reading needs, and when it is requested again if it is not answered."""
+    """A register that a reading can do without, and the time when to request it again."""
 
     command: Command
     decode: Callable[[bytes], T]
@@ -107,21 +107,21 @@ class OptionalRegister(Generic[T]):
     _not_before_s: float = field(default=float("-inf"), init=False)
 
     def is_due(self, now_s: float) -> bool:
-        """Return whether it may be requested now."""
+        """Return whether the register is configured and may be requested at this time."""
         return self.wanted and now_s >= self._not_before_s
 
     def note_refusal(self, now_s: float) -> None:
-        """Leave it out for an hour: the battery does not have it."""
+        """Request it again in an hour: the battery does not have it."""
         self._not_before_s = now_s + ASK_AGAIN_S
 
     def note_silence(self, now_s: float) -> None:
-        """Request it again in the next poll, after three silences in a row in an hour."""
+        """Request it again in the next poll; after three silences in a row, in an hour."""
         self._silences += 1
         if self._silences >= SILENCES:
             self.note_refusal(now_s)
 
     def note_answer(self) -> None:
-        """Request it as usual."""
+        """Forget earlier silences and refusals."""
         self._silences = 0
         self._not_before_s = float("-inf")
 
@@ -129,7 +129,7 @@ class OptionalRegister(Generic[T]):
 class Bms:
     """One battery's conversation, and what it remembers from poll to poll."""
 
-    def __init__(  # noqa: PLR0913 - what a battery may be configured with
+    def __init__(  # noqa: PLR0913 - one argument for each option
         self,
         *,
         stats: LinkStats,
@@ -140,7 +140,7 @@ class Bms:
         password: bytes | None = None,
         clock: Clock = boot_s,
     ) -> None:
-        """Remember how one battery is read.
+        """Set the options of one battery.
 
         Args:
             stats: Where to count what happens.
@@ -148,8 +148,8 @@ class Bms:
             cells: Request register 0x04.
             hardware: Request register 0x05.
             counters: Request register 0xAA.
-            password: What to prove before any request, or None.
-            clock: Ages readings; goes on while the machine is suspended.
+            password: The BMS's password, sent before any request; None: it has none.
+            clock: The clock by which readings age; it includes the time in suspend.
         """
         self._stats = stats
         self._mac = mac
@@ -223,7 +223,7 @@ class Bms:
     async def _first_answer(
         self, connection: Connection, attempts: "list[_Conversation]"
     ) -> BasicInfo:
-        """Return 0x03 as the first profile answers it, and add every attempt to `attempts`.
+        """Return 0x03 from the first profile that answers; add every attempt to `attempts`.
 
         The next profile is tried when one is silent or answers in another protocol.
         """
@@ -250,12 +250,12 @@ class Bms:
                 failures.append(error)
                 continue
             return basic
-        # What was heard says more than silence.
+        # An answer in another protocol says more than silence.
         failures.sort(key=lambda error: isinstance(error, ReplyTimeoutError))
         raise failures[0]
 
     async def _ask_again(self, conversation: "_Conversation", deadline_s: float) -> BasicInfo:
-        """Return 0x03 anew: what was taken for its reply was a leftover."""
+        """Request 0x03 again: the reply that was used was a leftover."""
         try:
             async with asyncio.timeout_at(deadline_s):
                 return await conversation.decoded(
@@ -292,7 +292,7 @@ class Bms:
                 register.command, register.decode, give_up_s=register.give_up_s
             )
         except LinkLostError:
-            # Some batteries disconnect instead of refusing; on weak links, 0x04 is often hit, too.
+            # Some batteries disconnect instead of refusing. 0x04 is exempt: weak links often end there.
             if register.command is not Command.CELL_VOLTAGES:
                 register.note_silence(now_s)
             raise
@@ -308,7 +308,7 @@ class Bms:
         return value
 
     async def _ask_counters(self, conversation: "_Conversation") -> None:
-        """Request 0xAA in every tenth poll; the counters stay while they are young."""
+        """Request 0xAA in every tenth poll, and keep the counters for at most ten minutes."""
         now_s = self._clock()
         if self._polls < self._counters_from_poll and self._counters_are_young():
             return
@@ -319,7 +319,7 @@ class Bms:
             self._counters_from_poll = self._polls + COUNTERS_EVERY_POLLS
 
     async def _ask_identity(self, conversation: "_Conversation", basic: BasicInfo) -> None:
-        """Request 0x05 until it is answered or given up: then the labels never change."""
+        """Request 0x05 until it is answered or given up; after that the labels never change."""
         if self._identity is not None:
             return
         hardware = await self._ask(conversation, self._hardware)
@@ -339,14 +339,14 @@ class _Conversation:
     What came before a register was requested on this link cannot answer it. The Bluetooth module
     hands over what it kept from earlier connections just after the subscription, perhaps after
     the first request was written; a reply takes longer, because request and reply cross a serial
-    line. So what comes sooner is dropped, also if it looks like the reply to the early request:
-    that is then requested once more. What cannot be told apart by time:
+    line. So bytes that come sooner are dropped, even if they look like the reply to the early
+    request; its register is then requested once more. The time does not reveal two kinds:
 
     - A leftover 0x03 that is handed over later (more than 45 ms after the request), while the
       real reply is on its way: if a second reply comes within the poll, 0x03 is requested again.
       If the request was lost, or the poll is over first, the leftover is believed.
     - A leftover of the early request's register that is handed over later (four cells: 23 ms). If
-      the early request was heard, there are two replies and neither is used. If it was lost, the
+      the early request arrived, there are two replies and neither is used. If it was lost, the
       leftover is believed.
     """
 
@@ -359,27 +359,27 @@ class _Conversation:
             link: Where to write and receive.
             stats: Where to count what happens.
             profile: The name of the GATT profile that the link uses.
-            early: The register that was requested before the subscription, perhaps unheard.
+            early: The register that was requested before the subscription; it may be lost.
         """
         self._link = link
         self._stats = stats
         self.profile = profile
         self.requested_at_s: float | None = None
-        """By the clock: no reply of this link was measured before."""
+        """When the first request was sent, by the clock; every reply was measured later."""
         self._early = early
         self._early_frame: Frame | None = None
         self.overtaxed = False
         """Whether the early request was answered and the one after it was not, at first: this
         battery drops requests that arrive while it is replying."""
         self._answered: set[int] = set()
-        self._received = b""  # the first bytes, to tell what they are
+        self._received = b""  # the first bytes, to recognise another protocol
         self._first_request_s: float | None = None
-        self._open_requests: Counter[int] = Counter()  # less the replies, by register
+        self._open_requests: Counter[int] = Counter()  # requests minus replies, by register
         if early is not None:
             self._open_requests[early] += 1
 
     def has_leftover(self, command: Command) -> bool:
-        """Return whether more replies came than were requested."""
+        """Return whether more replies came than requests were sent."""
         return self._open_requests[command] < 0
 
     async def ask(self, command: Command, *, give_up_s: float) -> bytes:
@@ -440,7 +440,7 @@ class _Conversation:
 
     @property
     def another_protocol(self) -> AnotherProtocolError | None:
-        """What is known of a battery that has answered, but not in the JBD protocol."""
+        """The error for a battery that answers in another protocol; None: it does not."""
         if not is_another_protocol(self._received):
             return None
         shown = self._received[:SHOWN]
@@ -453,7 +453,7 @@ class _Conversation:
     async def decoded(
         self, command: Command, decode: Callable[[bytes], T], *, give_up_s: float
     ) -> T:
-        """Return one register decoded; a payload that cannot be true is counted.
+        """Request a register and return it decoded; count a payload that cannot be true.
 
         Raises:
             DecodeError: The payload cannot be true.
@@ -523,8 +523,8 @@ class _Conversation:
 
         Args:
             request: What to write.
-            feed: Takes a notification and when it came; None: before the request was written.
-            assembler: Where the answer is put together.
+            feed: Takes a notification and its time; None: it came before the request was written.
+            assembler: Puts the answer together.
         """
         self._stats.requests += 1
         loop = asyncio.get_running_loop()
@@ -555,7 +555,7 @@ class _Conversation:
 def _possible_bytes(elapsed_s: float) -> int:
     """Return how many bytes of a reply the serial line can have carried since the request.
 
-    A BMS with a faster line is not believed at first; when its request is sent again, it is.
+    The first reply of a BMS with a faster line is dropped; the one after the resend is used.
     """
     return max(0, int(elapsed_s / BYTE_S) - REQUEST_SIZE)
 

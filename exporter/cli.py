@@ -34,7 +34,8 @@ from exporter.radio import Backend, Radio
 
 OK: Final = 0
 FAILED: Final = 1
-UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC)  # no other file is written
+# Errors of standard output, the only stream that a command must be able to write.
+UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC)
 PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]+")
 MAX_SCAN_S: Final = 600.0
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
         status = _run(options, backend)
         _flush_stderr()
         return status
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until its handler is set
     with queued_stderr() as stderr:
         options.log_lines_lost = lambda: stderr.lost_lines
         return _run(options, backend)
@@ -80,7 +81,7 @@ def _run(options: argparse.Namespace, backend: Backend | None) -> int:
         if error.errno not in UNWRITABLE:
             raise
         sys.stdout = _discarded()
-        if error.errno != errno.EPIPE:  # ... | head
+        if error.errno != errno.EPIPE:  # a closed pipe is normal: ... | head
             _complain(f"standard output: {error.strerror}")
     else:
         return status
@@ -88,7 +89,7 @@ def _run(options: argparse.Namespace, backend: Backend | None) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Open /dev/null for closed standard streams, lest a socket get their number."""
+    """Open /dev/null for closed standard streams, so that no socket gets their number."""
     while (number := os.open(os.devnull, os.O_RDWR)) < 3:  # noqa: PLR2004 - after stderr
         pass
     os.close(number)
@@ -97,7 +98,7 @@ def _open_standard_streams() -> None:
 
 
 def _flush_stderr() -> None:
-    """Write what is left; if that fails, Python must not try again and fail at exit."""
+    """Flush standard error; after an error discard it, or Python fails again at exit."""
     try:
         sys.stderr.flush()
     except OSError:
@@ -105,7 +106,7 @@ def _flush_stderr() -> None:
 
 
 def _discarded() -> TextIO:
-    """Return a stream for what Python flushes at exit."""
+    """Return a stream that discards what Python flushes at exit."""
     return open(os.devnull, "w")  # noqa: PTH123 - it stays open
 
 
@@ -214,8 +215,8 @@ def _scan(options: argparse.Namespace, backend: Backend | None) -> int:
         return FAILED
     if not any(map(is_certain, batteries)):
         _complain(
-            "No configuration is printed: these have only the Bluetooth module of a JBD battery. "
-            "bms-exporter read ADDRESS tries one; if it answers, put its address into "
+            "No configuration is printed: the Bluetooth module is the only sign of a JBD battery. "
+            "Try bms-exporter read ADDRESS; if the battery answers, put its address into "
             f"{options.config_file}."
         )
         return FAILED

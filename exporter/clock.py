@@ -1,4 +1,4 @@
-"""The clock by which readings age, and its moments as unix time: tests bring their own clocks."""
+"""The boot clock, by which readings age, and its conversion to unix time; tests fake both."""
 
 import time
 from collections.abc import Callable
@@ -27,19 +27,19 @@ class WallClock:
     """
 
     def __init__(self, clock: Clock = boot_s, unix_clock: Clock = time.time) -> None:
-        """Read both clocks."""
+        """Measure the difference of both clocks."""
         self.now_s = clock
         """The boot clock, by which moments are kept."""
         self._unix_clock = unix_clock
         self._difference_s = unix_clock() - clock()
 
     def difference_s(self) -> float:
-        """Return what turns a moment of the boot clock into unix time by addition."""
+        """Return the seconds to add to a moment of the boot clock to get unix time."""
         difference_s = self._unix_clock() - self.now_s()
         if abs(difference_s - self._difference_s) > STEP_S:
             self._difference_s = difference_s
         return self._difference_s
 
     def now_unix_s(self) -> float:
-        """Return the present as unix time, converted as every other moment is."""
+        """Return the current unix time, converted as every other moment is."""
         return self.now_s() + self.difference_s()

@@ -85,7 +85,7 @@ class BleakLink:
         self.early_sent = False
         """Whether a request was written before the subscription."""
         self.notifications: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
-        """When a notification came, by the loop's clock, and what; None: the connection ended."""
+        """Arrival time (the loop's clock) and bytes of each one; None: the connection ended."""
 
     @property
     def writes_at_once(self) -> bool:

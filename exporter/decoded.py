@@ -32,7 +32,7 @@ BYTES_A_LINE: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedFrame:
-    """One frame: what it says, or why it is not believed. Or bytes that are no reply."""
+    """A frame with its facts, or with the reason why it is refused; or bytes that are no reply."""
 
     kind: Kind
     raw: bytes
@@ -42,11 +42,11 @@ class DecodedFrame:
 
 
 def read_arguments(arguments: Sequence[str]) -> list[bytes]:
-    """Return the bytes in what `decode` was given: texts, names of files, "-" for standard input.
+    """Return the bytes in the arguments of `decode`: texts, files, or "-" for standard input.
 
     Raises:
         ConfigError: A file cannot be read.
-        DecodeError: A text holds no bytes, or a piece of it is cut.
+        DecodeError: A text holds no bytes, or a number lacks a digit.
     """
     lines: list[TextLine] = []
     for argument in arguments:
@@ -60,7 +60,7 @@ def read_arguments(arguments: Sequence[str]) -> list[bytes]:
 
 
 def decode_all(pieces: Sequence[bytes]) -> list[DecodedFrame]:
-    """Take apart every frame; a frame may be split over several pieces."""
+    """Decode every frame; a frame may be split over several pieces."""
     decoded = [_decode_one(part) for part in split(pieces)]
     facts = [part.facts for part in decoded if part.facts]
     counts = [one["basic"].cell_count for one in facts if "basic" in one]

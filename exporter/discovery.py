@@ -20,8 +20,8 @@ class Advertisement:
     manufacturer_data: Mapping[int, bytes]
 
 
-# Users can rename their battery, so a name alone proves nothing; with the service, it is JBD's own
-# sign, while the address and the manufacturer data are the Bluetooth module's.
+# Users can rename their battery, so a name alone proves nothing; together with the service it is a
+# sign of JBD. Address and manufacturer data are only signs of the Bluetooth module.
 # Source: advertisements collected by the aiobmsble and BMS_BLE-HA projects.
 NAMES: Final = (
     "JBD-*",
@@ -74,7 +74,7 @@ def why_jbd(advertisement: Advertisement) -> tuple[str, ...]:
 
 
 def is_certain(advertisement: Advertisement) -> bool:
-    """Whether more than the Bluetooth module's signs speak for a JBD battery.
+    """Whether name and service are JBD's, not only the Bluetooth module.
 
     Batteries with other protocols carry the same module: its address block and its manufacturer
     data are a hint, and only an answer to register 0x03 is a proof.

@@ -11,7 +11,7 @@ BmsError                an expected failure of one battery: counted, logged once
 ├── AuthError           password refused
 │   └── PairingError    the battery wants pairing, or sends requests back, which means it
 ├── ProtocolError       frames came, none of them valid
-│   ├── AnotherProtocolError    bytes came, and no frame among them
+│   ├── AnotherProtocolError    bytes came, but not in JBD's protocol
 │   └── DecodeError         a valid frame whose fields cannot be true
 └── DeviceError         a well-formed refusal: the status byte is not 0
 ConfigError             stops the program before it starts; carries all problems

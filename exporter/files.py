@@ -38,7 +38,7 @@ def read_small(path: Path) -> bytes:
 
 
 def read_text(name: str) -> str:
-    """Return what a file, a pipe or, for "-", standard input holds.
+    """Return the text of a file, a pipe or, for "-", standard input.
 
     Raises:
         ConfigError: It cannot be read, is no text, or is too long.

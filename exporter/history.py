@@ -24,7 +24,7 @@ class History:
     """Readings of the last hours, at most one every two minutes."""
 
     def __init__(self, wall: WallClock) -> None:
-        """Begin without any; `wall` has the clock of the samples."""
+        """Start without samples; `wall` has the clock of their times."""
         self._wall = wall
         self._samples: deque[Sample] = deque(maxlen=LENGTH)
         self._newest: Sample | None = None

@@ -40,7 +40,7 @@ BURST: Final = 10  # of equal lines in PAUSE_S: somebody floods the port, or a b
 PAUSE_S: Final = 60.0
 QUEUED_LINES: Final = 1000  # some 300 kB; more than a poll of many batteries logs at debug
 FLUSH_S: Final = 1.0  # for the rest of the queue at the end
-MOST_KEYS: Final = 1000  # of different lines: tornado's and asyncio's may quote a client
+MOST_KEYS: Final = 1000  # different lines: those of tornado and asyncio may quote a client
 
 # In text, and in BlueZ's paths: dev_A4_C1_38_00_00_01.
 ADDRESS: Final = re.compile(r"((?:[0-9A-Fa-f]{2}[:_]){3})(?:[0-9A-Fa-f]{2}[:_]){2}[0-9A-Fa-f]{2}")
@@ -140,9 +140,9 @@ def _formatter(log_format: LogFormat) -> logging.Formatter:
 
 
 class QueuedStderr(io.BufferedIOBase):
-    """Bytes for standard error, which a thread writes: a full pipe holds up nobody else.
+    """Writes to standard error in a thread, so that a full pipe does not block the event loop.
 
-    The queue is bounded. What does not fit in it or cannot be written is lost and counted.
+    The queue is bounded. Lines that do not fit or cannot be written are lost and counted.
     """
 
     name = "<stderr>"  # what TextIOWrapper shows
@@ -164,7 +164,7 @@ class QueuedStderr(io.BufferedIOBase):
         return self._refused + self._unwritten
 
     def writable(self) -> bool:
-        """Whether it can be written to, which is what TextIOWrapper asks."""
+        """Return True: TextIOWrapper requires it."""
         return True
 
     def write(self, data: Any) -> int:
@@ -198,13 +198,13 @@ class QueuedStderr(io.BufferedIOBase):
         while lines:
             try:
                 lines = lines[os.write(self._descriptor, lines) :]
-            except BlockingIOError:  # somebody else has made the terminal or pipe non-blocking
+            except BlockingIOError:  # another program made the terminal or pipe non-blocking
                 select.select([], [self._descriptor], [])
 
 
 @contextmanager
 def queued_stderr(descriptor: int = 2) -> Iterator[QueuedStderr]:
-    """Queue all that is written to standard error meanwhile, log lines of `set_up` included."""
+    """Queue everything that is written to standard error inside the block, log lines included."""
     queued = QueuedStderr(descriptor)
     text = io.TextIOWrapper(
         queued, encoding="utf-8", errors="backslashreplace", line_buffering=True

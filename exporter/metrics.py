@@ -57,7 +57,7 @@ ROWS: Final = (
     Row("bms_voltage_volts", GAUGE, "Voltage of the battery.", "reading.basic.voltage_v"),
     Row("bms_current_amperes", GAUGE, "Current, positive while charging, negative while discharging.", "reading.basic.current_a"),
     Row("bms_cells", GAUGE, "Cells in series that the BMS is configured for.", "reading.basic.cell_count"),
-    Row("bms_cell_voltage_volts", GAUGE, "Voltage of one cell as measured: 0 or more than 5 V is a broken sense wire.", "cell_voltages", "cell"),
+    Row("bms_cell_voltage_volts", GAUGE, "Voltage of one cell as measured; 0 or more than 5 V means a broken sense wire.", "cell_voltages", "cell"),
     Row("bms_cell_balancing", GAUGE, "Whether the BMS is balancing the cell.", "cell_balancing", "cell"),
     Row("bms_temperature_celsius", GAUGE, "Temperature of one sensor; -30 is often a socket without one.", "temperatures", "sensor"),
     Row("bms_cycles", GAUGE, "Charge cycles that the BMS has counted.", "reading.basic.cycles"),
@@ -109,7 +109,7 @@ def cell_label(number: int) -> str:
 
 
 def cell_voltages(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
-    """Yield each cell that is there."""
+    """Yield each tap that has a cell, numbered from 01."""
     cells = (snapshot.reading and snapshot.reading.cell_voltages_v) or ()
     for number, cell_v in enumerate(cells, start=1):
         if cell_v is not None:
@@ -125,7 +125,7 @@ def cell_balancing(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
 
 
 def temperatures(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
-    """Yield each NTC that measures, numbered in the BMS's own order."""
+    """Yield each NTC that has a temperature, numbered in the BMS's own order."""
     basic = snapshot.reading and snapshot.reading.basic
     for number, celsius in enumerate(basic.temperatures_c if basic else (), start=1):
         if celsius is not None:
@@ -179,7 +179,7 @@ SERIES: Final = {
 """The functions that a Row's `source` may name."""
 
 INFO_NAME: Final = "bms_battery"
-INFO_HELP: Final = "What the battery is; absent until it has told its hardware or does not tell it."
+INFO_HELP: Final = "What the battery is; absent until its hardware name is answered or given up."
 INFO_LABELS: Final = ("address", "profile", "hardware", "software", "manufactured")
 
 
@@ -256,14 +256,14 @@ class ExporterCollector(Collector):
         self.note_reload()
 
     def note_reload(self) -> None:
-        """Record that the configuration was read without complaint just now."""
+        """Record that the configuration was just read without errors."""
         self.reload_succeeded = True
         """Whether the configuration was read without complaint the last time."""
         self._config_loaded_at_s = self._wall.now_s()
 
     @property
     def revision(self) -> Hashable:
-        """Equal values mean that nothing differs."""
+        """Equal values mean that nothing has changed."""
         return self.reload_succeeded, self._config_loaded_unix_s(), self._log_lines_lost()
 
     def _config_loaded_unix_s(self) -> float:

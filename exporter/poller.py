@@ -60,8 +60,8 @@ class Snapshot:
     read_at_s: float | None = None  # by the clock: the newest reading, also when it is too old
     max_age_s: float = math.inf  # how old a reading may be to be shown
     polling: bool = False  # a poll is under way
-    paused_until_s: float | None = None  # by the clock: released for somebody else until then
-    clock_difference_s: float = 0.0  # from that clock to unix time, when this was shown
+    paused_until_s: float | None = None  # by the clock: the end of a pause
+    clock_difference_s: float = 0.0  # add it to these moments to get unix time
     link: LinkStats
     # Goes on counting: an answer that is rendered for several scrapes shows none of them less
     # than it was shown before.

@@ -81,4 +81,4 @@ class Reading:
     cell_voltages_v: tuple[float | None, ...] | None = None  # cell 1 first; None: no cell there
     counters: EventCounters | None = None
     identity: Identity | None = None
-    requested_at_s: float | None = None  # by the boot clock; the battery measured after it
+    requested_at_s: float | None = None  # by the boot clock; the values were measured later

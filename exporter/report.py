@@ -123,7 +123,7 @@ def _why(advertisement: Advertisement) -> str:
 def scan_yaml(batteries: Sequence[Advertisement]) -> str:
     """Return a configuration with these batteries, ready to paste.
 
-    Batteries that are not certain stand behind the others, as comments.
+    Batteries that are not certain follow as comments.
 
     Args:
         batteries: At least one of them is certain: an empty list is no valid configuration.
@@ -145,7 +145,7 @@ def scan_yaml(batteries: Sequence[Advertisement]) -> str:
 
 
 def _unique_names(batteries: Sequence[Advertisement]) -> dict[str, str]:
-    """Return a name for each address: the one that is advertised, numbered where it is taken."""
+    """Return a unique name for each address: the advertised one, numbered if it is taken."""
     names: dict[str, str] = {}
     for advertisement in batteries:
         own = printable(advertisement.name)[:MAX_NAME].strip() or advertisement.address
@@ -158,7 +158,7 @@ def _unique_names(batteries: Sequence[Advertisement]) -> dict[str, str]:
 
 
 def _entry(name: str, address: str) -> list[str]:
-    """Return the lines of one battery. No line is folded: a comment ends with its line."""
+    """Return the lines of one battery, never folded: a folded line would leave its comment."""
     text = yaml.safe_dump(
         [{"name": name, "address": address}],
         sort_keys=False,

@@ -101,7 +101,7 @@ class Tls:
 
     @property
     def has_client_ca(self) -> bool:
-        """Whether client certificates need one certain authority, not any of the machine's."""
+        """Whether a configured authority must sign client certificates, not one of the machine."""
         return bool(self.client_ca_file or self.client_ca)
 
     @property
@@ -132,7 +132,7 @@ class WebConfigFile:
         self._config = load(path)
 
     def current(self) -> WebConfig:
-        """Return what the file says, or what it said before while it is wrong."""
+        """Return the newest valid configuration of the file."""
         if self._following.is_due(stamp(self._path)):
             try:
                 config = load(self._path)
@@ -163,7 +163,9 @@ def _raise_weakened(path: Path, before: WebConfig, after: WebConfig) -> None:
     if after == WebConfig() != before:
         problems.append("the file is empty")
     if before.users and not after.users:
-        problems.append("basic_auth_users: users are required until a restart, and it names none")
+        problems.append(
+            "basic_auth_users: users are required until a restart, and the file names none"
+        )
     if before.tls is None and after.tls is not None:
         problems.append("tls_server_config: TLS begins with a restart only")
     elif before.tls is not None and after.tls is None:
@@ -183,7 +185,7 @@ def _weakened_tls(before: Tls, after: Tls) -> list[str]:
         problems.append(
             f"{name}.client_allowed_sans: names are required until a restart, and there are none"
         )
-    # Without an authority of its own, the machine's would do, which are all public ones.
+    # Without client_ca_file the machine's authorities would do, which are all public ones.
     if before.has_client_ca and not after.has_client_ca:
         problems.append(f"{name}.client_ca_file: it is required until a restart, and it is missing")
     return problems

@@ -16,8 +16,8 @@ absent, never 0. Current is positive while charging.
 TAIL = """
 On `/metrics`, but not on `/probe`, the exporter adds `bms_exporter_build_info` (`version`, `python`),
 `bms_exporter_config_last_reload_successful`, `bms_exporter_config_last_reload_success_timestamp_seconds`,
-`bms_exporter_log_lines_lost_total` and the `process_*` metrics of the Prometheus client. Log lines are lost when nobody reads
-the pipe on standard error, or when the disk behind it is full; the exporter goes on and logs how many there were.
+`bms_exporter_log_lines_lost_total` and the `process_*` metrics of the Prometheus client. Log lines are lost when no
+program reads the pipe on standard error, or when the disk behind it is full. The exporter goes on and logs their number.
 """
 
 

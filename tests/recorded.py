@@ -17,7 +17,7 @@ FIELD_REPORTS: Final[dict[str, list[bytes]]] = {
     report["id"]: [bytes.fromhex(part) for part in report["hex"]]
     for report in json.loads((FOLDER / "field-reports.json").read_text(encoding="utf-8"))["reports"]
 }
-# Of other makes, with JBD's Bluetooth module.
+# Batteries of other makes that have JBD's Bluetooth module.
 FOREIGN_ADVERTISEMENTS: Final[list[dict[str, Any]]] = json.loads(
     (FOLDER / "foreign-advertisements.json").read_text(encoding="utf-8")
 )

@@ -290,7 +290,7 @@ class TestWaiting:
         assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
         assert hashes.compared == [PASSWORD.encode()]
 
-    async def test_at_the_end_nothing_waits(self) -> None:
+    async def test_close_refuses_all_waiting_requests(self) -> None:
         passwords = Passwords(SlowHashes())
         assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
         requests = [

@@ -307,7 +307,7 @@ class TestHistory:
         assert second["now_unix_s"] == pytest.approx(first["now_unix_s"] + 60.0)
         assert second["batteries"] == first["batteries"]
 
-    async def test_old_samples_leave_though_nothing_new_is_kept(self, camper: Camper) -> None:
+    async def test_old_samples_are_dropped_without_new_ones(self, camper: Camper) -> None:
         await camper.client.get("/metrics")
         await asyncio.sleep(HOURS * 3600 - 10.0)
         young = (await camper.client.get("/api/v1/history")).json()

@@ -54,8 +54,8 @@ def payloads(reading: Reading) -> tuple[bool, bool, bool]:
 SILENCE = b"\x00"  # instead of a reply
 
 
-def told(reading: Reading) -> set[int]:
-    """Tell which of the registers that no reading needs were answered."""
+def answered(reading: Reading) -> set[int]:
+    """Return which of the optional registers were answered."""
     facts = {
         0x04: reading.cell_voltages_v,
         0x05: reading.identity and reading.identity.hardware,
@@ -87,7 +87,7 @@ class TestOneReading:
 
     @pytest.mark.parametrize("takes_early", [False, True])
     @pytest.mark.parametrize(
-        ("option", "register", "told"),
+        ("option", "register", "present"),
         [
             ("cells", 0x04, (True, False, True)),
             ("counters", 0xAA, (True, True, False)),
@@ -95,7 +95,7 @@ class TestOneReading:
         ],
     )
     async def test_unwanted_register_is_never_requested(
-        self, option: str, register: int, told: tuple[bool, bool, bool], *, takes_early: bool
+        self, option: str, register: int, present: tuple[bool, bool, bool], *, takes_early: bool
     ) -> None:
         virtual = battery()
         options: dict[str, Any] = {option: False}
@@ -107,7 +107,7 @@ class TestOneReading:
             reading = await read_with(bms, connection)
 
         assert set(virtual.requests) == {0x03, 0x04, 0x05, 0xAA} - {register}
-        assert payloads(reading) == told
+        assert payloads(reading) == present
 
     async def test_identity_without_the_hardware_name_is_known_at_once(self) -> None:
         reading = await read_with(bms_for(hardware=False), FakeConnection(battery()))
@@ -456,8 +456,8 @@ class TestMemory:
 
         second = await read_with(bms, FakeConnection(virtual))
 
-        assert told(first) == {0x04, 0x05, 0xAA} - {register}
-        assert told(second) == {0x04, 0x05, 0xAA}
+        assert answered(first) == {0x04, 0x05, 0xAA} - {register}
+        assert answered(second) == {0x04, 0x05, 0xAA}
 
     @pytest.mark.parametrize(
         ("register", "waits"), [(0x04, 3 * 5.0), (0xAA, 3 * 1.0), (0x05, 3 * 1.0)]
@@ -489,8 +489,8 @@ class TestMemory:
 
         after_it = await read_with(bms, FakeConnection(virtual))
 
-        assert register not in told(within_the_hour)
-        assert register in told(after_it)
+        assert register not in answered(within_the_hour)
+        assert register in answered(after_it)
 
     @pytest.mark.parametrize("register", [0x04, 0xAA])
     async def test_silences_count_only_in_a_row(self, register: int) -> None:
@@ -502,7 +502,7 @@ class TestMemory:
             reading = await read_with(bms, FakeConnection(virtual))
             await asyncio.sleep(600.0)  # so that every poll requests the counters
 
-        assert register in told(reading)
+        assert register in answered(reading)
 
     @pytest.mark.parametrize("register", [0x04, 0xAA])
     async def test_refused_register_is_requested_again_after_an_hour(self, register: int) -> None:
@@ -518,7 +518,7 @@ class TestMemory:
         reading = await read_with(bms, FakeConnection(virtual))
 
         assert asked_within_the_hour == 1
-        assert register in told(reading)
+        assert register in answered(reading)
 
     async def test_left_out_cells_are_not_requested_early(self) -> None:
         virtual = battery(answers=answering(ANSWERS | {0x04: encode_reply(0x04, status=0x80)}))
@@ -543,7 +543,7 @@ class TestMemory:
         readings = [await read_with(bms, FakeConnection(virtual)) for _ in range(4)]
 
         assert virtual.requests.count(0xAA) == 3
-        assert [told(reading) for reading in readings] == [{0x04}, {0x04}, {0x04}, {0x04, 0x05}]
+        assert [answered(reading) for reading in readings] == [{0x04}, {0x04}, {0x04}, {0x04, 0x05}]
 
     async def test_cells_are_requested_again_however_often_the_link_ends(self) -> None:
         virtual = battery()
@@ -559,7 +559,7 @@ class TestMemory:
             await read_with(bms, FakeConnection(virtual))
         virtual.answers = answering(ANSWERS)
 
-        assert 0x04 in told(await read_with(bms, FakeConnection(virtual)))
+        assert 0x04 in answered(await read_with(bms, FakeConnection(virtual)))
 
     async def test_counters_stay_while_they_are_young_though_0xaa_is_lost(self) -> None:
         virtual = battery()
@@ -690,7 +690,7 @@ class TestAnotherProtocol:
             pytest.param(bytes.fromhex("dd7b0221100cd3"), id="with DD at its head"),
         ],
     )
-    async def test_battery_is_told_with_what_it_answers(
+    async def test_another_protocol_is_reported_with_its_bytes(
         self, answer: bytes, *, takes_early: bool
     ) -> None:
         connection = FakeConnection(foreign(answer))
@@ -706,7 +706,7 @@ class TestAnotherProtocol:
         )
         assert caught.value.reason is FailureReason.PROTOCOL
 
-    async def test_one_answer_is_enough(self) -> None:
+    async def test_one_answer_in_another_protocol_is_reported(self) -> None:
         (answer,) = FIELD_REPORTS["foreign-3"]
         virtual = battery(faults=Faults(stray=answer, silent=True))
 
@@ -738,17 +738,17 @@ class TestAnotherProtocol:
 
         assert payloads(reading) == (True, True, True)
 
-    async def test_damaged_frames_are_told_as_such(self) -> None:
+    async def test_damaged_frames_are_not_reported_as_another_protocol(self) -> None:
         with pytest.raises(ProtocolError, match=r"no valid reply in 5 s: .* wrong checksum"):
             await read(Faults(stray=bytes.fromhex("7b0221100cd3"), bad_checksum=True))
 
-    async def test_it_is_told_within_a_short_poll_too(self) -> None:
+    async def test_another_protocol_is_reported_when_the_poll_times_out(self) -> None:
         connection = FakeConnection(foreign(bytes.fromhex("7b0221100cd3")))
 
         with pytest.raises(AnotherProtocolError):
             await read_with(bms_for(), connection, within_s=1.0)
 
-    async def test_next_profile_is_tried_and_may_answer(self) -> None:
+    async def test_next_profile_is_tried_after_another_protocol(self) -> None:
         class Connection(FakeConnection):
             async def open(self, profile: str, early: bytes) -> FakeLink:
                 link = await FakeConnection.open(self, profile, early)
@@ -761,7 +761,7 @@ class TestAnotherProtocol:
         assert reading.identity is not None
         assert reading.identity.profile == "nus"
 
-    async def test_silence_of_the_next_profile_does_not_hide_it(self) -> None:
+    async def test_silence_of_the_next_profile_does_not_hide_another_protocol(self) -> None:
         connection = FakeConnection(
             foreign(bytes.fromhex("7b0221100cd3")), profiles=("ff00", "nus"), silent=("nus",)
         )
@@ -897,7 +897,7 @@ class TestWakingEarly:
         assert stats.resends == 1
         assert stats.frame_errors == {}
 
-    async def test_the_same_without_cells_and_with_a_slow_subscription(self) -> None:
+    async def test_busy_battery_without_cells_costs_one_resend_in_all(self) -> None:
         class Connection(FakeConnection):
             async def open(self, profile: str, early: bytes) -> FakeLink:
                 link = await FakeConnection.open(self, profile, early)
@@ -958,7 +958,7 @@ DAMAGED = OLD_BASIC[:10] + b"\xff" + OLD_BASIC[11:]
 
 
 class TestLeftovers:
-    """The Bluetooth module hands over at the subscription what nobody received before."""
+    """At the subscription, the Bluetooth module hands over bytes of an earlier connection."""
 
     @pytest.mark.parametrize("cells", [True, False])
     @pytest.mark.parametrize("lose_first", [0, 1, 2])
@@ -1142,7 +1142,9 @@ class TestAge:
         assert reading.requested_at_s == 0.0
 
     @pytest.mark.parametrize(("takes_early", "requested_at_s"), [(True, 0.0), (False, 0.7)])
-    async def test_early_request_counts(self, *, takes_early: bool, requested_at_s: float) -> None:
+    async def test_age_counts_from_the_early_request(
+        self, *, takes_early: bool, requested_at_s: float
+    ) -> None:
         connection = FakeConnection(battery())
         connection.takes_early = takes_early
         connection_open = connection.open

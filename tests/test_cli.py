@@ -158,7 +158,7 @@ class TestRead:
         assert table["manufactured"] == "2022-08-12"
         assert table["profile"] == "nus"
 
-    def test_restarts_are_told_only_where_the_bms_counts_them(
+    def test_restarts_are_shown_only_if_the_bms_counts_them(
         self, config: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (counters,) = FIELD_REPORTS["aa-11-words"]
@@ -330,7 +330,7 @@ class TestScan:
         assert len(config.batteries) == len(certain)
         assert "\x1b" not in out
 
-    def test_the_module_alone_makes_a_comment_in_the_configuration(
+    def test_battery_with_only_the_module_is_a_comment_in_the_configuration(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         status = self.scan(quick(battery(), battery(SECOND, name="camper", rssi_dbm=-50)))
@@ -356,7 +356,7 @@ class TestScan:
         assert status == 0
         assert len(parse(capsys.readouterr().out.partition("\n\n")[2]).batteries) == 1
 
-    def test_the_module_alone_everywhere_makes_no_configuration(
+    def test_no_configuration_is_printed_if_no_battery_is_certain(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         status = self.scan(quick(battery(name="camper")))

@@ -195,7 +195,7 @@ class TestDamage:
         ],
     )
     @pytest.mark.parametrize("form", ["explain", "json", "metrics"])
-    def test_it_is_one_reason_on_stderr_with_expected_and_got(
+    def test_refused_frame_is_one_reason_on_stderr_with_expected_and_got(
         self, form: str, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         status = main(["decode", *arguments, "--format", form])
@@ -372,7 +372,9 @@ class TestForms:
         assert cells_of(exported(broken + MOBILEKTRO)) == {
             "01": 3.394, "02": 0.0, "03": 3.392, "04": 3.386,
         }  # fmt: skip
-        assert cells_of(exported(unused))["05"] == 0.0  # how many there are is not known
+        assert (
+            cells_of(exported(unused))["05"] == 0.0
+        )  # without 0x03 the number of cells is not known
 
     def test_json_carries_units_in_its_names(self, capsys: pytest.CaptureFixture[str]) -> None:
         wires = (MOBILEKTRO, CELLS, HARDWARE, COUNTERS, bytes.fromhex("dd2400020e42ffae77"))
@@ -437,7 +439,7 @@ class TestSources:
         assert "surplus" not in output.out
         assert output.err == ""
 
-    def test_it_is_read_from_a_file(
+    def test_a_log_is_read_from_a_file(
         self, log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "log.txt"
@@ -490,13 +492,15 @@ class TestSources:
         assert output.err.count("\n") == 1
         assert complaint in output.err
 
-    def test_a_folder_is_no_file(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_folder_is_reported_as_unreadable(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         status = main(["decode", str(tmp_path)])
 
         assert status == 1
         assert capsys.readouterr().err == f"{tmp_path}: cannot be read: Is a directory\n"
 
-    def test_hex_is_never_a_file(
+    def test_hex_is_never_taken_for_a_file_name(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.chdir(tmp_path)
@@ -510,7 +514,7 @@ class TestSources:
         assert "3.394 V" in given
         assert "203.54 Ah" in read
 
-    def test_a_terminal_is_told_how_to_end(
+    def test_a_terminal_gets_a_hint_how_to_end_the_input(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         class Terminal(io.StringIO):
@@ -543,7 +547,7 @@ class TestSurplus:
         assert output.err == ""
 
     @pytest.mark.parametrize("form", ["json", "metrics"])
-    def test_they_are_named_on_stderr_where_stdout_is_for_machines(
+    def test_surplus_bytes_are_named_on_stderr_for_json_and_metrics(
         self, form: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         status = main(["decode", f"{self.FRAME}{self.SURPLUS}", "--format", form])

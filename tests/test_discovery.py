@@ -115,7 +115,9 @@ class TestCertainty:
             ),
         ],
     )
-    def test_a_name_is_needed(self, advertisement: Advertisement, certain: bool) -> None:
+    def test_certainty_needs_name_and_service(
+        self, advertisement: Advertisement, certain: bool
+    ) -> None:
         assert is_certain(advertisement) is certain
 
 
@@ -146,7 +148,9 @@ ANY_NAME = st.one_of(
 
 class TestYaml:
     @given(names=st.lists(ANY_NAME, max_size=8), last=st.sampled_from(["JBD-1", "AP", "JBD-"]))
-    def test_it_always_loads_with_every_certain_battery(self, names: list[str], last: str) -> None:
+    def test_scan_yaml_always_loads_with_every_certain_battery(
+        self, names: list[str], last: str
+    ) -> None:
         batteries = [
             heard(name, f"A4:C1:38:00:00:{number:02X}")
             for number, name in enumerate([*names, last])
@@ -165,7 +169,7 @@ class TestYaml:
             one.address for one in batteries
         }
 
-    def test_an_address_of_digits_stays_one(self) -> None:
+    def test_an_address_of_digits_stays_an_address(self) -> None:
         (battery,) = parse(scan_yaml([heard("JBD-1", "10:20:30:40:50:59")])).batteries
 
         assert battery.address == "10:20:30:40:50:59"

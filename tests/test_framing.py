@@ -266,10 +266,12 @@ class TestTooSoon:
         assert assembler.discarded == len(MOBILEKTRO)
 
     @pytest.mark.parametrize(("possible", "found"), [(35, 0), (36, 1), (None, 1)])
-    def test_last_byte_decides(self, possible: int | None, found: int) -> None:
+    def test_reply_is_accepted_once_its_last_byte_is_possible(
+        self, possible: int | None, found: int
+    ) -> None:
         assert len(FrameAssembler(0x03).feed(MOBILEKTRO, possible)) == found
 
-    def test_first_byte_decides_too(self) -> None:
+    def test_frame_that_began_too_soon_is_dropped_to_its_end(self) -> None:
         assembler = FrameAssembler(0x03)
         assembler.feed(MOBILEKTRO[:20], 0)
 

@@ -363,7 +363,7 @@ def test_it_serves_on_the_socket_that_systemd_opened() -> None:
     assert "addresses=systemd" in log
 
 
-def test_it_serves_on_a_unix_socket_that_systemd_opened(tmp_path: Path) -> None:
+def test_unix_socket_from_systemd_is_served(tmp_path: Path) -> None:
     path = str(tmp_path / "exporter.sock")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)

@@ -1,4 +1,4 @@
-"""What people paste: the bytes are found in any dress, and nothing else is taken for bytes."""
+"""Pasted text: the bytes are found in every format, and nothing else is taken for bytes."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from exporter.protocol.pasted import is_plain, lines_of, parse
 from exporter.protocol.split import Kind, split
 from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
 
-Dress = Callable[[bytes], str]
+Format = Callable[[bytes], str]
 
 
 def pieces(text: str) -> list[bytes]:
@@ -33,8 +33,8 @@ def own_json(raw: bytes) -> str:
 
 OWN_LOG = "ts=2026-11-28T00:42:19.573+00:00 level=debug logger=exporter.bms msg=received hex="
 
-# Whatever the bytes are.
-PLAIN: dict[str, Dress] = {
+# Formats that are read whatever the bytes are.
+PLAIN: dict[str, Format] = {
     "hex": lambda raw: raw.hex(),
     "capitals": lambda raw: raw.hex().upper(),
     "blanks": lambda raw: raw.hex(" "),
@@ -69,8 +69,8 @@ PLAIN: dict[str, Dress] = {
     "our log in the journal": lambda raw: f"Nov 28 00:42:19 pi bms[71]: {OWN_LOG}{raw.hex()}",
     "our log, json, as a string": lambda raw: json.dumps({"log": own_json(raw)}),
 }
-# Where at least four bytes stand in a sentence.
-SENTENCES: dict[str, Dress] = {
+# Formats in which at least four bytes stand in a sentence.
+SENTENCES: dict[str, Format] = {
     "ESPHome": lambda raw: (
         f"[12:34:56][VV][jbd_bms_ble:088]: Notification received: {raw.hex('.').upper()} "
         f"({len(raw)})"
@@ -92,25 +92,25 @@ SENTENCES: dict[str, Dress] = {
 }
 
 
-class TestDress:
-    @pytest.mark.parametrize("dress", PLAIN.values(), ids=PLAIN)
+class TestFormats:
+    @pytest.mark.parametrize("write", PLAIN.values(), ids=PLAIN)
     @given(raw=st.binary(min_size=1, max_size=60))
-    def test_any_bytes_are_read_in_any_plain_dress(self, dress: Dress, raw: bytes) -> None:
-        assert read(dress(raw)) == raw
+    def test_any_bytes_are_read_in_every_plain_format(self, write: Format, raw: bytes) -> None:
+        assert read(write(raw)) == raw
 
-    @pytest.mark.parametrize("dress", (PLAIN | SENTENCES).values(), ids=PLAIN | SENTENCES)
+    @pytest.mark.parametrize("write", (PLAIN | SENTENCES).values(), ids=PLAIN | SENTENCES)
     @given(
         payloads=st.lists(st.binary(max_size=60), min_size=1, max_size=3),
         size=st.integers(20, 34),
     )
     def test_frames_in_notifications_are_joined(
-        self, dress: Dress, payloads: list[bytes], size: int
+        self, write: Format, payloads: list[bytes], size: int
     ) -> None:
         frames = [encode_reply(0x99, payload) for payload in payloads]
         notifications = [
             frame[at : at + size] for frame in frames for at in range(0, len(frame), size)
         ]
-        text = "\n".join(map(dress, notifications))
+        text = "\n".join(map(write, notifications))
         lost = [one for one in notifications if len(one) < 4 and one[-1] != 0x77]
         assert lost == []  # the last byte of every frame is 77
 
@@ -237,7 +237,7 @@ class TestDump:
     def test_offset_and_characters_are_no_bytes(self, text: str) -> None:
         assert read(text) == CELLS
 
-    def test_it_may_have_several_lines(self) -> None:
+    def test_hex_dump_may_have_several_lines(self) -> None:
         text = (
             "00000000  dd 05 00 19 4a 42 44 2d  53 50 30 34 53 30 33 34  |....JBD-SP04S034|\n"
             "00000010  2d 4c 34 53 2d 32 30 30  41 2d 42 2d 55 fa 08 77  |-L4S-200A-B-U..w|\n"
@@ -253,24 +253,24 @@ class TestDump:
 
 
 class TestDecimal:
-    def test_only_behind_221(self) -> None:
+    def test_numbers_are_decimal_only_if_the_first_is_221(self) -> None:
         assert read("[221, 3, 0, 27]") == bytes([221, 3, 0, 27])
         assert read("21 30 10 27") == bytes.fromhex("21301027")
         with pytest.raises(DecodeError, match=r"got '3': 1 digit, an odd number"):
             read("[3, 0, 27]")
 
-    def test_it_goes_on_until_the_next_frame_in_hex(self) -> None:
+    def test_decimals_go_on_until_the_next_frame_in_hex(self) -> None:
         text = f"[221, 3, 0]\n[27, 10]\n{CELLS.hex(' ')}\n10 27"
 
         assert pieces(text) == [bytes([221, 3, 0]), bytes([27, 10]), CELLS, b"\x10\x27"]
 
-    def test_in_a_sentence_too(self) -> None:
+    def test_decimals_are_found_in_a_sentence(self) -> None:
         text = "received [221, 3, 0, 27]\nreceived [10, 0, 0, 119] from 17"
 
         assert pieces(text) == [bytes([221, 3, 0, 27]), bytes([10, 0, 0, 119])]
 
     @pytest.mark.parametrize("number", ["256", "-1", "1000", "0x03", "dd", "03"])
-    def test_every_number_is_a_byte(self, number: str) -> None:
+    def test_number_that_is_no_decimal_byte_is_refused(self, number: str) -> None:
         if number == "-1":  # a hyphen separates
             assert read(f"221, {number}") == b"\xdd\x01"
             return
@@ -307,7 +307,7 @@ class TestComplaints:
             ("dd03" * 20 + "0", f"got '{'dd03' * 10}...': 81 digits, an odd number"),
         ],
     )
-    def test_each_names_line_and_piece(self, text: str, complaint: str) -> None:
+    def test_complaint_names_line_and_piece(self, text: str, complaint: str) -> None:
         with pytest.raises(DecodeError) as caught:
             pieces(text)
 
@@ -316,7 +316,7 @@ class TestComplaints:
     def test_text_beside_bytes_in_a_paste_is_skipped(self) -> None:
         assert read(f"My battery says:\n{CELLS.hex()}\nWhat does that mean?") == CELLS
 
-    def test_text_as_an_argument_beside_bytes_is_not(self) -> None:
+    def test_text_as_an_argument_beside_bytes_is_refused(self) -> None:
         lines = [*lines_of(CELLS.hex()), *lines_of("frames.txt")]
 
         with pytest.raises(DecodeError, match="got 'frames\\.txt', which is no file either"):
@@ -408,7 +408,9 @@ class TestSplit:
             pytest.param([], [], id="nothing"),
         ],
     )
-    def test_each_part_is_named(self, given: list[bytes], found: list[tuple[str, bytes]]) -> None:
+    def test_parts_are_replies_requests_damaged_frames_and_surplus(
+        self, given: list[bytes], found: list[tuple[str, bytes]]
+    ) -> None:
         assert kinds(*given) == found
 
     @given(raws=st.lists(st.binary(max_size=80), max_size=4))

@@ -573,7 +573,7 @@ async def wall_time() -> WallTime:
     "step_s", [pytest.param(-DAYS_S, id="back"), pytest.param(DAYS_S, id="forward")]
 )
 class TestWallClock:
-    async def test_a_reading_is_told_with_the_time_it_has_after_a_step(
+    async def test_time_of_a_reading_follows_a_step_of_the_clock(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, wall_time: WallTime, step_s: float
     ) -> None:
         poller = poller_for(battery, tasks, wall=WallClock(now_s, wall_time))
@@ -587,7 +587,7 @@ class TestWallClock:
         assert after.last_success_unix_s == after.read_unix_s == 1_795_391_226.5 + step_s
         assert after.reading is READING
 
-    async def test_a_step_is_another_revision_and_drift_is_not(
+    async def test_a_step_of_the_clock_changes_the_revision_and_drift_does_not(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, wall_time: WallTime, step_s: float
     ) -> None:
         poller = poller_for(battery, tasks, wall=WallClock(now_s, wall_time))
@@ -604,7 +604,7 @@ class TestWallClock:
         assert stepped.revision != first.revision
         assert again.revision == stepped.revision
 
-    async def test_a_pause_lasts_as_long_as_it_was_to(
+    async def test_a_pause_keeps_its_length_after_a_step_of_the_clock(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, wall_time: WallTime, step_s: float
     ) -> None:
         poller = poller_for(battery, tasks, wall=WallClock(now_s, wall_time))
@@ -618,7 +618,7 @@ class TestWallClock:
         assert paused.paused_until_unix_s == pytest.approx(wall_time())
         assert not poller.show().paused
 
-    async def test_failing_since_keeps_its_age(
+    async def test_failing_since_keeps_its_age_after_a_step_of_the_clock(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, wall_time: WallTime, step_s: float
     ) -> None:
         battery.error = NotFoundError("not seen")

@@ -223,7 +223,7 @@ async def test_a_cancelled_request_leaves_the_reload_to_the_others(camper: Campe
     assert list(camper.house.pollers) == ["one"]
 
 
-async def test_many_signals_are_two_reloads(camper: Camper) -> None:
+async def test_many_signals_cause_at_most_two_reloads(camper: Camper) -> None:
     file = SlowFile()
     reload = Reload(file, camper.house, ExporterCollector())
     async with asyncio.TaskGroup() as tasks:
@@ -251,7 +251,7 @@ async def test_a_signal_during_a_reload_reads_the_configuration_again(camper: Ca
     assert list(camper.house.pollers) == ["three"]
 
 
-async def test_the_end_does_not_wait_for_reloads(camper: Camper) -> None:
+async def test_stop_does_not_wait_for_reloads(camper: Camper) -> None:
     file = SlowFile()
     reload = Reload(file, camper.house, ExporterCollector())
     async with asyncio.TaskGroup() as tasks:

@@ -283,7 +283,9 @@ class TestBodies:
         ],
         ids=["missing", "chunked", "huge"],
     )
-    async def test_body_that_never_ends_is_let_go(self, served: Serving, announced: bytes) -> None:
+    async def test_connection_whose_body_never_ends_is_closed(
+        self, served: Serving, announced: bytes
+    ) -> None:
         before = descriptors()
         clients = [await served.open() for _ in range(10)]
         for client in clients:
@@ -528,7 +530,7 @@ class TestFullTable:
 
 
 class TestStop:
-    async def test_scrape_under_way_is_finished(self, served: Serving) -> None:
+    async def test_stop_finishes_a_scrape_under_way(self, served: Serving) -> None:
         scraping = asyncio.create_task(served.get("/slow"))
         await asyncio.sleep(0.2)
         began_s = time.monotonic()
@@ -538,7 +540,7 @@ class TestStop:
         assert status(await scraping) == b"200"
         assert time.monotonic() - began_s < 0.6 + 0.3
 
-    async def test_nothing_under_way_takes_no_time(self, served: Serving) -> None:
+    async def test_stop_takes_no_time_when_nothing_is_under_way(self, served: Serving) -> None:
         for start in (b"", b"G", b"POST /big HTTP/1.1\r\n%sContent-Length: 9\r\n\r\n1" % HOST):
             client = await served.open()
             client.sendall(start)
@@ -551,7 +553,7 @@ class TestStop:
 
         assert time.monotonic() - began_s < 0.3
 
-    async def test_nobody_is_waited_for_longer_than_the_limits(self, served: Serving) -> None:
+    async def test_stop_waits_no_longer_than_the_limits(self, served: Serving) -> None:
         for path in (b"/too-slow", b"/endless", b"/big"):
             client = await served.open()
             client.sendall(b"GET %s HTTP/1.1\r\n%s\r\n" % (path, HOST) * 100)
@@ -563,13 +565,13 @@ class TestStop:
         elapsed_s = time.monotonic() - began_s
         assert elapsed_s < SHORT.last_responses_s + SHORT.last_reads_s + 1.0
 
-    async def test_no_connection_is_accepted_any_more(self, served: Serving) -> None:
+    async def test_no_connection_is_accepted_after_the_stop(self, served: Serving) -> None:
         await served.server.finish()
 
         with pytest.raises(ConnectionRefusedError):
             served.connect()
 
-    async def test_no_request_is_accepted_on_a_connection_that_stays(self) -> None:
+    async def test_stop_serves_no_further_request_of_an_open_connection(self) -> None:
         async with serving() as running:
             client = running.connect()
             client.sendall(b"GET /slow HTTP/1.1\r\n%s\r\n" % HOST * 2)

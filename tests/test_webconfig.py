@@ -230,7 +230,7 @@ class TestFollowing:
 
         assert accepted(tmp_path, optional, CLIENTS)
 
-    def test_what_does_not_decide_who_is_let_in_may_be_removed(self, tmp_path: Path) -> None:
+    def test_headers_rate_limit_and_min_version_may_be_removed(self, tmp_path: Path) -> None:
         more = (
             "  min_version: TLS13\nrate_limit: {interval: 1s, burst: 5}\n"
             "http_server_config: {headers: {X-Frame-Options: deny}}\n"

@@ -80,7 +80,7 @@ function hear(event) {
   if (wasSet(data.now_unix_s)) {
     state.samples = Object.create(null);
     state.lastReading = Object.create(null);
-    if (event.type !== "batteries") connect(); // whose first event tells everything, with new times
+    if (event.type !== "batteries") connect(); // its first event has everything, with new times
   }
   state.heard = { ...stamp(), unix: data.now_unix_s };
   state.broken = null;

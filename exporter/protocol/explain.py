@@ -135,9 +135,8 @@ def check_plausible(frame: Frame) -> None:
             raise DecodeError(f"cell voltages: expected at least {MIN_CELLS} cells, got {count}")
         _check_not_text("cell voltages", frame.payload)  # as numbers, every cell above 8 V
     if frame.register == Command.EVENT_COUNTERS:
-        _check_not_text(
-            "event counters", frame.payload[1:]
-        )  # A2, a barcode, begins with its length
+        # The barcode (register 0xA2) begins with its length, which is no character.
+        _check_not_text("event counters", frame.payload[1:])
     if frame.register == Command.HARDWARE:
         name = jbd.decode_hardware(frame.payload)
         if not any(character.isalnum() for character in name):

@@ -38,7 +38,7 @@ class FrameError(StrEnum):
 
     CHECKSUM = "checksum"
     REGISTER = "register"
-    DECODE = "decode"  # valid, and its fields cannot be true
+    DECODE = "decode"  # valid, but its fields cannot be true
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +61,15 @@ def encode_request(command: Command) -> bytes:
     return bytes([HEAD, READ]) + body + checksum(body) + bytes([TAIL])
 
 
-# A reply, a request that comes back, the password exchange, or the end of a frame.
+# These bytes show JBD: a reply, an echoed request, the password exchange, the end of a frame.
 JBD_SIGNS: Final = re.compile(rb"\xdd[\x03\x04\x05\xaa\xa5]|\xff\xaa[\x15-\x1d]|\x77[\x00\xff]*\Z")
-# What Bluetooth modules say themselves: "OK+CONN", "ERROR". 00 and FF are seen on idle lines.
+# Bluetooth modules send text of their own: "OK+CONN", "ERROR". Idle lines send 00 and FF.
 NOISE: Final = re.compile(rb"(?:AT|OK|ERROR|\+)[\x20-\x7e]*[\r\n]*|[\x00\xff]+")
 MIN_ANSWER: Final = 4  # fewer bytes are noise, too: no known protocol has shorter answers
 
 
 def is_another_protocol(received: bytes) -> bool:
-    """Return whether bytes without a valid frame are the answer of a BMS that is not JBD's."""
+    """Return whether bytes without a valid frame are an answer in another protocol."""
     return len(NOISE.sub(b"", received)) >= MIN_ANSWER and not JBD_SIGNS.search(received)
 
 
@@ -103,7 +103,7 @@ class FrameAssembler:
         self._buffer = bytearray()
         self._heads: list[int] = []  # where frames may begin, in `_buffer`, ascending
         self._doubtful = 0  # a frame that begins before this place may have lost its end
-        self._too_soon = 0  # a frame that begins before this place cannot be a reply
+        self._too_soon = 0  # a frame that begins before this offset cannot be a reply
         self.discarded = 0
         """Bytes dropped so far because they belong to no accepted frame."""
         self.errors: Counter[FrameError] = Counter()

@@ -1,4 +1,4 @@
-"""The bytes in what people paste: hex in any dress, Python bytes, decimal lists, log lines."""
+"""Finds the bytes in pasted text: hex with any separators, Python bytes, decimals, log lines."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,9 +10,9 @@ from exporter.errors import DecodeError
 
 SHOWN: Final = 40  # characters of a piece that a message quotes
 SHORTEST: Final = 4  # bytes of a notification that is recognised inside a sentence
-TAIL: Final = 0x77  # a shorter one is the end of a frame
+TAIL: Final = 0x77  # a shorter one counts if it ends with this byte, as frames do
 FIRST_DECIMAL: Final = "221"  # 0xDD; as hex it would lack a digit
-PLAIN_DECIMALS: Final = 4  # numbers; a shorter list inside a sentence is none
+PLAIN_DECIMALS: Final = 4  # numbers of the shortest list that counts inside a sentence
 
 ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # `read --log.level debug`: hex=dd03..., or "hex": "dd03...", also as a string inside other JSON.
@@ -102,7 +102,7 @@ def is_plain(text: str) -> bool:
 def parse(lines: Sequence[TextLine]) -> list[Piece]:
     """Return the bytes in a paste, in order.
 
-    Where a line is from our own log, sentences in the others are no bytes.
+    If any line is from our own log, numbers inside sentences of the others are ignored.
 
     Raises:
         DecodeError: A number lacks a digit, or there are no bytes where they must be.
@@ -160,7 +160,7 @@ class _Reader:
         return self._once(text, self._in_sentence(text)) if self._sentences else None
 
     def _once(self, text: str, raws: list[bytes] | None) -> list[bytes] | None:
-        """Drop what is logged again in other words: nRF Connect has two lines a notification."""
+        """Drop bytes that are logged again in other words: nRF Connect logs a notification twice."""
         wording = HEX_DIGIT.sub("", text)
         last_wording, last_raws = self._last
         if raws and raws == last_raws and wording != last_wording:
@@ -189,7 +189,7 @@ class _Reader:
         return bytes(map(int, tokens))
 
     def _without_dump(self, text: str) -> tuple[bool, str]:
-        """Take the offset and the characters off a line of a hex dump."""
+        """Return whether a hex dump goes on, and the line without offset and characters."""
         match = OFFSET.match(text)
         offset = int(match[1] or match[2], 16) if match else None
         if match and offset in (0, self._dumped):
@@ -263,7 +263,7 @@ def _is_regular(tokens: Sequence[str]) -> bool:
 
 
 def _alike(tokens: list[str]) -> list[str]:
-    """Return the numbers without what follows long ones in a sentence: "dd03001b 20 bytes"."""
+    """Cut off the short numbers that follow long ones in a sentence: "dd03001b 20 bytes"."""
 
     def is_long(token: str) -> bool:
         return len(token.removeprefix("0x")) > len("dd")

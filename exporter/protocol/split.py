@@ -10,16 +10,16 @@ from exporter.protocol.explain import HEADER, REGISTER_NAMES, register_name
 from exporter.protocol.frame import HEAD, OVERHEAD, READ, TAIL, checksum
 from exporter.protocol.jbd import STATUS_NAMES
 
-WRITE: Final = 0x5A  # never sent; for the requests of others in a log
+WRITE: Final = 0x5A  # never sent; logs of other programs have such requests
 REQUESTS: Final = (READ, WRITE)
 
 
 class Kind(StrEnum):
-    """What a part of some bytes is."""
+    """The kinds of a part."""
 
     REPLY = "reply"
     REQUEST = "request"
-    DAMAGED = "damaged"  # begins as a frame and is none
+    DAMAGED = "damaged"  # begins like a frame, but is not valid
     SURPLUS = "surplus"
 
 
@@ -29,13 +29,13 @@ class Part:
 
     kind: Kind
     raw: bytes
-    at: int  # from the first byte of all
+    at: int  # its offset in all bytes
 
 
 def split(pieces: Sequence[bytes]) -> Iterator[Part]:
     """Find the frames in bytes that were received; no byte is lost.
 
-    Valid frames come first: what is left between them is damaged where a frame begins, else
+    Valid frames are found first. The bytes between them are damaged frames where one begins, else
     surplus. Without any frame, whole or damaged, all of it is one damaged frame.
 
     Args:
@@ -70,7 +70,7 @@ def _valid_end(stream: bytes, at: int) -> int | None:
 
 
 def _declared_end(stream: bytes, at: int) -> int | None:
-    """Return where the frame at `at` ends by its length byte, None if that is not there."""
+    """Return where the frame at `at` ends by its length byte, None if the bytes end sooner."""
     if at + HEADER > len(stream):
         return None
     end = at + OVERHEAD + stream[at + 3]
@@ -112,6 +112,6 @@ def _is_likely_head(stream: bytes, at: int) -> bool:
 
 
 def request_name(raw: bytes) -> str:
-    """Return what a request asks for."""
+    """Name a request: "request for register 0x04 (cell voltages)"."""
     verb = "request for" if raw[1] == READ else "request to write"
     return f"{verb} register {raw[2]:#04x} ({register_name(raw[2])})"

@@ -1,1 +1,1 @@
-"""What is served over HTTP: metrics, the page, /api/v1, and who may ask for them."""
+"""The HTTP server: metrics, the page, /api/v1, and access control."""

@@ -15,39 +15,39 @@ from exporter.web.exposition import Exposition
 from exporter.web.handler import App, ChangeHandler, Handler, Route
 from exporter.web.page_handlers import page_routes
 
-REMEMBERED: Final = 16  # renderings, beside those of probes
+REMEMBERED: Final = 16  # renderings to keep, beside two for each battery
 TIMEOUT_HEADER: Final = "X-Prometheus-Scrape-Timeout-Seconds"
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
 
 
 class Battery(Protocol):
-    """What scrapes need of a battery's poller."""
+    """The part of a battery's poller that scrapes use."""
 
     @property
     def is_fresh(self) -> bool:
         """Whether the reading is young enough not to be read again."""
 
     def show(self) -> Snapshot:
-        """Return what is known."""
+        """Return the current snapshot without a poll."""
 
     async def refresh(self, *, timeout_s: float | None) -> Snapshot:
-        """Return what is known, read again if that is due and possible within `timeout_s`.
+        """Return a snapshot, after a poll if one is due and ends within `timeout_s`.
 
-        None: as long as a poll may take.
+        With None a poll may take as long as the configuration allows.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scraping:
-    """What the scrape handlers share."""
+    """Data that all scrape handlers share."""
 
     batteries: Mapping[str, Battery]
     exposition: Exposition
     timeout_offset_s: float
 
     def timeout_s(self, header: str | None) -> float | None:
-        """Return how long a scrape may wait for polls; None: it does not say."""
+        """Return how long a scrape may wait for polls; None: it sent no time-out."""
         try:
             timeout_s = float(header or "")
         except ValueError:
@@ -68,7 +68,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
     timeout_offset_s: float = 0.5,
     telemetry_path: str = "/metrics",
 ) -> App:
-    """Return the application.
+    """Build the application with its routes.
 
     Args:
         batteries: By configured name, in the order in which they are shown; may change later.
@@ -76,8 +76,8 @@ def make_app(  # noqa: PLR0913 - options, all by name
         reload: Reads the configuration again; returns what is wrong with it, nothing if it is used.
         watch: The batteries of the page; None: there is no page.
         wall: Converts the batteries' moments to unix time; None: one of its own.
-        access: Who may ask; None: everybody.
-        timeout_offset_s: How much of a scrape's time-out is kept for the way of the response.
+        access: Passwords and rate limit; None: every request is allowed.
+        timeout_offset_s: How much of a scrape's time-out is kept for sending the response.
         telemetry_path: Where the metrics are.
     """
     scraping = {
@@ -101,7 +101,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
 
 class _ScrapeHandler(Handler):
     def initialize(self, scraping: Scraping) -> None:
-        """Take what scrapes share."""
+        """Keep the shared data, and read the scrape's time-out."""
         self._scraping = scraping
         self._timeout_s = scraping.timeout_s(self.request.headers.get(TIMEOUT_HEADER))
         self._reading: asyncio.Task[Any] | None = None
@@ -171,7 +171,7 @@ class ReloadHandler(ChangeHandler):
     FROM_PAGE = False
 
     def initialize(self, reload: Reload) -> None:
-        """Take the function that does it."""
+        """Keep the function that reloads."""
         self._reload = reload
 
     async def change(self) -> None:

@@ -1,4 +1,4 @@
-"""Who may make a request, and how often: passwords and rate limit, whatever the HTTP server."""
+"""Passwords and rate limit, independent of the HTTP server."""
 
 import asyncio
 import base64
@@ -15,7 +15,7 @@ from typing import Final
 from exporter.webconfig import WebConfig, cost
 
 REMEMBERED: Final = 100  # right passwords, so that a scrape costs no bcrypt
-WAITING: Final = 20  # requests, as long as a client has more than one: 4 s at 0.2 s each
+WAITING: Final = 20  # requests in all, or one of each client: 4 s at 0.2 s each
 WAITING_EACH: Final = 3  # requests of one client
 CLIENTS: Final = 250  # that wait or have waited: each keeps a connection
 
@@ -23,7 +23,7 @@ Verify = Callable[[bytes, Sequence[str]], Awaitable[bool]]
 
 
 class Verdict(Enum):
-    """What a request is answered with."""
+    """The decision about a request."""
 
     ALLOWED = auto()
     REFUSED = auto()  # 401: the password is missing or wrong
@@ -45,7 +45,7 @@ class Passwords:
         """Decide about one request.
 
         Only right passwords are remembered, and every other one costs the same time, whether
-        the user exists or not: nobody can tell user names by the time of the answer.
+        the user exists or not: the time of the answer reveals no user names.
 
         Args:
             users: Bcrypt hashes by user name; without users every request is allowed.
@@ -59,13 +59,13 @@ class Passwords:
             return Verdict.REFUSED
         name, password = credentials
         hashes = hashes_to_compare(users, name)
-        # Without a user the hash is somebody else's, whose password must not be right.
+        # For an unknown name the hash is another user's, whose password must not be accepted.
         key = self._key(hashes[0], password) if name in users else None
         if self._is_remembered(key):
             return Verdict.ALLOWED
         if not await self._turns.take(client):
             return Verdict.BUSY
-        if self._is_remembered(key):  # an earlier request has just proved it
+        if self._is_remembered(key):  # an earlier request has just verified it
             self._turns.release()
             return Verdict.ALLOWED
         # The thread goes on when a client disconnects; the next turn comes after it.
@@ -75,9 +75,9 @@ class Passwords:
         return Verdict.ALLOWED if is_right else Verdict.REFUSED
 
     def close(self) -> None:
-        """Answer everything that waits, and every password that is not remembered, with BUSY.
+        """Answer waiting requests, and all passwords that are not remembered, with BUSY.
 
-        The end of the program need not wait for the passwords of an attack.
+        So the stop does not wait for the passwords of an attack.
         """
         self._turns.close()
 
@@ -100,7 +100,7 @@ class Passwords:
 
 
 class Turns:
-    """Grants one turn at a time, and to every client in rotation.
+    """Grants one turn at a time, to each client in rotation.
 
     A client that leaves keeps its place in the rotation: a scraper that times out and tries again
     is not behind those that came after its first request. So every client that comes back gets
@@ -114,7 +114,7 @@ class Turns:
         self._waiting: dict[str, deque[asyncio.Future[bool]]] = {}  # in the order of the rotation
 
     async def take(self, client: str) -> bool:
-        """Wait for a turn, which has to be released; return False when too many wait.
+        """Wait for a turn, which must be released; return False when too many requests wait.
 
         A client that has nobody waiting is always let in, until `clients` of them wait. Beyond
         `WAITING` requests the newest one of the client with most of them gives way.
@@ -154,7 +154,7 @@ class Turns:
         return turn
 
     def _forget_one(self) -> bool:
-        """Forget the last client in the rotation that has nobody waiting; False: there is none."""
+        """Forget the last client in the rotation without a waiting request; False: none is left."""
         for client in reversed(self._waiting):
             if not self._waiting[client]:
                 del self._waiting[client]
@@ -162,7 +162,7 @@ class Turns:
         return False
 
     def close(self) -> None:
-        """Refuse all that wait, and all that come."""
+        """Refuse all waiting requests, and all later ones."""
         self._is_closed = True
         for waiting in self._waiting.values():
             while waiting:
@@ -205,7 +205,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who opened a long-lived response, to be asked again while it lasts."""
+    """The user of a long-lived response, who is checked again while it lasts."""
 
     name: str
     hashed: str
@@ -271,7 +271,7 @@ def _has_hash(password: bytes, hashed: str) -> bool:
 
 
 class Access:
-    """Who may ask, by a web configuration that may change at any time."""
+    """Checks requests against the current web configuration."""
 
     def __init__(self, config: Callable[[], WebConfig], *, clients: int = CLIENTS) -> None:
         """Ask `config` for every request; so many clients may wait for their passwords."""
@@ -296,7 +296,7 @@ class Access:
         return verdict, Login.from_header(users, authorization)
 
     def close(self) -> None:
-        """Let nobody wait any more; see `Passwords.close`."""
+        """Refuse all waiting requests; see `Passwords.close`."""
         self._passwords.close()
 
     def allows(self, login: Login) -> bool:

@@ -54,7 +54,7 @@ FORMATS: Final = {
 
 
 class Query(NamedTuple):
-    """What decides about the text of a response, beside the snapshots."""
+    """The parameters of a rendering, beside the snapshots."""
 
     content_type: str
     own: bool  # with the exporter's own metrics
@@ -143,7 +143,7 @@ class Known:
 
     @cached_property
     def packed(self) -> "Packed":
-        """The same compressed, made for the first client that accepts gzip."""
+        """The compressed text, made for the first client that accepts gzip."""
         return Packed(self.text)
 
 
@@ -186,7 +186,7 @@ def _content_type(accept: str) -> str:
     """Return the format that a client prefers."""
     try:
         _, content_type = choose_encoder(accept)
-    except (TypeError, ValueError):  # prometheus_client trips over malformed headers
+    except (TypeError, ValueError):  # prometheus_client fails on malformed headers
         content_type = ""
     return content_type if content_type in FORMATS else next(iter(FORMATS))
 

@@ -1,4 +1,4 @@
-"""What all request handlers share: who may ask, allowed methods, plain responses."""
+"""Base classes of all request handlers: access control, methods, complete responses."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
@@ -30,7 +30,7 @@ class App(Application):
 
         Args:
             routes: By path.
-            access: Who may ask; None: everybody.
+            access: Passwords and rate limit; None: every request is allowed.
         """
         super().__init__(log_function=lambda _handler: None)
         self.access = access
@@ -63,7 +63,7 @@ def path_of(request: HTTPServerRequest) -> str:
 
 @stream_request_body  # a body is dropped as it arrives, and the response is sent behind it
 class Handler(RequestHandler):
-    """Checks who asks and how; subclasses implement `respond`."""
+    """Checks rate limit, password and method; subclasses implement `respond`."""
 
     METHODS: ClassVar[Sequence[str]] = ("GET", "HEAD")
     """The methods allowed; empty: all of them."""
@@ -123,7 +123,7 @@ class Handler(RequestHandler):
         await self.respond()
 
     async def _is_admitted(self, access: Access) -> bool:
-        """Whether the client may ask; else an error was sent."""
+        """Return whether the request is allowed; if not, send the error."""
         if not access.take():
             await self.send(429, "Too many requests: see rate_limit.")
             return False
@@ -165,7 +165,7 @@ class Handler(RequestHandler):
         await self.deliver(self.finish())
 
     async def deliver(self, sent: Awaitable[None]) -> None:
-        """Wait until the kernel has taken what was written; close on a client that does not read.
+        """Wait until the kernel has taken the written bytes; disconnect a client that does not read.
 
         Raises:
             StreamClosedError: The connection is closed.
@@ -178,7 +178,7 @@ class Handler(RequestHandler):
             raise StreamClosedError from None
 
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
-        """Send an error that Tornado found, or a bug's 500."""
+        """Send an error of Tornado, or 500 after a bug."""
         self.finish(f"{status_code} {self._reason}\n")
 
     async def battery_name(self, parameter: str, batteries: Mapping[str, object]) -> str | None:
@@ -223,7 +223,7 @@ class NotFound(Handler):
     METHODS = ()
 
     def initialize(self, paths: str) -> None:
-        """Know the paths."""
+        """Keep the paths for the message."""
         self._paths = paths
 
     async def respond(self) -> None:
@@ -232,7 +232,7 @@ class NotFound(Handler):
 
 
 def is_foreign(headers: HTTPHeaders, *, from_page: bool) -> bool:
-    """Whether a browser says that a web page sent this request that must not.
+    """Whether a browser names a web page as the sender that must not send this request.
 
     Args:
         headers: The request's.

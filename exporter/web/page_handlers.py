@@ -1,4 +1,4 @@
-"""The page for people and /api/v1: what is known now, as it changes, and the last hours."""
+"""The web page and /api/v1: the current state, a stream of changes, and the last hours."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ def page_routes(watch: Watch, wall: WallClock, metrics_path: str) -> dict[str, R
     Args:
         watch: The batteries.
         wall: Converts their moments to unix time.
-        metrics_path: What the page links to.
+        metrics_path: Where the metrics are, for a link on the page.
     """
     state = State(watch, wall, metrics_path)
     files = assets()
@@ -48,7 +48,7 @@ def page_routes(watch: Watch, wall: WallClock, metrics_path: str) -> dict[str, R
 
 
 class State:
-    """What /api/v1 shows; encoded once for all who ask."""
+    """The data of /api/v1, encoded once for all clients."""
 
     def __init__(self, watch: Watch, wall: WallClock, metrics_path: str) -> None:
         self.watch = watch
@@ -82,7 +82,7 @@ class State:
         return api.history(self._curves, now_unix_s=self._wall.now_unix_s())
 
     def events(self, changed: set[str | None]) -> bytes:
-        """Return server-sent events for changed batteries; None among them: all of it changed."""
+        """Return server-sent events for changed batteries; None among them: everything changed."""
         if None in changed:
             return _event("batteries", self._batteries())
         events = [self._event_of(name) for name in self.watch.batteries if name in changed]
@@ -92,8 +92,8 @@ class State:
         battery = self.watch.batteries[name]
         snapshot = battery.peek(OWN_MAX_AGE_S)
         now_unix_s = self._wall.now_unix_s()
-        revision, told_unix_s, event = self._events.get(name, (0, 0.0, b""))
-        if revision != snapshot.revision or abs(now_unix_s - told_unix_s) > NOW_S:
+        revision, sent_unix_s, event = self._events.get(name, (0, 0.0, b""))
+        if revision != snapshot.revision or abs(now_unix_s - sent_unix_s) > NOW_S:
             data = {"now_unix_s": now_unix_s, "battery": battery_json(battery)}
             event = _event("battery", data)
             self._events[name] = snapshot.revision, now_unix_s, event
@@ -101,7 +101,7 @@ class State:
 
 
 def battery_json(battery: Poller) -> dict[str, Any]:
-    """Return what is known about one battery."""
+    """Return the current state of one battery."""
     return api.battery(battery.peek(OWN_MAX_AGE_S), battery.history)
 
 
@@ -113,7 +113,7 @@ class AssetHandler(Handler):
     """A file of the page."""
 
     def initialize(self, asset: Asset) -> None:
-        """Take the file."""
+        """Keep the file to send."""
         self._asset = asset
 
     async def respond(self) -> None:

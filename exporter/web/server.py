@@ -115,8 +115,8 @@ class Server(HTTPServer):
         Args:
             app: A tornado.web.Application.
             listening: Listening sockets, TCP or UNIX.
-            make_tls: Asked for every connection; None: without TLS.
-            limits: For clients.
+            make_tls: Called for every connection; None: without TLS.
+            limits: Bounds of connections and times.
         """
         super().initialize(
             app,
@@ -141,7 +141,7 @@ class Server(HTTPServer):
             self._watch(sock)
 
     async def finish(self) -> None:
-        """Stop: accept nobody, finish the responses under way, then close everything.
+        """Stop accepting connections, finish the responses under way, then close everything.
 
         Takes at most `last_responses_s` and `last_reads_s`; no time when nothing is under way.
         """

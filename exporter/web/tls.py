@@ -97,10 +97,10 @@ class Certificates:
         self._newest = self._make()
 
     def newest(self) -> tuple[ssl.SSLContext, Admit]:
-        """Return the context for a new connection, and who may use it.
+        """Return the context for a new connection, and the check of its client certificate.
 
-        A context of its own for every change: tickets of sessions from before the change are
-        refused with it, so that a client that was accepted before does not stay accepted.
+        Every change makes a new context, which refuses the session tickets of the old one. So a
+        client that was accepted before the change does not stay accepted.
         """
         if self._following.is_due(self._now()):
             try:
@@ -127,7 +127,7 @@ class Certificates:
 def _is_admitted(allowed_sans: frozenset[str], connection: ssl.SSLSocket) -> bool:
     """Whether a client's certificate names one of those allowed; without a certificate, always.
 
-    Whether one is required at all is the context's business.
+    The context decides whether a certificate is required at all.
     """
     certificate = connection.getpeercert()
     if not certificate or not allowed_sans or names_in(certificate) & allowed_sans:
