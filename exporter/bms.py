@@ -292,7 +292,7 @@ class Bms:
                 register.command, register.decode, give_up_s=register.give_up_s
             )
         except LinkLostError:
-            # Some batteries disconnect instead of refusing. 0x04 is exempt: weak links often end there.
+            # Some batteries disconnect instead of refusing. Not so at 0x04: weak links end there.
             if register.command is not Command.CELL_VOLTAGES:
                 register.note_silence(now_s)
             raise

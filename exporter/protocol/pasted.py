@@ -160,7 +160,7 @@ class _Reader:
         return self._once(text, self._in_sentence(text)) if self._sentences else None
 
     def _once(self, text: str, raws: list[bytes] | None) -> list[bytes] | None:
-        """Drop bytes that are logged again in other words: nRF Connect logs a notification twice."""
+        """Drop bytes that are logged again in other words: nRF Connect logs each of them twice."""
         wording = HEX_DIGIT.sub("", text)
         last_wording, last_raws = self._last
         if raws and raws == last_raws and wording != last_wording:

@@ -165,7 +165,7 @@ class Handler(RequestHandler):
         await self.deliver(self.finish())
 
     async def deliver(self, sent: Awaitable[None]) -> None:
-        """Wait until the kernel has taken the written bytes; disconnect a client that does not read.
+        """Wait until the kernel has taken what was written; disconnect a client that does not read.
 
         Raises:
             StreamClosedError: The connection is closed.
