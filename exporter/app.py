@@ -24,7 +24,16 @@ from exporter.radio import Backend
 from exporter.watch import Watch
 from exporter.web.app import make_app
 from exporter.web.auth import Access
-from exporter.web.server import Limits, MakeTls, Server, from_systemd, limits_here, listen
+from exporter.web.server import (
+    PLAIN_CONNECTIONS,
+    TLS_CONNECTIONS,
+    Limits,
+    MakeTls,
+    Server,
+    from_systemd,
+    limits_here,
+    listen,
+)
 
 if TYPE_CHECKING:  # loaded by those who have a web configuration: 1 MB
     from exporter.web.tls import Certificates
@@ -190,9 +199,9 @@ class Endpoint:
 
 def _endpoint(options: ServeOptions) -> Endpoint:
     """Open the listening sockets and load the web configuration. Raises ConfigError."""
-    limits = limits_here()
     web_config = None if options.web_config is None else _web_config(options.web_config)
     certificates = None if web_config is None else _certificates(web_config)
+    limits = limits_here(PLAIN_CONNECTIONS if certificates is None else TLS_CONNECTIONS)
     listening = (
         from_systemd()
         if options.systemd_sockets

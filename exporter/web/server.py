@@ -2,12 +2,14 @@
 
 import asyncio
 import errno
+import fcntl
 import logging
 import os
 import re
 import resource
 import socket
 import ssl
+import termios
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096  # thousands of scrapes may wait in the kernel, which has this bound itself
+PLAIN_CONNECTIONS: Final = 1000  # each takes up to 25 kB
+TLS_CONNECTIONS: Final = 500  # about 80 kB
 ACCEPTS_PER_TURN: Final = 32  # then connections are served: a burst delays nobody for long
 PAUSE_S: Final = 0.05  # until the next look whether a connection or a descriptor is free
 # A client that leaves a response unread, or is out of reach, is disconnected after this time.
@@ -54,8 +58,8 @@ MakeTls = Callable[[], tuple[ssl.SSLContext, Admit]]
 class Limits:
     """How much the server takes from clients, and for how long."""
 
-    connections: int = 500  # with TLS each takes about 80 kB; more clients wait in the kernel
-    grace_s: float = 0.25  # for a first request, before its connection may be closed for others
+    connections: int = PLAIN_CONNECTIONS  # more clients wait in the kernel
+    grace_s: float = 0.5  # for a first request, before its connection may be closed for others
     handshake_s: float = 5.0
     request_s: float = 5.0  # for a request to arrive, and for the next one to begin
     last_responses_s: float = 30.0  # after SIGTERM, for scrapes under way
@@ -220,7 +224,9 @@ class Server(HTTPServer):
             return True
         latest_s = asyncio.get_running_loop().time() - self._limits.grace_s
         idle = [s for s, client in self._clients.items() if client.since_s <= latest_s]
-        idle = [s for s in idle if s.reading()] or [s for s in idle if s.writing()]
+        idle = [s for s in idle if s.reading() and not _has_unread_bytes(s)] or [
+            s for s in idle if s.writing()
+        ]
         if not idle:
             return False
         self._log_full(f"{self._limits.connections} are open")
@@ -296,26 +302,36 @@ def client_key(address: str) -> str:
     return str(mapped or parsed)
 
 
-def limits_here() -> Limits:
+def _has_unread_bytes(stream: IOStream) -> bool:
+    """Whether the kernel holds bytes of a client: its request has come, and is read soon."""
+    unread = bytearray(4)
+    fcntl.ioctl(stream.socket, termios.FIONREAD, unread)
+    return any(unread)
+
+
+def limits_here(connections: int = PLAIN_CONNECTIONS) -> Limits:
     """Return the limits for this process, whose soft limit of open files is raised if need be.
+
+    Args:
+        connections: How many there may be if enough files may be open.
 
     Raises:
         ConfigError: It may open fewer than MIN_FDS files.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     infinite = resource.RLIM_INFINITY
-    wanted = DEFAULT_LIMITS.connections + 2 * RESERVED_FDS
+    wanted = connections + 2 * RESERVED_FDS
     if hard != infinite:
         wanted = min(wanted, hard)
     if soft != infinite and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
     if soft == infinite:
-        return DEFAULT_LIMITS
+        return Limits(connections=connections)
     if soft < MIN_FDS:
         problem = f"this process may open only {soft} files, at least {MIN_FDS} are needed"
         raise ConfigError([f"{problem}: raise `ulimit -n`, or LimitNOFILE= in its systemd unit"])
-    return Limits(connections=min(DEFAULT_LIMITS.connections, soft - RESERVED_FDS))
+    return Limits(connections=min(connections, soft - RESERVED_FDS))
 
 
 def from_systemd() -> list[socket.socket]:
