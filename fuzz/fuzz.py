@@ -8,7 +8,7 @@ import atheris
 
 NAME = next(option.removeprefix("--target=") for option in sys.argv if "--target=" in option)
 # Watching PyYAML is slow, and where the file is made nothing of it is new.
-sys.path.append(str(Path(__file__).parent.parent / "tests"))  # for the client of the http target
+sys.path.append(str(Path(__file__).parent.parent / "tests"))  # the client of the http target
 WATCHED = ["exporter", "prometheus_client", *(["yaml"] if not NAME.endswith("-made") else [])]
 
 with atheris.instrument_imports(include=WATCHED):

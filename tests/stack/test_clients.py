@@ -89,7 +89,7 @@ def test_curl_reads_with_a_password(secured: Secured, http: str) -> None:
 
     head, _, body = answer.stdout.partition("\n\n")
     assert head.startswith("HTTP/1.1 200")
-    assert "x-content-type-options: nosniff" in head
+    assert "x-content-type-options: nosniff" in head.lower()
     assert 'bms_up{battery="camper"}' in body
 
 
