@@ -110,9 +110,16 @@ def set_up(*, level: str, log_format: LogFormat, redact_addresses: bool = False)
     for name, number in LEVELS.items():
         logging.addLevelName(number, name)  # in lower case, as other exporters write them
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
-    for noisy in ("bleak", "bleak_retry_connector", "tornado", "asyncio"):
-        # They say at info what their exceptions say again.
-        logging.getLogger(noisy).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
+    for noisy, least in {
+        # At info they log what their exceptions say again.
+        "bleak": logging.WARNING,
+        "bleak_retry_connector": logging.WARNING,
+        "asyncio": logging.WARNING,
+        "tornado": logging.WARNING,
+        # At warning it logs every client whose TLS handshake fails, such as plain health checks.
+        "tornado.general": logging.ERROR,
+    }.items():
+        logging.getLogger(noisy).setLevel(logging.NOTSET if level == "debug" else least)
 
 
 def _formatter(log_format: LogFormat) -> logging.Formatter:

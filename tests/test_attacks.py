@@ -401,6 +401,23 @@ def test_flood_of_sighup_loses_no_sigterm() -> None:
     assert "Traceback" not in log
 
 
+async def test_plain_request_to_a_tls_port_is_not_logged(tmp_path: Path) -> None:
+    write_certificate(trustme.CA(), tmp_path, "127.0.0.1")
+    with serving(tmp_path, TLS) as exporter:
+        target = Target(exporter, None)
+        connection = await target.open()
+        connection.writer.write(SCRAPE)
+        with suppress(ConnectionError):
+            await connection.reader.read()
+        connection.writer.transport.abort()
+
+        status, log = exporter.stop()
+
+    assert status == 0
+    assert "level=warning" not in log
+    assert "level=error" not in log
+
+
 async def test_streams_leave_connections_for_scrapes_where_few_are_allowed() -> None:
     with running(prefix=["bash", "-c", 'ulimit -n 110 && exec "$@"', "-"]) as exporter:
         target = Target(exporter, None)

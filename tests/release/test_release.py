@@ -18,7 +18,11 @@ from test_end_to_end import free_port
 PROJECT: Final = Path(__file__).parents[2]
 TOOLS: Final = PROJECT / ".venv-release"
 # What has no wheel on PyPI. Both are built from their sdists; without a compiler, as plain Python.
-COMPILED: Final = {"x86_64": set[str](), "aarch64": set[str](), "armv7l": {"dbus-fast", "pyyaml"}}
+COMPILED: Final = {
+    "x86_64": set[str](),
+    "aarch64": set[str](),
+    "armv7l": {"dbus-fast", "pyyaml", "tornado"},
+}
 GLIBC: Final = (17, 28, 31, 34, 35, 36)  # manylinux_2_N up to Debian 12
 
 
