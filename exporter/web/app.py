@@ -140,7 +140,7 @@ class MetricsHandler(_ScrapeHandler):
         batteries = self._scraping.batteries
         due = [name for name, battery in batteries.items() if not battery.is_fresh]
         read: dict[str, Snapshot] = {}
-        if due:  # gathering costs a task a battery
+        if due:  # asyncio.gather starts a task for each battery
             read = dict(zip(due, await self.read(due), strict=True))
         await self.show(
             [read.get(name) or battery.show() for name, battery in batteries.items()], own=True
