@@ -7,7 +7,7 @@ SUITE ?= bookworm
 BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 # Where a bug would show a wrong number: every branch is tested.
-COVERED := exporter/protocol/*,exporter/poller.py,exporter/metrics.py,exporter/config.py
+COVERED := exporter/protocol/*,exporter/battery/poller.py,exporter/metrics.py,exporter/config/schema.py
 
 .PHONY: help
 help: ## this list
@@ -40,7 +40,7 @@ test-with: ## run the tests with one other Python, but for minutes of attacks: m
 		$$venv/bin/python $(PIP) --require-hashes -r requirements-dev.lock; \
 		$$venv/bin/python $(PIP) --no-deps --no-build-isolation -e .; \
 		touch $$venv/.tools; }; \
-	time $$venv/bin/python -m pytest --ignore tests/test_attacks.py $(ARGS)
+	time $$venv/bin/python -m pytest --ignore tests/end_to_end/test_attacks.py $(ARGS)
 
 .PHONY: check
 check: .venv/.tools ## lint and check types only
@@ -162,4 +162,4 @@ test-image: .venv/.tools ## lint and build the Dockerfile, run the image (root o
 
 .PHONY: soak
 soak: .venv/.tools ## 10,000 polls with random faults: nothing grows, all adds up (needs dbus-daemon)
-	@time PYTHONPATH=.:tests:tests/bluez $(BIN)/python tests/bluez/soak.py $(ARGS)
+	@time PYTHONPATH=.:tests/bluez $(BIN)/python tests/bluez/soak.py $(ARGS)

@@ -22,24 +22,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import looptime
 
-import att_server
-from exporter.config import BatteryConfig, Name, PollConfig, Seconds, normal_address
+from exporter.batteries import poller_of
+from exporter.battery.poller import Poller, Snapshot
+from exporter.ble.bleak import Backend, Radio
+from exporter.ble.direct.client import Kernel
+from exporter.ble.direct.management import Management
+from exporter.ble.direct.sockets import Adapter
+from exporter.ble.routes import Spread
+from exporter.config.schema import BatteryConfig, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import Air, air_of, backend_of
-from exporter.direct.client import Kernel
-from exporter.direct.management import Management
-from exporter.direct.sockets import Adapter
-from exporter.house import poller_of
-from exporter.poller import Poller, Snapshot
-from exporter.radio import Backend, Radio
-from exporter.spread import Spread
 from process import Exporter, demo, running
 from table import machine, show
-from virtual import battery, now_s
+from tests.support import att_server
+from tests.support.virtual import battery, now_s
 
 DESCRIPTORS: Final = 20_000  # of the clients
 REQUEST: Final = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

@@ -9,17 +9,18 @@ import asyncio
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import att_server
-from exporter import app, house
-from exporter.config import BatteryConfig, Config, Link, Name, normal_address
+from exporter import app
+from exporter import batteries as house
+from exporter.ble.bleak import Backend, Radio
+from exporter.ble.direct.client import Kernel
+from exporter.ble.routes import Spread
+from exporter.config.schema import BatteryConfig, Config, Link, Name, normal_address
 from exporter.demo.battery import VirtualBattery
 from exporter.demo.fleet import replayed
 from exporter.demo.replay import load_recording
-from exporter.direct.client import Kernel
-from exporter.radio import Backend, Radio
-from exporter.spread import Spread
+from tests.support import att_server
 
 
 class Radios(house.Radios):

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 PROJECT = Path(__file__).parent.parent
-sys.path.insert(0, str(PROJECT / "tests" / "stack"))
+sys.path[:0] = [str(PROJECT), str(PROJECT / "tests" / "stack")]
 
 from servers import Server, demo, program
 from test_offline import prometheus_agent, victoria, vmagent

@@ -23,13 +23,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-TESTS: Final = Path(__file__).parent.parent / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "bluez")]
+PROJECT: Final = Path(__file__).parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "tests" / "bluez")]
 
 from batteries import battery as virtual_battery
+from exporter.ble.direct.management import KINDS, LOAD_CONNECTION_PARAMETERS, SUCCESS, command
+from exporter.ble.direct.sockets import adapters, packed
 from exporter.demo.battery import Faults
-from exporter.direct.management import KINDS, LOAD_CONNECTION_PARAMETERS, SUCCESS, command
-from exporter.direct.sockets import adapters, packed
 from exporter.protocol.frame import Command, encode_request
 from vm_world import VmWorld
 from world import Exporter, address, info, let_go, set_faults

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
+from tests.support.recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
 
 DESCRIPTORS = 1024  # what shells and systemd give; the exporter raises it to 4,096 itself
 # As installed: with bytecode, which is written by the first start.

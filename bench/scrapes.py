@@ -35,10 +35,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
-    from exporter.poller import Snapshot
+    from exporter.battery.poller import Snapshot
 
 PROJECT: Final = Path(__file__).parent.parent
-sys.path.insert(0, str(PROJECT / "tests" / "stack"))
+sys.path[:0] = [str(PROJECT), str(PROJECT / "tests" / "stack")]
 
 from servers import free_port
 
@@ -87,7 +87,7 @@ class Load:
 def exporter(port: int, _text: Path, batteries: int) -> None:
     """Serve as `bms-exporter` does, virtual batteries that are read once and stay fresh."""
     from exporter.app import ServeOptions, serve  # noqa: PLC0415 - peers have none of it
-    from exporter.config import (  # noqa: PLC0415
+    from exporter.config.schema import (  # noqa: PLC0415
         BatteryConfig,
         Config,
         Name,
@@ -120,7 +120,7 @@ def exporter(port: int, _text: Path, batteries: int) -> None:
 
 def renewing(port: int, text: Path, batteries: int) -> None:
     """Serve as if every scrape found readings that none has seen before."""
-    from exporter.poller import REVISIONS, Poller  # noqa: PLC0415 - peers have none of it
+    from exporter.battery.poller import REVISIONS, Poller  # noqa: PLC0415 - peers have none of it
 
     show = Poller.show
 

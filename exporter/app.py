@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 from systemd_watchdog.systemd_watchdog import WatchDog
 
-from exporter.config import BatteryConfig, Config
+from exporter.batteries import House, poller_of, radios_of
+from exporter.battery.poller import Snapshot
+from exporter.ble.bleak import Backend
+from exporter.config.schema import BatteryConfig, Config
 from exporter.errors import ConfigError
-from exporter.house import House, poller_of, radios_of
 from exporter.metrics import ExporterCollector
-from exporter.poller import Snapshot
-from exporter.radio import Backend
-from exporter.watch import Watch
 from exporter.web.app import make_app
 from exporter.web.auth import Access
 from exporter.web.server import (
@@ -34,10 +33,11 @@ from exporter.web.server import (
     limits_here,
     listen,
 )
+from exporter.web.subscribers import Watch
 
 if TYPE_CHECKING:  # loaded by those who have a web configuration: 1 MB
+    from exporter.config.web import WebConfigFile
     from exporter.web.tls import Certificates
-    from exporter.webconfig import WebConfigFile
 
 log = logging.getLogger(__name__)
 
@@ -327,7 +327,7 @@ def check_web(path: Path) -> None:
 
 
 def _web_config(path: Path) -> "WebConfigFile":
-    from exporter.webconfig import WebConfigFile  # noqa: PLC0415 - see above
+    from exporter.config.web import WebConfigFile  # noqa: PLC0415 - see above
 
     return WebConfigFile(path)
 

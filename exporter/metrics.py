@@ -15,9 +15,9 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from exporter import __version__
+from exporter.battery.poller import Snapshot
 from exporter.clock import WallClock
 from exporter.errors import FailureReason
-from exporter.poller import Snapshot
 from exporter.protocol.frame import FrameError
 from exporter.reading import Protection
 

@@ -1,6 +1,6 @@
 """What is fuzzed: one function a target, which raises where a promise is broken.
 
-Without atheris, so that `tests/test_corpus.py` runs the corpus on every Python.
+Without atheris, so that `tests/test_fuzz_corpus.py` runs the corpus on every Python.
 """
 
 import asyncio
@@ -18,11 +18,8 @@ import bcrypt
 import trustme
 from tornado.httputil import HTTPHeaders, HTTPInputError, RequestStartLine, parse_request_start_line
 
-from exporter import config as configuration
-from exporter import decoded, webconfig
-from exporter.config import Config
-from exporter.demo.battery import encode_reply
-from exporter.direct.att import (
+from exporter.battery.poller import Snapshot
+from exporter.ble.direct.att import (
     DEFAULT_MTU,
     OUR_MTU,
     Answer,
@@ -33,13 +30,18 @@ from exporter.direct.att import (
     Table,
     discover,
 )
-from exporter.direct.client import _collection
-from exporter.discovery import FF00, FFF0, Advertisement, is_certain, why_jbd
+from exporter.ble.direct.client import _collection
+from exporter.cli import decode as decoded
+from exporter.cli.output import scan_yaml
+from exporter.config import schema as configuration
+from exporter.config import web as webconfig
+from exporter.config.schema import Config
+from exporter.demo.battery import encode_reply
 from exporter.errors import AuthError, ConfigError, DecodeError
-from exporter.poller import Snapshot
-from exporter.profiles import PROFILES
+from exporter.link_stats import LinkStats
 from exporter.protocol import auth as exchange
 from exporter.protocol import explain, jbd, pasted
+from exporter.protocol.advertisement import FF00, FFF0, Advertisement, is_certain, why_jbd
 from exporter.protocol.frame import (
     HEAD,
     MAX_FRAME,
@@ -50,13 +52,12 @@ from exporter.protocol.frame import (
     FrameAssembler,
     FrameError,
 )
-from exporter.report import scan_yaml
-from exporter.stats import LinkStats
+from exporter.protocol.profiles import PROFILES
 from exporter.web.app import make_app
 from exporter.web.auth import Access
 from exporter.web.handler import App
 from exporter.web.tls import Certificates
-from http_client import FakeConnection, begin
+from tests.support.http_client import FakeConnection, begin
 
 ADDRESS: Final = "A4:C1:38:12:34:56"
 PASSWORD: Final = b"123456"

@@ -11,13 +11,13 @@ import sys
 import time
 from typing import Final
 
+from exporter.batteries import wire
+from exporter.ble.bleak import Radio
+from exporter.ble.routes import Spread
 from exporter.clock import WallClock
-from exporter.config import BatteryConfig, Name, PollConfig, normal_address
+from exporter.config.schema import BatteryConfig, Name, PollConfig, normal_address
 from exporter.demo import fleet, radio
-from exporter.house import wire
 from exporter.metrics import BatteryCollector
-from exporter.radio import Radio
-from exporter.spread import Spread
 
 DAY_S: Final = 86400
 SLACK_S: Final = 600  # that it is not old yet when it is looked at

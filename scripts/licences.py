@@ -20,7 +20,7 @@ HEAD: Final = """\
 
 What runs beside the exporter, from `requirements.lock`; made by `make docs` from the metadata of the packages. All of
 them may be distributed with a program under Apache-2.0. `flit-core` builds the exporter and does not run with it.
-The page carries Preact (MIT) in `exporter/page/vendor/preact.js`, with its licence at its head.
+The page carries Preact (MIT) in `exporter/web/page/vendor/preact.js`, with its licence at its head.
 
 | package | version | licence (SPDX) |
 |---|---|---|

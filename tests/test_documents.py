@@ -13,8 +13,8 @@ from promql_parser import parse
 
 from exporter.metrics import COUNTER, INFO_LABELS, ROWS
 from exporter.reading import Protection
+from tests.support.paths import PROJECT
 
-PROJECT = Path(__file__).parent.parent
 RULE_FILES = sorted((PROJECT / "prometheus" / "rules").glob("*.yml"))
 DOCUMENTS = [
     path

@@ -37,7 +37,7 @@ def own_root() -> Iterator[None]:
 
 
 def say() -> None:
-    logging.getLogger("exporter.poller").warning(
+    logging.getLogger("exporter.battery.poller").warning(
         "poll failed", extra={"battery": "my camper", "reason": "not_found", "error": 'a\n"b"=c'}
     )
 
@@ -51,7 +51,7 @@ def test_logfmt_is_one_line_with_the_facts_behind_the_event(
 
     (line,) = capsys.readouterr().err.splitlines()
     assert re.fullmatch(
-        f"ts={STAMP} level=warning logger=exporter.poller "
+        f"ts={STAMP} level=warning logger=exporter.battery.poller "
         r'msg="poll failed" battery="my camper" reason=not_found error="a\\n\\"b\\"=c"',
         line,
     )
@@ -67,7 +67,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(STAMP, event.pop("ts"))
     assert event == {
         "level": "warning",
-        "logger": "exporter.poller",
+        "logger": "exporter.battery.poller",
         "msg": "poll failed",
         "battery": "my camper",
         "reason": "not_found",
@@ -84,7 +84,7 @@ def test_a_traceback_stays_in_its_line(
     try:
         raise ZeroDivisionError("a bug")  # noqa: TRY301
     except ZeroDivisionError:
-        logging.getLogger("exporter.poller").exception("poll crashed")
+        logging.getLogger("exporter.battery.poller").exception("poll crashed")
 
     (line,) = capsys.readouterr().err.splitlines()
     assert "ZeroDivisionError: a bug" in line
@@ -214,7 +214,9 @@ class TestQueuedStderr:
             try:
                 raise ZeroDivisionError("a bug")  # noqa: TRY301
             except ZeroDivisionError:
-                logging.getLogger("exporter.poller").exception("poll crashed", extra={"n": 1})
+                logging.getLogger("exporter.battery.poller").exception(
+                    "poll crashed", extra={"n": 1}
+                )
 
         first, second, third = capfd.readouterr().err.splitlines()
         assert first.endswith(r'battery="my camper" reason=not_found error="a\n\"b\"=c"')

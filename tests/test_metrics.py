@@ -13,8 +13,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 from exporter import __version__
+from exporter.battery.poller import Serving, Snapshot
 from exporter.clock import WallClock
 from exporter.errors import FailureReason
+from exporter.link_stats import LinkStats
 from exporter.metrics import (
     READING_ROWS,
     ROWS,
@@ -23,11 +25,9 @@ from exporter.metrics import (
     ExporterCollector,
     registry_of,
 )
-from exporter.poller import Serving, Snapshot
 from exporter.protocol.frame import FrameError
 from exporter.reading import BasicInfo, EventCounters, Identity, Protection, Reading
-from exporter.stats import LinkStats
-from recorded import FOLDER
+from tests.support.paths import PROJECT
 
 BASIC = BasicInfo(
     voltage_v=13.21,
@@ -450,7 +450,7 @@ class TestTable:
         assert len({row.name for row in ROWS}) == len(ROWS)
 
     def test_the_document_is_the_table(self) -> None:
-        document = (FOLDER.parent.parent / "docs" / "metrics.md").read_text(encoding="utf-8")
+        document = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
         for row in ROWS:
             assert f"| `{row.name}" in document

@@ -15,9 +15,10 @@ import licences
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from test_end_to_end import free_port
 
-PROJECT = Path(__file__).parent.parent
+from tests.end_to_end.test_exporter import free_port
+from tests.support.paths import PROJECT
+
 LOCK = licences.LOCK.read_text(encoding="utf-8")
 LOCKED = dict(licences.locked(LOCK))
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -85,7 +86,7 @@ class TestLock:
 
 class TestVendored:
     def test_preact_is_that_of_its_package(self) -> None:
-        path = PROJECT / "exporter" / "page" / "vendor" / "preact.js"
+        path = PROJECT / "exporter" / "web" / "page" / "vendor" / "preact.js"
 
         _, _, packaged = path.read_bytes().partition(b"*/\n")
 
@@ -121,7 +122,7 @@ class TestLicences:
 
 # Prints what an exporter would do on a network: every name looked up, every socket but those of
 # this machine and the one that listens. The hook hears the interpreter, not what C does by itself:
-# here that is libc's bind and connect on Bluetooth sockets, in exporter/direct/sockets.py.
+# here that is libc's bind and connect on Bluetooth sockets, in exporter/ble/direct/sockets.py.
 WATCHED = """
 import runpy, socket, sys
 LOCAL = {socket.AF_UNIX, getattr(socket, "AF_BLUETOOTH", 31)}

@@ -15,19 +15,19 @@ from typing import Any, Final, Self
 import pytest
 from tornado.httputil import HTTPHeaders
 
-import att_server
-from exporter.config import PollConfig, Seconds
+from exporter.battery.poller import Poller
+from exporter.ble.bleak import Radio
+from exporter.config.schema import PollConfig, Seconds
 from exporter.demo.battery import Faults
 from exporter.demo.radio import air_of
 from exporter.metrics import ExporterCollector
-from exporter.poller import Poller
 from exporter.protocol.frame import FrameAssembler
 from exporter.protocol.jbd import decode_basic, decode_cells, decode_event_counters
-from exporter.radio import Radio
 from exporter.web.app import make_app
-from http_client import begin
-from recorded import CELLS, COUNTERS, MOBILEKTRO
-from virtual import battery, now_s, poller_on, radio_on
+from tests.support import att_server
+from tests.support.http_client import begin
+from tests.support.recorded import CELLS, COUNTERS, MOBILEKTRO
+from tests.support.virtual import battery, now_s, poller_on, radio_on
 
 FILE: Final = Path(__file__).parent / "work.json"
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -7,8 +7,8 @@ from typing import Final
 
 from bleak.assigned_numbers import CharacteristicPropertyName
 
-from exporter.profiles import PROFILES, Profile
 from exporter.protocol.frame import HEAD, MAX_FRAME, OVERHEAD, READ, TAIL, checksum
+from exporter.protocol.profiles import PROFILES, Profile
 
 UNKNOWN_REGISTER: Final = 0x80
 ATT_PAYLOAD: Final = 20  # what a notification carries at the MTU of 23 that most modules have

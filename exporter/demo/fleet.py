@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.demo.battery import Answers, Faults, VirtualBattery
 from exporter.demo.day import Day, Life
-from exporter.profiles import PROFILES
+from exporter.protocol.profiles import PROFILES
 
 HEALTHY: Final = Life(
     nominal_ah=200.0,

@@ -15,8 +15,8 @@ from bleak.backends.scanner import AdvertisementData, AdvertisementDataCallback,
 from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
 from bleak.exc import BleakError
 
+from exporter.ble.bleak import Backend
 from exporter.demo.battery import Notification, VirtualBattery
-from exporter.radio import Backend
 
 MTU: Final = 23
 

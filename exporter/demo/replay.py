@@ -5,9 +5,9 @@ from collections import defaultdict
 from itertools import accumulate, cycle
 from pathlib import Path
 
+from exporter.config.files import read_text
 from exporter.demo.battery import UNKNOWN_REGISTER, Answers, encode_reply
 from exporter.errors import ConfigError, DecodeError
-from exporter.files import read_text
 from exporter.protocol.frame import HEAD
 from exporter.protocol.pasted import lines_of, parse
 from exporter.protocol.split import Kind, split

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from exporter.battery.poller import Snapshot
 from exporter.clock import WallClock
 from exporter.metrics import ExporterCollector
-from exporter.poller import Snapshot
-from exporter.watch import Watch
 from exporter.web.auth import Access
 from exporter.web.exposition import Exposition
 from exporter.web.handler import App, ChangeHandler, Handler, Route
 from exporter.web.page_handlers import page_routes
+from exporter.web.subscribers import Watch
 
 REMEMBERED: Final = 16  # renderings to keep, beside two for each battery
 TIMEOUT_HEADER: Final = "X-Prometheus-Scrape-Timeout-Seconds"

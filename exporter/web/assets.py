@@ -27,7 +27,7 @@ class Asset:
 
 def assets() -> dict[str, Asset]:
     """Return every file of the page by its path under /page/."""
-    return dict(_walk(files("exporter") / "page", ""))
+    return dict(_walk(files("exporter.web") / "page", ""))
 
 
 def _walk(folder: Traversable, prefix: str) -> list[tuple[str, Asset]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from exporter.webconfig import WebConfig, cost
+from exporter.config.web import WebConfig, cost
 
 REMEMBERED: Final = 100  # right passwords, so that a scrape costs no bcrypt
 WAITING: Final = 20  # requests in all, or one of each client: 4 s at 0.2 s each

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from exporter.battery.poller import Snapshot
 from exporter.metrics import (
     KNOWN_ROWS,
     PROCESS,
@@ -19,7 +20,6 @@ from exporter.metrics import (
     ExporterCollector,
     registry_of,
 )
-from exporter.poller import Snapshot
 
 GZIP: Final = re.compile(r"(?:^|,)\s*gzip\s*(?P<refused>;\s*q=0(\.0*)?\s*)?(?:[;,]|$)")
 GZIP_LEVEL: Final = 3  # 9 takes five times as long for a tenth less

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from exporter import __version__, api
+from exporter import __version__
+from exporter.battery.poller import Poller
 from exporter.clock import WallClock
-from exporter.poller import Poller
-from exporter.watch import INTERVAL_S, Watch
+from exporter.web import api_json as api
 from exporter.web.assets import Asset, assets
 from exporter.web.handler import ChangeHandler, Handler, Route
+from exporter.web.subscribers import INTERVAL_S, Watch
 
 RELEASE_S: Final = 600.0  # long enough to find the phone
 # With a max_age of 0 a page shows what it has read itself, until it reads again.

@@ -10,9 +10,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from exporter.config.files import Following, Stamp, read_small, stamp
+from exporter.config.web import Tls
 from exporter.errors import ConfigError
-from exporter.files import Following, Stamp, read_small, stamp
-from exporter.webconfig import Tls
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 from typing import Final
 
 from exporter.demo.battery import VirtualBattery, encode_reply
-from exporter.profiles import PROFILES
-from recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
+from exporter.protocol.profiles import PROFILES
+from tests.support.recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
 from world import PROFILES as OF_BATTERY
 from world import address
 

@@ -37,7 +37,7 @@ class FakeWorld:
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "fake_bluetoothd.py"), "--bus", self._bus.address,
              "--control", str(self._control), "--faster", str(self._faster)],
-            env={"PYTHONPATH": ":".join(map(str, (HERE, HERE.parent, HERE.parent.parent)))},
+            env={"PYTHONPATH": ":".join(map(str, (HERE, HERE.parent.parent)))},
         )  # fmt: skip
         end_s = time.monotonic() + 20
         while not self._control.exists():

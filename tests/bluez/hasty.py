@@ -7,7 +7,14 @@ from typing import Any, Final
 
 import bleak_retry_connector
 
-from exporter import bluetoothd, bms, cli, poller, radio, scan, spread, within
+from exporter import cli
+from exporter.battery import poller
+from exporter.battery import session as bms
+from exporter.ble import bleak as radio
+from exporter.ble import bluez as bluetoothd
+from exporter.ble import routes as spread
+from exporter.ble import scanner as scan
+from exporter.ble import timeouts as within
 
 WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (radio, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "CONNECTION_S", "UNDO_S")),

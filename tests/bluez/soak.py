@@ -22,12 +22,12 @@ from dbus_fast.aio import MessageBus
 from hasty import hurry
 
 from batteries import answer
-from exporter.config import BatteryConfig, Name, PollConfig, Seconds, normal_address
+from exporter.batteries import poller_of
+from exporter.battery.poller import Poller, Snapshot
+from exporter.ble.bleak import Radio
+from exporter.ble.routes import Spread
+from exporter.config.schema import BatteryConfig, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import encode_reply
-from exporter.house import poller_of
-from exporter.poller import Poller, Snapshot
-from exporter.radio import Radio
-from exporter.spread import Spread
 from fake_world import FakeWorld
 from world import PROFILES, address, info
 

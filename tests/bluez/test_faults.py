@@ -17,14 +17,14 @@ from hasty import hurry
 
 import batteries
 from bus import Bus, need_dbus
-from exporter import bluetoothd
-from exporter.config import Adapter, BatteryConfig, Name, PollConfig, Seconds, normal_address
+from exporter.batteries import poller_of
+from exporter.battery.poller import Poller, Snapshot
+from exporter.ble import bluez as bluetoothd
+from exporter.ble.bleak import Radio
+from exporter.ble.routes import Spread
+from exporter.config.schema import Adapter, BatteryConfig, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.errors import FailureReason, LinkError
-from exporter.house import poller_of
-from exporter.poller import Poller, Snapshot
-from exporter.radio import Radio
-from exporter.spread import Spread
 from fake_bluetoothd import DBUS, FAILED, FakeBluetoothd, Times, Troubles
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - a real D-Bus lives in real time

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.direct.sockets import adapters
+from exporter.ble.direct.sockets import adapters
 
 RUN: Final = Path("/run/vm")
 BLUETOOTHD: Final = "/usr/libexec/bluetooth/bluetoothd"

@@ -16,8 +16,9 @@ import bcrypt
 import pytest
 import trustme
 
+from tests.support.paths import PROJECT
+
 CACHE: Final = Path.home() / ".cache/bms-exporter-image"
-PROJECT: Final = Path(__file__).parents[2]
 ETC: Final = "etc/bms-exporter"
 INSTALLED: Final = "opt/bms-exporter"
 SCRAPE: Final = (

@@ -7,11 +7,12 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-PAGE: Final = Path(__file__).parent.parent.parent / "exporter" / "page"
+from tests.support.paths import PROJECT
+
+PAGE: Final = PROJECT / "exporter" / "web" / "page"
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

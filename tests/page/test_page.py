@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -16,12 +15,12 @@ import fake_exporter as fake
 from exporter.errors import FailureReason
 from exporter.reading import Protection
 from fake_exporter import FakeExporter, Json
+from tests.support.paths import PROJECT
 
 Page = Any  # of playwright, which is installed for `make test-page` only
 Open = Callable[..., Page]
 Makers = Sequence[Callable[[], Json]]
 
-PROJECT: Final = Path(__file__).parent.parent.parent
 PHONES: Final = [(320, 640), (390, 844)]
 TABLETS: Final = [(768, 1024), (1024, 600), (1280, 800), (1920, 1080)]
 WALL: Final = [(1024, 600), (1280, 800)]

@@ -13,9 +13,10 @@ from typing import Final
 
 import httpx
 import pytest
-from test_end_to_end import free_port
 
-PROJECT: Final = Path(__file__).parents[2]
+from tests.end_to_end.test_exporter import free_port
+from tests.support.paths import PROJECT
+
 TOOLS: Final = PROJECT / ".venv-release"
 # What has no wheel on PyPI. Both are built from their sdists; without a compiler, as plain Python.
 COMPILED: Final = {

@@ -17,7 +17,6 @@ from typing import Any, Final, Self
 import httpx
 import pytest
 
-PROJECT: Final = Path(__file__).parent.parent.parent
 PACKAGES: Final = {
     "prometheus": "prometheus",
     "promtool": "prometheus",

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import PROJECT, Server, free_port, program
-from test_documents import EXPRESSIONS
+from servers import Server, free_port, program
+
+from tests.support.paths import PROJECT
+from tests.test_documents import EXPRESSIONS
 
 THREE_DAYS_S = 3 * 86400  # two whole ones, and what there is of today
 STEP_S = 600

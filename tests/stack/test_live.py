@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 from servers import (
-    PROJECT,
     Server,
     Webhook,
     alertmanager,
@@ -15,6 +14,8 @@ from servers import (
     prometheus,
     until,
 )
+
+from tests.support.paths import PROJECT
 
 SPEED = 60  # the cold battery's morning in four minutes, which the rules' own `for` fits into
 

@@ -4,7 +4,9 @@ import time
 from functools import partial
 from pathlib import Path
 
-from servers import PROJECT, Server, demo, free_port, program, prometheus, until
+from servers import Server, demo, free_port, program, prometheus, until
+
+from tests.support.paths import PROJECT
 
 OUTAGE_S = 120
 SCRAPES = 'bms_readings_served_total{battery="camper"}'  # grows by one with every scrape

@@ -3,7 +3,9 @@
 import subprocess
 
 import pytest
-from servers import PROJECT, program
+from servers import program
+
+from tests.support.paths import PROJECT
 
 RULES = sorted(str(path) for path in (PROJECT / "prometheus" / "rules").glob("*.yml"))
 

@@ -19,7 +19,8 @@ import pytest
 import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
-PROJECT: Final = Path(__file__).parent.parent.parent
+from tests.support.paths import PROJECT
+
 CLONE: Final = Path("/home/camper/bms-exporter")
 CONFIG: Final = Path("/etc/bms-exporter/config.yaml")
 UNIT: Final = Path("/usr/lib/systemd/system/bms-exporter.service")

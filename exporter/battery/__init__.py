@@ -1,0 +1,1 @@
+"""One battery: the session with its BMS, polls and what is known of it; knows no Bluetooth."""

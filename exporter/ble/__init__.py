@@ -1,0 +1,1 @@
+"""Ways to a battery over Bluetooth Low Energy."""

@@ -1,0 +1,217 @@
+"""What `decode` prints: reply frames explained offline, and what is wrong with damaged ones."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, Final
+
+from prometheus_client import generate_latest
+
+from exporter.battery.poller import Snapshot
+from exporter.cli.output import to_json
+from exporter.config.files import read_text
+from exporter.errors import BmsError, DeviceError
+from exporter.link_stats import LinkStats
+from exporter.metrics import READING_ROWS, BatteryCollector, registry_of
+from exporter.protocol import jbd
+from exporter.protocol.explain import (
+    Line,
+    check_plausible,
+    explain,
+    parse_frame,
+    register_name,
+)
+from exporter.protocol.frame import Command, Frame
+from exporter.protocol.pasted import TextLine, is_plain, lines_of, parse
+from exporter.protocol.split import Kind, Part, request_name, split
+from exporter.reading import Identity, Reading
+
+BATTERY: Final = "decoded"
+BYTES_A_LINE: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedFrame:
+    """A frame with its facts, or with the reason why it is refused; or bytes that are no reply."""
+
+    kind: Kind
+    raw: bytes
+    frame: Frame | None = None  # None: not a valid reply
+    problem: str | None = None
+    facts: dict[str, Any] | None = None  # by the part of a Reading; None: there is a problem
+
+
+def read_arguments(arguments: Sequence[str]) -> list[bytes]:
+    """Return the bytes in the arguments of `decode`: texts, files, or "-" for standard input.
+
+    Raises:
+        ConfigError: A file cannot be read.
+        DecodeError: A text holds no bytes, or a number lacks a digit.
+    """
+    lines: list[TextLine] = []
+    for argument in arguments:
+        if argument == "-":
+            lines += lines_of(read_text(argument), "standard input")
+        elif not is_plain(argument) and os.path.exists(argument):  # noqa: PTH110 - may be no path
+            lines += lines_of(read_text(argument), argument)
+        else:
+            lines += lines_of(argument)
+    return [piece.raw for piece in parse(lines)]
+
+
+def decode_all(pieces: Sequence[bytes]) -> list[DecodedFrame]:
+    """Decode every frame; a frame may be split over several pieces."""
+    decoded = [_decode_one(part) for part in split(pieces)]
+    facts = [part.facts for part in decoded if part.facts]
+    counts = [one["basic"].cell_count for one in facts if "basic" in one]
+    for one in facts:
+        if counts and "cell_voltages_v" in one:
+            one["cell_voltages_v"] = jbd.fitted_cells(one["cell_voltages_v"], counts[-1])
+    return decoded
+
+
+def _decode_one(part: Part) -> DecodedFrame:
+    if part.kind in (Kind.REQUEST, Kind.SURPLUS):
+        return DecodedFrame(kind=part.kind, raw=part.raw)
+    frame: Frame | None = None
+    try:
+        frame = parse_frame(part.raw)
+        if frame.status:
+            raise DeviceError(
+                f"status: expected 0x00 (ok), got {frame.status:#04x} "
+                f"({jbd.status_name(frame.status)})"
+            )
+        check_plausible(frame)
+        return DecodedFrame(kind=part.kind, raw=part.raw, frame=frame, facts=_facts(frame))
+    except BmsError as error:
+        return DecodedFrame(kind=part.kind, raw=part.raw, frame=frame, problem=str(error))
+
+
+def _facts(frame: Frame) -> dict[str, Any]:
+    match frame.register:
+        case Command.BASIC_INFO:
+            return {"basic": jbd.decode_basic(frame.payload)}
+        case Command.CELL_VOLTAGES:
+            return {"cell_voltages_v": jbd.decode_cells(frame.payload)}
+        case Command.HARDWARE:
+            return {"hardware": jbd.decode_hardware(frame.payload)}
+        case Command.EVENT_COUNTERS:
+            return {"counters": jbd.decode_event_counters(frame.payload)}
+    return {}
+
+
+def problems(decoded: Sequence[DecodedFrame]) -> list[str]:
+    """Return one line for each frame that is not believed."""
+    frames = [part for part in decoded if part.kind in (Kind.REPLY, Kind.DAMAGED)]
+    requests = [part for part in decoded if part.kind is Kind.REQUEST]
+    if not frames and requests:
+        return [f"expected a reply, got the {request_name(requests[0].raw)}"]
+    return [
+        f"frame {number}{_of(part.frame)}: {part.problem}"
+        for number, part in enumerate(frames, start=1)
+        if part.problem is not None
+    ]
+
+
+def _of(frame: Frame | None) -> str:
+    return f", register {frame.register:#04x} ({register_name(frame.register)})" if frame else ""
+
+
+def explained(decoded: Sequence[DecodedFrame]) -> list[DecodedFrame]:
+    """Return the frames that are believed."""
+    return [part for part in decoded if part.facts is not None]
+
+
+def notes(decoded: Sequence[DecodedFrame]) -> list[str]:
+    """Return one line for each request and for all bytes that belong to no frame."""
+    return [note for part in decoded if (note := _note(part))]
+
+
+def _note(part: DecodedFrame) -> str:
+    if part.kind is Kind.REQUEST:
+        return f"{request_name(part.raw)}: {part.raw.hex()}"
+    if part.kind is Kind.SURPLUS:
+        count = f"{len(part.raw)} surplus byte{'s' * (len(part.raw) > 1)}"
+        return f"{count}: {part.raw.hex()}"
+    return ""
+
+
+def text(decoded: Sequence[DecodedFrame]) -> str:
+    """Return every frame that is believed byte by byte, and the notes where they belong."""
+    paragraphs = ["\n".join(_text_of(part)) for part in decoded]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def _text_of(part: DecodedFrame) -> Iterator[str]:
+    frame = part.frame
+    if frame is None or part.facts is None:
+        yield _note(part)
+        return
+    yield part.raw.hex(" ").upper()
+    yield (
+        f"  register {frame.register:#04x} ({register_name(frame.register)}), "
+        f"status {frame.status:#04x} ({jbd.status_name(frame.status)}), "
+        f"payload {frame.payload.hex() or 'empty'}"
+    )
+    yield from map(_line, explain(frame))
+
+
+def _line(line: Line) -> str:
+    fits = len(line.raw) <= BYTES_A_LINE
+    shown = line.raw.hex(" ") if fits else line.raw[: BYTES_A_LINE - 1].hex(" ") + " .."
+    return f"  {line.at:3}  {shown.upper():<23}  {line.name:<26}  {line.value}".rstrip()
+
+
+def json(decoded: Sequence[DecodedFrame]) -> str:
+    """Return every frame that is believed as an element of a JSON array, units in the names."""
+    return to_json(
+        [
+            _element(part.raw, part.frame, part.facts)
+            for part in decoded
+            if part.frame is not None and part.facts is not None
+        ]
+    )
+
+
+def _element(raw: bytes, frame: Frame, facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "frame": raw.hex(),
+        "register": f"{frame.register:#04x}",
+        "name": register_name(frame.register),
+        "status": f"{frame.status:#04x}",
+        "payload": frame.payload.hex(),
+        "decoded": {
+            name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            for name, value in facts.items()
+        },
+    }
+
+
+def metrics(decoded: Sequence[DecodedFrame]) -> str:
+    """Return what a battery with these frames exports; of several of one register, the last."""
+    facts: dict[str, Any] = {}
+    for part in decoded:
+        facts |= part.facts or {}
+    hardware = facts.pop("hardware", None)
+    basic = facts.get("basic")
+    identity = Identity(
+        profile="",
+        hardware=hardware or "",
+        software=basic.software if basic else "",
+        manufactured=basic.manufactured if basic else None,
+    )
+    snapshot = Snapshot(
+        battery=BATTERY,
+        address="",
+        up=True,
+        reading=Reading(**facts),
+        identity=identity if hardware is not None else None,
+        rssi_dbm=None,
+        poll_duration_s=None,
+        poll_timeout_s=0,
+        polls=0,
+        failures={},
+        last_error=None,
+        link=LinkStats(),
+    )
+    return generate_latest(registry_of(BatteryCollector([snapshot], READING_ROWS))).decode()

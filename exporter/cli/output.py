@@ -1,0 +1,173 @@
+"""What `read` and `scan` print: text for people, JSON and YAML for machines."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import date
+from typing import Any, Final
+
+import yaml
+from prometheus_client import generate_latest
+
+from exporter.battery.poller import Snapshot
+from exporter.config.schema import MAX_NAME
+from exporter.metrics import BatteryCollector, registry_of
+from exporter.protocol.advertisement import Advertisement, is_certain, why_jbd
+from exporter.reading import Reading
+
+FOLD_WIDTH: Final = 10_000  # no name is that long, not even with every character escaped
+
+
+def reading_text(snapshot: Snapshot) -> str:
+    """Return one reading as a table of two columns."""
+    rows = [*_reading_rows(snapshot)]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _reading_rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    yield "battery", f"{snapshot.battery} ({snapshot.address})"
+    reading = snapshot.reading
+    if reading is None or reading.basic is None:
+        return
+    basic = reading.basic
+    yield "remaining", f"{basic.remaining_ah:.2f} Ah of {basic.nominal_ah:.2f} Ah"
+    if basic.full_ah is not None:
+        yield "full (learned)", f"{basic.full_ah:.2f} Ah"
+    yield "state of charge", f"{basic.rsoc_ratio:.0%}"
+    yield "voltage", f"{basic.voltage_v:.2f} V"
+    direction = "charging" if basic.current_a > 0 else "discharging" if basic.current_a else "idle"
+    yield "current", f"{basic.current_a:.2f} A, {direction}"
+    for number, cell_v in enumerate(reading.cell_voltages_v or (), start=1):
+        if cell_v is not None:
+            mark = ", balancing" if number in basic.balancing_cells else ""
+            yield f"cell {number}", f"{cell_v:.3f} V{mark}"
+    for number, celsius in enumerate(basic.temperatures_c, start=1):
+        yield f"NTC {number}", "open or shorted" if celsius is None else f"{celsius:.1f} °C"
+    yield "charge MOSFET", _on(basic.charge_fet_on)
+    yield "discharge MOSFET", _on(basic.discharge_fet_on)
+    if basic.heater_on:
+        yield "heater", "on"
+    yield "protections", ", ".join(sorted(basic.protections)) or "none"
+    yield "cycles", str(basic.cycles)
+    if reading.counters:
+        events = reading.counters.protection_events.items()
+        yield "events", ", ".join(f"{name} {count}" for name, count in events if count) or "none"
+        if reading.counters.restarts is not None:
+            yield "restarts", str(reading.counters.restarts)
+    if identity := reading.identity:
+        yield "hardware", identity.hardware or "unknown"
+        yield "software", identity.software
+        yield "manufactured", str(identity.manufactured or "unknown")
+        yield "profile", identity.profile
+
+
+def _on(switch: object) -> str:
+    return "on" if switch else "off"
+
+
+def reading_json(snapshot: Snapshot) -> str:
+    """Return one reading as a JSON object; every unit is in its name."""
+    reading = snapshot.reading or Reading()
+    facts = asdict(reading)
+    del facts["requested_at_s"]  # by a clock that starts with the machine
+    return to_json({"battery": snapshot.battery, "address": snapshot.address, **facts})
+
+
+def reading_metrics(snapshot: Snapshot) -> str:
+    """Return one reading as /metrics would show it."""
+    return generate_latest(registry_of(BatteryCollector([snapshot]))).decode()
+
+
+def to_json(value: Any) -> str:
+    """Return data that may hold dates and sets as JSON."""
+
+    def simple(part: Any) -> Any:
+        if isinstance(part, frozenset):
+            return sorted(part)
+        if isinstance(part, date):
+            return part.isoformat()
+        raise TypeError(part)
+
+    return json.dumps(value, indent=2, default=simple, ensure_ascii=False)
+
+
+def scan_table(heard: Sequence[Advertisement]) -> str:
+    """Return the devices heard: JBD batteries, then possible ones, the strongest of each first."""
+    rows = [("name", "address", "RSSI", "why a JBD battery")]
+    rows += [
+        (
+            printable(advertisement.name) or "(no name)",
+            advertisement.address,
+            f"{advertisement.rssi_dbm} dBm",
+            _why(advertisement),
+        )
+        for advertisement in sorted(
+            heard, key=lambda a: (not is_certain(a), not why_jbd(a), -a.rssi_dbm)
+        )
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
+        for row in rows
+    )
+
+
+def _why(advertisement: Advertisement) -> str:
+    reasons = ", ".join(why_jbd(advertisement))
+    if not reasons:
+        return "not taken for one"
+    return reasons if is_certain(advertisement) else f"perhaps: {reasons}"
+
+
+def scan_yaml(batteries: Sequence[Advertisement]) -> str:
+    """Return a configuration with these batteries, ready to paste.
+
+    Batteries that are not certain follow as comments.
+
+    Args:
+        batteries: At least one of them is certain: an empty list is no valid configuration.
+    """
+    names = _unique_names(batteries)
+    lines = ["batteries:"]
+    for advertisement in batteries:
+        if is_certain(advertisement):
+            lines += _entry(names[advertisement.address], advertisement.address)
+    for advertisement in batteries:
+        if not is_certain(advertisement):
+            address = advertisement.address
+            lines += [
+                f"# Perhaps a JBD battery. If bms-exporter read {address} shows it,",
+                '# remove the "# " before its two lines:',
+                *(f"# {line}" for line in _entry(names[address], address)),
+            ]
+    return "\n".join(lines)
+
+
+def _unique_names(batteries: Sequence[Advertisement]) -> dict[str, str]:
+    """Return a unique name for each address: the advertised one, numbered if it is taken."""
+    names: dict[str, str] = {}
+    for advertisement in batteries:
+        own = printable(advertisement.name)[:MAX_NAME].strip() or advertisement.address
+        name, number = own, 1
+        while name in names.values():
+            number += 1
+            name = f"{own[: MAX_NAME - 6]} {number}"
+        names[advertisement.address] = name
+    return names
+
+
+def _entry(name: str, address: str) -> list[str]:
+    """Return the lines of one battery, never folded: a folded line would leave its comment."""
+    text = yaml.safe_dump(
+        [{"name": name, "address": address}],
+        sort_keys=False,
+        allow_unicode=True,
+        width=FOLD_WIDTH,
+    )
+    return text.splitlines()
+
+
+def printable(name: str) -> str:
+    """Return what a stranger's device calls itself, safe for a terminal."""
+    return "".join(character for character in name if character.isprintable()).strip()

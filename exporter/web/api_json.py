@@ -1,0 +1,135 @@
+"""What /api/v1 tells: snapshots as JSON, every unit in its name (docs/api.md)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from exporter.battery.history import History
+from exporter.battery.poller import Snapshot
+from exporter.reading import BasicInfo, Reading
+
+VERSION: Final = 1
+IDLE_A: Final = 0.05  # less current empties or fills nothing
+LONGEST_S: Final = 30 * 86400.0  # a longer forecast is none
+
+
+def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
+    """Return what is known about one battery."""
+    reading = snapshot.reading
+    basic = reading.basic if reading else None
+    identity = snapshot.identity
+    link = snapshot.link
+    return {
+        "name": snapshot.battery,
+        "address": snapshot.address,
+        "up": snapshot.up,
+        "polling": snapshot.polling,
+        "max_age_s": snapshot.max_age_s,
+        "paused_until_unix_s": snapshot.paused_until_unix_s,
+        "last_success_unix_s": snapshot.last_success_unix_s,
+        "failure": None
+        if snapshot.failure is None
+        else {
+            "reason": snapshot.failure,
+            "error": snapshot.last_error,
+            "since_unix_s": snapshot.failing_since_unix_s,
+        },
+        "reading": None
+        if reading is None or basic is None
+        else {
+            "read_unix_s": snapshot.read_unix_s,
+            **_charge(basic, history.mean_current_a()),
+            **_rest(reading, basic),
+        },
+        "identity": None if identity is None else asdict(identity),
+        "link": {
+            "rssi_dbm": snapshot.rssi_dbm,
+            "polls": snapshot.polls,
+            "failures": sum(snapshot.failures.values()),
+            "connection_attempts": link.connection_attempts,
+            "held_s": link.held_s,
+            "requests": link.requests,
+            "resends": link.resends,
+            "frame_errors": sum(link.frame_errors.values()),
+            "poll_duration_s": snapshot.poll_duration_s,
+        },
+    }
+
+
+def _charge(basic: BasicInfo, mean_a: float | None) -> dict[str, Any]:
+    if mean_a is None or mean_a * basic.current_a < 0:
+        mean_a = 0.0  # it has just turned round: what was until now says nothing of what comes
+    full_ah = basic.nominal_ah if basic.full_ah is None else basic.full_ah
+    return {
+        "remaining_ah": basic.remaining_ah,
+        "nominal_ah": basic.nominal_ah,
+        "full_ah": basic.full_ah,
+        "rsoc_ratio": basic.rsoc_ratio,
+        "voltage_v": basic.voltage_v,
+        "current_a": basic.current_a,
+        "power_w": basic.voltage_v * basic.current_a,
+        "time_to_empty_s": _time_s(basic.remaining_ah, -mean_a),
+        "time_to_full_s": None
+        if basic.rsoc_ratio >= 1
+        else _time_s(full_ah - basic.remaining_ah, mean_a),
+    }
+
+
+def _time_s(charge_ah: float, current_a: float) -> float | None:
+    """Return how long this current takes for this charge; None: no end of it is in sight."""
+    if current_a < IDLE_A or charge_ah < 0:
+        return None
+    time_s = charge_ah / current_a * 3600.0
+    return time_s if time_s <= LONGEST_S else None
+
+
+def _rest(reading: Reading, basic: BasicInfo) -> dict[str, Any]:
+    cells = reading.cell_voltages_v
+    fitted = [cell_v for cell_v in cells or () if cell_v is not None]
+    counters = reading.counters
+    return {
+        "cycles": basic.cycles,
+        "cell_count": basic.cell_count,
+        "cells": None
+        if cells is None
+        else [
+            {"number": number, "voltage_v": cell_v, "balancing": number in basic.balancing_cells}
+            for number, cell_v in enumerate(cells, start=1)
+        ],
+        "cell_spread_v": max(fitted) - min(fitted) if fitted else None,
+        "temperatures_c": basic.temperatures_c,
+        "charge_fet_on": basic.charge_fet_on,
+        "discharge_fet_on": basic.discharge_fet_on,
+        "heater_on": basic.heater_on,
+        "factory_mode": None,  # the bit is not set in that mode; keys are promised to stay
+        "protections": sorted(basic.protections),
+        "protection_events": counters and counters.protection_events,
+        "restarts": counters and counters.restarts,
+    }
+
+
+def curves(of: Mapping[str, History]) -> bytes:
+    """Return the curves of the last hours as JSON, for `history`."""
+    return to_json([{"name": name, "samples": one.curve()} for name, one in of.items()])
+
+
+def history(curves: bytes, *, now_unix_s: float) -> tuple[bytes, bytes, bytes]:
+    """Return the JSON of the last hours in parts, with the time of this answer."""
+    now = to_json(now_unix_s)
+    return b'{"version": %d, "now_unix_s": %s, "batteries": ' % (VERSION, now), curves, b"}"
+
+
+def to_json(value: object) -> bytes:
+    """Return JSON in one line; numbers without the tails of binary fractions."""
+    return json.dumps(_rounded(value), ensure_ascii=False, default=str, allow_nan=False).encode()
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 3)
+    if isinstance(value, Mapping):
+        return {key: _rounded(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(part) for part in value]
+    return value

@@ -1,0 +1,580 @@
+"""The way to a battery, through bleak itself and bleak-retry-connector, on a virtual air."""
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+from bleak.exc import (
+    BleakBluetoothNotAvailableError,
+    BleakBluetoothNotAvailableReason,
+    BleakDBusError,
+    BleakError,
+)
+from dbus_fast.errors import InvalidAddressError
+
+from exporter.battery.poller import Snapshot
+from exporter.ble.bleak import Backend, Radio, Target
+from exporter.config.schema import PollConfig, ProfileName, Seconds
+from exporter.demo.battery import Faults, VirtualBattery, encode_reply
+from exporter.demo.radio import Air, air_of, backend_of
+from exporter.errors import (
+    AdapterError,
+    ConnectError,
+    FailureReason,
+    LinkLostError,
+    NotFoundError,
+    ProfileError,
+)
+from exporter.link_stats import LinkStats
+from exporter.protocol.advertisement import Advertisement
+from exporter.protocol.profiles import PROFILES
+from tests.support.recorded import MOBILEKTRO
+from tests.support.virtual import ADDRESS, battery, now_s, poller_on, radio_on
+
+SECOND = "A4:C1:38:00:00:02"
+SCRAPE_S = 60.0
+
+
+def target_at(address: str = ADDRESS, profile: str | None = None) -> Target:
+    return Target(address=address, stats=LinkStats(), profile=profile)
+
+
+async def connect(radio: Radio, target: Target, *, within_s: float = 30.0) -> tuple[str, ...]:
+    """Connect and disconnect; return the profiles that were offered."""
+    async with radio.connect(target, deadline_s=now_s() + within_s) as connection:
+        return tuple(connection.profiles)
+
+
+async def scrape(
+    virtual: VirtualBattery, tasks: asyncio.TaskGroup, **options: Any
+) -> tuple[Snapshot, Air]:
+    air = air_of([virtual])
+    snapshot = await poller_on(radio_on(air), tasks, **options).refresh(timeout_s=SCRAPE_S)
+    return snapshot, air
+
+
+class TestTheWholeWay:
+    async def test_the_mobilektro_advertises_ff00_and_is_read_through_its_nordic_uart(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        virtual = battery(faults=Faults(lose_first=1))
+
+        snapshot, _ = await scrape(virtual, tasks)
+
+        assert snapshot.up
+        assert snapshot.reading is not None
+        assert snapshot.reading.basic is not None
+        assert snapshot.reading.basic.remaining_ah == 203.54
+        assert snapshot.identity is not None
+        assert snapshot.identity.profile == "nus"
+        assert snapshot.rssi_dbm == -67
+        assert snapshot.link.connection_attempts == 1
+        assert snapshot.link.resends == 0  # the lost one was the early one
+        assert virtual.illegal == []
+
+    async def test_leftover_that_is_handed_over_at_the_subscription_is_no_reading(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        old = encode_reply(0x03, MOBILEKTRO[4:8] + b"\x00\x7b" + MOBILEKTRO[10:-3])
+
+        snapshot, _ = await scrape(battery(faults=Faults(leftover=old)), tasks)
+
+        assert snapshot.reading is not None
+        assert snapshot.reading.basic is not None
+        assert snapshot.reading.basic.remaining_ah == 203.54
+        assert snapshot.link.discarded_bytes >= len(old)
+
+    @pytest.mark.parametrize("name", list(PROFILES))
+    async def test_every_known_profile_works(self, name: str, tasks: asyncio.TaskGroup) -> None:
+        profile = PROFILES[name]
+
+        snapshot, _ = await scrape(battery(gatt=(profile,), speaks=profile), tasks)
+
+        assert snapshot.identity is not None
+        assert snapshot.identity.profile == name
+
+    async def test_the_first_present_profile_may_be_silent(self, tasks: asyncio.TaskGroup) -> None:
+        virtual = battery(gatt=(PROFILES["ff00"], PROFILES["nus"]), speaks=PROFILES["nus"])
+
+        snapshot, _ = await scrape(virtual, tasks)
+
+        assert snapshot.identity is not None
+        assert snapshot.identity.profile == "nus"
+
+    async def test_a_configured_profile_is_the_only_one_tried(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        virtual = battery(gatt=(PROFILES["ff00"], PROFILES["nus"]), speaks=PROFILES["nus"])
+        began_s = now_s()
+
+        snapshot, _ = await scrape(virtual, tasks, profile=ProfileName("nus"))
+
+        assert snapshot.up
+        assert now_s() - began_s < 3.0
+
+    @pytest.mark.parametrize(
+        ("properties", "response"),
+        [
+            (("write-without-response",), False),
+            (("write", "write-without-response"), False),
+            (("write",), True),
+        ],
+    )
+    async def test_write_without_response_is_used_where_it_is_offered(
+        self, properties: tuple[str, ...], response: bool, tasks: asyncio.TaskGroup
+    ) -> None:
+        virtual = battery(write_properties=properties)
+
+        await scrape(virtual, tasks)
+
+        assert set(virtual.writes) == {response}
+
+    async def test_two_batteries_are_polled_at_once_with_one_scan(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        air = air_of([battery(), battery(SECOND)])
+        radio = radio_on(air)
+        pollers = [
+            poller_on(radio, tasks),
+            poller_on(radio, tasks, name="second", address=SECOND),
+        ]
+        began_s = now_s()
+
+        snapshots = await asyncio.gather(*(one.refresh(timeout_s=SCRAPE_S) for one in pollers))
+
+        assert all(snapshot.up for snapshot in snapshots)
+        assert air.most_scans == 1
+        assert now_s() - began_s < 3.0
+
+    async def test_a_missing_battery_does_not_delay_the_other(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        air = air_of([battery(faults=Faults(gone=True)), battery(SECOND)])
+        radio = radio_on(air)
+        missing = asyncio.create_task(poller_on(radio, tasks).refresh(timeout_s=SCRAPE_S))
+        await asyncio.sleep(0.1)
+        began_s = now_s()
+
+        present = await poller_on(radio, tasks, name="second", address=SECOND).refresh(
+            timeout_s=SCRAPE_S
+        )
+
+        assert present.up
+        assert now_s() - began_s < 3.0
+        assert (await missing).failures == {FailureReason.NOT_FOUND: 1}
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("options", "reason"),
+        [
+            pytest.param({"faults": Faults(gone=True)}, "not_found", id="switched off"),
+            pytest.param({"faults": Faults(held=True)}, "not_found", id="held by the phone"),
+            pytest.param({"faults": Faults(refuses=True)}, "connect", id="refuses to connect"),
+            pytest.param({"gatt": ()}, "profile", id="another device with its address"),
+            pytest.param({"faults": Faults(silent=True)}, "timeout", id="silent"),
+            pytest.param({"faults": Faults(truncated=True)}, "timeout", id="truncated"),
+            pytest.param({"faults": Faults(cut=True)}, "link_lost", id="cut in mid-frame"),
+            pytest.param({"faults": Faults(bad_checksum=True)}, "protocol", id="bad checksum"),
+            pytest.param({"faults": Faults(wrong_register=True)}, "protocol", id="wrong register"),
+        ],
+    )
+    async def test_each_has_its_reason_and_leaves_nothing_behind(
+        self, options: dict[str, Any], reason: str, tasks: asyncio.TaskGroup
+    ) -> None:
+        virtual = battery(**options)
+
+        snapshot, air = await scrape(virtual, tasks)
+
+        assert snapshot.failures == {FailureReason(reason): 1}
+        assert not snapshot.up
+        assert snapshot.reading is None
+        await asyncio.sleep(3.0)  # nobody waits for the disconnect
+        assert air.connected == {}
+        assert air.scans == 0
+        assert virtual.connects == virtual.disconnects
+
+    async def test_not_found_says_what_to_do(self) -> None:
+        radio = radio_on(air_of([battery(faults=Faults(gone=True))]))
+
+        with pytest.raises(NotFoundError, match="phone app") as caught:
+            await connect(radio, target_at())
+
+        assert ADDRESS in str(caught.value)
+        assert now_s() == pytest.approx(10.0)
+
+    async def test_a_scan_in_which_linux_dropped_its_only_report_is_begun_anew(self) -> None:
+        air = air_of([battery()])
+        air.deaf_scans = 1
+
+        await connect(radio_on(air), target_at())
+
+        assert now_s() < 6.0  # with the disconnect
+        assert air.most_scans == 1
+
+    async def test_two_who_wait_do_not_begin_it_anew_for_each_other(self) -> None:
+        air = air_of([battery(faults=Faults(gone=True)), battery(SECOND, faults=Faults(gone=True))])
+        radio = radio_on(air)
+        air.deaf_scans = begun = 100
+
+        async def look(address: str, after_s: float) -> None:
+            await asyncio.sleep(after_s)
+            with pytest.raises(NotFoundError):
+                await connect(radio, target_at(address))
+
+        await asyncio.gather(look(ADDRESS, 0.0), look(SECOND, 1.0))
+
+        assert begun - air.deaf_scans == 5  # in 11 s
+        assert air.scans == 0
+
+    async def test_who_is_called_off_while_a_scan_ends_leaves_none_behind(self) -> None:
+        air = air_of([battery(faults=Faults(gone=True))])
+        backend = backend_of(air)
+        assert backend.scanner is not None
+
+        class Slow(backend.scanner):  # type: ignore[misc, name-defined]
+            async def stop(self) -> None:
+                await asyncio.sleep(1.0)
+                await super().stop()
+
+        radio = Radio(backend=Backend(client=backend.client, scanner=Slow))
+        looking = asyncio.create_task(connect(radio, target_at()))
+        await asyncio.sleep(3.0)  # it has been ending since 2.5 s
+
+        looking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+
+        assert air.scans == 0
+
+    async def test_a_scan_that_cannot_be_begun_anew_is_a_failure_of_the_adapter(self) -> None:
+        air = air_of([battery(faults=Faults(gone=True))])
+        off = BleakBluetoothNotAvailableError("off", BleakBluetoothNotAvailableReason.POWERED_OFF)
+
+        def switch_off() -> None:
+            air.scan_error = off
+
+        asyncio.get_running_loop().call_later(1.0, switch_off)
+
+        with pytest.raises(AdapterError, match="switched off"):
+            await connect(radio_on(air), target_at())
+
+        assert now_s() == pytest.approx(2.5, abs=1.0)
+        assert air.scans == 0
+
+    async def test_several_attempts_are_made_and_each_is_counted(self) -> None:
+        radio = radio_on(air_of([battery(faults=Faults(refuses=True))]))
+        target = target_at()
+
+        with pytest.raises(ConnectError, match="Software caused connection abort"):
+            await connect(radio, target)
+
+        assert target.stats.connection_attempts == 3
+        assert target.stats.connection_failures == {FailureReason.CONNECT: 3}
+
+    async def test_an_attempt_that_fails_is_followed_by_one_that_succeeds(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        moods = iter([Faults(refuses=True), Faults()])
+
+        snapshot, _ = await scrape(battery(moods=lambda: next(moods)), tasks)
+
+        assert snapshot.up
+        assert snapshot.link.connection_attempts == 2
+        assert snapshot.link.connection_failures == {FailureReason.CONNECT: 1}
+
+    async def test_a_battery_that_leaves_before_the_connect_is_given_up_in_time(self) -> None:
+        virtual = battery()
+        radio = radio_on(air_of([virtual]))
+        target = target_at()
+        # Heard after 0.5 s; by then it is gone, but its advertisement was on the air.
+        virtual.moods = lambda: Faults(gone=True)
+
+        with pytest.raises(ConnectError):
+            await connect(radio, target, within_s=30.0)
+
+        assert now_s() <= 30.1
+        assert target.stats.connection_attempts >= 2
+
+    async def test_a_poll_that_is_out_of_time_while_connected_is_a_time_out(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        poll = PollConfig(timeout_s=Seconds(3.0))
+
+        snapshot, air = await scrape(battery(faults=Faults(silent=True)), tasks, poll=poll)
+
+        assert snapshot.failures == {FailureReason.TIMEOUT: 1}
+        assert "poll.timeout" in (snapshot.last_error or "")
+        assert snapshot.poll_duration_s == pytest.approx(3.0)
+        await asyncio.sleep(2.1)
+        assert air.connected == {}
+
+    async def test_a_poll_that_is_out_of_time_while_looking_was_not_found(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        poll = PollConfig(timeout_s=Seconds(3.0))
+
+        snapshot, _ = await scrape(battery(faults=Faults(gone=True)), tasks, poll=poll)
+
+        assert snapshot.failures == {FailureReason.NOT_FOUND: 1}
+        assert now_s() == pytest.approx(3.0)
+
+    async def test_a_configured_profile_that_is_not_there_is_named(self) -> None:
+        radio = radio_on(air_of([battery()]))
+
+        with pytest.raises(ProfileError, match=r"profile ff06 is configured.*6e400001"):
+            await connect(radio, target_at(profile="ff06"))
+
+    async def test_a_strange_device_is_named_by_its_services(self) -> None:
+        radio = radio_on(air_of([battery(gatt=())]))
+
+        with pytest.raises(ProfileError, match="expected one of ff00, nus, fff0, ff06, got none"):
+            await connect(radio, target_at())
+
+    async def test_the_battery_drops_the_link_and_the_next_poll_works(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        virtual = battery(faults=Faults(silent=True))
+        air = air_of([virtual])
+        poller = poller_on(radio_on(air), tasks)
+        asyncio.get_running_loop().call_later(3.0, air.drop, ADDRESS)
+        dropped = await poller.refresh(timeout_s=SCRAPE_S)
+        virtual.faults = Faults()
+
+        snapshot = await poller.refresh(timeout_s=SCRAPE_S)
+
+        assert dropped.failures == {FailureReason.LINK_LOST: 1}
+        assert snapshot.up
+
+    async def test_a_link_to_a_dropped_connection_refuses_to_write(self) -> None:
+        air = air_of([battery()])
+        with pytest.raises(LinkLostError, match="write: "):
+            async with radio_on(air).connect(target_at(), deadline_s=30.0) as connection:
+                link = await connection.open("nus")
+                air.drop(ADDRESS)
+                await link.write(b"\x00")
+
+    async def test_nor_can_it_be_subscribed_to(self) -> None:
+        air = air_of([battery()])
+        with pytest.raises(LinkLostError, match="subscribe"):
+            async with radio_on(air).connect(target_at(), deadline_s=30.0) as connection:
+                air.drop(ADDRESS)
+                await connection.open("nus")
+
+
+class TestHeld:
+    async def test_the_time_in_which_the_phone_is_locked_out_is_counted(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        virtual = battery()
+        poller = poller_on(radio_on(air_of([virtual])), tasks)
+        await poller.refresh(timeout_s=SCRAPE_S)
+        await asyncio.sleep(60.0)
+
+        snapshot = await poller.refresh(timeout_s=0.0)
+
+        # 0.24 s for four registers, of which two are asked at once, then the disconnect of 2 s.
+        assert snapshot.link.held_s == pytest.approx(2.24, abs=0.05)
+
+    async def test_idle_means_off_the_air(self, tasks: asyncio.TaskGroup) -> None:
+        virtual = battery()
+        _, air = await scrape(virtual, tasks)
+        await asyncio.sleep(3600.0)
+
+        assert virtual.connects == virtual.disconnects == 1
+        assert air.scans == 0
+        assert air.connected == {}
+
+
+class TestMany:
+    """An adapter makes one connection after the other."""
+
+    @staticmethod
+    def radio(air: Air) -> Radio:
+        backend = backend_of(air)
+        controller = asyncio.Lock()
+
+        class OneAfterTheOther(backend.client):  # type: ignore[misc, name-defined]
+            async def connect(self, pair: bool, **kwargs: Any) -> None:
+                async with asyncio.timeout(kwargs["timeout"]), controller:
+                    await asyncio.sleep(1.0)
+                await super().connect(pair, **kwargs)
+
+        return Radio(backend=Backend(client=OneAfterTheOther, scanner=backend.scanner))
+
+    async def test_no_attempt_is_used_up_by_waiting_for_a_turn(self) -> None:
+        addresses = [f"A4:C1:38:00:00:{number:02X}" for number in range(16)]
+        radio = self.radio(air_of(map(battery, addresses)))
+        targets = [target_at(address) for address in addresses]
+
+        await asyncio.gather(*(connect(radio, target) for target in targets))
+
+        assert [target.stats.connection_attempts for target in targets] == [1] * 16
+        assert not any(target.stats.connection_failures for target in targets)
+
+
+class TestCancelled:
+    @pytest.mark.parametrize("after_s", [0.0, 0.3, 0.6, 1.1, 1.25, 1.4, 1.55])
+    async def test_nothing_leaks_whenever_it_comes(self, after_s: float) -> None:
+        virtual = battery(faults=Faults(lose_first=1))
+        air = air_of([virtual])
+        radio = radio_on(air)
+
+        async with asyncio.TaskGroup() as tasks:
+            poller = poller_on(radio, tasks)
+            await poller.refresh(timeout_s=after_s)
+            await poller.close()
+
+        assert air.connected == {}
+        assert air.scans == 0
+        assert virtual.connects == virtual.disconnects
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    async def test_nothing_is_left_for_the_garbage_collector_to_complain_about(self) -> None:
+        await self.test_nothing_leaks_whenever_it_comes(0.6)
+
+        gc.collect()  # an unawaited coroutine or task would be a warning, and warnings fail
+
+
+class TestScan:
+    async def test_everything_heard_is_passed_on(self) -> None:
+        heard: list[Advertisement] = []
+        radio = radio_on(air_of([battery(), battery(SECOND)]))
+
+        async with radio.advertisements(heard.append):
+            await asyncio.sleep(1.0)
+
+        assert {advertisement.address for advertisement in heard} == {ADDRESS, SECOND}
+        assert heard[0].name == "JBD-SP04S034"
+        assert heard[0].rssi_dbm == -67
+        assert heard[0].service_uuids == {PROFILES["ff00"].service}
+
+    async def test_it_shares_the_scan_of_a_poll(self, tasks: asyncio.TaskGroup) -> None:
+        air = air_of([battery()])
+        radio = radio_on(air)
+
+        async with radio.advertisements(lambda _: None):
+            snapshot = await poller_on(radio, tasks).refresh(timeout_s=SCRAPE_S)
+
+        assert snapshot.up
+        assert air.most_scans == 1
+        assert air.scans == 0
+
+    async def test_a_scan_notes_when_a_watched_battery_was_heard(self) -> None:
+        radio = radio_on(air_of([battery()]))
+        target = target_at()
+        radio.watch(target)
+
+        async with radio.advertisements(lambda _: None):
+            await asyncio.sleep(1.0)
+
+        assert target.stats.rssi_dbm == -67
+        assert target.stats.seen_at_s == pytest.approx(0.5)
+
+
+NOT_AVAILABLE = BleakBluetoothNotAvailableReason
+ADAPTER_ERRORS = [
+    pytest.param(
+        BleakBluetoothNotAvailableError("none", NOT_AVAILABLE.NO_BLUETOOTH),
+        "no Bluetooth adapter",
+        id="no adapter",
+    ),
+    pytest.param(
+        BleakBluetoothNotAvailableError("off", NOT_AVAILABLE.POWERED_OFF),
+        "bluetoothctl power on",
+        id="switched off",
+    ),
+    pytest.param(
+        BleakBluetoothNotAvailableError("no", NOT_AVAILABLE.DENIED_BY_SYSTEM),
+        "group bluetooth",
+        id="the bus refuses",
+    ),
+    pytest.param(
+        BleakBluetoothNotAvailableError("old", NOT_AVAILABLE.NO_BLE_CENTRAL_ROLE),
+        "cannot do Bluetooth Low Energy",
+        id="too old",
+    ),
+    pytest.param(
+        BleakDBusError("org.freedesktop.DBus.Error.ServiceUnknown", ["not activatable"]),
+        "bluetoothd is not running",
+        id="no bluetoothd",
+    ),
+    pytest.param(
+        BleakDBusError("org.freedesktop.DBus.Error.AccessDenied", ["rejected"]),
+        "group bluetooth",
+        id="bluetoothd refuses",
+    ),
+    pytest.param(
+        BleakDBusError("org.bluez.Error.NotReady", ["Resource Not Ready"]),
+        "rfkill unblock bluetooth",
+        id="no power",
+    ),
+    pytest.param(FileNotFoundError(2, "No such file"), "no D-Bus", id="no bus"),
+    pytest.param(ConnectionRefusedError(111, "refused"), "no D-Bus", id="a dead bus"),
+    pytest.param(PermissionError(13, "denied"), "group bluetooth", id="no permission"),
+    pytest.param(BleakError("adapter 'hci7' not found"), "hci7", id="another adapter"),
+    pytest.param(
+        InvalidAddressError("address did not contain a transport"),
+        "DBUS_SYSTEM_BUS_ADDRESS",
+        id="a malformed bus address",
+    ),
+    pytest.param(KeyError("org.bluez.Adapter1"), "org.bluez.Adapter1", id="bleak trips"),
+    pytest.param(AssertionError(), "AssertionError", id="bleak trips in another way"),
+    pytest.param(EOFError(), "EOFError", id="a bus that ends in mid-sentence"),
+]
+
+
+class TestAdapter:
+    @pytest.mark.parametrize(("error", "advice"), ADAPTER_ERRORS)
+    async def test_what_to_do_is_said_and_counted_as_the_adapters_fault(
+        self, error: Exception, advice: str, tasks: asyncio.TaskGroup
+    ) -> None:
+        air = air_of([battery()])
+        air.scan_error = error
+
+        snapshot = await poller_on(radio_on(air), tasks).refresh(timeout_s=SCRAPE_S)
+
+        assert snapshot.failures == {FailureReason.ADAPTER: 1}
+        assert advice in (snapshot.last_error or "")
+
+    async def test_it_works_again_as_soon_as_the_adapter_does(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        air = air_of([battery()])
+        poller = poller_on(radio_on(air), tasks)
+        air.scan_error = FileNotFoundError(2, "No such file")
+        for _ in range(4):
+            await poller.refresh(timeout_s=SCRAPE_S)
+        air.scan_error = None
+
+        snapshot = await poller.refresh(timeout_s=SCRAPE_S)
+
+        assert snapshot.up
+
+    async def test_a_bluetoothd_that_never_answers_does_not_hold_a_poll_up(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        air = air_of([battery()])
+        air.scan_hangs = True
+        poller = poller_on(radio_on(air), tasks)
+        began_s = now_s()
+        hung = await poller.refresh(timeout_s=SCRAPE_S)
+        waited_s = now_s() - began_s
+        air.scan_hangs = False
+
+        snapshot = await poller.refresh(timeout_s=SCRAPE_S)
+
+        assert hung.failures == {FailureReason.ADAPTER: 1}
+        assert "bluetoothd does not answer" in (hung.last_error or "")
+        assert waited_s < 15.0
+        assert snapshot.up
+        assert air.scans == 0
+
+    async def test_a_scan_says_it_too(self) -> None:
+        air = air_of([battery()])
+        air.scan_error = BleakBluetoothNotAvailableError("off", NOT_AVAILABLE.POWERED_OFF)
+
+        with pytest.raises(AdapterError, match="switched off"):
+            async with radio_on(air).advertisements(lambda _: None):
+                pass

@@ -1,0 +1,171 @@
+"""Several adapters: each battery by the one that hears it best."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from exporter.batteries import poller_of
+from exporter.battery.poller import Poller
+from exporter.ble.bleak import Radio
+from exporter.ble.routes import Spread
+from exporter.config.schema import Adapter, BatteryConfig, Name, PollConfig, Seconds, normal_address
+from exporter.demo.battery import Faults
+from exporter.demo.radio import Air, air_of
+from exporter.errors import AdapterError, FailureReason
+from tests.support.virtual import ADDRESS, battery, now_s, radio_on
+
+SECOND = "A4:C1:38:00:00:02"
+
+
+@dataclass(slots=True)
+class House:
+    """Two adapters, each with its own ears."""
+
+    tasks: asyncio.TaskGroup
+    rssi_dbm: dict[str, int]  # of the battery, by adapter
+    present: list[str] = field(default_factory=lambda: ["hci0", "hci1"])
+    airs: dict[str | None, Air] = field(default_factory=dict)
+    pollers: dict[str, Poller] = field(default_factory=dict)
+    spread: Spread = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name, rssi_dbm in self.rssi_dbm.items():
+            heard = [battery(rssi_dbm=rssi_dbm), battery(SECOND, rssi_dbm=rssi_dbm)]
+            self.airs[name] = air_of(heard)
+        self.spread = Spread(self.radio, lambda: self.present)
+
+    def radio(self, adapter: str | None) -> Radio:
+        return radio_on(self.airs[adapter or "hci0"])
+
+    def poller(self, address: str = ADDRESS, adapter: Adapter | None = None) -> Poller:
+        config = BatteryConfig(name=Name(address), address=normal_address(address), adapter=adapter)
+        poll = PollConfig(min_interval_s=Seconds(0.0), timeout_s=Seconds(20.0))
+        return poller_of(config, poll, self.spread, self.tasks, clock=now_s)
+
+    def connects(self, address: str = ADDRESS) -> dict[str | None, int]:
+        return {name: air.batteries[address].connects for name, air in self.airs.items()}
+
+    def set_faults(self, adapter: str, **faults: bool) -> None:
+        for one in self.airs[adapter].batteries.values():
+            one.faults = Faults(**faults)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rssi_dbm", "best"),
+    [({"hci0": -80, "hci1": -50}, "hci1"), ({"hci0": -50, "hci1": -80}, "hci0")],
+)
+async def test_the_adapter_that_hears_a_battery_best_reads_it(
+    rssi_dbm: dict[str, int], best: str, tasks: asyncio.TaskGroup
+) -> None:
+    house = House(tasks, rssi_dbm)
+    poller = house.poller()
+
+    for _ in range(3):
+        assert (await poller.refresh(timeout_s=60.0)).up
+
+    assert house.connects() == {"hci0": 0, "hci1": 0} | {best: 3}
+
+
+@pytest.mark.parametrize(
+    ("rssi_dbm", "connects"),
+    [({"hci0": -60, "hci1": -64}, [1, 1]), ({"hci0": -60, "hci1": -70}, [2, 0])],
+)
+async def test_adapters_that_hear_alike_share_the_batteries(
+    rssi_dbm: dict[str, int], connects: list[int], tasks: asyncio.TaskGroup
+) -> None:
+    house = House(tasks, rssi_dbm)
+    pollers = [house.poller(), house.poller(SECOND)]
+
+    await asyncio.gather(*(poller.refresh(timeout_s=60.0) for poller in pollers))
+
+    first, second = house.connects(), house.connects(SECOND)
+    assert [first[name] + second[name] for name in rssi_dbm] == connects
+
+
+async def test_those_with_a_configured_adapter_count(tasks: asyncio.TaskGroup) -> None:
+    house = House(tasks, {"hci0": -60, "hci1": -64})
+    await house.poller(adapter=Adapter("hci0")).refresh(timeout_s=60.0)
+
+    await house.poller(SECOND).refresh(timeout_s=60.0)
+
+    assert house.connects(SECOND) == {"hci0": 0, "hci1": 1}
+
+
+async def test_they_are_compared_once(tasks: asyncio.TaskGroup) -> None:
+    house = House(tasks, {"hci0": -80, "hci1": -50})
+    poller = house.poller()
+    await poller.refresh(timeout_s=60.0)
+    await asyncio.sleep(5.0)
+    began_s = now_s()
+
+    await poller.refresh(timeout_s=60.0)
+
+    assert now_s() - began_s < 2.0
+
+
+async def test_a_configured_adapter_is_used_without_a_question(tasks: asyncio.TaskGroup) -> None:
+    house = House(tasks, {"hci0": -80, "hci1": -50})
+
+    assert (await house.poller(adapter=Adapter("hci0")).refresh(timeout_s=60.0)).up
+
+    assert house.connects() == {"hci0": 1, "hci1": 0}
+
+
+async def test_after_a_failure_they_are_compared_again(tasks: asyncio.TaskGroup) -> None:
+    house = House(tasks, {"hci0": -80, "hci1": -50})
+    poller = house.poller()
+    await poller.refresh(timeout_s=60.0)
+    house.set_faults("hci1", gone=True)
+
+    assert not (await poller.refresh(timeout_s=60.0)).up
+    assert (await poller.refresh(timeout_s=60.0)).up
+
+    assert house.connects() == {"hci0": 1, "hci1": 1}
+
+
+async def test_an_adapter_that_is_pulled_out_fails_only_its_own_batteries(
+    tasks: asyncio.TaskGroup,
+) -> None:
+    house = House(tasks, {"hci0": -60, "hci1": -60})
+    first = house.poller(adapter=Adapter("hci0"))
+    second = house.poller(SECOND, adapter=Adapter("hci1"))
+    house.airs["hci1"].scan_error = AdapterError("no Bluetooth adapter hci1")
+    house.present = ["hci0"]
+
+    snapshots = await asyncio.gather(first.refresh(timeout_s=60.0), second.refresh(timeout_s=60.0))
+
+    assert snapshots[0].up
+    assert snapshots[1].failures == {FailureReason.ADAPTER: 1}
+
+
+async def test_a_battery_without_one_moves_to_the_adapter_that_is_left(
+    tasks: asyncio.TaskGroup,
+) -> None:
+    house = House(tasks, {"hci0": -80, "hci1": -50})
+    poller = house.poller()
+    await poller.refresh(timeout_s=60.0)
+    house.present = ["hci0"]
+
+    assert (await poller.refresh(timeout_s=60.0)).up
+
+    assert house.connects() == {"hci0": 1, "hci1": 1}
+
+
+async def test_where_nobody_can_listen_they_take_turns(tasks: asyncio.TaskGroup) -> None:
+    house = House(tasks, {"hci0": -80, "hci1": -50})
+    for air in house.airs.values():
+        air.scan_error = AdapterError("bluetoothd is not running")
+    poller = house.poller()
+    tried = []
+
+    class Deaf(Radio):
+        def connect(self, *_: object, **__: object) -> None:  # type: ignore[override]
+            tried.append(self)
+            raise AdapterError("no")
+
+    house.spread._radios = {name: Deaf() for name in house.present}
+    for _ in range(4):
+        await poller.refresh(timeout_s=60.0)
+
+    assert [tried.index(radio) for radio in tried] == [0, 1, 0, 1]

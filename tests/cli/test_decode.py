@@ -1,0 +1,582 @@
+"""`bms-exporter decode`: recorded frames explained offline, damaged ones named."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.cli import decode as decoded
+from exporter.cli import main
+from exporter.demo.battery import encode_reply
+from exporter.errors import DecodeError
+from exporter.protocol.explain import (
+    check_plausible,
+    explain,
+    parse_frame,
+    register_name,
+)
+from exporter.protocol.frame import Frame
+from tests.support.recorded import (
+    CELLS,
+    COUNTERS,
+    FIELD_REPORTS,
+    FRAMES,
+    HARDWARE,
+    MOBILEKTRO,
+    REFUSE,
+)
+
+DECODED_REGISTERS = ("0x03", "0x04", "0x05", "0xAA")
+WIRES = [bytes.fromhex(frame["frame_hex"]) for frame in FRAMES]
+
+
+def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def exported(wire: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float] | None:
+    """Return what `decode --format metrics` shows of one frame, None when it is refused."""
+    frames = decoded.decode_all([wire])
+    return None if decoded.problems(frames) else samples(decoded.metrics(frames))
+
+
+def cells_of(
+    shown: dict[tuple[str, frozenset[tuple[str, str]]], float] | None,
+) -> dict[str, float]:
+    """Return the voltage of each exported cell by its label."""
+    return {
+        dict(labels)["cell"]: volts
+        for (name, labels), volts in (shown or {}).items()
+        if name == "bms_cell_voltage_volts"
+    }
+
+
+class TestExplain:
+    def test_every_byte_has_its_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["decode", MOBILEKTRO.hex()])
+
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert status == 0
+        assert ["4", "05", "29", "voltage", "13.21", "V"] in lines
+        assert ["8", "4F", "82", "remaining", "capacity", "203.54", "Ah"] in lines
+        assert ["14", "2D", "0C", "manufactured", "2022-08-12"] in lines
+        assert ["22", "83", "software", "version", "8.3"] in lines
+        assert ["23", "5D", "state", "of", "charge", "93", "%"] in lines
+        assert ["27", "0A", "C8", "NTC", "1", "2.9", "°C"] in lines
+        assert ["33", "FA", "40", "checksum", "right"] in lines
+
+    def test_open_or_shorted_sensor_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        (frame,) = FIELD_REPORTS["ntc-open-or-shorted"]
+
+        main(["decode", frame.hex()])
+
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert ["27", "00", "00", "NTC", "1", "open", "or", "shorted"] in lines
+        assert ["29", "FF", "FF", "NTC", "2", "open", "or", "shorted"] in lines
+        assert ["31", "0B", "73", "NTC", "3", "20", "°C"] in lines
+
+    @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.hex()[:24])
+    def test_the_lines_of_every_recorded_frame_are_its_bytes(self, wire: bytes) -> None:
+        lines = list(explain(parse_frame(wire)))
+
+        assert b"".join(line.raw for line in lines) == wire
+        assert [line.at for line in lines] == [
+            sum(len(before.raw) for before in lines[:number]) for number in range(len(lines))
+        ]
+
+    @pytest.mark.parametrize(
+        "recorded",
+        [frame for frame in FRAMES if frame["register"] not in DECODED_REGISTERS],
+        ids=lambda frame: frame["register"],
+    )
+    def test_other_registers_are_named_with_status_and_payload(
+        self, recorded: dict[str, str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", recorded["frame_hex"]])
+
+        out = capsys.readouterr().out
+        payload = recorded["frame_hex"][8:-6] or "empty"
+        assert status == 0
+        assert f"register {int(recorded['register'], 16):#04x} (" in out
+        assert f"status 0x00 (ok), payload {payload}" in out
+        assert "unknown register" not in out
+
+    @pytest.mark.parametrize(
+        ("wire", "shown"),
+        [
+            pytest.param(
+                "dd03001b055700002ed62ee000022aa700000000000120640204020b5f0b5bfb4777",
+                ["protections                 cell_overvoltage", "discharge MOSFET on"],
+                id="a protection",
+            ),
+            pytest.param(
+                "dd0300220550000026d627100002344800000000000066630304010b92000000271026d60000fb3777",
+                ["full capacity               100 Ah", "balance current             0 A"],
+                id="a trailing block",
+            ),
+            pytest.param(CELLS.hex(), ["cell 1                      3.394 V"], id="cells"),
+            pytest.param(
+                COUNTERS.hex(), ["cell_overvoltage            122", "restarts"], id="counters"
+            ),
+            pytest.param(HARDWARE.hex(), ["JBD-SP04S034-L4S-200A-B-U"], id="hardware"),
+        ],
+    )
+    def test_it_says_what_bits_mean(
+        self, wire: str, shown: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main(["decode", wire])
+
+        out = capsys.readouterr().out
+        assert all(text in out for text in shown)
+
+    def test_balancing_cells_are_numbered_through(self) -> None:
+        payload = bytearray(MOBILEKTRO[4:-3])
+        payload[12:16] = b"\x00\x02\x80\x01"
+        payload[10:12] = payload[16:18] = b"\x00\x00"
+        payload[20] = 0
+
+        values = [line.value for line in explain(Frame(0x03, 0, bytes(payload)))]
+
+        assert "cell 2" in values
+        assert "cell 17, cell 32" in values
+        assert values.count("none") == 2
+        assert "all off" in values
+
+    def test_the_100_ma_unit_is_shown_as_it_is_meant(self) -> None:
+        payload = bytearray(MOBILEKTRO[4:-3])
+        payload[20] = 0x80
+
+        lines = {line.name: line.value for line in explain(Frame(0x03, 0, bytes(payload)))}
+
+        assert lines["remaining capacity"] == "2035.4 Ah"
+        assert lines["MOSFETs and status"] == "100 mA unit"
+
+    def test_unknown_registers_are_called_so(self) -> None:
+        assert register_name(0x99) == "unknown register"
+        assert register_name(0x24) == "cell overvoltage"
+
+    @given(register=st.sampled_from([3, 4, 5, 0xAA, 9]), payload=st.binary(max_size=255))
+    def test_any_payload_is_explained_or_refused_and_nothing_else(
+        self, register: int, payload: bytes
+    ) -> None:
+        try:
+            raw = b"".join(line.raw for line in explain(Frame(register, 0, payload)))
+        except DecodeError:
+            return
+        assert raw[4:-3] == payload
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["dd03"], "size: expected 7 bytes (the shortest frame), got 2"),
+            (
+                ["dd03001d053500001a25215300072b0f00000000"],
+                "size: expected 36 bytes (length 29), got 20",
+            ),
+            ([MOBILEKTRO.hex()[:-2] + "dd"], "tail: expected 77, got DD: a byte was changed"),
+            ([MOBILEKTRO.hex().replace("fa40", "fa41")], "checksum: expected FA40, got FA41"),
+            (["0178290029"], "head: expected DD, got 01"),
+            (["dda50300fffd77"], "expected a reply, got the request for register 0x03"),
+            (
+                ["dd058000ff8077"],
+                "frame 1, register 0x05 (hardware name): status: expected 0x00 (ok), got 0x80",
+            ),
+            (["dd248100ff7f77"], "got 0x81 (refused: not authorised or not in factory mode)"),
+            ([""], "expected at least one frame in hex, got none"),
+            (["xyz"], "expected hex like DD03...77, got 'xyz'"),
+            (["dd0"], "expected hex like DD03...77, got 'dd0': 3 digits, an odd number"),
+            (
+                [MOBILEKTRO.hex().replace("0304", "030400")],
+                "size: expected 36 bytes (length 29), got 37: a byte was changed or lost",
+            ),
+            (["dd5ae1020000ff1d77"], "got the request to write register 0xe1"),
+        ],
+    )
+    @pytest.mark.parametrize("form", ["explain", "json", "metrics"])
+    def test_refused_frame_is_one_reason_on_stderr_with_expected_and_got(
+        self, form: str, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", *arguments, "--format", form])
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert output.out == ""
+        assert output.err.count("\n") == 1
+        assert complaint in output.err
+
+    @pytest.mark.parametrize("case", REFUSE, ids=lambda case: case["reason"][:40])
+    @pytest.mark.parametrize("form", ["explain", "json", "metrics"])
+    def test_what_is_recorded_as_wrong_is_refused_in_every_format(
+        self, case: dict[str, str], form: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", case["frame_hex"], "--format", form])
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert "expected" in output.err
+        assert output.out == ""
+
+    def test_the_other_frames_are_still_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["decode", "dd058000ff8077", MOBILEKTRO.hex(), "--format", "metrics"])
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert 'bms_remaining_capacity_amperehours{battery="decoded"} 203.54' in output.out
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            pytest.param([CELLS.hex(), "dd"], "frame 2: size: expected 7 bytes", id="one byte"),
+            pytest.param(
+                [MOBILEKTRO.hex()[:40], CELLS.hex()],
+                "frame 1: size: expected 36 bytes (length 29), got 20: give all its notifications",
+                id="the first notification",
+            ),
+            pytest.param(
+                [CELLS.hex() + MOBILEKTRO.hex()[:40]],
+                "frame 2: size: expected 36 bytes (length 29), got 20",
+                id="joined",
+            ),
+            pytest.param(
+                [CELLS.hex() + "0000" + MOBILEKTRO.hex().replace("4f82", "4f83")],
+                "frame 2: checksum: expected FA3F, got FA40: a byte was changed or lost",
+                id="behind surplus bytes",
+            ),
+        ],
+    )
+    def test_a_cut_frame_beside_a_good_one_is_refused(
+        self, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", *arguments])
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert "cell 1                      3.394 V" in output.out
+        assert output.err.count("\n") == 1
+        assert complaint in output.err
+
+    @pytest.mark.parametrize(
+        ("wire", "complaint"),
+        [
+            pytest.param(
+                "dd0400020e42ffae77", "at least 3 cells, got 1", id="0x24 with a flipped bit"
+            ),
+            pytest.param("dd0500022c7cff5677", "letters or digits", id="0x15 with a flipped bit"),
+            pytest.param(b"\xdd\x05".hex() + CELLS.hex()[4:], "printable ASCII", id="cells as 05"),
+            pytest.param(
+                b"\xdd\x04".hex() + HARDWARE.hex()[4:], "2 bytes a cell", id="a name as 04"
+            ),
+            pytest.param(
+                "dd04000a30313233343536373839fde977", "the text '0123456789'", id="digits as 04"
+            ),
+            pytest.param(
+                encode_reply(0xAA, b"\x17SP04S034L4S200A20220812").hex(),
+                "the text 'SP04S034L4S200A20220812'",
+                id="a barcode as AA",
+            ),
+        ],
+    )
+    def test_a_register_byte_that_was_damaged_is_noticed(
+        self, wire: str, complaint: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", wire])
+
+        assert status == 1
+        assert complaint in capsys.readouterr().err
+
+    def test_three_cells_are_enough(self) -> None:
+        check_plausible(Frame(0x04, 0, bytes.fromhex("0ce4") * 3))
+
+    def test_cells_at_0_v_are_not_taken_for_text(self) -> None:
+        check_plausible(Frame(0x04, 0, bytes(6)))
+
+    def test_no_flipped_bit_of_any_recorded_frame_shows_another_number(self) -> None:
+        for wire in WIRES:
+            whole = exported(wire)
+            assert whole is not None
+            for bit in range(8 * len(wire)):
+                damaged = bytearray(wire)
+                damaged[bit // 8] ^= 1 << bit % 8
+
+                assert exported(bytes(damaged)) in (None, {}, whole)
+
+
+class TestForms:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            pytest.param([MOBILEKTRO.hex(), CELLS.hex()], id="one an argument"),
+            pytest.param([MOBILEKTRO.hex() + CELLS.hex()], id="joined"),
+            pytest.param([MOBILEKTRO.hex(" "), CELLS.hex(":")], id="with blanks and colons"),
+            pytest.param((MOBILEKTRO + CELLS).hex(" ").split(), id="one byte an argument"),
+            pytest.param([MOBILEKTRO.hex().upper(), "0x" + CELLS.hex()], id="as others write it"),
+            pytest.param(
+                [MOBILEKTRO[:20].hex(), MOBILEKTRO[20:].hex(), CELLS.hex()], id="in notifications"
+            ),
+            pytest.param([str(byte) for byte in MOBILEKTRO + CELLS], id="one decimal an argument"),
+            pytest.param([repr(bytearray(MOBILEKTRO)), repr(CELLS)], id="as Python writes it"),
+            pytest.param(["dda50300fffd77", MOBILEKTRO.hex(), CELLS.hex()], id="with a request"),
+        ],
+    )
+    def test_frames_may_be_given(
+        self, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", *arguments, "--format", "metrics"])
+
+        shown = samples(capsys.readouterr().out)
+        label = ("battery", "decoded")
+        assert status == 0
+        assert shown["bms_remaining_capacity_amperehours", frozenset({label})] == 203.54
+        cell = frozenset({label, ("cell", "04")})
+        assert shown["bms_cell_voltage_volts", cell] == 3.386
+
+    def test_metrics_hold_what_the_frames_say_and_nothing_else(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        frames = [wire.hex() for wire in (MOBILEKTRO, CELLS, HARDWARE, COUNTERS)]
+
+        main(["decode", *frames, "--format", "metrics"])
+
+        names = {name for name, _ in samples(capsys.readouterr().out)}
+        assert {"bms_voltage_volts", "bms_restarts_total", "bms_battery_info"} <= names
+        assert not {name for name in names if "poll" in name or "connection" in name}
+        assert "bms_up" not in names
+
+    def test_the_info_metric_waits_for_the_hardware_name(self) -> None:
+        without = exported(MOBILEKTRO)
+        whole = exported(MOBILEKTRO + HARDWARE)
+
+        assert without is not None
+        assert whole is not None
+        assert "bms_battery_info" not in {name for name, _ in without}
+        info = next(dict(labels) for name, labels in whole if name == "bms_battery_info")
+        assert info["hardware"] == "JBD-SP04S034-L4S-200A-B-U"
+        assert info["software"] == "8.3"
+        assert info["manufactured"] == "2022-08-12"
+
+    def test_cells_alone_are_shown_too(self) -> None:
+        shown = exported(CELLS)
+
+        assert shown is not None
+        assert {name for name, _ in shown} == {"bms_cell_voltage_volts"}
+
+    def test_cell_at_0_v_within_the_count_is_a_cell(self) -> None:
+        unused = encode_reply(0x04, CELLS[4:-3] + bytes(2))
+        broken = encode_reply(0x04, CELLS[4:6] + bytes(2) + CELLS[8:-3])
+
+        assert cells_of(exported(MOBILEKTRO + unused)) == {
+            "01": 3.394, "02": 3.388, "03": 3.392, "04": 3.386,
+        }  # fmt: skip
+        assert cells_of(exported(broken + MOBILEKTRO)) == {
+            "01": 3.394, "02": 0.0, "03": 3.392, "04": 3.386,
+        }  # fmt: skip
+        assert (
+            cells_of(exported(unused))["05"] == 0.0
+        )  # without 0x03 the number of cells is not known
+
+    def test_json_carries_units_in_its_names(self, capsys: pytest.CaptureFixture[str]) -> None:
+        wires = (MOBILEKTRO, CELLS, HARDWARE, COUNTERS, bytes.fromhex("dd2400020e42ffae77"))
+
+        status = main(["decode", *(wire.hex() for wire in wires), "--format", "json"])
+
+        basic, cells, hardware, counters, other = json.loads(capsys.readouterr().out)
+        assert status == 0
+        assert basic["register"] == "0x03"
+        assert basic["decoded"]["basic"]["remaining_ah"] == 203.54
+        assert basic["decoded"]["basic"]["manufactured"] == "2022-08-12"
+        assert basic["decoded"]["basic"]["protections"] == []
+        assert cells["decoded"]["cell_voltages_v"] == [3.394, 3.388, 3.392, 3.386]
+        assert hardware["decoded"]["hardware"] == "JBD-SP04S034-L4S-200A-B-U"
+        assert counters["decoded"]["counters"]["protection_events"]["cell_overvoltage"] == 122
+        assert (other["name"], other["payload"], other["decoded"]) == (
+            "cell overvoltage",
+            "0e42",
+            {},
+        )
+
+    def test_what_is_refused_is_not_in_the_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["decode", "dd058000ff8077", CELLS.hex(), "dd", "--format", "json"])
+
+        output = capsys.readouterr()
+        (cells,) = json.loads(output.out)
+        assert status == 1
+        assert cells["frame"] == CELLS.hex()
+        assert [line[:8] for line in output.err.splitlines()] == ["frame 1,", "frame 3:"]
+
+    @given(raws=st.lists(st.binary(max_size=80), max_size=3))
+    def test_any_bytes_are_decoded_or_refused_and_nothing_else(self, raws: list[bytes]) -> None:
+        frames = decoded.decode_all(raws)
+
+        decoded.text(frames)
+        decoded.json(frames)
+        decoded.metrics(frames)
+        assert len(decoded.problems(frames)) <= len(frames)
+
+
+class TestSources:
+    @pytest.fixture
+    def log(self) -> str:
+        """Return what `read --log.level debug 2>&1` prints."""
+        start = "ts=2026-11-28T00:42:19.573+00:00 level=debug logger=exporter.bms msg=received hex="
+        return (
+            'ts=2026-11-28T00:42:19.491+00:00 level=debug logger=x msg="A4:C1:38:00:00:01 77"\n'
+            f"{start}{MOBILEKTRO[:20].hex()}\n{start}{MOBILEKTRO[20:].hex()}\n"
+            "battery           camper (A4:C1:38:00:00:01)\ncycles            77\n"
+        )
+
+    def test_a_log_is_read_from_standard_input(
+        self, log: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(log))
+
+        status = main(["decode", "-"])
+
+        output = capsys.readouterr()
+        assert status == 0
+        assert "203.54 Ah" in output.out
+        assert "surplus" not in output.out
+        assert output.err == ""
+
+    def test_a_log_is_read_from_a_file(
+        self, log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "log.txt"
+        path.write_text(log)
+
+        status = main(["decode", str(path), CELLS.hex(), "--format", "metrics"])
+
+        shown = samples(capsys.readouterr().out)
+        label = ("battery", "decoded")
+        assert status == 0
+        assert shown["bms_remaining_capacity_amperehours", frozenset({label})] == 203.54
+        assert cells_of(shown)["04"] == 3.386
+
+    def test_a_complaint_names_file_and_line(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "frames.hex"
+        path.write_text(f"{CELLS.hex()}\ndd030\n")
+
+        status = main(["decode", str(path)])
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert output.out == ""
+        assert output.err.startswith(
+            f"{path}: line 2: expected hex like DD03...77, got 'dd030': 5 digits"
+        )
+
+    @pytest.mark.parametrize(
+        ("content", "complaint"),
+        [
+            (b"\xff\xfe\x00", "cannot be read: it is not text"),
+            (b"x" * 10_000_001, "more than 10000000 characters"),
+            (b"", "expected at least one frame in hex, got none"),
+            (b"hello", ": line 1: expected hex like DD03...77, got 'hello'"),
+        ],
+        ids=["binary", "large", "empty", "prose"],
+    )
+    def test_a_file_without_frames_is_one_reason(
+        self, content: bytes, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "file.bin"
+        path.write_bytes(content)
+
+        status = main(["decode", str(path)])
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert output.out == ""
+        assert output.err.count("\n") == 1
+        assert complaint in output.err
+
+    def test_a_folder_is_reported_as_unreadable(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", str(tmp_path)])
+
+        assert status == 1
+        assert capsys.readouterr().err == f"{tmp_path}: cannot be read: Is a directory\n"
+
+    def test_hex_is_never_taken_for_a_file_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path(CELLS.hex()).write_text(MOBILEKTRO.hex())
+
+        main(["decode", CELLS.hex()])
+        given = capsys.readouterr().out
+        main(["decode", f"./{CELLS.hex()}"])
+        read = capsys.readouterr().out
+
+        assert "3.394 V" in given
+        assert "203.54 Ah" in read
+
+    def test_a_terminal_gets_a_hint_how_to_end_the_input(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+        monkeypatch.setattr("sys.stdin", Terminal(CELLS.hex()))
+
+        status = main(["decode", "-"])
+
+        assert status == 0
+        assert "Ctrl+D" in capsys.readouterr().err
+
+
+class TestSurplus:
+    # Source: rakhmaevao/JbdBms#4, Louisvdw/dbus-serialbattery#593, syssi/esphome-jbd-bms#14.
+    FRAME = "dd0400080d0d0d0a0d0a0d0cff9777"
+    SURPLUS = "0000002a00000058400d80601ffb3f2802fc3f"
+
+    def test_surplus_bytes_beside_a_good_frame_are_named(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", f"00{self.FRAME}{self.SURPLUS}"])
+
+        output = capsys.readouterr()
+        assert status == 0
+        assert output.out.startswith("1 surplus byte: 00\n\nDD 04 00 08")
+        assert "cell 1                      3.341 V" in output.out
+        assert output.out.endswith(f"\n\n19 surplus bytes: {self.SURPLUS}\n")
+        assert output.err == ""
+
+    @pytest.mark.parametrize("form", ["json", "metrics"])
+    def test_surplus_bytes_are_named_on_stderr_for_json_and_metrics(
+        self, form: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", f"{self.FRAME}{self.SURPLUS}", "--format", form])
+
+        output = capsys.readouterr()
+        assert status == 0
+        assert "3.341" in output.out
+        assert "surplus" not in output.out
+        assert output.err == f"19 surplus bytes: {self.SURPLUS}\n"
+
+    def test_a_request_beside_a_reply_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["decode", "dda50400fffc77", self.FRAME])
+
+        output = capsys.readouterr()
+        assert status == 0
+        assert output.out.startswith("request for register 0x04 (cell voltages): dda50400fffc77\n")
+
+    def test_a_cell_above_5_v_is_explained(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["decode", *(frame.hex() for frame in FIELD_REPORTS["cell-above-5-v"])])
+
+        output = capsys.readouterr()
+        assert status == 0
+        assert "cell 9                      6.551 V" in output.out
+        assert "cell 10                     0.412 V" in output.out

@@ -1,0 +1,329 @@
+"""The web configuration: what users of Prometheus' exporter-toolkit bring."""
+
+import os
+import ssl
+from pathlib import Path
+
+import pytest
+
+from exporter.config.web import WebConfig, WebConfigFile, load, parse
+from exporter.errors import ConfigError
+
+HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"  # "hunter2", by htpasswd
+HERE = Path("/etc/bms")
+TLS = "tls_server_config: {cert_file: a, key_file: b, "
+WHOLE = f"""
+tls_server_config:
+  cert_file: server.crt
+  key_file: /secret/server.key
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: ca.crt
+  client_allowed_sans: [prometheus]
+  min_version: TLS12
+  max_version: TLS13
+  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256]
+  prefer_server_cipher_suites: true
+  curve_preferences: [CurveP256]
+http_server_config:
+  http2: false
+  headers:
+    Strict-Transport-Security: max-age=31536000
+basic_auth_users:
+  alice: {HASH}
+rate_limit:
+  interval: 1s
+  burst: 20
+"""
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, HERE)
+    return list(caught.value.problems)
+
+
+def test_every_key_of_the_toolkit_is_known() -> None:
+    config = parse(WHOLE, HERE)
+
+    assert config.tls is not None
+    assert config.tls.files == (HERE / "server.crt", Path("/secret/server.key"), HERE / "ca.crt")
+    assert config.tls.client_auth is ssl.CERT_REQUIRED
+    assert config.tls.allowed_sans == ("prometheus",)
+    assert config.tls.ciphers == ("ECDHE-RSA-AES128-GCM-SHA256",)
+    assert config.tls.curve == "prime256v1"
+    assert config.headers == (("Strict-Transport-Security", "max-age=31536000"),)
+    assert config.users == (("alice", HASH),)
+    assert (config.rate_interval_s, config.rate_burst) == (1.0, 20)
+
+
+def test_secrets_are_not_shown() -> None:
+    config = parse("tls_server_config: {cert: a, key: topsecret}\nbasic_auth_users: {}\n", HERE)
+
+    assert "topsecret" not in repr(config)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "# nothing\n", "basic_auth_users:\n"])
+def test_an_empty_file_changes_nothing(text: str) -> None:
+    assert parse(text, HERE) == WebConfig()
+
+
+@pytest.mark.parametrize("value", ["0", "1; mode=block", '"1"'])
+def test_a_header_is_text_as_it_is_written(value: str) -> None:
+    config = parse(f"http_server_config: {{headers: {{X-XSS-Protection: {value}}}}}", HERE)
+
+    assert config.headers == (("X-XSS-Protection", value.strip('"')),)
+
+
+def test_a_header_without_a_value_is_not_sent() -> None:
+    assert parse('http_server_config: {headers: {X-Frame-Options: ""}}', HERE).headers == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("tls_server: {}", "line 1: tls_server: unknown key, did you mean tls_server_config?"),
+        ("tls_server_config:\n", "expected cert_file (or cert)"),
+        ("tls_server_config: {}", "expected cert_file (or cert)"),
+        (TLS + "min_version: TLS9}", "TLS10, TLS11"),
+        (
+            TLS + "min_version: TLS13, max_version: TLS12}",
+            "expected at most max_version",
+        ),
+        (
+            TLS + "client_auth_type: RequestClientCert}",
+            "which Python's ssl cannot do",
+        ),
+        (
+            TLS + "client_ca_file: c}",
+            "client_auth_type verifies nothing",
+        ),
+        (TLS + "client_allowed_sans: [x]}", "client_auth_type verifies nothing"),
+        (TLS + "client_auth_type: x}", "expected one of NoClientCert, VerifyClientCertIfGiven"),
+        ("http_server_config: {headers: {X-Frame-Options: no}}", "expected deny or sameorigin"),
+        (
+            TLS + "cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}",
+            "TLS_RSA_WITH_RC4_128_SHA: not known",
+        ),
+        (
+            TLS + "curve_preferences: [X25519, CurveP256]}",
+            "takes one curve",
+        ),
+        ("tls_server_config: {cert_file: a, cert: b, key_file: c}", "one of them is enough"),
+        ("http_server_config: {headers: {Server: x}}", "expected one of Content-Security-Policy"),
+        (
+            'http_server_config: {headers: {X-Frame-Options: "a\\r\\nb"}}',
+            "expected printable ASCII",
+        ),
+        ("http_server_config: {http2: maybe}", "expected true or false"),
+        ("http_server_config: {http2: true}", "HTTP/2 is not served"),
+        ("basic_auth_users: {alice: hunter2}", "expected a bcrypt hash"),
+        (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$31$')}}}", "a cost of at most 18"),
+        ("basic_auth_users: [alice]", "expected a mapping (name: value)"),
+        ("rate_limit: {interval: 1s}", "expected 1 or more requests"),
+        ("rate_limit: {interval: soon, burst: 1}", "expected a duration"),
+        (f"rate_limit: {{interval: 1s, burst: {'9' * 400}}}", "expected a number, got '999"),
+        (f"rate_limit: {{interval: 1s, burst: 0x{'f' * 5000}}}", "expected a number, got '0xff"),
+        ('tls_server_config: {key_file: a, cert: "\\ud800"}', "half a character"),
+        ("- x", "expected a mapping"),
+    ],
+)
+def test_what_is_wrong_or_cannot_be_done_is_refused_by_name(text: str, complaint: str) -> None:
+    assert complaint in "\n".join(problems(text))
+
+
+@pytest.mark.parametrize("key", ["key", "cert", "client_ca"])
+def test_what_may_be_a_secret_is_not_quoted(key: str) -> None:
+    text = f"tls_server_config: {{{key}: [topsecret]}}"
+
+    assert "topsecret" not in "\n".join(problems(text))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "web.yml")
+
+    with pytest.raises(ConfigError, match=r"web.yml: cannot be read: not a regular file"):
+        load(tmp_path / "web.yml")
+
+
+def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "web.yml").open("wb") as file:
+        file.truncate(1 << 32)
+
+    with pytest.raises(ConfigError, match=r"web.yml: cannot be read: more than a megabyte"):
+        load(tmp_path / "web.yml")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"web.yml: cannot be read: No such file"):
+        load(tmp_path / "web.yml")
+
+
+USERS = f"basic_auth_users:\n  alice: {HASH}\n  bob: {HASH}\n"
+CLIENTS = """\
+tls_server_config:
+  cert_file: server.crt
+  key_file: server.key
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: ca.crt
+  client_allowed_sans: [prometheus]
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "web.yml"
+    path.write_text(text)
+    return path
+
+
+def accepted(folder: Path, before: str, after: str) -> bool:
+    """Whether a file is followed from one text to another; if not, nothing at all has changed."""
+    path = write(folder, before)
+    file = WebConfigFile(path)
+    running = file.current()
+
+    path.write_text(after)
+
+    if file.current() == parse(after, folder):
+        return True
+    assert file.current() == running
+    return False
+
+
+class TestFollowing:
+    def test_a_changed_file_is_followed_and_a_wrong_one_is_not(self, tmp_path: Path) -> None:
+        path = write(tmp_path, USERS)
+        file = WebConfigFile(path)
+
+        path.write_text(USERS.replace("bob", "carol"))
+        assert [name for name, _ in file.current().users] == ["alice", "carol"]
+        path.write_text("basic_auth_users: {alice: hunter2}\n")
+        assert [name for name, _ in file.current().users] == ["alice", "carol"]
+
+    @pytest.mark.parametrize(
+        "after",
+        [
+            pytest.param(f"basic_auth_users: {{carol: {HASH}}}\n", id="exchanged"),
+            pytest.param(USERS.rpartition("  bob")[0], id="removed while one stays"),
+            pytest.param(f"{USERS}  carol: {HASH}\n", id="added"),
+            pytest.param(f"{USERS}rate_limit: {{interval: 1s, burst: 5}}\n", id="limited"),
+        ],
+    )
+    def test_users_may_change_while_one_stays(self, after: str, tmp_path: Path) -> None:
+        assert accepted(tmp_path, USERS, after)
+
+    @pytest.mark.parametrize(
+        "after",
+        [
+            pytest.param(CLIENTS.replace("[prometheus]", "[grafana]"), id="other names"),
+            pytest.param(CLIENTS.replace("ca.crt", "new.crt"), id="another authority"),
+            pytest.param(CLIENTS + "  min_version: TLS13\n", id="newest version"),
+            pytest.param(CLIENTS + USERS, id="users added"),
+        ],
+    )
+    def test_client_certificates_may_change_while_they_are_required(
+        self, after: str, tmp_path: Path
+    ) -> None:
+        assert accepted(tmp_path, CLIENTS, after)
+
+    def test_optional_client_certificates_may_become_required(self, tmp_path: Path) -> None:
+        optional = CLIENTS.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven")
+
+        assert accepted(tmp_path, optional, CLIENTS)
+
+    def test_headers_rate_limit_and_min_version_may_be_removed(self, tmp_path: Path) -> None:
+        more = (
+            "  min_version: TLS13\nrate_limit: {interval: 1s, burst: 5}\n"
+            "http_server_config: {headers: {X-Frame-Options: deny}}\n"
+        )
+
+        assert accepted(tmp_path, CLIENTS + more, CLIENTS)
+
+    @pytest.mark.parametrize(
+        ("before", "after", "complaint"),
+        [
+            (USERS, "", "the file is empty"),
+            (USERS, "# half saved\n", "the file is empty"),
+            (USERS, "basic_auth_users:\n", "basic_auth_users: users are required until a restart"),
+            (USERS, "rate_limit: {interval: 1s, burst: 5}\n", "basic_auth_users: users are req"),
+            (CLIENTS + USERS, CLIENTS, "basic_auth_users: users are required"),
+            (CLIENTS + USERS, USERS, "tls_server_config: TLS is required until a restart"),
+            (USERS, CLIENTS + USERS, "tls_server_config: TLS begins with a restart only"),
+            (
+                CLIENTS,
+                CLIENTS.partition("  client_auth_type")[0],
+                "tls_server_config.client_auth_type: it cannot be weakened",
+            ),
+            (
+                CLIENTS,
+                CLIENTS.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven"),
+                "tls_server_config.client_auth_type: it cannot be weakened",
+            ),
+            (
+                CLIENTS,
+                CLIENTS.partition("  client_allowed_sans")[0],
+                "tls_server_config.client_allowed_sans: names are required",
+            ),
+            (
+                CLIENTS,
+                CLIENTS.replace("[prometheus]", "[]"),
+                "tls_server_config.client_allowed_sans: names are required",
+            ),
+            (
+                CLIENTS,
+                CLIENTS.replace("  client_ca_file: ca.crt\n", ""),
+                "tls_server_config.client_ca_file: it is required",
+            ),
+        ],
+    )
+    def test_a_weaker_file_is_reported_and_changes_nothing(
+        self,
+        before: str,
+        after: str,
+        complaint: str,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        assert not accepted(tmp_path, before, after)
+        assert complaint in "\n".join(str(getattr(r, "error", "")) for r in caplog.records)
+
+    @pytest.mark.parametrize("whole", [WHOLE, CLIENTS + USERS, USERS + CLIENTS])
+    def test_no_beginning_of_a_file_lets_in_more_than_the_whole(
+        self, whole: str, tmp_path: Path
+    ) -> None:
+        path = write(tmp_path, whole)
+        file = WebConfigFile(path)
+        required = file.current()
+        assert required.tls is not None
+
+        for length in range(len(whole)):
+            path.write_text(whole[:length])
+            config = file.current()
+            assert config.users
+            assert config.tls is not None
+            assert config.tls.client_auth is ssl.CERT_REQUIRED
+            assert config.tls.allowed_sans
+            assert config.tls.has_client_ca
+
+    def test_an_authority_in_the_file_may_replace_one_beside_it(self, tmp_path: Path) -> None:
+        assert accepted(tmp_path, CLIENTS, CLIENTS.replace("client_ca_file", "client_ca"))
+
+    def test_users_that_came_later_are_required_too(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "rate_limit: {interval: 1s, burst: 5}\n")
+        file = WebConfigFile(path)
+        path.write_text(USERS)
+        assert file.current().users
+
+        path.write_text("rate_limit: {interval: 1s, burst: 5}\n")
+
+        assert [name for name, _ in file.current().users] == ["alice", "bob"]
+
+    def test_a_file_that_is_being_replaced_changes_nothing(self, tmp_path: Path) -> None:
+        path = write(tmp_path, USERS)
+        file = WebConfigFile(path)
+
+        path.unlink()
+        assert file.current().users
+        path.symlink_to(tmp_path / "target")
+        assert file.current().users
+        (tmp_path / "target").write_text(USERS.replace("bob", "carol"))
+        assert [name for name, _ in file.current().users] == ["alice", "carol"]

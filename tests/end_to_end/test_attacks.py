@@ -1,0 +1,507 @@
+"""Hostile clients of the running program, while Prometheus scrapes it."""
+
+import asyncio
+import base64
+import os
+import re
+import resource
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import trustme
+
+from exporter.web.server import limits_here
+from tests.end_to_end.test_exporter import TIMEOUT, Running, remaining, running
+from tests.end_to_end.test_web_config import PASSWORD, TLS, USERS, serving, write_certificate
+
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: camper\r\nConnection: close\r\n\r\n"
+MANY = 300
+LASTS_S = 1.0
+IDLE_KB = 41_000  # of the demo, with TLS and users
+pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - its interface
+
+
+@dataclass(slots=True)
+class Target:
+    """A running exporter, and how to reach it."""
+
+    exporter: Running
+    context: ssl.SSLContext | None
+    auth: tuple[str, str] | None = None
+
+    async def open(self, *, encrypted: bool = True) -> "Connection":
+        context = self.context if encrypted else None
+        return Connection(
+            *await asyncio.open_connection(
+                "127.0.0.1",
+                self.exporter.port,
+                ssl=context,
+                server_hostname="127.0.0.1" if context else None,
+                limit=1 << 24,
+            )
+        )
+
+    async def scrape(self) -> str:
+        """Return the metrics, as Prometheus would get them: beside the attack, within 10 s."""
+        scheme = "https" if self.context else "http"
+        response = await asyncio.to_thread(
+            httpx.get,
+            f"{scheme}://127.0.0.1:{self.exporter.port}/metrics",
+            headers={TIMEOUT: "10"},
+            auth=self.auth,
+            verify=self.context or False,
+            timeout=10.0,
+        )
+        assert response.status_code == 200
+        return response.text
+
+    def descriptors(self) -> int:
+        return len([*Path(f"/proc/{self.exporter.process.pid}/fd").iterdir()])
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+@asynccontextmanager
+async def using(connection: Connection) -> AsyncIterator[Connection]:
+    try:
+        yield connection
+    finally:
+        connection.writer.transport.abort()
+
+
+async def crowd(
+    target: Target, count: int, act: Callable[[Connection], Awaitable[None]], **how: bool
+) -> None:
+    """Let `count` clients act at once, and hold their connections while the attack lasts."""
+
+    async def one() -> None:
+        with suppress(OSError, ssl.SSLError, asyncio.IncompleteReadError):
+            async with using(await target.open(**how)) as connection:
+                await act(connection)
+                await asyncio.sleep(LASTS_S)
+
+    await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def silent(target: Target) -> None:
+    async def act(_connection: Connection) -> None:
+        pass
+
+    await crowd(target, MANY, act, encrypted=False)
+
+
+async def half_sent(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.writer.write(b"GET /metr")
+
+    await crowd(target, MANY, act)
+
+
+async def unfinished_handshakes(target: Target) -> None:
+    hello = ssl.MemoryBIO()
+    shaking = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="x")
+    with suppress(ssl.SSLWantReadError):
+        shaking.do_handshake()
+    whole = hello.read()
+
+    async def act(connection: Connection) -> None:
+        connection.writer.write(whole[:-20])
+
+    await crowd(target, MANY, act, encrypted=False)
+
+
+async def one_byte_at_a_time(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        for byte in SCRAPE[:12]:
+            connection.writer.write(bytes([byte]))
+            await asyncio.sleep(LASTS_S / 12)
+
+    await crowd(target, 100, act)
+
+
+async def two_megabytes_of_headers(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+        for number in range(2000):
+            if connection.writer.is_closing():
+                return
+            connection.writer.write(b"X-%d: %s\r\n" % (number, b"a" * 1000))
+            await connection.writer.drain()
+
+    await crowd(target, 20, act)
+
+
+async def pipelined_and_never_read(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        connection.writer.write(SCRAPE.replace(b"close", b"keep-alive") * 200)
+
+    await crowd(target, 20, act)
+
+
+async def a_flood_of_probes(target: Target) -> None:
+    ends_s = time.monotonic() + LASTS_S
+
+    async def act(connection: Connection) -> None:
+        for number in range(10_000):
+            name = b"camper" if number % 2 else b"%0d%0ayours-level=error"
+            connection.writer.write(b"GET /probe?target=%s HTTP/1.1\r\nHost: x\r\n\r\n" % name)
+            await connection.reader.readuntil(b"\r\n\r\n")
+            if time.monotonic() > ends_s:
+                return
+
+    await crowd(target, 10, act)
+
+
+async def reloads_by_strangers(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        for start in (b"GET", b"HEAD", b"DELETE"):
+            connection.writer.write(start + b" /-/reload HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.writer.write(
+            b"POST /-/reload HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n\r\n"
+        )
+
+    await crowd(target, 20, act)
+
+
+async def garbage(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.writer.write(os.urandom(5000))
+
+    await crowd(target, 100, act)
+    await crowd(target, 50, act, encrypted=False)
+
+
+async def reset_after_the_request(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.writer.write(SCRAPE)
+        raw: socket.socket = connection.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise ConnectionResetError
+
+    await crowd(target, MANY, act)
+
+
+async def http_2_without_asking(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        settings = b"\0\0\x06\x04\0\0\0\0\0" + b"\0\x04\0\0\0\0"  # a window of 0 bytes
+        connection.writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
+
+    await crowd(target, MANY, act)
+
+
+async def bodies_that_nobody_reads(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.writer.write(
+            b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(12)
+        )
+
+    await crowd(target, 200, act)
+
+
+async def megabytes_that_nobody_reads(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.writer.write(
+            b"PUT /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        for _ in range(40):
+            connection.writer.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+            await connection.writer.drain()
+
+    await crowd(target, 50, act)
+
+
+async def chunks_of_one_byte(target: Target) -> None:
+    ends_s = time.monotonic() + LASTS_S
+
+    async def act(connection: Connection) -> None:
+        connection.writer.write(
+            b"PUT /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        while time.monotonic() < ends_s:
+            connection.writer.write(b"1\r\nx\r\n" * 1000)
+            await connection.writer.drain()
+
+    await crowd(target, 2, act)
+
+
+async def failed_websocket_handshakes(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.writer.write(
+            b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 1\r\n\r\n"
+        )
+
+    await crowd(target, 50, act)
+
+
+async def streams_that_nobody_reads(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        connection.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        connection.writer.write(b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    await crowd(target, 20, act)
+
+
+async def wrong_passwords(target: Target) -> None:
+    async def act(connection: Connection) -> None:
+        for number in range(20):
+            credentials = base64.b64encode(b"prometheus:%d" % number)
+            connection.writer.write(
+                b"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Basic %s\r\n\r\n" % credentials
+            )
+
+    await crowd(target, 50, act)
+
+
+async def thousands_of_headers(target: Target) -> None:
+    head = b"".join(b"h%d:1\r\n" % number for number in range(1700))
+
+    async def act(connection: Connection) -> None:
+        connection.writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n")
+
+    for _ in range(3):
+        await crowd(target, 200, act)
+
+
+ATTACKS = (
+    silent,
+    half_sent,
+    unfinished_handshakes,
+    one_byte_at_a_time,
+    two_megabytes_of_headers,
+    pipelined_and_never_read,
+    a_flood_of_probes,
+    reloads_by_strangers,
+    garbage,
+    reset_after_the_request,
+    http_2_without_asking,
+    bodies_that_nobody_reads,
+    megabytes_that_nobody_reads,
+    chunks_of_one_byte,
+    failed_websocket_handshakes,
+    streams_that_nobody_reads,
+    wrong_passwords,
+    thousands_of_headers,
+)
+
+
+@pytest.fixture(scope="module", params=["plain", "users over TLS"])
+def target(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Target]:
+    if request.param == "plain":
+        with running() as exporter:
+            yield Target(exporter, None)
+        return
+    folder: Path = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    write_certificate(authority, folder, "127.0.0.1")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with serving(folder, TLS + USERS) as exporter:
+        yield Target(exporter, context, ("alice", PASSWORD))
+
+
+def polls(text: str) -> float:
+    found = re.search(r'^bms_polls_total{battery="camper"} (.*)$', text, re.MULTILINE)
+    assert found
+    return float(found[1])
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
+async def test_no_scrape_is_missed(
+    target: Target, attack: Callable[[Target], Coroutine[object, object, None]]
+) -> None:
+    began_s = time.monotonic()
+    before = polls(await target.scrape())
+    quiet = target.descriptors()
+    attacking = asyncio.create_task(attack(target))
+    answers = []
+
+    while not attacking.done():
+        answers.append(await target.scrape())
+        await asyncio.sleep(0.1)
+
+    await attacking
+    await until(lambda: target.descriptors() <= quiet)
+    assert answers
+    for answer in answers:
+        assert remaining(answer).keys() >= {"camper", "cold"}
+    assert polls(answers[-1]) - before <= 1 + (time.monotonic() - began_s) / 10.0
+    assert "bms_exporter_config_last_reload_successful 1.0" in answers[-1]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30.0):
+        while not true():  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.2)
+
+
+async def test_afterwards_nothing_is_left_of_it(target: Target) -> None:
+    answer = await target.scrape()
+
+    assert 'bms_poll_failures_total{battery="camper",reason="not_found"} 0.0' in answer
+    assert target.exporter.status("VmRSS") < IDLE_KB + 40_000
+    assert (
+        target.exporter.status("Threads") <= 4
+    )  # the log's, and those for passwords and configurations
+
+
+@pytest.mark.parametrize("attack", [streams_that_nobody_reads, bodies_that_nobody_reads, silent])
+async def test_sigterm_does_not_wait_for_attackers(
+    attack: Callable[[Target], Coroutine[object, object, None]],
+) -> None:
+    with running() as exporter:
+        target = Target(exporter, None)
+        await target.scrape()
+        attacking = asyncio.create_task(attack(target))
+        await asyncio.sleep(0.6 * LASTS_S)
+        began_s = time.monotonic()
+
+        status, log = await asyncio.to_thread(exporter.stop)
+
+        stopped_s = time.monotonic() - began_s
+        await attacking
+    assert status == 0
+    assert stopped_s < 5.0
+    assert "Traceback" not in log
+
+
+def test_flood_of_sighup_loses_no_sigterm() -> None:
+    with running() as exporter:
+        flood = subprocess.Popen(
+            ["/bin/bash", "-c", f"while kill -HUP {exporter.process.pid} 2>/dev/null; do :; done"],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            time.sleep(1.0)
+            began_s = time.monotonic()
+            status, log = exporter.stop()
+            stopped_s = time.monotonic() - began_s
+        finally:
+            flood.kill()
+            flood.wait()
+    assert status == 0
+    assert stopped_s < 5.0
+    assert "Traceback" not in log
+
+
+async def test_plain_request_to_a_tls_port_is_not_logged(tmp_path: Path) -> None:
+    write_certificate(trustme.CA(), tmp_path, "127.0.0.1")
+    with serving(tmp_path, TLS) as exporter:
+        target = Target(exporter, None)
+        connection = await target.open()
+        connection.writer.write(SCRAPE)
+        with suppress(ConnectionError):
+            await connection.reader.read()
+        connection.writer.transport.abort()
+
+        status, log = exporter.stop()
+
+    assert status == 0
+    assert "level=warning" not in log
+    assert "level=error" not in log
+
+
+async def test_streams_leave_connections_for_scrapes_where_few_are_allowed() -> None:
+    with running(prefix=["bash", "-c", 'ulimit -n 110 && exec "$@"', "-"]) as exporter:
+        target = Target(exporter, None)
+        stream = b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n"
+        clients = []
+        for number in range(60):
+            source = (f"127.0.0.{2 + number % 5}", 0)
+            writer = (await asyncio.open_connection("127.0.0.1", exporter.port, local_addr=source))[
+                1
+            ]
+            writer.write(stream)
+            clients.append(writer)
+        await asyncio.sleep(0.5)
+
+        text = await target.scrape()
+
+        for client in clients:
+            client.transport.abort()
+    assert remaining(text).keys() >= {"camper", "cold"}
+
+
+async def test_thousands_of_tls_clients_take_less_memory_than_the_unit_allows(
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+    write_certificate(authority, tmp_path, "127.0.0.1")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))
+    try:
+        with serving(tmp_path, TLS) as exporter:
+            target = Target(exporter, context)
+
+            async def act(connection: Connection) -> None:
+                connection.writer.write(b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 15_000)
+
+            attacking = asyncio.create_task(crowd(target, 4000, act))
+            answers = []
+            while not attacking.done():
+                answers.append(await target.scrape())
+                await asyncio.sleep(0.5)
+            peak = exporter.status("VmHWM")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert answers
+    assert peak < 120_000
+
+
+async def test_a_full_table_of_descriptors_leaves_some_for_the_batteries() -> None:
+    with running(prefix=["bash", "-c", 'ulimit -n 128 && exec "$@"', "-"]) as exporter:
+        target = Target(exporter, None)
+        clients = [await target.open() for _ in range(100)]
+        await asyncio.sleep(0.3)
+
+        taken = target.descriptors()
+        waited = await target.scrape()  # in place of a silent one
+        for client in clients:
+            client.writer.transport.abort()
+        await until(lambda: target.descriptors() < 20)
+        answer = await target.scrape()
+        _, log = exporter.stop()
+
+    assert 50 < taken <= 128 - 50
+    for text in (waited, answer):
+        assert set(remaining(text)) >= {"camper", "cold"}
+    assert "too many connections" in log
+    assert "Traceback" not in log
+
+
+def test_thousands_who_come_at_once_wait_for_their_turn() -> None:
+    limits_here()
+    many = min(1200, int(Path("/proc/sys/net/core/somaxconn").read_text()))
+    with running() as exporter, ExitStack() as stack:
+        exporter.process.send_signal(signal.SIGSTOP)
+        address = "127.0.0.1", exporter.port
+        clients = [
+            stack.enter_context(socket.create_connection(address, timeout=10.0))
+            for _ in range(many)
+        ]
+        for client in clients:
+            client.sendall(SCRAPE)
+        exporter.process.send_signal(signal.SIGCONT)
+
+        statuses = {client.recv(15) for client in clients}
+
+    assert statuses == {b"HTTP/1.1 200 OK"}

@@ -1,0 +1,381 @@
+"""Users, passwords, headers and TLS in front of the running program."""
+
+import asyncio
+import base64
+import shlex
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+import httpx
+import pytest
+import trustme
+from tornado.httputil import HTTPHeaders
+
+from exporter.config.web import Tls, WebConfigFile
+from exporter.errors import ConfigError
+from exporter.web.app import make_app
+from exporter.web.auth import Access
+from exporter.web.subscribers import ALIVE_S, Watch
+from exporter.web.tls import Certificates, names_in
+from tests.end_to_end.test_exporter import Running, command, free_port, running, started
+from tests.support import http_client
+
+PASSWORD = "hunter2"  # noqa: S105 - a test's
+HASHED = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def client_of(folder: Path, text: str) -> httpx.AsyncClient:
+    file = folder / "web.yml"
+    file.write_text(text)
+    access = Access(WebConfigFile(file).current)
+    return http_client.client_of(make_app(batteries={}, access=access))
+
+
+USERS = f"basic_auth_users: {{alice: '{HASHED}'}}\n"
+
+
+@pytest.mark.parametrize(
+    ("auth", "status"),
+    [(None, 401), (("alice", PASSWORD), 200), (("alice", "wrong"), 401), (("bob", PASSWORD), 401)],
+)
+async def test_a_request_needs_a_right_password(
+    auth: tuple[str, str] | None, status: int, tmp_path: Path
+) -> None:
+    response = await client_of(tmp_path, USERS).get("/-/healthy", auth=auth)
+
+    assert response.status_code == status
+    assert (status == 401) == ("www-authenticate" in response.headers)
+
+
+async def test_too_many_waiting_passwords_of_one_address_are_refused(tmp_path: Path) -> None:
+    client = client_of(tmp_path, USERS)
+
+    answers = await asyncio.gather(
+        *(client.get("/-/healthy", auth=("alice", str(n))) for n in range(25))
+    )
+
+    assert {answer.status_code for answer in answers} == {401, 429}
+
+
+async def test_headers_are_on_every_answer(tmp_path: Path) -> None:
+    text = f"{USERS}http_server_config: {{headers: {{X-Frame-Options: deny}}}}\n"
+    client = client_of(tmp_path, text)
+
+    for auth in (None, ("alice", PASSWORD)):
+        assert (await client.get("/-/healthy", auth=auth)).headers["x-frame-options"] == "deny"
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"cert_file": "a\0b"}, "embedded null (byte|character)"),  # before and since Python 3.13
+        ({"client_auth": ssl.CERT_REQUIRED, "client_ca": "ä"}, "client_ca: 'ascii' codec can"),
+    ],
+)
+def test_what_can_be_no_certificate_is_a_complaint(
+    settings: dict[str, Any], complaint: str, authority: trustme.CA, tmp_path: Path
+) -> None:
+    issued = authority.issue_cert("camper")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    files = {"cert_file": "both.pem", "key_file": "both.pem"} | settings
+    paths = {key: tmp_path / name for key, name in files.items() if key.endswith("_file")}
+    tls = Tls(**files | paths)
+
+    with pytest.raises(ConfigError, match=complaint):
+        Certificates(lambda: tls)
+
+
+async def test_a_burst_is_let_through_and_the_rest_has_to_wait(tmp_path: Path) -> None:
+    client = client_of(tmp_path, "rate_limit: {interval: 1h, burst: 3}\n")
+
+    statuses = [(await client.get("/-/healthy")).status_code for _ in range(5)]
+
+    assert statuses == [200, 200, 200, 429, 429]
+
+
+@contextmanager
+def serving(folder: Path, text: str) -> Iterator[Running]:
+    (folder / "web.yml").write_text(text)
+    with running("--web.config.file", str(folder / "web.yml")) as exporter:
+        yield exporter
+
+
+def write_certificate(authority: trustme.CA, folder: Path, name: str) -> None:
+    certificate = authority.issue_cert(name)
+    certificate.private_key_pem.write_to_path(folder / "server.key")
+    certificate.cert_chain_pems[0].write_to_path(folder / "server.crt")
+
+
+def trusting(authority: trustme.CA, certificate: trustme.LeafCert | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    if certificate is not None:
+        certificate.configure_cert(context)
+    return context
+
+
+TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
+
+
+class TestTls:
+    def test_metrics_are_encrypted_and_renewed_certificates_used(
+        self, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        write_certificate(authority, tmp_path, "camper.example")
+        with serving(tmp_path, TLS) as exporter:
+            names = []
+            for name in ("camper.example", "localhost"):
+                write_certificate(authority, tmp_path, name)
+                time.sleep(0.05)
+                with httpx.Client(verify=trusting(authority), timeout=30.0) as client:
+                    response = client.get(
+                        f"https://127.0.0.1:{exporter.port}/metrics",
+                        extensions={"sni_hostname": name},
+                    )
+                assert "bms_up" in response.text
+                names.append(name)
+        assert names == ["camper.example", "localhost"]
+
+    def test_only_those_with_a_certificate_of_ours_may_ask(
+        self, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        write_certificate(authority, tmp_path, "127.0.0.1")
+        authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+        text = f"{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"
+        with serving(tmp_path, text) as exporter:
+            url = f"https://127.0.0.1:{exporter.port}/-/healthy"
+            ours = authority.issue_cert("prometheus")
+            theirs = trustme.CA().issue_cert("prometheus")
+
+            assert httpx.get(url, verify=trusting(authority, ours)).status_code == 200
+            for stranger in (None, theirs):
+                with pytest.raises(httpx.TransportError):
+                    httpx.get(url, verify=trusting(authority, stranger))
+
+    @pytest.mark.parametrize(
+        ("names", "status"),
+        [
+            (["prometheus.example"], 200),
+            (["10.0.0.7"], 200),
+            (["::1"], 200),
+            (["grafana.example", "owner@example.org"], 200),
+            (["grafana.example"], None),
+        ],
+    )
+    def test_a_certificate_must_name_one_of_those_allowed(
+        self, names: list[str], status: int | None, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        write_certificate(authority, tmp_path, "127.0.0.1")
+        authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+        allowed = '["prometheus.example", "10.0.0.7", "::1", "owner@example.org"]'
+        text = (
+            f"{TLS}  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.crt\n"
+            f"  client_allowed_sans: {allowed}\n"
+        )
+        with serving(tmp_path, text) as exporter:
+            url = f"https://127.0.0.1:{exporter.port}/-/healthy"
+            context = trusting(authority, authority.issue_cert(*names))
+
+            assert httpx.get(url, verify=trusting(authority)).status_code == 200  # has none
+            if status is None:
+                with pytest.raises(httpx.TransportError):
+                    httpx.get(url, verify=context)
+            else:
+                assert httpx.get(url, verify=context).status_code == status
+
+    def test_a_stricter_file_holds_at_once_also_for_who_was_let_in_before(
+        self, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        write_certificate(authority, tmp_path, "127.0.0.1")
+        authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+        with serving(tmp_path, TLS) as exporter:
+            context = trusting(authority)
+            address = ("127.0.0.1", exporter.port)
+
+            def ask(session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None]:
+                with (
+                    socket.create_connection(address) as raw,
+                    context.wrap_socket(raw, server_hostname="127.0.0.1", session=session) as tls,
+                ):
+                    tls.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+                    return tls.recv(12), tls.session
+
+            answer, session = ask(None)
+            assert answer == b"HTTP/1.1 200"
+            (tmp_path / "web.yml").write_text(
+                f"{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"
+            )
+
+            for before in (None, session):
+                try:
+                    answer, _ = ask(before)
+                except OSError:  # an alert; a reset if the request met a closed socket
+                    continue
+                assert answer == b""  # hung up
+
+    @pytest.mark.parametrize("alpn", [["h2"], ["h2", "http/1.1"], None])
+    def test_http_2_is_not_spoken(
+        self, alpn: list[str] | None, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        write_certificate(authority, tmp_path, "127.0.0.1")
+        context = trusting(authority)
+        if alpn:
+            context.set_alpn_protocols(alpn)
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        upgrade = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n\r\n"
+        with serving(tmp_path, TLS) as exporter:
+            for request in (preface, upgrade):
+                with (
+                    socket.create_connection(("127.0.0.1", exporter.port)) as raw,
+                    context.wrap_socket(raw, server_hostname="127.0.0.1") as tls,
+                ):
+                    tls.sendall(request)
+                    answer = tls.recv(100)
+                    assert tls.selected_alpn_protocol() in (None, "http/1.1")
+                    assert answer.startswith(b"HTTP/1.1 ")
+                    assert b" 101 " not in answer
+
+    def test_certificates_may_stand_in_the_file_itself(
+        self, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        certificate = authority.issue_cert("127.0.0.1")
+
+        def indented(pem: trustme.Blob) -> str:
+            return "".join(f"    {line}\n" for line in pem.bytes().decode().splitlines())
+
+        text = (
+            f"tls_server_config:\n  cert: |\n{indented(certificate.cert_chain_pems[0])}"
+            f"  key: |\n{indented(certificate.private_key_pem)}  min_version: TLS13\n"
+        )
+        with serving(tmp_path, text) as exporter:
+            url = f"https://127.0.0.1:{exporter.port}/-/healthy"
+            assert httpx.get(url, verify=trusting(authority)).status_code == 200
+            old = trusting(authority)
+            old.maximum_version = ssl.TLSVersion.TLSv1_2
+            with pytest.raises(httpx.TransportError):
+                httpx.get(url, verify=old)
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            (TLS, "No such file"),
+            ("basic_auth_users: {a: b}\n", "expected a bcrypt hash"),
+            (
+                "tls_server_config: {cert: nonsense, key: nonsense}\n",
+                "tls_server_config: cert, key",
+            ),
+        ],
+    )
+    def test_what_is_wrong_is_said_at_the_start(
+        self, text: str, words: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "web.yml").write_text(text)
+        result = subprocess.run(
+            command("demo", "--web.listen-address", f"127.0.0.1:{free_port()}",
+                    "--web.config.file", str(tmp_path / "web.yml")),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )  # fmt: skip
+
+        assert result.returncode == 1
+        assert words in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_address_that_is_none_is_no_name_of_a_certificate() -> None:
+    names = (("IP Address", "<invalid>"), ("IP Address", "0:0:0:0:0:0:0:1"), ("DNS", "camper"))
+
+    assert names_in({"subjectAltName": names}) == {"::1", "camper"}
+
+
+@pytest.mark.parametrize("users", ["bob", "alice"])
+async def test_stream_of_a_user_who_is_removed_or_gets_another_password_ends(
+    tasks: asyncio.TaskGroup, tmp_path: Path, users: str
+) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text(USERS)
+    watch = Watch({}, tasks)
+    app = make_app(batteries={}, watch=watch, access=Access(WebConfigFile(file).current))
+    credentials = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+    headers = HTTPHeaders({"Host": "camper", "Authorization": f"Basic {credentials}"})
+    connection, delegate, _ = http_client.begin(app, "GET", "/api/v1/stream", headers)
+    delegate.finish()
+    while not connection.body:  # noqa: ASYNC110 - bcrypt runs in a thread
+        await asyncio.sleep(0.1)
+    other = bcrypt.hashpw(b"another", bcrypt.gensalt(4)).decode()
+    file.write_text(f"basic_auth_users: {{{users}: '{other}'}}\n")
+
+    await asyncio.sleep(ALIVE_S + 0.1)
+
+    assert connection.finished.is_set()
+
+
+def test_without_a_socket_of_systemd_it_says_so() -> None:
+    result = subprocess.run(
+        command("demo", "--web.systemd-socket"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+    assert result.returncode == 1
+    assert "systemd has given no socket" in result.stderr
+
+
+@pytest.mark.parametrize("count", ["", "0", "x", "\u00b2", "9" * 5000, "-1", "1", "3"])
+def test_a_malformed_offer_of_sockets_is_one_sentence(count: str) -> None:
+    program = shlex.join(command("demo", "--web.systemd-socket"))
+    offer = f"LISTEN_FDS={shlex.quote(count)} LISTEN_PID=$$ exec {program} 3</dev/null 4<&3"
+    result = subprocess.run(
+        ["/bin/bash", "-c", offer], capture_output=True, text=True, check=False, timeout=30
+    )
+
+    assert result.returncode == 1
+    assert "--web.systemd-socket" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_it_serves_on_the_socket_that_systemd_opened() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        number, port = listening.fileno(), listening.getsockname()[1]
+        program = shlex.join(command("demo", "--web.systemd-socket"))
+        words = ["/bin/bash", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {program} 3<&{number}"]
+        with started(words, port, pass_fds=[number]) as exporter:
+            assert exporter.get("/-/healthy").status_code == 200
+            status, log = exporter.stop()
+
+    assert status == 0
+    assert "addresses=systemd" in log
+
+
+def test_unix_socket_from_systemd_is_served(tmp_path: Path) -> None:
+    path = str(tmp_path / "exporter.sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        number = listening.fileno()
+        program = shlex.join(command("demo", "--web.systemd-socket"))
+        words = ["/bin/bash", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {program} 3<&{number}"]
+        with (
+            started(words, 0, pass_fds=[number]) as exporter,
+            httpx.Client(transport=httpx.HTTPTransport(uds=path), timeout=30.0) as client,
+        ):
+            assert client.get("http://camper/-/healthy").status_code == 200
+            status, _ = exporter.stop()
+
+    assert status == 0

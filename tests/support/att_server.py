@@ -1,0 +1,205 @@
+"""The other end of the ATT channel: a GATT server in front of a virtual battery."""
+
+import asyncio
+import socket
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from exporter.ble.direct.client import Kernel
+from exporter.ble.direct.sockets import PUBLIC, Adapter
+from exporter.demo.battery import Notification, VirtualBattery
+
+HCI0 = Adapter(0, "00:1B:DC:0F:AA:01", up=True)
+PROPERTIES = {"write-without-response": 0x04, "write": 0x08}
+
+
+def wire(uuid: str) -> bytes:
+    """Return a UUID as it is sent: a short one in two bytes."""
+    raw = UUID(uuid).bytes[::-1]
+    return raw[12:14] if uuid.endswith("-0000-1000-8000-00805f9b34fb") else raw
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    kind: bytes  # its UUID
+    value: bytes
+    end: int = 0  # of a service
+
+
+@dataclass(slots=True, kw_only=True)
+class AttServer:
+    """One battery's server; made anew for every connection."""
+
+    battery: VirtualBattery
+    sock: socket.socket
+    first_handle: int = 1
+    refuse: dict[int, int] = field(default_factory=dict)  # request opcode -> error code
+    deaf_to: set[int] = field(default_factory=set)
+    table: dict[int, Attribute] = field(default_factory=dict)
+    received: list[bytes] = field(default_factory=list)
+    subscribed: bool = False
+    notify: int = 0
+    write: int = 0
+    cccd: int = 0
+
+    def __post_init__(self) -> None:
+        at = self.first_handle
+        self.table[at] = Attribute(wire("00002800-0000-1000-8000-00805f9b34fb"), b"\x00\x18", at)
+        at += 1
+        for profile in self.battery.gatt:
+            start, notify, cccd, write = at, at + 2, at + 3, at + 5
+            properties = sum(PROPERTIES[name] for name in self.battery.write_properties)
+            self.table[start] = Attribute(b"\x00\x28", wire(profile.service), write)
+            self._declare(notify, 0x10, profile.notify)
+            self.table[cccd] = Attribute(b"\x02\x29", b"\x00\x00")
+            self._declare(write, properties, profile.write)
+            if profile == self.battery.speaks:
+                self.notify, self.cccd, self.write = notify, cccd, write
+            at = write + 1
+
+    def _declare(self, value: int, properties: int, uuid: str) -> None:
+        raw = wire(uuid)
+        declaration = bytes([properties]) + value.to_bytes(2, "little") + raw
+        self.table[value - 1] = Attribute(b"\x03\x28", declaration)
+        self.table[value] = Attribute(raw, b"")
+
+    def start(self) -> None:
+        self.sock.setblocking(False)  # noqa: FBT003 - its interface
+        asyncio.get_running_loop().add_reader(self.sock, self._readable)
+        self.deliver(self.battery.connected())
+
+    def drop(self) -> None:
+        asyncio.get_running_loop().remove_reader(self.sock)
+        self.sock.close()
+
+    def send(self, pdu: bytes) -> None:
+        if self.sock.fileno() >= 0:
+            self.sock.send(pdu)
+
+    def deliver(self, notifications: list[Notification]) -> None:
+        loop = asyncio.get_running_loop()
+        for one in notifications:
+            loop.call_later(one.after_s, self._notify, one.data)
+
+    def _notify(self, data: bytes | None) -> None:
+        if data is None:
+            self.drop()
+        elif self.subscribed and self.sock.fileno() >= 0:
+            self.send(b"\x1b" + self.notify.to_bytes(2, "little") + data)
+
+    def _readable(self) -> None:
+        pdu = self.sock.recv(1024)
+        if not pdu:
+            self.battery.disconnects += 1
+            self.drop()
+            return
+        self.received.append(pdu)
+        if pdu[0] in self.deaf_to:
+            return
+        answer = self._answer(pdu)
+        if answer:
+            self.send(answer)
+
+    def _answer(self, pdu: bytes) -> bytes:  # noqa: PLR0911 - one a request
+        opcode, handle = pdu[0], int.from_bytes(pdu[1:3], "little")
+        if opcode in self.refuse:
+            return bytes([1, opcode]) + pdu[1:3] + bytes([self.refuse[opcode]])
+        match opcode:
+            case 0x10 | 0x08:
+                return self._read(opcode, handle, int.from_bytes(pdu[3:5], "little"), pdu[5:])
+            case 0x04:
+                return self._information(handle, int.from_bytes(pdu[3:5], "little"))
+            case 0x12 | 0x52:
+                if handle == self.write:
+                    self.battery.writes[opcode == 0x12] += 1
+                    now_s = asyncio.get_running_loop().time()
+                    self.deliver(self.battery.request(pdu[3:], now_s))
+                elif self.table.get(handle, Attribute(b"", b"")).kind != b"\x02\x29":
+                    return b"" if opcode == 0x52 else bytes([1, opcode, *pdu[1:3], 0x01])
+                elif handle == self.cccd:
+                    self._subscribe(pdu[3:])
+                return b"" if opcode == 0x52 else b"\x13"
+            case 0x1E | 0x03 | 0x01:
+                return b""
+        return bytes([1, opcode, 0, 0, 0x06])
+
+    def _subscribe(self, value: bytes) -> None:
+        self.subscribed = value == b"\x01\x00"
+        kept = self.battery.subscribed()
+        if self.battery.faults.leftover_s:
+            self.deliver(kept)
+            return
+        for one in kept:
+            self._notify(one.data)  # before the response
+
+    def _read(self, opcode: int, start: int, end: int, kind: bytes) -> bytes:
+        """Answer as many entries of one size as fit into 23 bytes."""
+        entries: list[bytes] = []
+        for handle, attribute in sorted(self.table.items()):
+            if not (start <= handle <= end and attribute.kind == kind):
+                continue
+            entry = handle.to_bytes(2, "little")
+            if opcode == 0x10:
+                entry += attribute.end.to_bytes(2, "little")
+            entry += attribute.value
+            if entries and (
+                len(entry) != len(entries[0]) or sum(map(len, entries)) > 21 - len(entry)
+            ):
+                break
+            entries.append(entry)
+        if not entries:
+            return bytes([1, opcode]) + start.to_bytes(2, "little") + b"\x0a"
+        return bytes([opcode + 1, len(entries[0])]) + b"".join(entries)
+
+    def _information(self, start: int, end: int) -> bytes:
+        found = [(h, a.kind) for h, a in sorted(self.table.items()) if start <= h <= end]
+        if not found:
+            return bytes([1, 4]) + start.to_bytes(2, "little") + b"\x0a"
+        handle, kind = found[0]
+        return bytes([5, 1 if len(kind) == 2 else 2]) + handle.to_bytes(2, "little") + kind
+
+
+@dataclass(slots=True)
+class Air:
+    """What the kernel sees of some batteries."""
+
+    batteries: dict[str, VirtualBattery]
+    address_type: int = PUBLIC
+    adapters: list[Adapter] = field(default_factory=lambda: [HCI0])
+    options: dict[str, object] = field(default_factory=dict)  # of the next servers
+    servers: list[AttServer] = field(default_factory=list)
+    attempts: list[tuple[int, str]] = field(default_factory=list)  # type of address, adapter
+    errors: list[OSError] = field(default_factory=list)  # of the next attempts
+
+    def kernel(self, adapter: str | None = None) -> Kernel:
+        return Kernel(
+            adapter=adapter,
+            open_channel=self._open,
+            adapters=lambda: self.adapters,
+            connected_on=self._connected_on,
+        )
+
+    def _connected_on(self, address: str) -> int | None:
+        connected = any(
+            server.battery.address == address and server.sock.fileno() >= 0
+            for server in self.servers
+        )
+        return 0 if connected else None
+
+    async def _open(self, address: str, address_type: int, adapter: str) -> socket.socket:
+        self.attempts.append((address_type, adapter))
+        if self.errors:
+            raise self.errors.pop(0)
+        battery = self.batteries[address]
+        while True:
+            await asyncio.sleep(0.01)
+            if address_type == self.address_type and battery.advertising:
+                break
+        if battery.faults.refuses:
+            raise ConnectionRefusedError(111, "Connection refused")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)  # noqa: FBT003 - its interface
+        server = AttServer(battery=battery, sock=theirs, **self.options)  # type: ignore[arg-type]
+        self.servers.append(server)
+        server.start()
+        return ours
