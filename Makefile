@@ -150,7 +150,7 @@ test-page: .venv/.page ## the page in a real browser (needs Debian's chromium)
 
 .PHONY: pictures-page
 pictures-page: .venv/.page ## draw the page into docs/pictures (needs Debian's chromium)
-	@PYTHONPATH=.:tests/page $(BIN)/python tests/page/pictures.py $(or $(ARGS),docs/pictures)
+	@PYTHONPATH=. $(BIN)/python tests/page/pictures.py $(or $(ARGS),docs/pictures)
 
 .PHONY: test-stack
 test-stack: .venv/.tools ## alerts and dashboards with Prometheus, Alertmanager, VictoriaMetrics (Debian's packages)

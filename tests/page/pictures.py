@@ -1,4 +1,4 @@
-"""Draw the page with half a day of the demo's batteries: pictures.py FOLDER."""
+"""Draw the page with half a day of the demo's batteries: pictures.py FOLDER [LOCALE]."""
 
 import sys
 import time
@@ -7,17 +7,17 @@ from typing import Any, Final, Literal
 
 from playwright.sync_api import sync_playwright
 
-import fake_exporter as fake
 from exporter.demo.day import Day, Life
 from exporter.demo.fleet import COLD, FLAKY, HEALTHY
 from exporter.protocol import jbd
 from exporter.protocol.explain import parse_frame
 from exporter.protocol.frame import Command
+from tests.support import fake_exporter as fake
 
 LIVES: Final = {"camper": HEALTHY, "flaky": FLAKY, "cold": COLD}
 HOUR_S: Final = 3600
 STEP_S: Final = 120
-BEGIN_H: Final = 8  # of the demo's day
+BEGIN_H: Final = 8  # of the demo's first day
 SHOWN_H: Final = 24 + 9.5  # the morning after
 # File, view, width, height, colours.
 PICTURES: Final[list[tuple[str, str, int, int, Literal["dark", "light"]]]] = [
@@ -27,8 +27,8 @@ PICTURES: Final[list[tuple[str, str, int, int, Literal["dark", "light"]]]] = [
 ]
 
 
-def lived(life: Life) -> tuple[fake.Json, list[list[float]]]:
-    """Return the last reading of a battery, and its samples."""
+def simulate(life: Life) -> tuple[fake.Json, list[list[float]]]:
+    """Return the last reading of a battery and its samples of the last 12 hours."""
     now_s = 0.0
     day = Day(life, lambda: now_s)
     end_s = (SHOWN_H - BEGIN_H) * HOUR_S
@@ -65,9 +65,9 @@ def lived(life: Life) -> tuple[fake.Json, list[list[float]]]:
     return fake.reading(**reading), [each for each in samples if each[0] > time.time() - 43200]
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, locale: str = "en-GB") -> None:
     """Write every picture."""
-    lives = {name: lived(life) for name, life in LIVES.items()}
+    lives = {name: simulate(life) for name, life in LIVES.items()}
     exporter = fake.FakeExporter([fake.battery(name, reading=lives[name][0]) for name in lives])
     exporter.history = {name: samples for name, (_, samples) in lives.items()}
     with sync_playwright() as play:
@@ -75,7 +75,7 @@ def main(folder: Path) -> None:
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
         for name, view, width, height, scheme in PICTURES:
             page = browser.new_page(
-                viewport={"width": width, "height": height}, color_scheme=scheme, locale="en-GB"
+                viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale
             )
             page.goto(f"{exporter.url}#/{view}" if view else exporter.url)
             page.wait_for_selector(".line[d^=M]", state="attached")
@@ -86,4 +86,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -1,4 +1,4 @@
-"""The page in a real browser, against an exporter that says what a test wants, and the demo's."""
+"""The page in a real browser, against a fake exporter and against the demo."""
 
 import os
 import re
@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import pytest
 
-import fake_exporter as fake
 from exporter.errors import FailureReason
 from exporter.reading import Protection
-from fake_exporter import FakeExporter, Json
+from tests.support import fake_exporter as fake
+from tests.support.fake_exporter import FakeExporter, Json
 from tests.support.paths import PROJECT
 
 Page = Any  # of playwright, which is installed for `make test-page` only
@@ -28,7 +28,7 @@ LONGEST_NAME: Final = "W" * 64
 HTML_NAME: Final = '<img src=x onerror="alert(1)"><b>&amp;</b>'
 CAMPER: Final[Makers] = [fake.battery, fake.flaky, fake.cold]
 FAULTS: Final[Makers] = [fake.charging, fake.missing, fake.paused, fake.unread]
-# What a browser says by itself about an exporter that is gone.
+# The browser logs this for an exporter that is gone.
 GONE: Final = "Failed to load resource"
 
 
@@ -36,20 +36,20 @@ def size(width: int, height: int) -> dict[str, int]:
     return {"width": width, "height": height}
 
 
-def made(makers: Makers) -> list[Json]:
+def make_all(makers: Makers) -> list[Json]:
     return [make() for make in makers]
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    say = pytest.fail if os.environ.get("REQUIRE_TOOLS") else pytest.skip
+    give_up = pytest.fail if os.environ.get("REQUIRE_TOOLS") else pytest.skip
     chromium = shutil.which("chromium")
     if chromium is None:
-        say("no chromium: apt-get install chromium")
+        give_up("no chromium: apt-get install chromium")
     try:
         from playwright.sync_api import sync_playwright  # noqa: PLC0415 - see above
     except ImportError:
-        say("no playwright: make test-page")
+        give_up("no playwright: make test-page")
     with sync_playwright() as play:
         flags = ["--no-sandbox", "--disable-gpu"]
         launched = play.chromium.launch(executable_path=chromium, args=flags)
@@ -59,7 +59,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def exporter() -> Iterator[FakeExporter]:
-    with_history = FakeExporter(made(CAMPER))
+    with_history = FakeExporter(make_all(CAMPER))
     with_history.history = {each["name"]: fake.samples(each) for each in with_history.batteries}
     yield with_history
     with_history.close()
@@ -67,8 +67,8 @@ def exporter() -> Iterator[FakeExporter]:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Open]:
-    """Open pages that must neither complain, nor violate the policy, nor ask anybody else."""
-    contexts, said, asked = [], [], []
+    """Open pages; fail if one logs anything, violates its policy, or requests another origin."""
+    contexts, logged, requested = [], [], []
 
     def opened(
         url: str,
@@ -83,10 +83,10 @@ def open_page(browser: Any) -> Iterator[Open]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: said.append(f"dialog {dialog.message}"))
-        page.on("request", lambda request: asked.append((url, request.url)))
+        page.on("console", lambda message: logged.append(message.text))
+        page.on("pageerror", lambda error: logged.append(str(error)))
+        page.on("dialog", lambda dialog: logged.append(f"dialog {dialog.message}"))
+        page.on("request", lambda request: requested.append((url, request.url)))
         page.goto(url + (f"#/{view}" if view else ""))
         page.wait_for_selector(ready)
         return page
@@ -94,27 +94,27 @@ def open_page(browser: Any) -> Iterator[Open]:
     yield opened
     for context in contexts:
         context.close()
-    assert [text for text in said if not text.startswith(GONE)] == []
-    assert [there for url, there in asked if not there.startswith(url)] == []
+    assert [text for text in logged if not text.startswith(GONE)] == []
+    assert [there for url, there in requested if not there.startswith(url)] == []
 
 
 def overflow(page: Page) -> tuple[bool, bool]:
-    """Return whether there is a scroll bar below, and one beside."""
-    below, beside = page.evaluate(
+    """Return whether the page scrolls horizontally, and whether vertically."""
+    horizontal, vertical = page.evaluate(
         "(({scrollWidth: w, scrollHeight: h, clientWidth: cw, clientHeight: ch}) =>"
         " [w > cw, h > ch])(document.scrollingElement)"
     )
-    return below, beside
+    return horizontal, vertical
 
 
 def sticking_out(page: Page) -> list[str]:
-    """Return the words that are not wholly inside their tile."""
+    """Return the texts that are not completely inside their tile."""
     found: list[str] = page.evaluate(
         """() => [...document.querySelectorAll(".tiles .tile")].flatMap((tile) => {
             const box = tile.getBoundingClientRect();
             return [...tile.querySelectorAll("span, p, dd, dt, li, svg")].filter((part) => {
                 const own = part.getBoundingClientRect();
-                const shown = own.width > 1 && own.height > 1; // not for a screen reader alone
+                const shown = own.width > 1 && own.height > 1; // the others are for screen readers
                 return shown && (own.right > box.right + 1 || own.bottom > box.bottom + 1
                     || own.left < box.left - 1);
             }).map((part) => part.textContent || part.outerHTML);
@@ -124,7 +124,7 @@ def sticking_out(page: Page) -> list[str]:
 
 
 def violations(page: Page) -> list[str]:
-    """Return what axe finds."""
+    """Return the accessibility violations that axe finds."""
     from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415 - see above
 
     found = Axe().run(page).response["violations"]
@@ -135,20 +135,20 @@ def violations(page: Page) -> list[str]:
     ]
 
 
-def said_in(place: Any) -> str:
-    """Return the words of a part of the page, with ordinary spaces."""
+def text_of(place: Any) -> str:
+    """Return the text of a part of the page, with no-break spaces replaced by spaces."""
     return str(place.inner_text()).replace("\xa0", " ")
 
 
-def until(done: Callable[[], bool], within_s: float = 10.0) -> None:
-    end_s = time.monotonic() + within_s
+def wait_until(done: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    end_s = time.monotonic() + timeout_s
     while not done():
         assert time.monotonic() < end_s
         time.sleep(0.05)
 
 
-def turn(page: Page, visibility: str) -> None:
-    """Hide the page or show it, as the browser does when another tab is opened."""
+def set_visibility(page: Page, visibility: str) -> None:
+    """Hide or show the page, as the browser does when another tab is opened."""
     page.evaluate(
         "state => { Object.defineProperty(document, 'visibilityState', "
         "{configurable: true, get: () => state}); "
@@ -157,36 +157,44 @@ def turn(page: Page, visibility: str) -> None:
     )
 
 
-class TestAGlance:
-    def test_a_tile_says_what_is_left_and_where_it_goes(
+class TestTile:
+    def test_tile_shows_remaining_charge_current_and_forecast(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         page = open_page(exporter.url)
 
-        text = said_in(page.locator(".tile", has_text="camper"))
+        text = text_of(page.locator(".tile", has_text="camper"))
 
         for words in ("131.0 Ah", "66 %", "of 200 Ah", "discharging 2.8 A", "empty in 47 h"):
             assert words in text
         for words in ("13.26 V", "37 W", "12.8 °C", "12 h ago", "All is well"):
             assert words in text
 
-    def test_german_is_spoken_to_germans(self, exporter: FakeExporter, open_page: Open) -> None:
+    def test_german_browser_gets_german_texts_and_numbers(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
         page = open_page(exporter.url, locale="de-DE")
 
-        text = said_in(page.locator(".tile", has_text="camper"))
+        text = text_of(page.locator(".tile", has_text="camper"))
 
-        for words in ("131,0 Ah", "13,26 V", "entlädt 2,8 A", "leer in 47 h", "Alles in Ordnung"):
+        for words in (
+            "131,0 Ah",
+            "13,26 V",
+            "Entladung mit 2,8 A",
+            "leer in 47 h",
+            "Alles in Ordnung",
+        ):
             assert words in text
         assert page.evaluate("document.documentElement.lang") == "de"
 
-    def test_english_is_spoken_to_everybody_else(
+    def test_browser_of_another_language_gets_english(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         page = open_page(exporter.url, locale="fr-FR")
 
-        assert "13.26 V" in said_in(page.locator(".tile").first)
+        assert "13.26 V" in text_of(page.locator(".tile").first)
 
-    def test_both_languages_have_words_for_everything(
+    def test_both_languages_have_a_text_for_every_key_failure_and_protection(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         words = [
@@ -196,7 +204,7 @@ class TestAGlance:
                         ? Object.fromEntries(Object.keys(value).sort().map(
                             (key) => [key, keys(value[key])]))
                         : typeof value;
-                    return keys((await import("/page/words.js")).W);
+                    return keys((await import("/page/i18n.js")).t);
                 }"""
             )
             for locale in ("en-GB", "de-DE")
@@ -208,13 +216,13 @@ class TestAGlance:
             words[0]["protections"]
         )
 
-    def test_the_page_is_small(self) -> None:
+    def test_files_of_the_page_are_below_80_kb(self) -> None:
         files = [path for path in fake.PAGE.rglob("*") if path.is_file() and path.suffix != ".png"]
 
         assert sum(path.stat().st_size for path in files) < 80_000
 
 
-class TestWhatIsWrong:
+class TestProblems:
     @pytest.mark.parametrize(
         ("battery", "words"),
         [
@@ -226,7 +234,9 @@ class TestWhatIsWrong:
             ),
             pytest.param(fake.paused, ["Left to the phone app until", "min left)"], id="paused"),
             pytest.param(fake.unread, ["Not read yet"], id="unread"),
-            pytest.param(fake.flaky, ["The last try to read it failed", "1 min ago"], id="flaky"),
+            pytest.param(
+                fake.flaky, ["The last attempt to read it failed", "1 min ago"], id="flaky"
+            ),
             pytest.param(
                 lambda: fake.battery(reading=fake.reading(discharge_fet_on=False)),
                 ["The output is switched off"],
@@ -244,12 +254,12 @@ class TestWhatIsWrong:
             ),
         ],
     )
-    def test_it_is_said_in_words(
+    def test_tile_explains_the_problem_in_words(
         self, open_page: Open, battery: Callable[[], Json], words: list[str]
     ) -> None:
         exporter = FakeExporter([battery()])
 
-        text = said_in(open_page(exporter.url).locator(".tile"))
+        text = text_of(open_page(exporter.url).locator(".tile"))
 
         exporter.close()
         assert [each for each in words if each not in text] == []
@@ -262,7 +272,7 @@ class TestWhatIsWrong:
             ("de-DE", "fridge: Fast leer: unter 10 %"),
         ],
     )
-    def test_an_alarm_below_the_fold_is_said_above(
+    def test_alarm_of_a_battery_below_the_fold_is_in_the_header(
         self, open_page: Open, viewport: tuple[int, int], locale: str, words: str
     ) -> None:
         healthy = [fake.battery(f"b{number}") for number in range(4)]
@@ -272,7 +282,7 @@ class TestWhatIsWrong:
 
         box = link.bounding_box()
         shown = link.evaluate("link => link.lastChild.scrollHeight <= link.lastChild.clientHeight")
-        contact = page.locator(".contact").bounding_box()
+        contact = page.locator(".connection").bounding_box()
         title = page.title()
         found = violations(page)
         link.click()
@@ -288,28 +298,28 @@ class TestWhatIsWrong:
         assert found == []
 
     @pytest.mark.parametrize("viewport", PHONES)
-    def test_a_long_name_leaves_room_above_for_what_is_wrong(
+    def test_long_battery_name_does_not_hide_the_problem_in_the_header(
         self, open_page: Open, viewport: tuple[int, int]
     ) -> None:
         exporter = FakeExporter([fake.battery(), fake.cold(LONGEST_NAME)])
         page = open_page(exporter.url, viewport=viewport)
 
-        words = page.locator(".worst .words")
+        words = page.locator(".worst .text")
 
         shown = words.evaluate("words => words.scrollHeight <= words.clientHeight + 1")
-        width, text = words.evaluate("words => words.clientWidth"), said_in(words)
+        width, text = words.evaluate("words => words.clientWidth"), text_of(words)
         exporter.close()
         assert shown
         assert width > 100
         assert "Nearly empty: below 10 %" in text
 
     @pytest.mark.parametrize("viewport", [*PHONES, (1280, 800)])
-    def test_what_is_said_above_moves_nothing_as_it_comes_and_goes(
+    def test_nothing_moves_when_a_problem_appears_in_the_header_or_disappears(
         self, open_page: Open, viewport: tuple[int, int]
     ) -> None:
         exporter = FakeExporter([fake.battery(), fake.battery("fridge")])
         page = open_page(exporter.url, viewport=viewport)
-        places = """[...document.querySelectorAll("h1, .contact, .tile")].map((part) => {
+        places = """[...document.querySelectorAll("h1, .connection, .tile")].map((part) => {
             const {x, y, width, height} = part.getBoundingClientRect();
             return [x, y, width, height];
         })"""
@@ -317,10 +327,10 @@ class TestWhatIsWrong:
         assert page.title() == "Batteries"
         assert page.locator(".worst").count() == 0
 
-        exporter.tell(fake.cold("fridge"))
+        exporter.publish(fake.cold("fridge"))
         page.wait_for_selector(".worst.alarm")
         during = page.evaluate(places)
-        exporter.tell(fake.battery("fridge"))
+        exporter.publish(fake.battery("fridge"))
         page.wait_for_selector(".worst", state="detached")
 
         after = page.evaluate(places)
@@ -332,13 +342,13 @@ class TestWhatIsWrong:
         ("locale", "words"),
         [
             ("en-GB", ["Temperature not known", "All is well"]),
-            ("de-DE", ["Temperatur nicht bekannt", "Alles in Ordnung"]),
+            ("de-DE", ["Temperatur unbekannt", "Alles in Ordnung"]),
         ],
     )
     @pytest.mark.parametrize(
         ("temperatures", "known"), [([-31.5, -30.9], False), ([-31.5, 12.0], True), ([], True)]
     )
-    def test_not_all_is_well_when_no_sensor_can_be_used(
+    def test_unusable_temperature_sensors_are_reported_as_unknown_temperature(
         self,
         open_page: Open,
         temperatures: list[float],
@@ -348,12 +358,12 @@ class TestWhatIsWrong:
     ) -> None:
         exporter = FakeExporter([fake.battery(reading=fake.reading(temperatures_c=temperatures))])
 
-        text = said_in(open_page(exporter.url, locale=locale).locator(".status"))
+        text = text_of(open_page(exporter.url, locale=locale).locator(".status"))
 
         exporter.close()
         assert [each in text for each in words] == [not known, known]
 
-    def test_a_battery_without_a_reading_shows_a_dash_and_its_curve(self, open_page: Open) -> None:
+    def test_battery_without_a_reading_shows_a_dash_and_its_curve(self, open_page: Open) -> None:
         exporter = FakeExporter([fake.missing()])
         exporter.history = {"missing": fake.samples(fake.missing(), until_s=10800)}
         page = open_page(exporter.url)
@@ -365,42 +375,43 @@ class TestWhatIsWrong:
         assert shown.split() == ["–", "Ah"]  # noqa: RUF001 - as it is shown
         assert not any(digit in page.locator(".amount").inner_text() for digit in "0123456789")
 
-    def test_a_reader_hears_what_is_wrong_and_not_every_number(
+    def test_screen_reader_announces_problems_but_not_numbers(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         page = open_page(exporter.url)
         page.evaluate(
-            "window.heard = []; new MutationObserver(() => heard.push("
-            "document.getElementById('say').textContent)).observe("
-            "document.getElementById('say'), {childList: true, characterData: true, subtree: true})"
+            "window.announced = []; new MutationObserver(() => announced.push("
+            "document.getElementById('announcer').textContent)).observe("
+            "document.getElementById('announcer'), "
+            "{childList: true, characterData: true, subtree: true})"
         )
 
-        exporter.tell(fake.battery(reading=fake.reading(remaining_ah=130.2, voltage_v=13.21)))
-        until(lambda: page.evaluate("document.body.textContent.includes('13.21')"))
-        assert page.evaluate("heard") == []
+        exporter.publish(fake.battery(reading=fake.reading(remaining_ah=130.2, voltage_v=13.21)))
+        wait_until(lambda: page.evaluate("document.body.textContent.includes('13.21')"))
+        assert page.evaluate("announced") == []
 
-        exporter.tell(fake.battery(reading=fake.reading(protections=["short_circuit"])))
-        until(
+        exporter.publish(fake.battery(reading=fake.reading(protections=["short_circuit"])))
+        wait_until(
             lambda: page.evaluate(
-                "heard.length === 1 && heard[0].includes('camper: Short circuit')"
+                "announced.length === 1 && announced[0].includes('camper: Short circuit')"
             )
         )
 
 
-class TestNeverStaleAsCurrent:
-    def test_values_stay_dimmed_with_their_age_when_the_exporter_is_gone(
+class TestConnection:
+    def test_values_are_dimmed_and_show_their_age_when_the_exporter_is_gone(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         page = open_page(exporter.url)
         page.clock.install()
         page.reload()
-        page.wait_for_selector(".contact.live")
+        page.wait_for_selector(".connection.connected")
 
         gone = exporter.url
         exporter.close()
         page.wait_for_timeout(500)
         page.clock.run_for(6_000)
-        assert "Exporter not reached" in page.locator(".contact").inner_text()
+        assert "Exporter not reached" in page.locator(".connection").inner_text()
         page.clock.run_for(300_000)
 
         tile = page.locator(".tile", has_text="camper")
@@ -408,37 +419,37 @@ class TestNeverStaleAsCurrent:
         assert "131" in tile.inner_text()
         assert "All is well" not in tile.inner_text()
         assert "stale" in tile.get_attribute("class")
-        assert "as of 5\xa0min ago" in page.locator(".contact").inner_text()
-        back = FakeExporter(made(CAMPER), port=exporter.port)
+        assert "as of 5\xa0min ago" in page.locator(".connection").inner_text()
+        back = FakeExporter(make_all(CAMPER), port=exporter.port)
         assert back.url == gone
         page.clock.run_for(5_000)
-        until(lambda: bool(back.streams))
-        page.wait_for_selector(".contact.live")
+        wait_until(lambda: bool(back.streams))
+        page.wait_for_selector(".connection.connected")
         assert page.locator(".stale").count() == 0
         page.context.close()
         back.close()
 
-    def test_silence_is_noticed_though_the_connection_stays(
+    def test_silent_stream_counts_as_offline_and_is_reopened(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         exporter.alive_s = None
         page = open_page(exporter.url)
         page.clock.install()
         page.reload()
-        page.wait_for_selector(".contact.live")
+        page.wait_for_selector(".connection.connected")
         assert len(exporter.streams) >= 1
         before = exporter.paths.count("/api/v1/stream")
 
         page.clock.run_for(20_000)
-        assert page.locator(".contact.live").count() == 1
+        assert page.locator(".connection.connected").count() == 1
         exporter.refuses = 502
         page.clock.run_for(7_000)
 
-        assert "Exporter not reached" in page.locator(".contact").inner_text()
+        assert "Exporter not reached" in page.locator(".connection").inner_text()
         assert page.locator(".tile.stale").count() == 3
-        until(lambda: exporter.paths.count("/api/v1/stream") > before)
+        wait_until(lambda: exporter.paths.count("/api/v1/stream") > before)
 
-    def test_a_reading_grows_old_by_itself(self, open_page: Open) -> None:
+    def test_reading_becomes_stale_without_any_event(self, open_page: Open) -> None:
         exporter = FakeExporter([fake.battery(reading=fake.reading(age_s=118.0))], alive_s=0.5)
         page = open_page(exporter.url)
         assert page.locator(".stale").count() == 0
@@ -451,16 +462,16 @@ class TestNeverStaleAsCurrent:
         assert "No newer value" in text
 
     @pytest.mark.parametrize("step_s", [-432_000.0, 432_000.0])
-    def test_ages_and_the_curve_stay_when_the_clock_of_the_exporter_is_set(
+    def test_ages_and_curve_stay_when_the_exporters_clock_is_set(
         self, open_page: Open, step_s: float
     ) -> None:
         exporter = FakeExporter([fake.battery(), fake.missing()], alive_s=0.5)
         exporter.history = {each["name"]: fake.samples(each) for each in exporter.batteries}
         page = open_page(exporter.url)
-        until(lambda: page.locator(".line[d^=M]").count() == 2)
+        wait_until(lambda: page.locator(".line[d^=M]").count() == 2)
         asked = exporter.paths.count("/api/v1/history")
         age, missed = page.locator(".age").first, page.locator(".status").last
-        before = said_in(age), said_in(missed)
+        before = text_of(age), text_of(missed)
 
         for each in exporter.batteries:  # every time follows
             each["last_success_unix_s"] += step_s
@@ -469,10 +480,10 @@ class TestNeverStaleAsCurrent:
         for curve in exporter.history.values():
             curve[:] = [[at_s + step_s, *rest] for at_s, *rest in curve]
         exporter.ahead_s = step_s
-        until(lambda: exporter.paths.count("/api/v1/history") == asked + 1)
+        wait_until(lambda: exporter.paths.count("/api/v1/history") == asked + 1)
         page.wait_for_timeout(1_500)
 
-        assert (said_in(age), said_in(missed)) == before
+        assert (text_of(age), text_of(missed)) == before
         assert page.locator(".stale").count() == 0
         assert page.locator(".line[d^=M]").count() == 2
         assert exporter.paths.count("/api/v1/stream") == 2
@@ -480,7 +491,7 @@ class TestNeverStaleAsCurrent:
         exporter.close()
 
     @pytest.mark.parametrize("status", [401, 503])
-    def test_a_refused_stream_is_tried_again(
+    def test_refused_stream_is_retried(
         self, exporter: FakeExporter, open_page: Open, status: int
     ) -> None:
         exporter.refuses = status
@@ -494,28 +505,28 @@ class TestNeverStaleAsCurrent:
         ("status", "locale", "words"),
         [
             (503, "en-GB", "Too many pages are open"),
-            (503, "de-DE", "Zu viele Seiten sind offen"),
+            (503, "de-DE", "Zu viele Seiten geöffnet"),
             (401, "en-GB", "Not allowed"),
-            (401, "de-DE", "Nicht erlaubt"),
-            (429, "de-DE", "Zu oft gefragt"),
+            (401, "de-DE", "Zugriff verweigert"),
+            (429, "de-DE", "Zu viele Anfragen"),
             (502, "en-GB", "Exporter not reached"),
         ],
     )
-    def test_it_says_why_a_stream_is_refused(
+    def test_header_says_why_the_stream_is_refused(
         self, exporter: FakeExporter, open_page: Open, status: int, locale: str, words: str
     ) -> None:
         exporter.full = status == 503
         exporter.refuses = None if exporter.full else status
 
-        page = open_page(exporter.url, locale=locale, ready=".contact.offline")
+        page = open_page(exporter.url, locale=locale, ready=".connection.offline")
 
-        assert page.locator(".contact").inner_text().strip() == words
+        assert page.locator(".connection").inner_text().strip() == words
         assert page.locator(".empty").inner_text() == words
         assert page.title().startswith(words)
         exporter.full, exporter.refuses = False, None
-        page.wait_for_selector(".contact.live")
+        page.wait_for_selector(".connection.connected")
 
-    def test_all_that_is_drawn_at_once_has_one_time(
+    def test_title_and_header_of_one_drawing_use_the_same_time(
         self, exporter: FakeExporter, browser: Any
     ) -> None:
         exporter.refuses = 502
@@ -529,7 +540,7 @@ class TestNeverStaleAsCurrent:
                 if (id === "page" && !late) {
                     late = 6000;
                     queueMicrotask(() => { window.seen = [
-                        document.title, document.querySelector(".contact").className]; });
+                        document.title, document.querySelector(".connection").className]; });
                 }
                 return find.call(document, id);
             };
@@ -538,39 +549,39 @@ class TestNeverStaleAsCurrent:
         page = context.new_page()
         page.goto(exporter.url)
 
-        page.wait_for_selector(".contact.offline")
+        page.wait_for_selector(".connection.offline")
 
-        assert page.evaluate("seen") == ["Batteries", "contact"]
+        assert page.evaluate("seen") == ["Batteries", "connection"]
         assert page.title() == "Exporter not reached · Batteries"
         context.close()
 
-    def test_how_old_it_is_is_said_in_seconds_first(
+    def test_age_below_a_minute_is_shown_in_seconds_when_offline(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         page = open_page(exporter.url)
         exporter.refuses = 502
         exporter.end_streams()
 
-        page.wait_for_selector(".contact.offline")
+        page.wait_for_selector(".connection.offline")
 
-        assert re.search(r"as of \d+\xa0s ago$", page.locator(".contact").inner_text())
+        assert re.search(r"as of \d+\xa0s ago$", page.locator(".connection").inner_text())
         assert re.search(r"as of \d+\xa0s ago$", page.locator(".age").first.inner_text())
 
-    def test_another_battery_of_the_same_name_does_not_inherit_a_curve(
+    def test_new_battery_with_a_known_name_does_not_inherit_its_curve(
         self, open_page: Open
     ) -> None:
         old = FakeExporter([fake.battery("moved"), fake.battery("kept"), fake.battery("gone")])
         old.history = {each["name"]: fake.samples(each) for each in old.batteries}
         page = open_page(old.url)
-        until(lambda: page.locator(".line[d^=M]").count() == len(old.batteries))
+        wait_until(lambda: page.locator(".line[d^=M]").count() == len(old.batteries))
 
         old.close()
         other = {**fake.unread("moved"), "address": "A4:C1:38:00:00:99"}
         new = FakeExporter([other, fake.battery("kept")], port=old.port)
-        until(lambda: page.locator(".tile").count() == len(new.batteries))
+        wait_until(lambda: page.locator(".tile").count() == len(new.batteries))
         new.batteries.append(fake.unread("gone"))
         new.end_streams()
-        until(lambda: page.locator(".tile").count() == len(new.batteries))
+        wait_until(lambda: page.locator(".tile").count() == len(new.batteries))
 
         lines = [line.get_attribute("d") for line in page.locator(".line").all()]
         page.context.close()
@@ -578,7 +589,9 @@ class TestNeverStaleAsCurrent:
         assert [bool(line) for line in lines] == [False, True, False]
 
     @pytest.mark.parametrize("name", ["constructor", "__proto__", "toString"])
-    def test_a_battery_may_have_any_name(self, open_page: Open, name: str) -> None:
+    def test_battery_named_like_an_object_property_has_a_curve_and_a_button(
+        self, open_page: Open, name: str
+    ) -> None:
         exporter = FakeExporter([fake.battery(name)])
         exporter.history = {name: fake.samples(exporter.batteries[0])}
         page = open_page(exporter.url, name)
@@ -590,7 +603,7 @@ class TestNeverStaleAsCurrent:
         page.context.close()
         exporter.close()
 
-    def test_the_history_is_asked_for_at_each_connection_alone(
+    def test_history_is_requested_once_per_connection(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         def asked() -> int:
@@ -605,41 +618,43 @@ class TestNeverStaleAsCurrent:
         for _ in range(30):
             page.clock.run_for(10_000)
             page.wait_for_timeout(150)
-        assert page.locator(".contact.live").count() == 1
+        assert page.locator(".connection.connected").count() == 1
         assert asked() == before
 
         exporter.end_streams()
 
-        until(lambda: asked() == before + 1)
+        wait_until(lambda: asked() == before + 1)
 
-    def test_nobody_looks_at_a_hidden_page(self, exporter: FakeExporter, open_page: Open) -> None:
+    def test_hidden_page_closes_its_stream_and_requests_nothing(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
         page = open_page(exporter.url)
-        until(lambda: len(exporter.streams) == 1)
+        wait_until(lambda: len(exporter.streams) == 1)
 
-        turn(page, "hidden")
-        until(lambda: not exporter.streams)
+        set_visibility(page, "hidden")
+        wait_until(lambda: not exporter.streams)
         asked = len(exporter.paths)
         page.wait_for_timeout(4_000)
         assert len(exporter.paths) == asked
 
-        turn(page, "visible")
-        until(lambda: len(exporter.paths) == asked + 2)
+        set_visibility(page, "visible")
+        wait_until(lambda: len(exporter.paths) == asked + 2)
         assert set(exporter.paths[asked:]) == {"/api/v1/stream", "/api/v1/history"}
 
-    def test_nobody_looks_at_a_page_that_was_left(
+    def test_stream_closes_when_the_page_is_left_and_reopens_on_return(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         page = open_page(exporter.url)
-        until(lambda: len(exporter.streams) == 1)
+        wait_until(lambda: len(exporter.streams) == 1)
 
         page.goto("about:blank")
-        until(lambda: not exporter.streams)
+        wait_until(lambda: not exporter.streams)
         page.go_back()
 
-        until(lambda: len(exporter.streams) == 1)
-        page.wait_for_selector(".contact.live")
+        wait_until(lambda: len(exporter.streams) == 1)
+        page.wait_for_selector(".connection.connected")
 
-    def test_a_page_that_stays_open_follows_an_update(
+    def test_open_page_reloads_after_an_update_of_the_exporter(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         page = open_page(exporter.url)
@@ -656,30 +671,30 @@ class TestLayout:
     @pytest.mark.parametrize("makers", [CAMPER, FAULTS[1:]], ids=["camper", "faults"])
     @pytest.mark.parametrize("viewport", [*PHONES, *TABLETS])
     @pytest.mark.parametrize("locale", ["en-GB", "de-DE"])
-    def test_three_batteries_fit(
+    def test_three_batteries_fit_every_screen(
         self,
         open_page: Open,
         makers: Makers,
         viewport: tuple[int, int],
         locale: str,
     ) -> None:
-        exporter = FakeExporter(made(makers))
+        exporter = FakeExporter(make_all(makers))
 
         page = open_page(exporter.url, viewport=viewport, locale=locale)
 
-        below, beside = overflow(page)
+        scrolls_horizontally, scrolls = overflow(page)
         out = sticking_out(page)
         exporter.close()
-        assert not below
-        assert not beside or viewport == (320, 640)
+        assert not scrolls_horizontally
+        assert not scrolls or viewport == (320, 640)
         assert out == []
 
     @pytest.mark.parametrize("viewport", WALL)
     @pytest.mark.parametrize("count", [1, 2, 4])
-    def test_any_number_up_to_four_fits_on_the_wall(
+    def test_up_to_four_batteries_fit_a_wall_tablet_without_scrolling(
         self, open_page: Open, viewport: tuple[int, int], count: int
     ) -> None:
-        exporter = FakeExporter(made(FAULTS[:count]))
+        exporter = FakeExporter(make_all(FAULTS[:count]))
 
         page = open_page(exporter.url, viewport=viewport, locale="de-DE")
 
@@ -695,7 +710,7 @@ class TestLayout:
 
     @pytest.mark.parametrize("viewport", [*PHONES, *WALL])
     @pytest.mark.parametrize("view", ["", LONGEST_NAME])
-    def test_long_names_and_large_numbers_fit(
+    def test_long_names_and_large_numbers_fit_their_tiles(
         self, open_page: Open, viewport: tuple[int, int], view: str
     ) -> None:
         large = fake.reading(remaining_ah=2345.6, nominal_ah=2800.0, voltage_v=54.12)
@@ -706,13 +721,13 @@ class TestLayout:
 
         page = open_page(exporter.url, view, viewport=viewport, locale="de-DE")
 
-        below, _ = overflow(page)
+        scrolls_horizontally, _ = overflow(page)
         out = sticking_out(page)
         exporter.close()
-        assert not below
+        assert not scrolls_horizontally
         assert out == []
 
-    @pytest.mark.parametrize("viewport", PHONES)
+    @pytest.mark.parametrize("viewport", [*PHONES, *WALL])
     @pytest.mark.parametrize(
         ("locale", "words"),
         [
@@ -720,10 +735,10 @@ class TestLayout:
             ("de-DE", ["leer in 1 h 10 min", "leer in 5 h 40 min"]),
         ],
     )
-    def test_a_forecast_is_never_cut_into_a_shorter_one(
+    def test_current_and_forecast_are_never_cut_off(
         self, open_page: Open, viewport: tuple[int, int], locale: str, words: list[str]
     ) -> None:
-        flows = [(-104.6, 4300.0), (-12.4, 20400.0)]
+        flows = [(-123.4, 4300.0), (-12.4, 20400.0)]
         exporter = FakeExporter(
             [
                 fake.battery(str(amps), reading=fake.reading(current_a=amps, time_to_empty_s=left))
@@ -733,7 +748,7 @@ class TestLayout:
 
         page = open_page(exporter.url, viewport=viewport, locale=locale)
 
-        shown = [said_in(page.locator(".eta").nth(at)) for at in range(len(flows))]
+        shown = [text_of(page.locator(".eta").nth(at)) for at in range(len(flows))]
         wrong = page.evaluate(
             """[...document.querySelectorAll(".flow")].flatMap((flow) => {
                 const box = flow.getBoundingClientRect();
@@ -752,7 +767,7 @@ class TestLayout:
         assert wrong == [False] * 8
         assert out == []
 
-    def test_the_charge_can_be_read_from_two_metres(
+    def test_digits_of_the_charge_are_readable_from_two_metres(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         heights = [
@@ -775,7 +790,7 @@ class TestLayout:
             ("camper", (1280, 800)),
         ],
     )
-    def test_nothing_jumps_when_numbers_change(
+    def test_layout_does_not_shift_when_numbers_change(
         self, exporter: FakeExporter, open_page: Open, view: str, viewport: tuple[int, int]
     ) -> None:
         page = open_page(exporter.url, view, viewport=viewport)
@@ -798,13 +813,13 @@ class TestLayout:
             {"time_to_empty_s": None, "time_to_full_s": 400.0, "current_a": 4.0},
             {"temperatures_c": [-11.2, 3.0], "protections": ["charge_undertemperature"]},
         ):
-            exporter.tell(fake.battery(reading=fake.reading(**changes)))
+            exporter.publish(fake.battery(reading=fake.reading(**changes)))
             page.wait_for_timeout(300)
 
         assert page.evaluate("parts") == []
         assert page.evaluate("total") < 0.03
 
-    def test_nothing_moves_for_those_who_want_that(
+    def test_reduced_motion_disables_animations(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         page = open_page(exporter.url, reduced_motion="reduce")
@@ -818,11 +833,11 @@ class TestLayout:
         assert page.evaluate("document.getAnimations().length") == 0
 
 
-class TestForEverybody:
+class TestAccessibility:
     @pytest.mark.parametrize("scheme", ["dark", "light"])
     @pytest.mark.parametrize("makers", [CAMPER, FAULTS], ids=["camper", "faults"])
-    def test_axe_finds_nothing(self, open_page: Open, makers: Makers, scheme: str) -> None:
-        exporter = FakeExporter(made(makers))
+    def test_axe_finds_no_violation(self, open_page: Open, makers: Makers, scheme: str) -> None:
+        exporter = FakeExporter(make_all(makers))
         exporter.history = {each["name"]: fake.samples(each) for each in exporter.batteries}
         found = {}
         for view in ("", exporter.batteries[0]["name"], exporter.batteries[1]["name"]):
@@ -835,19 +850,19 @@ class TestForEverybody:
         assert {view: each for view, each in found.items() if each} == {}
 
     @pytest.mark.parametrize("scheme", ["dark", "light"])
-    def test_axe_finds_nothing_when_the_exporter_is_gone(
+    def test_axe_finds_no_violation_when_the_exporter_is_gone(
         self, exporter: FakeExporter, open_page: Open, scheme: str
     ) -> None:
         pages = [open_page(exporter.url, view, color_scheme=scheme) for view in ("", "cold")]
         exporter.refuses = 503
         exporter.end_streams()
         for page in pages:
-            page.wait_for_selector(".contact.offline")
+            page.wait_for_selector(".connection.offline")
             page.wait_for_timeout(700)
 
         assert [violations(page) for page in pages] == [[], []]
 
-    def test_the_keyboard_reaches_and_operates_everything(
+    def test_keyboard_reaches_every_link_and_button(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         page = open_page(exporter.url)
@@ -884,7 +899,7 @@ class TestForEverybody:
         page.wait_for_selector(".tiles")
         assert focused() == "cold"
 
-    def test_a_finger_may_touch_the_tile_anywhere(
+    def test_tap_anywhere_on_a_tile_opens_the_battery(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         page = open_page(exporter.url, viewport=(390, 844))
@@ -897,7 +912,9 @@ class TestForEverybody:
             page.go_back()
             page.wait_for_selector(".tiles")
 
-    def test_a_refused_button_says_so(self, exporter: FakeExporter, open_page: Open) -> None:
+    def test_refused_release_shows_the_status(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
         page = open_page(exporter.url, "camper")
         exporter.refuses = 403
 
@@ -905,7 +922,7 @@ class TestForEverybody:
 
         page.wait_for_selector(".problem:has-text('403')")
 
-    def test_names_are_text(self, open_page: Open) -> None:
+    def test_battery_names_are_never_interpreted_as_html_or_urls(self, open_page: Open) -> None:
         exporter = FakeExporter([fake.battery(HTML_NAME), fake.battery("..%2F&#?")])
         page = open_page(exporter.url)
 
@@ -923,7 +940,7 @@ class TestForEverybody:
         assert inside == 0
         assert exporter.posts == [f"/api/v1/release {HTML_NAME}", "/api/v1/release ..%2F&#?"]
 
-    def test_an_address_without_a_battery_says_so(
+    def test_address_of_an_unknown_battery_shows_a_message(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
         page = open_page(exporter.url, "nobody", ready=".empty:has-text('no battery called')")
@@ -933,16 +950,18 @@ class TestForEverybody:
         page.wait_for_selector(".tiles")
 
 
-class TestABatterysOwnView:
-    def test_its_links_stay_below_the_page(self, exporter: FakeExporter, open_page: Open) -> None:
+class TestBatteryView:
+    def test_links_to_metrics_and_api_are_relative(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
         links = open_page(exporter.url, "camper").locator(".about a").all()
 
         assert [each.get_attribute("href") for each in links] == ["metrics", "api/v1/batteries"]
 
-    def test_it_tells_everything(self, open_page: Open) -> None:
+    def test_view_of_a_battery_shows_cells_counters_and_identity(self, open_page: Open) -> None:
         exporter = FakeExporter([fake.charging("garage")])
 
-        text = said_in(open_page(exporter.url, "garage").locator("main"))
+        text = text_of(open_page(exporter.url, "garage").locator("main"))
 
         exporter.close()
         for words in ("3.436 V", "35 mV", "Cell 3", "12.8 °C", "13.1 °C", "full in 1 h"):
@@ -952,18 +971,18 @@ class TestABatterysOwnView:
         for words in ("JBD-SP04S034", "12 Aug 2022", "1,412"):
             assert words in text
 
-    def test_the_last_failure_says_what_to_do(self, open_page: Open) -> None:
+    def test_last_failure_comes_with_what_to_do(self, open_page: Open) -> None:
         exporter = FakeExporter([fake.flaky()])
 
         card = open_page(exporter.url, "flaky", locale="de-DE").locator(".failure").inner_text()
 
         exporter.close()
-        assert "Die Verbindung ist abgerissen" in card
-        assert "Was tun: Schwacher Funk" in card
+        assert "Die Verbindung ist abgebrochen" in card
+        assert "Was tun: Schwaches Signal" in card
         assert "the connection ended in mid-poll" in card
 
 
-class TestWithTheDemo:
+class TestDemo:
     @pytest.fixture
     def demo(self) -> Iterator[str]:
         port = FakeExporter([])
@@ -974,17 +993,17 @@ class TestWithTheDemo:
             yield url
             process.terminate()
 
-    def test_its_batteries_are_read_because_somebody_looks(
+    def test_demo_batteries_are_read_while_the_page_is_open(
         self, demo: str, open_page: Open, browser: Any
     ) -> None:
         context = browser.new_context()
         answers = context.request
-        until(lambda: _answers(answers, demo), 30)
+        wait_until(lambda: _answers(answers, demo), 30)
         assert answers.get(demo).headers["content-security-policy"] == fake.CSP
         assert "bms_polls_total" in answers.get(f"{demo}metrics").text()
 
         page = open_page(demo)
-        until(
+        wait_until(
             lambda: page.evaluate("document.querySelectorAll('.tile:not(.unread)').length === 3"),
             30,
         )

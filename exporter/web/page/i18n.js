@@ -1,15 +1,15 @@
-// What the page says, in German and English; how it writes numbers and times.
+// The texts of the page in English and German, and the formats of numbers, durations and times.
 
 const EN = {
   title: "Batteries",
   all: "All batteries",
-  loading: "Asking the exporter …",
+  loading: "Loading …",
   none: "No battery is configured.",
   noSuch: (name) => `There is no battery called “${name}”.`,
   live: "live",
   connecting: "connecting …",
   offline: "Exporter not reached",
-  offlineHint: "The exporter is not reached: the values are old.",
+  offlineHint: "The exporter is not reached. The values are old.",
   refusals: { 401: "Not allowed", 403: "Not allowed", 429: "Asked too often", 503: "Too many pages are open" },
   asOf: (age) => `as of ${age}`,
   justNow: "just now",
@@ -19,7 +19,7 @@ const EN = {
   since: (at, time) => `since ${at} (${time})`,
   until: (at, time) => `until ${at} (${time} left)`,
   reading: "reading …",
-  lastTryFailed: "The last try to read it failed",
+  lastPollFailed: "The last attempt to read it failed",
   of: (nominal) => `of ${nominal} Ah`,
   charging: "charging",
   discharging: "discharging",
@@ -28,13 +28,11 @@ const EN = {
   full: (time) => `full in ${time}`,
   voltage: "Voltage",
   power: "Power",
-  current: "Current",
   temperature: "Temperature",
-  remaining: "Remaining",
   curve: (from, to) => `Charge over the last 12 hours: ${from} to ${to} Ah`,
   noCurve: "No history yet",
   now: "now",
-  hours: (n) => `${n} h ago`,
+  hoursAgo: (n) => `${n} h ago`,
   fine: "All is well",
   levels: { ok: "OK", info: "Note", attention: "Attention", alarm: "Alarm" },
   more: (n) => `and ${n} more`,
@@ -76,13 +74,13 @@ const EN = {
     not_found: ["not seen", "Phone app connected? Close it. Battery on and near?"],
     connect: ["seen, but no connection", "Is the phone app connected? Move closer; USB 3 devices beside the adapter disturb it."],
     profile: ["this is no JBD battery", "Check its address and profile in the exporter’s configuration."],
-    auth: ["it wants a password or pairing", "Check password_file in the configuration, or pair it: bluetoothctl pair ADDRESS."],
+    auth: ["it requires a password or pairing", "Check password_file in the configuration, or pair it: bluetoothctl pair ADDRESS."],
     timeout: ["connected, but no answer", "Move closer. If that does not help, switch the battery off and on."],
-    link_lost: ["the connection broke off", "Weak signal, or the phone app took over. It is tried again by itself."],
+    link_lost: ["the connection broke off", "Weak signal, or the phone app took over. The exporter tries again by itself."],
     protocol: ["its answers were damaged", "Something disturbs the radio: move closer."],
-    device: ["the battery refuses to tell", "Switch it off and on. If it stays so, please report it."],
+    device: ["the battery refuses the request", "Switch it off and on. If that does not help, please report it."],
   },
-  failure: (reason) => [`it failed (${reason})`, "It is tried again by itself."],
+  failure: (reason) => [`it failed (${reason})`, "The exporter tries again by itself."],
   cells: "Cells",
   cell: (n) => `Cell ${n}`,
   spread: "Spread",
@@ -102,33 +100,32 @@ const EN = {
   battery: "Battery",
   name: "Name",
   nominal: "Nominal capacity",
-  fullCapacity: "Full charge",
+  fullCapacity: "Learned capacity",
   cycles: "Cycles",
   hardware: "Hardware",
   software: "Software",
-  manufactured: "Made on",
+  manufactured: "Manufactured",
   address: "Address",
   profile: "Profile",
   restarts: "Restarts of the BMS",
   link: "Radio link",
   rssi: "Signal",
-  polls: "Readings tried",
-  failed: "of these failed",
-  attempts: "Connections tried",
-  held: "Held in all",
+  polls: "Polls",
+  failed: "of which failed",
+  attempts: "Connection attempts",
+  held: "Connected in total",
   requests: "Requests",
   resends: "Sent again",
   frameErrors: "Damaged frames",
-  duration: "Last reading took",
-  lastSuccess: "Last success",
-  events: "Protection has tripped so far",
+  duration: "Duration of the last poll",
+  lastSuccess: "Last successful poll",
+  events: "Protections tripped so far",
   state: "State",
-  history: "Last 12 hours",
-  historyHint: "The curve is kept in memory only: a restart of the exporter empties it.",
+  historyHint: "The curve is kept in memory only: a restart of the exporter clears it.",
   lastFailure: "Last failure",
   whatToDo: "What to do",
   phone: "Phone app",
-  phoneHint: "A battery talks to one device only. Release it, and the exporter keeps off it for ten minutes.",
+  phoneHint: "A battery talks to one device only. Release it, and the exporter leaves it alone for ten minutes.",
   release: "Release for the phone app (10\u00a0minutes)",
   resume: "Read again",
   refused: (status) => `The exporter refused (${status}).`,
@@ -138,14 +135,14 @@ const EN = {
 const DE = {
   title: "Batterien",
   all: "Alle Batterien",
-  loading: "Frage den Exporter …",
+  loading: "Daten werden geladen …",
   none: "Es ist keine Batterie eingerichtet.",
   noSuch: (name) => `Es gibt keine Batterie namens „${name}“.`,
   live: "live",
   connecting: "verbinde …",
-  offline: "Exporter nicht erreicht",
-  offlineHint: "Der Exporter ist nicht erreichbar: die Werte sind alt.",
-  refusals: { 401: "Nicht erlaubt", 403: "Nicht erlaubt", 429: "Zu oft gefragt", 503: "Zu viele Seiten sind offen" },
+  offline: "Exporter nicht erreichbar",
+  offlineHint: "Der Exporter ist nicht erreichbar. Die Werte sind veraltet.",
+  refusals: { 401: "Zugriff verweigert", 403: "Zugriff verweigert", 429: "Zu viele Anfragen", 503: "Zu viele Seiten geöffnet" },
   asOf: (age) => `Stand: ${age}`,
   justNow: "gerade eben",
   ago: (time) => `vor ${time}`,
@@ -153,41 +150,39 @@ const DE = {
   over: (time) => `mehr als ${time}`,
   since: (at, time) => `seit ${at} (${time})`,
   until: (at, time) => `bis ${at} (noch ${time})`,
-  reading: "liest …",
-  lastTryFailed: "Der letzte Leseversuch misslang",
+  reading: "wird ausgelesen …",
+  lastPollFailed: "Letzte Abfrage fehlgeschlagen",
   of: (nominal) => `von ${nominal} Ah`,
-  charging: "lädt",
-  discharging: "entlädt",
-  resting: "ruht",
+  charging: "Ladung mit",
+  discharging: "Entladung mit",
+  resting: "In Ruhe:",
   empty: (time) => `leer in ${time}`,
   full: (time) => `voll in ${time}`,
   voltage: "Spannung",
   power: "Leistung",
-  current: "Strom",
   temperature: "Temperatur",
-  remaining: "Rest",
-  curve: (from, to) => `Ladung der letzten 12 Stunden: ${from} bis ${to} Ah`,
+  curve: (from, to) => `Ladestand der letzten 12 Stunden: ${from} bis ${to} Ah`,
   noCurve: "Noch kein Verlauf",
   now: "jetzt",
-  hours: (n) => `vor ${n} h`,
+  hoursAgo: (n) => `vor ${n} h`,
   fine: "Alles in Ordnung",
   levels: { ok: "In Ordnung", info: "Hinweis", attention: "Achtung", alarm: "Alarm" },
-  more: (n) => `und ${n} mehr`,
-  never: "Noch nicht gelesen",
-  old: "Kein neuerer Wert",
-  oldHint: "Diese Werte sind zu alt, um sich auf sie zu verlassen.",
-  notReached: (since) => `Nicht erreicht ${since}`,
-  paused: (until) => `Frei für die Handy-App ${until}`,
-  pausedShort: "Frei für die Handy-App",
-  low: "Niedrig: unter 20 %",
+  more: (n) => `und ${n} weitere`,
+  never: "Noch nicht ausgelesen",
+  old: "Keine neuen Werte",
+  oldHint: "Diese Werte sind veraltet und nicht mehr verlässlich.",
+  notReached: (since) => `Nicht erreichbar ${since}`,
+  paused: (until) => `Für die Handy-App freigegeben ${until}`,
+  pausedShort: "Für die Handy-App freigegeben",
+  low: "Ladestand niedrig: unter 20 %",
   critical: "Fast leer: unter 10 %",
-  frost: "Frost: darf nicht geladen werden",
-  frostCharging: "Wird unter 0 °C geladen: Laden beenden",
+  frost: "Frost: nicht laden",
+  frostCharging: "Wird bei unter 0 °C geladen: Laden beenden",
   cold: "Kalt: unter 0 °C nicht laden",
-  noTemperature: "Temperatur nicht bekannt",
+  noTemperature: "Temperatur unbekannt",
   hot: "Heiß: über 50 °C",
-  cellLow: "Eine Zelle ist unter 2,8 V",
-  cellHigh: "Eine Zelle ist über 3,65 V",
+  cellLow: "Eine Zelle liegt unter 2,8 V",
+  cellHigh: "Eine Zelle liegt über 3,65 V",
   chargeOff: "Laden ist abgeschaltet",
   dischargeOff: "Der Ausgang ist abgeschaltet: kein Strom",
   protections: {
@@ -202,32 +197,32 @@ const DE = {
     charge_overcurrent: "Ladestrom zu hoch: Laden gesperrt",
     discharge_overcurrent: "Zu viel Strom entnommen: Ausgang gesperrt",
     short_circuit: "Kurzschluss: Ausgang gesperrt",
-    frontend_ic_error: "Das BMS hat einen Fehler (Messchip)",
-    mosfet_software_lock: "Die MOSFETs sind per Software gesperrt",
+    frontend_ic_error: "Fehler im BMS (Messchip)",
+    mosfet_software_lock: "MOSFETs per Software gesperrt",
   },
   protection: (name) => `Schutz ${name} ist aktiv`,
   failures: {
-    adapter: ["Bluetooth geht am Rechner des Exporters nicht", "Bluetooth einschalten (bluetoothctl power on) oder den Adapter prüfen."],
-    not_found: ["nicht gesehen", "Handy-App verbunden? Schließen. Batterie an und nah?"],
-    connect: ["gesehen, aber keine Verbindung", "Ist die Handy-App verbunden? Näher heran; USB-3-Geräte neben dem Adapter stören."],
+    adapter: ["Bluetooth funktioniert auf dem Rechner des Exporters nicht", "Bluetooth einschalten (bluetoothctl power on) oder den Adapter prüfen."],
+    not_found: ["nicht gefunden", "Handy-App schließen. Batterie an und in Reichweite?"],
+    connect: ["gefunden, aber keine Verbindung möglich", "Ist die Handy-App verbunden? Näher herangehen; USB-3-Geräte neben dem Adapter stören den Funk."],
     profile: ["das ist keine JBD-Batterie", "Adresse und Profil in der Konfiguration des Exporters prüfen."],
-    auth: ["sie will ein Passwort oder eine Kopplung", "password_file in der Konfiguration prüfen, oder koppeln: bluetoothctl pair ADRESSE."],
-    timeout: ["verbunden, aber keine Antwort", "Näher heran. Hilft das nicht: Batterie aus- und wieder einschalten."],
-    link_lost: ["die Verbindung ist abgerissen", "Schwacher Funk, oder die Handy-App hat übernommen. Es wird von selbst neu versucht."],
-    protocol: ["ihre Antworten waren beschädigt", "Etwas stört den Funk: näher heran."],
-    device: ["die Batterie verweigert die Auskunft", "Aus- und wieder einschalten. Bleibt es so, bitte melden."],
+    auth: ["sie verlangt ein Passwort oder eine Kopplung", "password_file in der Konfiguration prüfen oder koppeln: bluetoothctl pair ADRESSE."],
+    timeout: ["verbunden, aber keine Antwort", "Näher herangehen. Hilft das nicht, die Batterie aus- und wieder einschalten."],
+    link_lost: ["die Verbindung ist abgebrochen", "Schwaches Signal, oder die Handy-App hat übernommen. Der Exporter versucht es von selbst erneut."],
+    protocol: ["ihre Antworten waren beschädigt", "Etwas stört den Funk: näher herangehen."],
+    device: ["die Batterie lehnt die Anfrage ab", "Aus- und wieder einschalten. Hilft das nicht, bitte melden."],
   },
-  failure: (reason) => [`es ist misslungen (${reason})`, "Es wird von selbst neu versucht."],
+  failure: (reason) => [`Abfrage fehlgeschlagen (${reason})`, "Der Exporter versucht es von selbst erneut."],
   cells: "Zellen",
   cell: (n) => `Zelle ${n}`,
-  spread: "Unterschied",
+  spread: "Differenz",
   lowest: "Niedrigste",
   highest: "Höchste",
-  balancing: "Wird ausgeglichen",
+  balancing: "Balancing",
   no: "keine",
   noCells: "Es sind keine Zellspannungen bekannt.",
   temperatures: "Temperaturen",
-  sensor: (n) => `Fühler ${n}`,
+  sensor: (n) => `Sensor ${n}`,
   switches: "Schalter",
   chargeFet: "Laden (MOSFET)",
   dischargeFet: "Ausgang (MOSFET)",
@@ -237,8 +232,8 @@ const DE = {
   battery: "Batterie",
   name: "Name",
   nominal: "Nennkapazität",
-  fullCapacity: "Volle Ladung",
-  cycles: "Zyklen",
+  fullCapacity: "Gelernte Kapazität",
+  cycles: "Ladezyklen",
   hardware: "Hardware",
   software: "Software",
   manufactured: "Hergestellt am",
@@ -246,55 +241,54 @@ const DE = {
   profile: "Profil",
   restarts: "Neustarts des BMS",
   link: "Funkverbindung",
-  rssi: "Signal",
-  polls: "Leseversuche",
-  failed: "davon misslungen",
+  rssi: "Signalstärke",
+  polls: "Abfragen",
+  failed: "davon fehlgeschlagen",
   attempts: "Verbindungsversuche",
-  held: "Belegt insgesamt",
+  held: "Insgesamt verbunden",
   requests: "Anfragen",
-  resends: "Wiederholt",
-  frameErrors: "Beschädigte Rahmen",
-  duration: "Letztes Lesen dauerte",
-  lastSuccess: "Letzter Erfolg",
-  events: "Schutz hat bisher ausgelöst",
+  resends: "Wiederholte Anfragen",
+  frameErrors: "Fehlerhafte Datenpakete",
+  duration: "Dauer der letzten Abfrage",
+  lastSuccess: "Zuletzt erfolgreich",
+  events: "Bisherige Schutzabschaltungen",
   state: "Zustand",
-  history: "Letzte 12 Stunden",
-  historyHint: "Der Verlauf steht nur im Arbeitsspeicher: ein Neustart des Exporters leert ihn.",
+  historyHint: "Der Verlauf liegt nur im Arbeitsspeicher: Ein Neustart des Exporters löscht ihn.",
   lastFailure: "Letzter Fehler",
   whatToDo: "Was tun",
   phone: "Handy-App",
-  phoneHint: "Eine Batterie spricht nur mit einem Gerät. Wird sie freigegeben, lässt der Exporter sie zehn Minuten in Ruhe.",
+  phoneHint: "Eine Batterie kann nur mit einem Gerät verbunden sein. Nach der Freigabe liest der Exporter sie zehn Minuten lang nicht aus.",
   release: "Für die Handy-App freigeben (10\u00a0Minuten)",
-  resume: "Wieder lesen",
+  resume: "Wieder auslesen",
   refused: (status) => `Der Exporter hat abgelehnt (${status}).`,
-  unreachable: "Der Exporter wurde nicht erreicht.",
+  unreachable: "Der Exporter ist nicht erreichbar.",
 };
 
-const WORDS = { de: DE, en: EN };
+const MESSAGES = { de: DE, en: EN };
 const tag = (navigator.languages || [navigator.language || "en"])
-  .find((each) => WORDS[each.slice(0, 2).toLowerCase()]) || "en";
+  .find((each) => MESSAGES[each.slice(0, 2).toLowerCase()]) || "en";
 
 export const LANGUAGE = tag.slice(0, 2).toLowerCase();
-export const W = WORDS[LANGUAGE];
+export const t = MESSAGES[LANGUAGE];
 export const DASH = "–";
 
 const formats = {};
 
-/** Write a number with so many digits after the comma; a dash for what is not known. */
+/** Format a number with `digits` decimals; a dash if it is unknown. */
 export function number(value, digits) {
   if (value === null || value === undefined) return DASH;
   const format = formats[digits] || (formats[digits] = new Intl.NumberFormat(tag, { minimumFractionDigits: digits, maximumFractionDigits: digits }));
   const scale = 10 ** digits;
   const text = format.format(Math.round(Math.abs(value) * scale) / scale);
-  return value < 0 && Math.round(-value * scale) > 0 ? `−${text}` : text; // never "-0,0"
+  return value < 0 && Math.round(-value * scale) > 0 ? `−${text}` : text; // never "−0.0"
 }
 
-/** Write a number with its unit, never broken in two lines. */
+/** Format a number with its unit; the no-break space keeps both on one line. */
 export const measure = (value, digits, unit) => (value === null || value === undefined ? DASH : `${number(value, digits)}\u00a0${unit}`);
 
-/** Write how long something has lasted: "45 s", "12 min", "3 h 20 min", "2 days". */
+/** Format a duration: "45 s", "12 min", "3 h 20 min", "2 days"; `dative` for the German "vor 2 Tagen". */
 export function duration(seconds, dative) {
-  const { s, min, h, d } = W.units;
+  const { s, min, h, d } = t.units;
   const minutes = Math.floor(seconds / 60);
   const hours = Math.floor(minutes / 60);
   if (minutes < 1) return `${Math.max(0, Math.floor(seconds))}\u00a0${s}`;
@@ -303,26 +297,26 @@ export function duration(seconds, dative) {
   return hours < 48 ? `${hours}\u00a0${h}` : d(Math.floor(hours / 24), dative);
 }
 
-/** Write a forecast, as coarsely as it is sure. */
+/** Format a forecast duration, rounded more coarsely the longer it is. */
 export function forecast(seconds) {
   const days = 86400;
-  if (seconds > 30 * days) return W.over(W.units.d(30, true));
+  if (seconds > 30 * days) return t.over(t.units.d(30, true));
   if (seconds < 3600) return duration(Math.max(60, seconds));
   if (seconds < 36000) return duration(Math.round(seconds / 600) * 600);
   if (seconds < 2 * days) return duration(Math.round(seconds / 3600) * 3600);
-  return W.units.d(Math.round(seconds / days), true);
+  return t.units.d(Math.round(seconds / days), true);
 }
 
-/** Write an age: "just now", "5 min ago". */
-export const age = (seconds) => (seconds < 60 ? W.justNow : W.ago(duration(seconds, true)));
+/** Format an age: "just now", "5 min ago". */
+export const age = (seconds) => (seconds < 60 ? t.justNow : t.ago(duration(seconds, true)));
 
-/** Write when something `seconds` from now is or was, by this device's clock. */
+/** Format the time `seconds` from now, by this device's clock; with the date if it is more than 18 hours away. */
 export function moment(seconds) {
   const at = new Date(Date.now() + seconds * 1000);
   const time = { hour: "2-digit", minute: "2-digit" };
-  const far = Math.abs(seconds) > 64800;
-  return new Intl.DateTimeFormat(tag, far ? { weekday: "short", day: "numeric", month: "short", ...time } : time).format(at);
+  const needsDate = Math.abs(seconds) > 64800;
+  return new Intl.DateTimeFormat(tag, needsDate ? { weekday: "short", day: "numeric", month: "short", ...time } : time).format(at);
 }
 
-/** Write a day of the form 2024-05-01. */
+/** Format a date given as 2024-05-01. */
 export const day = (iso) => new Intl.DateTimeFormat(tag, { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" }).format(new Date(`${iso}T00:00:00Z`));

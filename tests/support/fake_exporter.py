@@ -1,4 +1,4 @@
-"""An exporter that says what a test wants, over real HTTP: docs/api.md and the page's files."""
+"""A fake exporter over real HTTP: the API of docs/api.md, and the files of the page."""
 
 import json
 import math
@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 
 def reading(age_s: float = 4.0, **changes: Any) -> Json:
-    """Return what a healthy battery tells."""
+    """Return the reading of a healthy battery."""
     return {
         "read_unix_s": time.time() - age_s,
         "remaining_ah": 131.0,
@@ -97,12 +97,12 @@ def battery(name: str = "camper", **changes: Any) -> Json:
 
 
 def failure(reason: str, ago_s: float, error: str = "not seen in 10 s: ...") -> Json:
-    """Return the last failure of a battery that fails since then."""
+    """Return the failure of a battery whose polls have failed for `ago_s`."""
     return {"reason": reason, "error": error, "since_unix_s": time.time() - ago_s}
 
 
 def charging(name: str = "garage") -> Json:
-    """Return a battery that is charged and balanced."""
+    """Return a battery that is charging and balancing."""
     cells = [
         {"number": number, "voltage_v": volts, "balancing": volts > 3.42}
         for number, volts in enumerate((3.401, 3.412, 3.436, 3.409), start=1)
@@ -164,7 +164,7 @@ def cold(name: str = "cold") -> Json:
 
 
 def missing(name: str = "missing") -> Json:
-    """Return a battery that is not seen since three hours."""
+    """Return a battery that has not been found for three hours."""
     return battery(
         name,
         up=False,
@@ -179,12 +179,12 @@ def missing(name: str = "missing") -> Json:
 
 
 def paused(name: str = "paused", left_s: float = 540.0) -> Json:
-    """Return a battery that is left to the phone app."""
+    """Return a battery that is released for the phone app."""
     return battery(name, paused_until_unix_s=time.time() + left_s, reading=None)
 
 
 def unread(name: str = "new") -> Json:
-    """Return a battery of which nothing is known yet."""
+    """Return a battery that was never read."""
     nothing = {"polls": 0, "failures": 0, "connection_attempts": 0, "held_s": 0.0}
     quiet = {"rssi_dbm": None, "requests": 0, "resends": 0, "frame_errors": 0}
     return battery(
@@ -199,7 +199,7 @@ def unread(name: str = "new") -> Json:
 
 
 def samples(each: Json, until_s: float = 0.0) -> list[list[float]]:
-    """Return twelve hours that end, so long ago, with the battery's charge."""
+    """Return twelve hours of samples that end `until_s` ago with the battery's charge."""
     now = time.time()
     shown = each["reading"] or {"remaining_ah": 74.0, "nominal_ah": 100.0}
     last, nominal = shown["remaining_ah"], shown["nominal_ah"]
@@ -220,11 +220,11 @@ class FakeExporter:
     batteries: list[Json]
     history: dict[str, list[list[float]]] = field(default_factory=dict)
     alive_s: float | None = 10.0
-    """How often it says that it lives; None: it falls silent after its first event."""
+    """Interval of `alive` events; None: nothing follows the first event."""
     refuses: int | None = None
-    """The status with which it answers everything below /api/."""
+    """Status of every response below /api/; None: it serves them."""
     full: bool = False
-    """Whether no more streams are answered."""
+    """Whether further streams get 503."""
     port: int = 0
     version: str = "0.1.0"
     ahead_s: float = 0.0
@@ -243,7 +243,7 @@ class FakeExporter:
         self._thread.start()
 
     def close(self) -> None:
-        """End every stream and stop to listen; once is enough."""
+        """End every stream and stop listening; a second call does nothing."""
         if not self._thread.is_alive():
             return
         self.end_streams()
@@ -256,8 +256,8 @@ class FakeExporter:
         for stream in list(self.streams):
             stream.put(None)
 
-    def tell(self, changed: Json) -> None:
-        """Change one battery and tell everybody who listens."""
+    def publish(self, changed: Json) -> None:
+        """Replace one battery and send the event to every stream."""
         self.batteries = [
             changed if each["name"] == changed["name"] else each for each in self.batteries
         ]
@@ -265,11 +265,11 @@ class FakeExporter:
             stream.put(("battery", {"now_unix_s": self.now_unix_s(), "battery": changed}))
 
     def now_unix_s(self) -> float:
-        """Return what its clock shows."""
+        """Return the time of its clock."""
         return time.time() + self.ahead_s
 
     def state(self) -> Json:
-        """Return what GET /api/v1/batteries answers."""
+        """Return the response of GET /api/v1/batteries."""
         return {
             "version": 1,
             "exporter": self.version,
@@ -285,7 +285,7 @@ class FakeExporter:
         now = next(each for each in self.batteries if each["name"] == name)
         until = time.time() + PAUSE_S if path.endswith("release") else None
         changed = {**now, "paused_until_unix_s": until}
-        self.tell(changed)
+        self.publish(changed)
         return changed
 
 
@@ -332,16 +332,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
-        told: queue.Queue[tuple[str, Json] | None] = queue.Queue()
-        told.put(("batteries", self.exporter.state()))
-        self.exporter.streams.add(told)
+        events: queue.Queue[tuple[str, Json] | None] = queue.Queue()
+        events.put(("batteries", self.exporter.state()))
+        self.exporter.streams.add(events)
         last = time.monotonic()
         try:
             while True:
                 try:
-                    item = told.get(timeout=0.1)
+                    item = events.get(timeout=0.1)
                 except queue.Empty:
-                    self.wfile.write(b":\n\n")  # only to notice that nobody listens any more
+                    self.wfile.write(b":\n\n")  # fails when the client is gone
                     every = self.exporter.alive_s
                     if every is None or time.monotonic() - last < every:
                         continue
@@ -353,7 +353,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             return
         finally:
-            self.exporter.streams.discard(told)
+            self.exporter.streams.discard(events)
 
     def _json(self, value: Json) -> None:
         self._answer(200, "application/json", json.dumps(value).encode())

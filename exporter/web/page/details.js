@@ -1,0 +1,93 @@
+// A battery's own view: everything that is known about it, and the button for the phone app.
+
+import { h } from "./vendor/preact.js";
+import { now, post, state } from "./exporter.js";
+import { DASH, age, day, measure, number, t } from "./i18n.js";
+import { failureTexts, pauseText, sinceText } from "./problems.js";
+import { Tile, isStale } from "./tile.js";
+
+const card = (name, title, ...content) => h("section", { class: `card ${name}` }, h("h2", null, title), ...content);
+const list = (rows) => h("dl", { class: "rows" }, rows.filter((row) => row[1] !== null && row[1] !== undefined)
+  .map(([name, value]) => h("div", { key: name }, h("dt", null, name), h("dd", null, value))));
+
+function Cells({ reading }) {
+  const cells = (reading && reading.cells) || [];
+  const volts = cells.map((cell) => cell.voltage_v).filter((volt) => volt !== null);
+  const low = Math.min(...volts);
+  const high = Math.max(...volts);
+  const part = (volt) => Math.min(100, Math.max(0, ((volt - 2.5) / 1.15) * 100)); // 2.5 V to 3.65 V: empty to full
+  const which = (test) => cells.filter(test).map((cell) => t.cell(cell.number)).join(", ") || t.no;
+  return card("cells", t.cells, cells.length
+    ? [h("ul", { class: "bars" }, cells.map((cell) => h("li", { key: cell.number, class: cell.balancing ? "balancing" : "" },
+        h("span", { class: "name" }, t.cell(cell.number)),
+        h("span", { class: "bar", "aria-hidden": "true" }, h("span", { class: "fill", style: { width: `${cell.voltage_v === null ? 0 : part(cell.voltage_v)}%` } })),
+        h("span", { class: "value" }, measure(cell.voltage_v, 3, "V"))))),
+      list([
+        [t.spread, measure(reading.cell_spread_v === null ? null : reading.cell_spread_v * 1000, 0, "mV")],
+        [t.lowest, which((cell) => cell.voltage_v === low)],
+        [t.highest, which((cell) => cell.voltage_v === high)],
+        [t.balancing, which((cell) => cell.balancing)]])]
+    : h("p", { class: "hint" }, t.noCells));
+}
+
+function Phone({ battery }) {
+  const { busy, problem } = state.actions[battery.name] || {};
+  const isPaused = battery.paused_until_unix_s !== null;
+  return card("phone", t.phone,
+    h("p", { class: "hint" }, isPaused ? `${pauseText(battery)}.` : t.phoneHint),
+    h("button", { type: "button", "aria-disabled": busy ? "true" : null, onClick: () => busy || post(isPaused ? "resume" : "release", battery.name) }, isPaused ? t.resume : t.release),
+    h("p", { class: "problem", role: "alert" }, problem || ""));
+}
+
+function Failure({ battery }) {
+  if (!battery.failure) return null;
+  const [what, hint] = failureTexts(battery);
+  return card("failure", t.lastFailure,
+    h("p", null, `${what[0].toUpperCase()}${what.slice(1)} (${sinceText(battery.failure.since_unix_s)}).`),
+    h("p", null, h("b", null, `${t.whatToDo}: `), hint),
+    h("p", { class: "hint", lang: "en" }, battery.failure.error));
+}
+
+export function Details({ battery }) {
+  const reading = battery.reading;
+  const onOff = (value) => (value === null || value === undefined ? DASH : value ? t.on : t.off);
+  const events = reading && reading.protection_events ? Object.keys(reading.protection_events).filter((name) => reading.protection_events[name]) : [];
+  const link = battery.link;
+  const identity = battery.identity || {};
+  return h("div", { class: `details ${isStale(battery) ? "stale" : ""}` },
+    h(Tile, { battery, alone: true }),
+    h(Failure, { battery }),
+    card("temperatures", t.temperatures, list(reading
+      ? reading.temperatures_c.map((value, at) => [t.sensor(at + 1), measure(value, 1, "°C")])
+      : [[t.sensor(1), measure(null, 1, "°C")]])),
+    h(Cells, { reading }),
+    h(Phone, { battery }),
+    card("switches", t.switches, list([
+      [t.chargeFet, onOff(reading && reading.charge_fet_on)],
+      [t.dischargeFet, onOff(reading && reading.discharge_fet_on)],
+      [t.heater, onOff(reading && reading.heater_on)]])),
+    events.length ? card("events", t.events, list(events.map((name) => [(t.protections[name] || name).split(":")[0], `${reading.protection_events[name]} ×`]))) : null,
+    card("identity", t.battery, list([
+      [t.name, h("bdi", null, battery.name)],
+      [t.nominal, measure(reading && reading.nominal_ah, 0, "Ah")],
+      [t.fullCapacity, reading && reading.full_ah !== null ? measure(reading.full_ah, 1, "Ah") : null],
+      [t.cycles, number(reading && reading.cycles, 0)],
+      [t.hardware, identity.hardware],
+      [t.software, identity.software],
+      [t.manufactured, identity.manufactured ? day(identity.manufactured) : null],
+      [t.profile, identity.profile],
+      [t.address, battery.address],
+      [t.restarts, reading && reading.restarts !== null ? number(reading.restarts, 0) : null]])),
+    card("link", t.link, list([
+      [t.rssi, link.rssi_dbm === null ? DASH : measure(link.rssi_dbm, 0, "dBm")],
+      [t.lastSuccess, battery.last_success_unix_s === null ? DASH : age(now() - battery.last_success_unix_s)],
+      [t.duration, link.poll_duration_s === null ? DASH : measure(link.poll_duration_s, 1, "s")],
+      [t.polls, number(link.polls, 0)],
+      [t.failed, number(link.failures, 0)],
+      [t.attempts, number(link.connection_attempts, 0)],
+      [t.held, measure(link.held_s, 1, "s")],
+      [t.requests, number(link.requests, 0)],
+      [t.resends, number(link.resends, 0)],
+      [t.frameErrors, number(link.frame_errors, 0)]])),
+    h("p", { class: "hint about" }, `bms-exporter ${state.exporter}: `, h("a", { href: state.metricsPath.replace(/^\/+/, "") }, state.metricsPath), ", ", h("a", { href: "api/v1/batteries" }, "/api/v1/batteries")));
+}

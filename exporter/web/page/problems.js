@@ -1,0 +1,89 @@
+// What is wrong with a battery, and how bad it is.
+
+import { connection, now, state } from "./exporter.js";
+import { duration, moment, t } from "./i18n.js";
+
+const LEVELS = ["ok", "info", "attention", "alarm"];
+// Winter and a full battery cause these; every other protection is an alarm.
+const USUAL = ["charge_undertemperature", "charge_overtemperature", "cell_overvoltage", "pack_overvoltage"];
+
+/**
+ * List the problems of a battery, the worst first: {level, text, hint, announcement}.
+ * `announcement` is for screen readers: it has no times, and is empty for what changes too often.
+ */
+export function problems(battery) {
+  const found = [];
+  const add = (level, text, hint, announcement) => found.push({ level, text, hint, announcement: announcement === undefined ? text : announcement });
+  const reading = battery.reading;
+  if (battery.paused_until_unix_s !== null) {
+    add("info", pauseText(battery), null, t.pausedShort);
+  } else if (!reading && battery.failure) {
+    const since = battery.last_success_unix_s || battery.failure.since_unix_s;
+    const [what, hint] = failureTexts(battery);
+    add("attention", `${t.notReached(sinceText(since))}: ${what}.`, hint, `${t.notReached("").trim()}: ${what}`);
+  } else if (!reading) {
+    add("info", battery.last_success_unix_s ? t.old : t.never, null);
+  } else if (isOld(battery)) {
+    add("attention", t.old, t.oldHint);
+  }
+  if (reading) addReadingProblems(reading, add);
+  if (reading && battery.failure) add("info", t.lastPollFailed, null, ""); // a weak signal is not announced each time
+  if (!found.length && connection() !== "connected") add("info", t.old, null, ""); // "All is well" may be outdated
+  return found.sort(worstFirst);
+}
+
+/** Return the worst problem of all batteries that needs attention, with its battery's name; null if there is none. */
+export function worstProblem() {
+  const found = (state.batteries || []).map((battery) => ({ name: battery.name, ...problems(battery)[0] })).filter(needsAttention);
+  return found.sort(worstFirst)[0] || null;
+}
+
+export const worstLevel = (found) => (found.length ? found[0].level : "ok");
+
+export function chargeLevel(reading) {
+  return reading.rsoc_ratio < 0.1 ? "alarm" : reading.rsoc_ratio < 0.2 ? "attention" : "ok";
+}
+
+export const isOld = (battery) => battery.reading !== null && now() - battery.reading.read_unix_s > battery.max_age_s;
+
+/** List the temperatures of connected sensors in °C: a socket without a sensor reads -30. */
+export const knownTemperatures = (reading) => reading.temperatures_c.filter((each) => each !== null && each > -29);
+
+/** Return what failed last and what to do about it. */
+export const failureTexts = (battery) => t.failures[battery.failure.reason] || t.failure(battery.failure.reason);
+
+/** Format since when something lasts; beyond two hours without the minutes, which would change all the time. */
+export function sinceText(unix) {
+  const seconds = now() - unix;
+  const coarse = seconds < 7200 ? seconds : Math.floor(seconds / 3600) * 3600;
+  return t.since(moment(-seconds), duration(coarse, true));
+}
+
+export function pauseText(battery) {
+  const left = battery.paused_until_unix_s - now();
+  return t.paused(t.until(moment(left), duration(left)));
+}
+
+function addReadingProblems(reading, add) {
+  const active = reading.protections;
+  active.forEach((name) => add(USUAL.includes(name) ? "attention" : "alarm", t.protections[name] || t.protection(name)));
+  if (chargeLevel(reading) === "alarm") add("alarm", t.critical);
+  else if (chargeLevel(reading) === "attention") add("attention", t.low);
+  const temperatures = knownTemperatures(reading);
+  const coldest = Math.min(...temperatures);
+  if (reading.temperatures_c.length && !temperatures.length) add("info", t.noTemperature);
+  if (coldest < 0 && reading.current_a > 0.5) add("alarm", t.frostCharging);
+  else if (coldest < 0 && !active.includes("charge_undertemperature")) add("attention", t.frost);
+  else if (coldest >= 0 && coldest < 5) add("info", t.cold);
+  if (Math.max(...temperatures) > 50) add("attention", t.hot);
+  const volts = (reading.cells || []).map((cell) => cell.voltage_v).filter((volt) => volt !== null);
+  if (Math.min(...volts) < 2.8 && !active.includes("cell_undervoltage")) add("alarm", t.cellLow);
+  if (Math.max(...volts) > 3.65 && !active.includes("cell_overvoltage")) add("attention", t.cellHigh);
+  if (!active.length) { // an active protection already explains an open MOSFET
+    if (!reading.discharge_fet_on) add("alarm", t.dischargeOff);
+    if (!reading.charge_fet_on) add("attention", t.chargeOff);
+  }
+}
+
+const worstFirst = (a, b) => LEVELS.indexOf(b.level) - LEVELS.indexOf(a.level);
+const needsAttention = (each) => LEVELS.indexOf(each.level) >= LEVELS.indexOf("attention");
