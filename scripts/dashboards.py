@@ -27,11 +27,11 @@ LEFT_AT_7 = (
 )
 SPREAD = f"max without (cell) (bms_cell_voltage_volts{OF}) - min without (cell) (bms_cell_voltage_volts{OF})"
 PER_POLL = f"rate(bms_polls_total{OF}[$__rate_interval])"
-TOO_FEW: Final = "Nobody has read it often enough yet."
+TOO_FEW: Final = "Not enough polls yet"
 
 
 def levels(base: str, *steps: tuple[float, str]) -> Json:
-    """Return thresholds: the colour from -infinity on, and from each value on."""
+    """Return thresholds: the colour below all steps, and the colour from each value on."""
     shown = [{"color": base, "value": None}]
     return {
         "mode": "absolute",
@@ -39,24 +39,24 @@ def levels(base: str, *steps: tuple[float, str]) -> Json:
     }
 
 
-# LiFePO4 is flat between 20 and 90 %: only RSOC tells. Below 20 % voltage drops within the hour,
-# at 10 % a night's lights are at stake.
+# The voltage of LiFePO4 is flat between 20 and 90 %, so only RSOC shows the charge. Below 20 % the
+# voltage drops within the hour; 10 % may not last for the night's lights.
 RSOC: Final = levels(RED, (0.1, ORANGE), (0.2, GREEN))
 # Four cells: full at rest 13.6 V; 12.8 V about 20 %; below 12 V the BMS is about to switch off.
 CELL: Final = levels(RED, (2.8, ORANGE), (3.0, GREEN), (3.55, ORANGE), (3.65, RED))
-# Charging below 0 degrees plates lithium, below 5 it will soon; the heat ages cells from 45 on.
+# Charging below 0 degrees plates lithium; 5 is the warning. Above 45 cells age fast.
 TEMPERATURE: Final = levels(RED, (0, ORANGE), (5, GREEN), (45, ORANGE), (55, RED))
 SPREAD_LEVELS: Final = levels(GREEN, (0.05, ORANGE), (0.1, RED))
 AGE: Final = levels(GREEN, (180, ORANGE), (900, RED))
 
 
-# The last step of a range and no other: a number of an hour ago is not shown as if it were one of
-# now, which `lastNotNull` would do. (Not an instant query: those lose their labels in some panels.)
+# Only the last step of a range: `lastNotNull` would show a value of an hour ago as current. (Instant
+# queries are no alternative: they lose their labels in some panels.)
 NOW: Final = "and on () (vector(time()) > (${__to} - ${__interval_ms}) / 1000)"
 
 
 def query(expr: str, legend: str = "{{battery}}", *, now: bool = False) -> Json:
-    """Return one target; `now`: only its latest value."""
+    """Return one target; with `now`, only its value at the end of the range."""
     return {
         "expr": f"({expr}) {NOW}" if now else expr,
         "legendFormat": legend,
@@ -73,7 +73,7 @@ class Board:
         self._x = self._y = self._height = 0
 
     def row(self, title: str) -> None:
-        """Begin a section."""
+        """Start a section with a title."""
         self._next_line()
         self._put({"type": "row", "title": title, "collapsed": False, "panels": []}, WIDE, 1)
 
@@ -92,7 +92,7 @@ class Board:
         no_value: str = "No data: is the exporter scraped?",
         **more: Any,
     ) -> None:
-        """Add one panel of so many columns and rows."""
+        """Add one panel; `size` is its width and height in columns and rows of the grid."""
         custom = (
             {"custom": LINES | (defaults or {}).pop("custom", {})} if kind == "timeseries" else {}
         )
@@ -182,7 +182,7 @@ OPTIONS: Final[Mapping[str, Json]] = {
 
 
 def colored(ref: str, color: str) -> Json:
-    """Return an override that gives the answers of one query a colour."""
+    """Return an override that colours the series of one query."""
     return {
         "matcher": {"id": "byFrameRefID", "options": ref},
         "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
@@ -190,7 +190,7 @@ def colored(ref: str, color: str) -> Json:
 
 
 def states(*meanings: tuple[str, str]) -> list[Json]:
-    """Return what 0, 1, ... are called and coloured."""
+    """Return the mappings that name and colour the values 0, 1, ..."""
     return [
         {
             "type": "value",
@@ -213,7 +213,7 @@ def camper() -> Json:
     board.panel(
         "stat",
         "Remaining",
-        "Ampere-hours left, as the BMS counts them. Green from 20 % of the state of charge on, orange from 10 % on, red below: then a night's lights are at stake.",
+        "Ampere-hours left, as the BMS counts them. Green from 20 % of the state of charge on, orange from 10 % on, red below: it may not last for the night.",
         "amph",
         [
             query(f"{ah} and {rsoc} >= 0.2", now=True),
@@ -239,7 +239,7 @@ def camper() -> Json:
     board.panel(
         "stat",
         "Left at 7 in the morning (UTC)",
-        "What will be left if tonight is like last night: remaining Ah less the mean night current (20 to 6 o'clock UTC) until 7 o'clock. Green: coffee and light. Red: below 10 %.",
+        "What will be left if tonight is like last night: remaining Ah minus the mean night current (20 to 6 o'clock UTC) until 7 o'clock. Green is enough for coffee and light. Red is below 10 %.",
         "percentunit",
         [query(LEFT_AT_7, now=True)],
         size=(6, 7),
@@ -287,7 +287,7 @@ def camper() -> Json:
     board.panel(
         "stat",
         "Voltage",
-        "Of the whole battery. LiFePO4 is flat: between 20 and 90 % a 12 V battery shows 13.0 to 13.3 V whatever is left.",
+        "The voltage of the whole battery. LiFePO4 is flat: between 20 and 90 % a 12 V battery always shows 13.0 to 13.3 V.",
         "volt",
         [query(f"bms_voltage_volts{OF}", now=True)],
         size=(6, 6),
@@ -297,7 +297,7 @@ def camper() -> Json:
     board.panel(
         "stat",
         "What is wrong",
-        "Protections by which the BMS keeps a MOSFET open, and batteries that do not answer.",
+        "Protections for which the BMS keeps a MOSFET open, and batteries that are not reached.",
         "none",
         [
             query(f"bms_protection_active{OF} == 1", "{{battery}}: {{protection}}", now=True),
@@ -340,7 +340,7 @@ def camper() -> Json:
     board.panel(
         "timeseries",
         "Remaining capacity",
-        "Ampere-hours left. A gap: the battery was not reached.",
+        "Ampere-hours left. In a gap the battery was not reached.",
         "amph",
         [query(ah)],
         size=(12, 8),
@@ -376,7 +376,7 @@ def camper() -> Json:
     board.panel(
         "timeseries",
         "Energy in and out per day",
-        "Of the 24 hours before each point: charged above zero, discharged below. Minutes without a reading count as nothing.",
+        "Energy of the 24 hours before each point: charged above zero, discharged below. Minutes without a reading add nothing.",
         "watth",
         [
             query(f"sum_over_time(clamp_min({POWER}, 0)[24h:1m]) / 60", "{{battery}} in"),
@@ -422,7 +422,7 @@ def camper() -> Json:
     board.panel(
         "timeseries",
         "Spread of the cells",
-        "Highest less lowest cell. Above 0.1 V at rest the battery has lost capacity to imbalance.",
+        "Highest minus lowest cell. Above 0.1 V at rest, the imbalance costs capacity.",
         "volt",
         [query(SPREAD)],
         size=(12, 8),
@@ -436,7 +436,7 @@ def camper() -> Json:
     board.panel(
         "timeseries",
         "Temperatures",
-        "Lines at 0 degrees, below which LiFePO4 must not be charged, and at 5, where it is time to heat. Sockets without a sensor are left out.",
+        "Lines at 0 degrees, below which LiFePO4 must not be charged, and at 5, where it should be heated. Sockets without a sensor are not shown.",
         "celsius",
         [query(f"bms_temperature_celsius{OF} > -29", "{{battery}} {{sensor}}")],
         size=(12, 8),
@@ -453,12 +453,12 @@ def camper() -> Json:
         "none",
         [query(f"bms_cell_balancing{OF}", "{{battery}} {{cell}}")],
         size=(12, 8),
-        defaults={"min": 0, "max": 1, "mappings": states(("rests", GREY), ("balances", BLUE))},
+        defaults={"min": 0, "max": 1, "mappings": states(("idle", GREY), ("balancing", BLUE))},
     )
     board.panel(
         "state-timeline",
         "MOSFETs and heater",
-        "Whether the battery can be charged and discharged, and heats itself.",
+        "Whether the battery can be charged and discharged, and whether its heater is on.",
         "none",
         [
             query(f"bms_charge_mosfet_on{OF}", "{{battery}} charge"),
@@ -471,7 +471,7 @@ def camper() -> Json:
     board.panel(
         "state-timeline",
         "Protections",
-        "Those that have been active in this time.",
+        "Protections that were active in this time.",
         "none",
         [
             query(
@@ -488,7 +488,7 @@ def camper() -> Json:
     board.panel(
         "state-timeline",
         "Reached",
-        "Whether the last poll of the battery succeeded. A gap: none has finished since the exporter's start.",
+        "Whether the last poll of the battery succeeded. In a gap, no poll has finished since the exporter started.",
         "none",
         [query(f"bms_up{OF}")],
         size=(12, 6),
@@ -497,7 +497,7 @@ def camper() -> Json:
     board.panel(
         "timeseries",
         "Failed polls by reason",
-        "Per hour. not_found: away, switched off or held by the phone app.",
+        "Per hour. not_found means away, switched off, or connected to the phone app.",
         "none",
         [
             query(
@@ -529,7 +529,7 @@ def camper() -> Json:
     board.panel(
         "timeseries",
         "Held per poll",
-        "For how long each poll kept the phone app out.",
+        "How long each poll held the connection, which keeps the phone app out.",
         "s",
         [
             query(
@@ -543,7 +543,7 @@ def camper() -> Json:
     board.panel(
         "timeseries",
         "Requests sent again, per poll",
-        "One is usual for a BMS that sleeps; more is a weak link.",
+        "One is usual for a BMS that sleeps; more means a weak link.",
         "none",
         [query(f"rate(bms_request_resends_total{OF}[$__rate_interval]) / ({PER_POLL} > 0)")],
         size=(8, 7),
@@ -553,7 +553,7 @@ def camper() -> Json:
     board.panel(
         "timeseries",
         "Signal strength",
-        "Of the last advertisement. Below -90 dBm polls begin to fail.",
+        "RSSI of the last advertisement. Below -90 dBm polls start to fail.",
         "dBm",
         [query(f"bms_rssi_dbm{OF}")],
         size=(12, 7),
@@ -561,12 +561,12 @@ def camper() -> Json:
             "thresholds": levels(RED, (-90, ORANGE), (-80, GREEN)),
             "custom": {"thresholdsStyle": {"mode": "dashed"}, "fillOpacity": 0},
         },
-        no_value="The direct link hears none: see management.rssi in config.example.yaml",
+        no_value="The direct link measures none: see management.rssi in config.example.yaml",
     )
     board.panel(
         "timeseries",
         "Readings that coalescing saved",
-        "Scrapes per hour that were served from a poll which another one had started.",
+        "Scrapes per hour that shared a poll which another scrape had started.",
         "none",
         [query(f"3600 * rate(bms_readings_coalesced_total{OF}[$__rate_interval])")],
         size=(12, 7),
@@ -575,7 +575,7 @@ def camper() -> Json:
     return dashboard(
         "bms-camper-energy",
         "Camper energy",
-        "Remaining ampere-hours and all else that the BMS of a LiFePO4 battery tells.",
+        "Remaining ampere-hours and everything else that the BMS of a LiFePO4 battery reports.",
         board,
         now="now-24h",
         variables=[SOURCE_VARIABLE, *(variable(*one) for one in VARIABLES)],
@@ -601,12 +601,12 @@ def fleet() -> Json:
     board = Board()
     up, rsoc = f"bms_up{OF}", f"bms_state_of_charge_ratio{OF}"
     known = f"last_over_time(bms_polls_total{OF}[1d])"
-    unread = f"(bms_polls_total{OF} == 0)"  # no poll has finished since the exporter's start
+    unread = f"(bms_polls_total{OF} == 0)"  # no poll has finished since the exporter started
     missed = f"({known} unless {up} == 1 unless {unread})"
     tripped = f"max without (protection) (bms_protection_active{OF})"
     for title, about, expr, color in (
         ("Batteries", "Seen in the past day.", f"count({known})", levels(GREY)),
-        ("Not reached", "Their last poll failed, or nobody scrapes them any more.",
+        ("Not reached", "Their last poll failed, or they are not scraped any more.",
          f"count{missed} or vector(0)", levels(GREEN, (1, ORANGE))),
         ("Low", "Below 20 % of the state of charge at the last reading of the past day.",
          f"count(last_over_time({rsoc}[1d]) < 0.2) or vector(0)", levels(GREEN, (1, RED))),
@@ -675,7 +675,7 @@ def fleet() -> Json:
     board.panel(
         "table",
         "Batteries, the worst first",
-        "Not reached before protected before low before well before not read yet. A click on a battery opens it.",
+        "The order is: not reached, protected, low, well, not read yet. A click on a battery opens it.",
         "none",
         [
             query(f'label_replace(({expr}) * 1, "column", "{title}", "", "")', title, now=True)
@@ -762,7 +762,7 @@ VARIABLES: Final = (
 
 
 def variable(name: str, label: str, values: str) -> Json:
-    """Return a variable of which all values are chosen at first."""
+    """Return a variable with all values selected by default."""
     return {
         "name": name,
         "label": label,
@@ -771,7 +771,7 @@ def variable(name: str, label: str, values: str) -> Json:
         "query": {"query": values, "refId": "variable"},
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
         "includeAll": True,
-        "allValue": ".*" if name == "vehicle" else ".+",  # it has none on board
+        "allValue": ".*" if name == "vehicle" else ".+",  # without an agent there is no such label
         "multi": True,
         "refresh": 2,
         "sort": 1,
@@ -792,7 +792,7 @@ def dashboard(  # noqa: PLR0913 - what a dashboard has
     variables: list[Json],
     links: list[Json],
 ) -> Json:
-    """Return the whole file."""
+    """Return the dashboard's JSON model."""
     return {
         "uid": uid,
         "title": title,
@@ -818,7 +818,7 @@ DASHBOARDS: Final = {"camper-energy.json": camper, "fleet.json": fleet}
 
 
 def text(name: str) -> str:
-    """Return the file as it is to be."""
+    """Return the text of one dashboard file."""
     return json.dumps(DASHBOARDS[name](), indent=2, ensure_ascii=False) + "\n"
 
 
