@@ -16,7 +16,7 @@ from exporter import batteries as house
 from exporter.ble.bleak import Backend, Radio
 from exporter.ble.direct.client import Kernel
 from exporter.ble.routes import Spread
-from exporter.config.schema import BatteryConfig, Config, Link, Name, normal_address
+from exporter.config.schema import BatteryConfig, Config, Name, TransportChoice, normal_address
 from exporter.demo.battery import VirtualBattery
 from exporter.demo.fleet import replayed
 from exporter.demo.replay import load_recording
@@ -55,7 +55,7 @@ def main() -> None:
             BatteryConfig(name=Name(name), address=normal_address(one.address))
             for name, one in batteries.items()
         ),
-        link=Link.DIRECT,
+        link=TransportChoice.DIRECT,
     )
     asyncio.run(serve(config, batteries, options.address))
 

@@ -15,7 +15,7 @@ from exporter.ble.direct.client import Kernel
 from exporter.ble.direct.management import Management
 from exporter.ble.routes import Spread
 from exporter.clock import Clock, WallClock, boot_s
-from exporter.config.schema import BatteryConfig, Config, Link, PollConfig
+from exporter.config.schema import BatteryConfig, Config, PollConfig, TransportChoice
 from exporter.errors import BmsError, ConfigError
 from exporter.link_stats import LinkStats
 
@@ -51,7 +51,9 @@ class Radios:
     def of(self, battery: BatteryConfig) -> Spread:
         """Return the radios to read a battery with."""
         link = battery.link or self._config.link
-        return self._direct if self._has_direct and link is not Link.BLUEZ else self._bluez
+        return (
+            self._direct if self._has_direct and link is not TransportChoice.BLUEZ else self._bluez
+        )
 
 
 def adapters_up() -> list[str]:
@@ -72,11 +74,11 @@ async def radios_of(config: Config, backend: Backend | None = None) -> Radios:
         return Radios(config, backend=backend)
     wanted = {battery.link or config.link for battery in config.batteries}
     why_not_direct = sockets.why_not()
-    if why_not_direct and Link.DIRECT in wanted:
+    if why_not_direct and TransportChoice.DIRECT in wanted:
         raise ConfigError([f"link: direct cannot be used here: {why_not_direct}"])
     why_not_managed = why_not_direct or await management.why_not()
     links = _links_in_use(wanted, why_not_direct)
-    if Link.BLUEZ in links:
+    if TransportChoice.BLUEZ in links:
         import_module("exporter.ble.bluez")  # now, not in the middle of a scrape
     asked = [f.name for f in fields(config.management) if getattr(config.management, f.name)]
     log.info(
@@ -86,7 +88,7 @@ async def radios_of(config: Config, backend: Backend | None = None) -> Radios:
             "management": "none" if why_not_managed else ",".join(asked) or "off",
         },
     )
-    if why_not_direct and Link.AUTO in wanted:
+    if why_not_direct and TransportChoice.AUTO in wanted:
         log.info("no direct link, bluetoothd is used", extra={"why": why_not_direct})
     if why_not_managed and asked:
         log.info(
@@ -102,9 +104,9 @@ async def radios_of(config: Config, backend: Backend | None = None) -> Radios:
     )
 
 
-def _links_in_use(wanted: set[Link], why_not_direct: str | None) -> set[Link]:
-    auto = Link.BLUEZ if why_not_direct else Link.DIRECT
-    return {auto if link is Link.AUTO else link for link in wanted}
+def _links_in_use(wanted: set[TransportChoice], why_not_direct: str | None) -> set[TransportChoice]:
+    auto = TransportChoice.BLUEZ if why_not_direct else TransportChoice.DIRECT
+    return {auto if link is TransportChoice.AUTO else link for link in wanted}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,7 @@ def wire(  # noqa: PLR0913 - a battery's whole surroundings
             address=battery.address,
             stats=stats,
             profile=battery.profile,
-            pairs=battery.link is not Link.DIRECT,
+            pairs=battery.link is not TransportChoice.DIRECT,
         )
         bms = Bms(
             stats=stats,

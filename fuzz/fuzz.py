@@ -12,11 +12,11 @@ sys.path.append(str(Path(__file__).parent.parent))  # the client of the http tar
 WATCHED = ["exporter", "prometheus_client", *(["yaml"] if not NAME.endswith("-made") else [])]
 
 with atheris.instrument_imports(include=WATCHED):
-    from exporter.config import schema as config
+    from exporter.config import loader
     from targets import TARGETS
 
 # Made once, since it takes longer than all the rest; the exporter needs it once a start.
-config._converter = functools.cache(config._converter)
+loader.make_converter = functools.cache(loader.make_converter)
 
 
 def main() -> None:

@@ -33,9 +33,8 @@ from exporter.ble.direct.att import (
 from exporter.ble.direct.client import _collection
 from exporter.cli import decode as decoded
 from exporter.cli.output import scan_yaml
-from exporter.config import schema as configuration
+from exporter.config import Config, loader, schema
 from exporter.config import web as webconfig
-from exporter.config.schema import Config
 from exporter.demo.battery import encode_reply
 from exporter.errors import AuthError, ConfigError, DecodeError
 from exporter.link_stats import LinkStats
@@ -316,7 +315,7 @@ def advertisement(data: bytes) -> None:
     certain = is_certain(seen)
     assert reasons or not certain
     if certain:
-        (battery,) = configuration.parse(scan_yaml([seen])).batteries
+        (battery,) = loader.parse(scan_yaml([seen])).batteries
         assert battery.address == seen.address
 
 
@@ -348,7 +347,7 @@ BATTERY_KEYS: Final = (
 KEYS: Final[Mapping[str, Sequence[str]]] = {
     "battery": BATTERY_KEYS,
     "second": BATTERY_KEYS,
-    "poll": tuple(configuration.RANGES_S),
+    "poll": tuple(schema.RANGES_S),
     "management": ("release", "parameters", "power", "rssi"),
     "tls_server_config": webconfig.KNOWN["tls_server_config"],
     "http_server_config": webconfig.KNOWN["http_server_config"],
@@ -400,7 +399,7 @@ def config_made(data: bytes) -> None:
 
 def _config(text: str) -> None:
     try:
-        read = configuration.parse(text)
+        read = loader.parse(text)
     except ConfigError as error:
         _complaints(error, len(text))
         return
@@ -408,8 +407,8 @@ def _config(text: str) -> None:
     assert read.batteries
     assert len({battery.address for battery in read.batteries}) == len(read.batteries)
     for battery in read.batteries:
-        assert configuration.normal_name(battery.name) == battery.name
-        assert configuration.normal_address(battery.address) == battery.address
+        assert schema.normal_name(battery.name) == battery.name
+        assert schema.normal_address(battery.address) == battery.address
     assert 1 <= read.poll.timeout_s <= 600
 
 

@@ -145,11 +145,11 @@ async def test_a_bad_file_leaves_the_old_configuration_and_says_why(camper: Camp
     own = ExporterCollector()
 
     def load() -> Config:
-        raise ConfigError(["line 3: batteries[0].address: missing"])
+        raise ConfigError(["config.yaml:3: batteries[0].address: missing"])
 
     problems = await Reload(load, camper.house, own)()
 
-    assert [*problems] == ["line 3: batteries[0].address: missing"]
+    assert [*problems] == ["config.yaml:3: batteries[0].address: missing"]
     assert not own.reload_succeeded
     assert list(camper.house.pollers) == ["one", "two"]
 
@@ -201,13 +201,13 @@ async def test_requests_during_a_reload_share_the_next_one(camper: Camper) -> No
 
 async def test_shared_requests_learn_what_is_wrong(camper: Camper) -> None:
     def load() -> Config:
-        raise ConfigError(["line 3: batteries[0].address: missing"])
+        raise ConfigError(["config.yaml:3: batteries[0].address: missing"])
 
     reload = Reload(load, camper.house, ExporterCollector())
 
     problems = await asyncio.gather(*(reload() for _ in range(5)))
 
-    assert [[*one] for one in problems] == [["line 3: batteries[0].address: missing"]] * 5
+    assert [[*one] for one in problems] == [["config.yaml:3: batteries[0].address: missing"]] * 5
 
 
 async def test_a_cancelled_request_leaves_the_reload_to_the_others(camper: Camper) -> None:

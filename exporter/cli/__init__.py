@@ -16,16 +16,15 @@ from typing import Any, Final, TextIO
 from exporter import __version__
 from exporter.app import ServeOptions, check_web, read_once, serve
 from exporter.ble.bleak import Backend, Radio
+from exporter.config import Config, load
 from exporter.config.schema import (
-    ADAPTER,
-    Adapter,
+    AdapterName,
     BatteryConfig,
-    Config,
     Name,
     Seconds,
-    load,
     normal_address,
     normal_name,
+    parse_adapter,
     parse_duration,
 )
 from exporter.errors import BmsError, ConfigError, DecodeError
@@ -318,10 +317,11 @@ def _telemetry_path(text: str) -> str:
     return text
 
 
-def _adapter(text: str) -> Adapter:
-    if not ADAPTER.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"expected an adapter like hci0, got {text!r}")
-    return Adapter(text)
+def _adapter(text: str) -> AdapterName:
+    try:
+        return parse_adapter(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _speed(text: str) -> float:

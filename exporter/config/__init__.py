@@ -1,1 +1,6 @@
-"""The configuration: files, YAML, schema."""
+"""The configuration. Its classes are in `schema`; `web` is the file of --web.config.file."""
+
+from exporter.config.loader import load
+from exporter.config.schema import Config
+
+__all__ = ["Config", "load"]

@@ -1,4 +1,4 @@
-"""Files that users name, and whether they have changed."""
+"""Reads the files that users name, and notices when they change."""
 
 import errno
 import os
@@ -10,31 +10,44 @@ from typing import Final
 
 from exporter.errors import ConfigError
 
-MOST_BYTES: Final = 1_000_000
-MOST_TEXT: Final = 10_000_000  # characters; a frame has 80, a day's log of one battery a million
+MAX_BYTES: Final = 1_000_000
+MAX_TEXT: Final = 10_000_000  # characters; a frame has 80, a day's log of one battery a million
 RETRY_S: Final = 5.0
 
 Stamp = tuple[int, ...] | None
 
 
 def read_small(path: Path) -> bytes:
-    """Return what a file holds. Never waits: a pipe is no file.
+    """Return the content of a regular file. Never waits, as reading a pipe would.
 
     Raises:
-        OSError: It cannot be read, is none, or is larger than a megabyte.
+        OSError: It cannot be read, is no regular file, or is larger than a megabyte.
         ValueError: No file can have this name.
     """
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(number, "rb") as file:  # noqa: PTH123 - a number
-        mode = os.fstat(number).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, "Is a directory")
-        if not stat.S_ISREG(mode):
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
         raise OSError(errno.EFBIG, "more than a megabyte")
     return content
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def read_config(path: Path, *, hint: str = "") -> str:
+    """Return the text of a configuration file; `hint` follows the reason why that failed.
+
+    Raises:
+        ConfigError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return read_small(path).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError([f"{path}: cannot be read: {reason}{hint}"]) from error
 
 
 def read_text(name: str) -> str:
@@ -46,20 +59,20 @@ def read_text(name: str) -> str:
     source = "standard input" if name == "-" else name
     try:
         if name == "-":
-            text = sys.stdin.read(MOST_TEXT + 1)
+            text = sys.stdin.read(MAX_TEXT + 1)
         else:
             with Path(name).open(encoding="utf-8-sig") as file:
-                text = file.read(MOST_TEXT + 1)
+                text = file.read(MAX_TEXT + 1)
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a name that no file can have
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ConfigError([f"{source}: cannot be read: {reason}"]) from error
-    if len(text) > MOST_TEXT:
-        raise ConfigError([f"{source}: more than {MOST_TEXT} characters: give the frames only"])
+    if len(text) > MAX_TEXT:
+        raise ConfigError([f"{source}: more than {MAX_TEXT} characters: give the frames only"])
     return text
 
 
 def stamp(path: Path) -> Stamp:
-    """Return what changes when a file or its permissions do; None: it is not there."""
+    """Return a value that changes with a file or its permissions; None: there is no file."""
     try:
         status = path.stat()
     except (OSError, ValueError):

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.config.files import Following, read_small, stamp
+from exporter.config.files import Following, read_config, stamp
 from exporter.config.schema import parse_duration
 from exporter.config.yaml_document import Document, read_yaml
 from exporter.errors import ConfigError
@@ -197,24 +197,16 @@ def load(path: Path) -> WebConfig:
     Raises:
         ConfigError: It cannot be read, is wrong, or asks for what Python cannot do.
     """
-    try:
-        text = read_small(path).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError([f"{path}: cannot be read: {reason}"]) from error
-    try:
-        return parse(text, path.parent)
-    except ConfigError as error:
-        raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from error
+    return parse(read_config(path), path.parent, str(path))
 
 
-def parse(text: str, folder: Path) -> WebConfig:
-    """Turn the text of the file into a WebConfig; relative paths begin at `folder`.
+def parse(text: str, folder: Path, source: str = "web.yml") -> WebConfig:
+    """Turn the text of the file `source` into a WebConfig; relative paths begin at `folder`.
 
     Raises:
         ConfigError: With every mistake in it.
     """
-    document = read_yaml(text, verbatim=HEADERS)  # X-XSS-Protection: 0
+    document = read_yaml(text, source, verbatim=HEADERS)  # X-XSS-Protection: 0
     reader = _Reader(document)
     tls = _tls(reader, folder) if "tls_server_config" in reader.section("") else None
     if reader.text("http_server_config", "http2", bool):
@@ -257,7 +249,7 @@ class _Reader:
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._problems = list(document.problems)
+        self._problems = list(document.duplicates)
         if document.data is not None and not isinstance(document.data, dict):
             self.complain("", "expected a mapping (key: value)")
         for name, known in KNOWN.items():
@@ -272,7 +264,7 @@ class _Reader:
 
     def raise_problems(self) -> None:
         if self._problems:
-            raise ConfigError(list(dict.fromkeys(self._problems)))
+            raise self._document.error(self._problems)
 
     def section(self, name: str) -> dict[str, Any]:
         data = self._document.data if isinstance(self._document.data, dict) else {}

@@ -1,6 +1,7 @@
 """A YAML file as plain data that still knows its lines and its duplicate keys."""
 
-from collections.abc import Container
+import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,58 +10,111 @@ import yaml
 from exporter.errors import ConfigError
 
 MAX_DEPTH: Final = 20
-MAX_NODES: Final = 10_000  # a battery has about ten; it is half a second's work for PyYAML
-# Of all values and their paths, where aliases are followed: ten lines can mean a billion of them,
-# and complaints quote them.
+MAX_NODES: Final = 10_000  # a battery has about ten; PyYAML needs half a second for them
+# Of all values and their paths, with aliases followed: ten lines of aliases can stand for a
+# billion characters, and complaints quote them.
 MAX_CHARACTERS: Final = 1_000_000
 MAX_NUMBER: Final = 20  # characters; Python refuses to print a number of 4301 digits
 
+# How PyYAML's messages begin -> what to tell a user.
+PLAIN: Final = {
+    "expected <block end>": "the indentation does not match the lines above",
+    "mapping values are not allowed": "unexpected colon: check the indentation, or quote the text",
+    "found character '\\t'": "a tab starts the line: indent with spaces",
+    "but found another document": "a second document starts here",
+    "found unexpected end of stream": "a quote is not closed",
+    "could not find expected ':'": "a key without a colon",
+}
+TOKEN: Final = re.compile(r"'?<([a-z ]+)>'?")
 
-@dataclass(frozen=True, slots=True)
+Complaint = tuple[int, str]
+"""A line number, from 1, and what is wrong there."""
+
+
+def complaint_error(name: str, complaints: Iterable[Complaint]) -> ConfigError:
+    """Return an error with each complaint as "FILE:LINE: text", once and in the file's order."""
+    ordered = sorted(dict.fromkeys(complaints), key=lambda complaint: complaint[0])
+    return ConfigError([f"{name}:{line}: {text}" for line, text in ordered])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """The data, and where each part of it stood."""
+    """The data of a file, and the line of each part."""
 
+    name: str  # of the file, for messages
     data: Any
     lines: dict[str, int]  # "batteries[0].name" -> 4
-    problems: tuple[str, ...]
+    duplicates: tuple[Complaint, ...]
 
-    def complaint(self, path: str, text: str) -> str:
-        """Return "line 4: batteries[0].name: text"; a path that is missing stands in its parent."""
+    def complaint(self, path: str, text: str) -> Complaint:
+        """Return a complaint about the part at `path`; a missing part has its parent's line."""
         known = path
         while known not in self.lines and known:
             known = known[: max(known.rfind("."), known.rfind("["), 0)]
-        line = self.lines.get(known, 1)
-        return f"line {line}: {path}: {text}" if path else f"line {line}: {text}"
+        return self.lines.get(known, 1), f"{path}: {text}" if path else text
+
+    def error(self, complaints: Iterable[Complaint]) -> ConfigError:
+        """Return an error with each complaint as "FILE:LINE: text", once and in order."""
+        return complaint_error(self.name, complaints)
 
 
-def read_yaml(text: str, *, verbatim: Container[str] = ()) -> Document:
+def read_yaml(text: str, name: str, *, verbatim: Container[str] = ()) -> Document:
     """Read one YAML document.
 
     Args:
-        text: The file.
-        verbatim: Keys whose scalars are taken as they are written: to YAML, an unquoted address
-            of digits is a number of base 60.
+        text: The content of the file.
+        name: The name of the file, for messages.
+        verbatim: Keys whose scalars are kept as written: to YAML, an unquoted address of digits
+            is a number of base 60.
 
     Raises:
-        ConfigError: It is not YAML.
+        ConfigError: It is not YAML, or too large.
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
         walker = _Walker(verbatim)
         data = walker.value(node, "", 0) if node else None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+    except _TooLargeError as error:
+        raise complaint_error(name, [(error.line, str(error))]) from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # "\\U00110000", %YAML 1.99999...
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = mark.line + 1 if mark else 1
-        raise ConfigError([f"line {line}: not YAML: {error.problem or error.context}"]) from error
-    except yaml.YAMLError as error:
-        raise ConfigError([f"line 1: not YAML: {error}"]) from error
-    except (ValueError, OverflowError) as error:  # "\\U00110000", %YAML 1.99999...
-        raise ConfigError([f"line 1: not YAML: {error}"]) from error
-    return Document(data, walker.lines, tuple(walker.problems))
+        raise complaint_error(name, [(line, f"not YAML: {_plain(error)}")]) from error
+    return Document(name=name, data=data, lines=walker.lines, duplicates=tuple(walker.duplicates))
+
+
+def shown(value: object) -> str:
+    """Return a value of a document for a message: text in quotes, and what it is if it is long."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+    return repr(value)
+
+
+def _plain(error: Exception) -> str:
+    """Return the reason of an error without the names of PyYAML's tokens."""
+    told = getattr(error, "problem", None) or getattr(error, "context", None)
+    reason = told or str(error).partition("\n")[0]
+    for start, plain in PLAIN.items():
+        if reason.startswith(start):
+            return plain
+    return TOKEN.sub(r"\1", reason.replace("'<stream end>'", "the end of the file"))
+
+
+class _TooLargeError(Exception):
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(text)
+        self.line = line
 
 
 class _Limits:
-    """Gives up before much time or memory is spent."""
+    """Stops reading before it takes much time or memory."""
 
     def __init__(self) -> None:
         self._nodes = 0
@@ -70,15 +124,15 @@ class _Limits:
         self._nodes += 1
         self._characters += characters
         if depth > MAX_DEPTH:
-            raise ConfigError([f"line {line}: nested too deeply"])
+            raise _TooLargeError(line, "nested too deeply")
         if self._nodes > MAX_NODES:
-            raise ConfigError([f"line {line}: more than {MAX_NODES} values"])
+            raise _TooLargeError(line, f"more than {MAX_NODES} values")
         if self._characters > MAX_CHARACTERS:
-            raise ConfigError([f"line {line}: more than {MAX_CHARACTERS} characters"])
+            raise _TooLargeError(line, f"more than {MAX_CHARACTERS} characters")
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes within the limits, out of characters only."""
+    """Composes nodes below the limits, and refuses half characters."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -104,28 +158,30 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Walker:
+    """Turns nodes into plain data and collects lines and duplicate keys."""
+
     def __init__(self, verbatim: Container[str]) -> None:
         self._verbatim = verbatim
         self._constructor = yaml.constructor.SafeConstructor()
         self._limits = _Limits()
         self.lines: dict[str, int] = {}
-        self.problems: list[str] = []
+        self.duplicates: list[Complaint] = []
 
     def value(self, node: yaml.Node, path: str, depth: int) -> Any:
         line = node.start_mark.line + 1
         self.lines.setdefault(path, line)
         text = node.value if isinstance(node, yaml.ScalarNode) else ""
         self._limits.check(line, depth, len(path) + len(text))
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path, depth)
-        if isinstance(node, yaml.SequenceNode):
-            return [
-                self.value(item, f"{path}[{index}]", depth + 1)
-                for index, item in enumerate(node.value)
-            ]
-        if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, path)
-        raise ConfigError([f"line {line}: expected a mapping, a list or a value"])
+        match node:
+            case yaml.MappingNode():
+                return self._mapping(node, path, depth)
+            case yaml.SequenceNode():
+                return [
+                    self.value(item, f"{path}[{index}]", depth + 1)
+                    for index, item in enumerate(node.value)
+                ]
+            case _:
+                return self._scalar(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -135,13 +191,13 @@ class _Walker:
             line = key_node.start_mark.line + 1
             if key in result:
                 first = self.lines[place]
-                self.problems.append(f"line {line}: {place}: given twice, first in line {first}")
+                self.duplicates.append((line, f"{place}: given twice, first in line {first}"))
                 continue
             self.lines[place] = line
             result[key] = self.value(value_node, place, depth + 1)
         return result
 
-    def _scalar(self, node: yaml.ScalarNode, path: str) -> Any:
+    def _scalar(self, node: Any, path: str) -> Any:
         if path.rpartition(".")[2] in self._verbatim or len(node.value) > MAX_NUMBER:
             return node.value
         construct = {

@@ -9,7 +9,14 @@ from exporter.batteries import poller_of
 from exporter.battery.poller import Poller
 from exporter.ble.bleak import Radio
 from exporter.ble.routes import Spread
-from exporter.config.schema import Adapter, BatteryConfig, Name, PollConfig, Seconds, normal_address
+from exporter.config.schema import (
+    AdapterName,
+    BatteryConfig,
+    Name,
+    PollConfig,
+    Seconds,
+    normal_address,
+)
 from exporter.demo.battery import Faults
 from exporter.demo.radio import Air, air_of
 from exporter.errors import AdapterError, FailureReason
@@ -38,7 +45,7 @@ class House:
     def radio(self, adapter: str | None) -> Radio:
         return radio_on(self.airs[adapter or "hci0"])
 
-    def poller(self, address: str = ADDRESS, adapter: Adapter | None = None) -> Poller:
+    def poller(self, address: str = ADDRESS, adapter: AdapterName | None = None) -> Poller:
         config = BatteryConfig(name=Name(address), address=normal_address(address), adapter=adapter)
         poll = PollConfig(min_interval_s=Seconds(0.0), timeout_s=Seconds(20.0))
         return poller_of(config, poll, self.spread, self.tasks, clock=now_s)
@@ -85,7 +92,7 @@ async def test_adapters_that_hear_alike_share_the_batteries(
 
 async def test_those_with_a_configured_adapter_count(tasks: asyncio.TaskGroup) -> None:
     house = House(tasks, {"hci0": -60, "hci1": -64})
-    await house.poller(adapter=Adapter("hci0")).refresh(timeout_s=60.0)
+    await house.poller(adapter=AdapterName("hci0")).refresh(timeout_s=60.0)
 
     await house.poller(SECOND).refresh(timeout_s=60.0)
 
@@ -107,7 +114,7 @@ async def test_they_are_compared_once(tasks: asyncio.TaskGroup) -> None:
 async def test_a_configured_adapter_is_used_without_a_question(tasks: asyncio.TaskGroup) -> None:
     house = House(tasks, {"hci0": -80, "hci1": -50})
 
-    assert (await house.poller(adapter=Adapter("hci0")).refresh(timeout_s=60.0)).up
+    assert (await house.poller(adapter=AdapterName("hci0")).refresh(timeout_s=60.0)).up
 
     assert house.connects() == {"hci0": 1, "hci1": 0}
 
@@ -128,8 +135,8 @@ async def test_an_adapter_that_is_pulled_out_fails_only_its_own_batteries(
     tasks: asyncio.TaskGroup,
 ) -> None:
     house = House(tasks, {"hci0": -60, "hci1": -60})
-    first = house.poller(adapter=Adapter("hci0"))
-    second = house.poller(SECOND, adapter=Adapter("hci1"))
+    first = house.poller(adapter=AdapterName("hci0"))
+    second = house.poller(SECOND, adapter=AdapterName("hci1"))
     house.airs["hci1"].scan_error = AdapterError("no Bluetooth adapter hci1")
     house.present = ["hci0"]
 

@@ -22,7 +22,14 @@ from exporter.battery.poller import Poller, Snapshot
 from exporter.ble import bluez as bluetoothd
 from exporter.ble.bleak import Radio
 from exporter.ble.routes import Spread
-from exporter.config.schema import Adapter, BatteryConfig, Name, PollConfig, Seconds, normal_address
+from exporter.config.schema import (
+    AdapterName,
+    BatteryConfig,
+    Name,
+    PollConfig,
+    Seconds,
+    normal_address,
+)
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.errors import FailureReason, LinkError
 from fake_bluetoothd import DBUS, FAILED, FakeBluetoothd, Times, Troubles
@@ -103,7 +110,7 @@ class House:
             config = BatteryConfig(
                 name=Name(virtual.address),
                 address=normal_address(virtual.address),
-                adapter=None if adapter is None else Adapter(adapter),
+                adapter=None if adapter is None else AdapterName(adapter),
             )
             poll = PollConfig(
                 timeout_s=Seconds(30.0 / FASTER), min_interval_s=Seconds(0), max_age_s=Seconds(0)

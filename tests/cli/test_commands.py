@@ -8,7 +8,7 @@ from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailabl
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cli import main
-from exporter.config.schema import parse
+from exporter.config.loader import parse
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import Air, air_of, backend_of
 from exporter.protocol.profiles import PROFILES
@@ -110,8 +110,8 @@ class TestServing:
 
         assert status == 1
         assert capfd.readouterr().err.splitlines() == [
-            f"{path}: line 2: batteries[0].address: missing",
-            f"{path}: line 3: speed: unknown key",
+            f"{path}:2: batteries[0].address: missing",
+            f"{path}:3: speed: unknown key",
         ]
 
     @pytest.mark.parametrize(

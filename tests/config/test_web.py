@@ -81,7 +81,7 @@ def test_a_header_without_a_value_is_not_sent() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("tls_server: {}", "line 1: tls_server: unknown key, did you mean tls_server_config?"),
+        ("tls_server: {}", "web.yml:1: tls_server: unknown key, did you mean tls_server_config?"),
         ("tls_server_config:\n", "expected cert_file (or cert)"),
         ("tls_server_config: {}", "expected cert_file (or cert)"),
         (TLS + "min_version: TLS9}", "TLS10, TLS11"),

@@ -282,7 +282,7 @@ class TestTheConfiguration:
             status, said = running.end()
 
         assert status == 1
-        assert said == [f"/{ETC}/config.yaml: line 2: batteries[0].address: missing"]
+        assert said == [f"/{ETC}/config.yaml:2: batteries[0].address: missing"]
 
     def test_that_is_missing_is_told_in_one_line(self, image: Image) -> None:
         with image.run() as running:

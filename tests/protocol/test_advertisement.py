@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cli.output import scan_yaml
-from exporter.config.schema import parse
+from exporter.config.loader import parse
 from exporter.protocol.advertisement import NAMES, Advertisement, is_certain, why_jbd
 from tests.support.recorded import ADVERTISEMENTS, FOREIGN_ADVERTISEMENTS
 

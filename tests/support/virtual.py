@@ -10,7 +10,7 @@ from exporter.battery.poller import Poller
 from exporter.ble.bleak import Radio
 from exporter.ble.routes import Spread
 from exporter.clock import WallClock
-from exporter.config.schema import Adapter, BatteryConfig, Name, PollConfig, normal_address
+from exporter.config.schema import AdapterName, BatteryConfig, Name, PollConfig, normal_address
 from exporter.demo.battery import Notification, VirtualBattery, encode_reply
 from exporter.demo.radio import Air, backend_of
 from exporter.errors import LinkLostError
@@ -47,7 +47,7 @@ def battery(address: str = ADDRESS, **options: Any) -> VirtualBattery:
     return VirtualBattery(address=address, **options)
 
 
-def radio_on(air: Air, adapter: Adapter | None = None) -> Radio:
+def radio_on(air: Air, adapter: AdapterName | None = None) -> Radio:
     """Return a radio on this air, on virtual time."""
     return Radio(adapter=adapter, backend=backend_of(air), clock=now_s)
 

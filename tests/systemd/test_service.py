@@ -185,7 +185,7 @@ class TestLife:
 
         until(lambda: said("is-failed") == "failed", "tried for ever")
         assert int(said("show", "--property=NRestarts", "--value")) < 6
-        assert "line 1: batteries: expected at least one battery" in history()
+        assert ":1: batteries: expected at least one battery" in history()
 
 
 class TestReload:

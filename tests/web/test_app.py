@@ -465,7 +465,7 @@ class TestReload:
     async def test_what_is_wrong_with_the_file_is_said(
         self, client: httpx.AsyncClient, problems: list[str]
     ) -> None:
-        problems += ["line 3: batteries[0].address: missing"]
+        problems += ["config.yaml:3: batteries[0].address: missing"]
 
         response = await client.post("/-/reload")
 

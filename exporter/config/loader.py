@@ -1,0 +1,211 @@
+"""Reads a configuration file strictly and reports every mistake in it at once."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cattrs import Converter, transform_error
+from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
+from cattrs.gen import make_dict_structure_fn, override
+
+from exporter.config.files import read_config, read_small
+from exporter.config.schema import (
+    PARSERS,
+    PASSWORD_LENGTH,
+    RANGES_S,
+    BatteryConfig,
+    Config,
+    PollConfig,
+    parse_duration,
+)
+from exporter.config.yaml_document import Complaint, Document, read_yaml, shown
+
+
+def load(path: Path) -> Config:
+    """Read a configuration file and the password files that it names.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds at least one mistake.
+    """
+    text = read_config(path, hint="; see config.example.yaml, or --config.file")
+    document = _read(text, str(path))
+    return _with_passwords(_structured(document), document, path.parent)
+
+
+def parse(text: str, name: str = "config.yaml") -> Config:
+    """Return the configuration in a text, without passwords; `name` is for messages.
+
+    Raises:
+        ConfigError: With every mistake in it.
+    """
+    return _structured(_read(text, name))
+
+
+def _read(text: str, name: str) -> Document:
+    document = read_yaml(text, name, verbatim={"address"})
+    for section in ("poll", "management"):
+        if isinstance(document.data, dict) and document.data.get(section, {}) is None:
+            del document.data[section]  # every line of it is commented out
+    return document
+
+
+def _structured(document: Document) -> Config:
+    complaints = [
+        *document.duplicates,
+        *_battery_complaints(document),
+        *_poll_complaints(document),
+    ]
+    try:
+        config = make_converter().structure(document.data, Config)
+    except (BaseValidationError, TypeError, AttributeError) as error:
+        raise document.error([*_structure_complaints(error, document), *complaints]) from error
+    if complaints:
+        raise document.error(complaints)
+    return config
+
+
+def make_converter() -> Converter:
+    """Return a converter that takes values as they are; cattrs' own hooks make "7" a number."""
+    converter = Converter(forbid_extra_keys=True)
+    for kind, parser in PARSERS.items():
+        converter.register_structure_hook(kind, partial(_parsed, parser))
+    overrides: dict[type, dict[str, Any]] = {
+        PollConfig: {f.name: override(rename=_key(f.name)) for f in fields(PollConfig)},
+        BatteryConfig: {"password": override(omit=True)},
+    }
+    for kind, by_field in overrides.items():
+        converter.register_structure_hook(
+            kind,
+            make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True, **by_field),
+        )
+    batteries = tuple[BatteryConfig, ...]
+    structure_batteries = converter.get_structure_hook(batteries)
+
+    def battery_list(value: object, kind: Any) -> Any:
+        if not isinstance(value, list):
+            raise ValueError(f"expected a list of batteries, got {shown(value)}")  # noqa: TRY004
+        return structure_batteries(value, kind)
+
+    converter.register_structure_hook_func(lambda kind: kind == batteries, battery_list)
+    return converter
+
+
+def _parsed(parser: Callable[[object], object], value: object, _kind: object) -> object:
+    return parser(value)
+
+
+def _key(attribute: str) -> str:
+    """Return the key in the file, where the unit is part of the value and not of the name."""
+    return attribute.removesuffix("_s")
+
+
+def _structure_complaints(error: Exception, document: Document) -> Iterator[Complaint]:
+    """Translate cattrs' tree of errors."""
+
+    def message(error: BaseException, kind: Any) -> str:
+        if isinstance(error, ForbiddenExtraKeysError):
+            known = [_key(f.name) for f in fields(error.cl) if f.repr]
+            return "\n".join(f"{key}\t{_unknown(key, known)}" for key in error.extra_fields)
+        if isinstance(error, KeyError):
+            return "missing"
+        if isinstance(error, TypeError | AttributeError) and (kind is None or is_dataclass(kind)):
+            return "expected a mapping (key: value)"
+        return str(error)
+
+    for line in transform_error(error, format_exception=message):
+        text, _, place = line.rpartition(" @ ")
+        path = _key(place.removeprefix("$").removeprefix("."))
+        for part in text.split("\n"):
+            key, tab, complaint = part.rpartition("\t")
+            yield document.complaint(f"{path}.{key}".removeprefix(".") if tab else path, complaint)
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    near = get_close_matches(key, known, n=1)
+    return f"unknown key, did you mean {near[0]}?" if near else "unknown key"
+
+
+def _battery_complaints(document: Document) -> Iterator[Complaint]:
+    """Find names and addresses that two batteries share, even if either has other mistakes."""
+    batteries = document.data.get("batteries") if isinstance(document.data, Mapping) else None
+    if batteries == []:
+        yield document.complaint(
+            "batteries", "expected at least one battery: bms-exporter scan finds them"
+        )
+    seen: dict[tuple[str, str], str] = {}
+    for index, battery in enumerate(batteries if isinstance(batteries, list) else ()):
+        for key in ("name", "address") if isinstance(battery, Mapping) else ():
+            value = str(battery.get(key, ""))
+            if key == "address":
+                value = value.strip().upper().replace("-", ":")
+            path = f"batteries[{index}].{key}"
+            first = seen.setdefault((key, value), path)
+            if value and first != path:
+                yield document.complaint(path, f"{value!r} is used by {first} already")
+
+
+def _poll_complaints(document: Document) -> Iterator[Complaint]:
+    """Find durations that are well-formed but out of range or contradict each other."""
+    poll = document.data.get("poll") if isinstance(document.data, Mapping) else None
+    durations = {_key(f.name): getattr(PollConfig(), f.name) for f in fields(PollConfig)}
+    for key, (least, greatest) in RANGES_S.items():
+        if not (isinstance(poll, Mapping) and key in poll):
+            continue
+        try:
+            durations[key] = parse_duration(poll[key])
+        except ValueError:
+            continue  # the converter complains
+        if not least <= durations[key] <= greatest:
+            yield document.complaint(
+                f"poll.{key}", f"expected {least:g}s to {greatest:g}s, got {poll[key]}"
+            )
+    if 0 < durations["max_age"] < durations["min_interval"]:
+        yield document.complaint(
+            "poll.max_age",
+            f"expected 0 or at least min_interval ({durations['min_interval']:g}s), "
+            f"got {durations['max_age']:g}s",
+        )
+
+
+def _with_passwords(config: Config, document: Document, folder: Path) -> Config:
+    batteries, complaints = [], []
+    for index, battery in enumerate(config.batteries):
+        try:
+            batteries.append(replace(battery, password=_password(battery, folder)))
+        except ValueError as error:
+            key, _, text = str(error).partition(": ")
+            complaints.append(document.complaint(f"batteries[{index}].{key}", text))
+    if complaints:
+        raise document.error(complaints)
+    return replace(config, batteries=tuple(batteries))
+
+
+def _password(battery: BatteryConfig, folder: Path) -> bytes | None:
+    """Return a battery's password from its file or its environment variable.
+
+    Raises:
+        ValueError: It is not there, or has the wrong length; the text begins with the key.
+    """
+    if battery.password_file is not None and battery.password_env is not None:
+        raise ValueError("password_env: password_file is given too; one of them is enough")
+    if battery.password_file is not None:
+        key = "password_file"
+        try:
+            password = read_small(folder / battery.password_file).rstrip(b"\r\n")
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            reason = error.strerror if isinstance(error, OSError) else "no name of a file"
+            raise ValueError(f"{key}: {battery.password_file!r}: {reason}") from error
+    elif battery.password_env is not None:
+        key = "password_env"
+        if battery.password_env not in os.environ:
+            raise ValueError(f"{key}: the variable {battery.password_env} is not set")
+        password = os.environb[battery.password_env.encode()]
+    else:
+        return None
+    if len(password) != PASSWORD_LENGTH:
+        raise ValueError(f"{key}: expected {PASSWORD_LENGTH} bytes, got {len(password)}")
+    return password

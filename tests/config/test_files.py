@@ -1,0 +1,138 @@
+"""Files that users name are read without waiting and without surprises."""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from exporter.config import files
+from exporter.config.files import Following, read_config, read_small, read_text, stamp
+from exporter.errors import ConfigError
+
+OPEN_FILES = Path("/proc/self/fd")
+
+
+class TestReadSmall:
+    def test_content_of_a_file_is_returned(self, tmp_path: Path) -> None:
+        (tmp_path / "pin").write_bytes(b"123456\n")
+
+        assert read_small(tmp_path / "pin") == b"123456\n"
+
+    def test_folder_is_refused_and_not_left_open(self, tmp_path: Path) -> None:
+        before = len(list(OPEN_FILES.iterdir()))
+
+        with pytest.raises(IsADirectoryError):
+            read_small(tmp_path)
+
+        assert len(list(OPEN_FILES.iterdir())) == before
+
+    def test_pipe_is_refused_without_waiting(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+
+        with pytest.raises(OSError, match="not a regular file"):
+            read_small(tmp_path / "pipe")
+
+    @pytest.mark.parametrize(("size", "is_read"), [(1_000_000, True), (1_000_001, False)])
+    def test_file_above_a_megabyte_is_refused(
+        self, size: int, is_read: bool, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "large"
+        with path.open("wb") as file:
+            file.truncate(size)
+
+        if is_read:
+            assert len(read_small(path)) == size
+        else:
+            with pytest.raises(OSError, match="more than a megabyte"):
+                read_small(path)
+
+
+class TestReadConfig:
+    def test_missing_file_is_refused_with_its_name_and_the_hint(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+
+        with pytest.raises(ConfigError) as caught:
+            read_config(path, hint="; see --config.file")
+
+        assert caught.value.problems == (
+            f"{path}: cannot be read: No such file or directory; see --config.file",
+        )
+
+    def test_binary_file_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "config.yaml").write_bytes(b"\xff\xfe\x00")
+
+        with pytest.raises(ConfigError, match="it is not UTF-8 text"):
+            read_config(tmp_path / "config.yaml")
+
+
+class TestReadText:
+    def test_byte_order_mark_is_dropped(self, tmp_path: Path) -> None:
+        (tmp_path / "log.txt").write_bytes(b"\xef\xbb\xbfdd03")
+
+        assert read_text(str(tmp_path / "log.txt")) == "dd03"
+
+    def test_hyphen_reads_standard_input(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO("dd03"))
+
+        assert read_text("-") == "dd03"
+
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [("missing", "No such file or directory"), ("a\0b", "it is not text")],
+    )
+    def test_file_that_cannot_be_read_is_named(
+        self, name: str, reason: str, tmp_path: Path
+    ) -> None:
+        path = str(tmp_path / name)
+
+        with pytest.raises(ConfigError) as caught:
+            read_text(path)
+
+        assert caught.value.problems == (f"{path}: cannot be read: {reason}",)
+
+    def test_long_text_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(files, "MAX_TEXT", 4)
+        (tmp_path / "log.txt").write_text("dd030")
+
+        with pytest.raises(ConfigError, match="more than 4 characters: give the frames only"):
+            read_text(str(tmp_path / "log.txt"))
+
+
+class TestStamp:
+    @pytest.mark.parametrize("name", ["missing", "a\0b"])
+    def test_file_that_is_not_there_has_none(self, name: str, tmp_path: Path) -> None:
+        assert stamp(tmp_path / name) is None
+
+    def test_stamp_changes_with_content_and_with_permissions(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.write_text("a")
+        first = stamp(path)
+        path.write_text("ab")
+        second = stamp(path)
+        os.utime(path)
+        path.chmod(0o600)
+
+        assert len({first, second, stamp(path)}) == 3
+
+
+class TestFollowing:
+    def test_unchanged_file_is_not_read_again(self) -> None:
+        assert not Following("seen").is_due("seen")
+
+    def test_changed_file_is_read_once(self) -> None:
+        following = Following("before")
+
+        assert following.is_due("after")
+        assert not following.is_due("after")
+
+    def test_failed_reading_is_tried_again_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        following = Following("seen")
+        following.failed()
+        assert not following.is_due("seen")
+
+        monkeypatch.setattr(files, "RETRY_S", 0.0)
+        following.failed()
+
+        assert following.is_due("seen")
+        assert not following.is_due("seen")
