@@ -16,7 +16,6 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.end_to_end.test_exporter import free_port
 from tests.support.paths import PROJECT
 
 LOCK = licences.LOCK.read_text(encoding="utf-8")
@@ -177,10 +176,9 @@ class TestNetwork:
         assert watch(IMPORT_ALL, "0", until="done") == []
 
     def test_the_demo_only_listens(self) -> None:
-        port = str(free_port())
 
         used = watch(
-            START, port, "demo", "--web.listen-address", f"127.0.0.1:{port}", until="msg=listening"
+            START, "0", "demo", "--web.listen-address", "127.0.0.1:0", until="msg=listening"
         )
 
         assert used == []
@@ -188,10 +186,9 @@ class TestNetwork:
     def test_an_exporter_of_batteries_only_listens(self, tmp_path: Path) -> None:
         config = tmp_path / "config.yaml"
         config.write_text("batteries: [{name: camper, address: 'A4:C1:38:12:34:56'}]\n")
-        port = str(free_port())
 
         used = watch(
-            START, port, "--config.file", str(config), "--web.listen-address", f"127.0.0.1:{port}",
+            START, "0", "--config.file", str(config), "--web.listen-address", "127.0.0.1:0",
             until="msg=listening",
         )  # fmt: skip
 

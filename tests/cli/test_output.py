@@ -5,34 +5,28 @@ import shlex
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.end_to_end.test_exporter import TIMEOUT, Running, command, free_port, started
+from tests.support.exporter_process import TIMEOUT_HEADER, ExporterProcess, command, started
 
-QUICKLY = {TIMEOUT: "0.6"}
+QUICKLY = {TIMEOUT_HEADER: "0.6"}
 LOST = "bms_exporter_log_lines_lost_total"
 
 
 @contextmanager
-def demo(redirections: str, *arguments: str, descriptor: int = -1) -> Iterator[Running]:
+def demo(redirections: str, *arguments: str, descriptor: int = -1) -> Iterator[ExporterProcess]:
     """Start the demo with these redirections of the shell; yield when it answers."""
-    port = free_port()
-    words = command("demo", "--web.listen-address", f"127.0.0.1:{port}", *arguments)
+    words = command("demo", "--web.listen-address", "127.0.0.1:0", *arguments)
     shell = ["/bin/bash", "-c", f"exec {shlex.join(words)} {redirections}"]
-    with started(shell, port, pass_fds=[] if descriptor < 0 else [descriptor]) as exporter:
-        while exporter.process.poll() is None and time.monotonic() - exporter.started_s < 20:
-            with suppress(httpx.ConnectError):
-                assert exporter.get("/-/healthy").status_code == 200
-                break
-            time.sleep(0.02)
+    with started(shell, pass_fds=[] if descriptor < 0 else [descriptor]) as exporter:
+        exporter.wait_until_listening()
         yield exporter
 
 
-def lost(exporter: Running) -> float:
+def lost(exporter: ExporterProcess) -> float:
     text = exporter.get(**QUICKLY).text
     (line,) = [line for line in text.splitlines() if line.startswith(LOST)]
     return float(line.split()[1])

@@ -21,8 +21,13 @@ import pytest
 import trustme
 
 from exporter.web.server import limits_here
-from tests.end_to_end.test_exporter import TIMEOUT, Running, remaining, running
 from tests.end_to_end.test_web_config import PASSWORD, TLS, USERS, serving, write_certificate
+from tests.support.exporter_process import (
+    TIMEOUT_HEADER,
+    ExporterProcess,
+    remaining_ah,
+    running_demo,
+)
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: camper\r\nConnection: close\r\n\r\n"
 MANY = 300
@@ -35,7 +40,7 @@ pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - its interface
 class Target:
     """A running exporter, and how to reach it."""
 
-    exporter: Running
+    exporter: ExporterProcess
     context: ssl.SSLContext | None
     auth: tuple[str, str] | None = None
 
@@ -57,7 +62,7 @@ class Target:
         response = await asyncio.to_thread(
             httpx.get,
             f"{scheme}://127.0.0.1:{self.exporter.port}/metrics",
-            headers={TIMEOUT: "10"},
+            headers={TIMEOUT_HEADER: "10"},
             auth=self.auth,
             verify=self.context or False,
             timeout=10.0,
@@ -305,7 +310,7 @@ def target(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Target]:
     if request.param == "plain":
-        with running() as exporter:
+        with running_demo() as exporter:
             yield Target(exporter, None)
         return
     folder: Path = tmp_path_factory.mktemp("tls")
@@ -341,7 +346,7 @@ async def test_no_scrape_is_missed(
     await until(lambda: target.descriptors() <= quiet)
     assert answers
     for answer in answers:
-        assert remaining(answer).keys() >= {"camper", "cold"}
+        assert remaining_ah(answer).keys() >= {"camper", "cold"}
     assert polls(answers[-1]) - before <= 1 + (time.monotonic() - began_s) / 10.0
     assert "bms_exporter_config_last_reload_successful 1.0" in answers[-1]
 
@@ -366,7 +371,7 @@ async def test_afterwards_nothing_is_left_of_it(target: Target) -> None:
 async def test_sigterm_does_not_wait_for_attackers(
     attack: Callable[[Target], Coroutine[object, object, None]],
 ) -> None:
-    with running() as exporter:
+    with running_demo() as exporter:
         target = Target(exporter, None)
         await target.scrape()
         attacking = asyncio.create_task(attack(target))
@@ -383,7 +388,7 @@ async def test_sigterm_does_not_wait_for_attackers(
 
 
 def test_flood_of_sighup_loses_no_sigterm() -> None:
-    with running() as exporter:
+    with running_demo() as exporter:
         flood = subprocess.Popen(
             ["/bin/bash", "-c", f"while kill -HUP {exporter.process.pid} 2>/dev/null; do :; done"],
             stderr=subprocess.DEVNULL,
@@ -419,7 +424,7 @@ async def test_plain_request_to_a_tls_port_is_not_logged(tmp_path: Path) -> None
 
 
 async def test_streams_leave_connections_for_scrapes_where_few_are_allowed() -> None:
-    with running(prefix=["bash", "-c", 'ulimit -n 110 && exec "$@"', "-"]) as exporter:
+    with running_demo(prefix=["bash", "-c", 'ulimit -n 110 && exec "$@"', "-"]) as exporter:
         target = Target(exporter, None)
         stream = b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n"
         clients = []
@@ -436,7 +441,7 @@ async def test_streams_leave_connections_for_scrapes_where_few_are_allowed() -> 
 
         for client in clients:
             client.transport.abort()
-    assert remaining(text).keys() >= {"camper", "cold"}
+    assert remaining_ah(text).keys() >= {"camper", "cold"}
 
 
 async def test_thousands_of_tls_clients_take_less_memory_than_the_unit_allows(
@@ -468,7 +473,7 @@ async def test_thousands_of_tls_clients_take_less_memory_than_the_unit_allows(
 
 
 async def test_a_full_table_of_descriptors_leaves_some_for_the_batteries() -> None:
-    with running(prefix=["bash", "-c", 'ulimit -n 128 && exec "$@"', "-"]) as exporter:
+    with running_demo(prefix=["bash", "-c", 'ulimit -n 128 && exec "$@"', "-"]) as exporter:
         target = Target(exporter, None)
         clients = [await target.open() for _ in range(100)]
         await asyncio.sleep(0.3)
@@ -483,7 +488,7 @@ async def test_a_full_table_of_descriptors_leaves_some_for_the_batteries() -> No
 
     assert 50 < taken <= 128 - 50
     for text in (waited, answer):
-        assert set(remaining(text)) >= {"camper", "cold"}
+        assert set(remaining_ah(text)) >= {"camper", "cold"}
     assert "too many connections" in log
     assert "Traceback" not in log
 
@@ -491,7 +496,7 @@ async def test_a_full_table_of_descriptors_leaves_some_for_the_batteries() -> No
 def test_thousands_who_come_at_once_wait_for_their_turn() -> None:
     limits_here()
     many = min(1200, int(Path("/proc/sys/net/core/somaxconn").read_text()))
-    with running() as exporter, ExitStack() as stack:
+    with running_demo() as exporter, ExitStack() as stack:
         exporter.process.send_signal(signal.SIGSTOP)
         address = "127.0.0.1", exporter.port
         clients = [

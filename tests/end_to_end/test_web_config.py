@@ -24,8 +24,8 @@ from exporter.web.app import make_app
 from exporter.web.auth import Access
 from exporter.web.subscribers import ALIVE_S, Watch
 from exporter.web.tls import Certificates, names_in
-from tests.end_to_end.test_exporter import Running, command, free_port, running, started
 from tests.support import http_client
+from tests.support.exporter_process import ExporterProcess, command, running, running_demo, started
 
 PASSWORD = "hunter2"  # noqa: S105 - a test's
 HASHED = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -106,9 +106,9 @@ async def test_a_burst_is_let_through_and_the_rest_has_to_wait(tmp_path: Path) -
 
 
 @contextmanager
-def serving(folder: Path, text: str) -> Iterator[Running]:
+def serving(folder: Path, text: str) -> Iterator[ExporterProcess]:
     (folder / "web.yml").write_text(text)
-    with running("--web.config.file", str(folder / "web.yml")) as exporter:
+    with running_demo("--web.config.file", str(folder / "web.yml")) as exporter:
         yield exporter
 
 
@@ -283,7 +283,7 @@ class TestTls:
     ) -> None:
         (tmp_path / "web.yml").write_text(text)
         result = subprocess.run(
-            command("demo", "--web.listen-address", f"127.0.0.1:{free_port()}",
+            command("demo", "--web.listen-address", "127.0.0.1:0",
                     "--web.config.file", str(tmp_path / "web.yml")),
             capture_output=True,
             text=True,
@@ -352,10 +352,10 @@ def test_a_malformed_offer_of_sockets_is_one_sentence(count: str) -> None:
 
 def test_it_serves_on_the_socket_that_systemd_opened() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        number, port = listening.fileno(), listening.getsockname()[1]
+        number = listening.fileno()
         program = shlex.join(command("demo", "--web.systemd-socket"))
         words = ["/bin/bash", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {program} 3<&{number}"]
-        with started(words, port, pass_fds=[number]) as exporter:
+        with running(words, pass_fds=[number]) as exporter:
             assert exporter.get("/-/healthy").status_code == 200
             status, log = exporter.stop()
 
@@ -372,7 +372,7 @@ def test_unix_socket_from_systemd_is_served(tmp_path: Path) -> None:
         program = shlex.join(command("demo", "--web.systemd-socket"))
         words = ["/bin/bash", "-c", f"LISTEN_FDS=1 LISTEN_PID=$$ exec {program} 3<&{number}"]
         with (
-            started(words, 0, pass_fds=[number]) as exporter,
+            started(words, pass_fds=[number]) as exporter,
             httpx.Client(transport=httpx.HTTPTransport(uds=path), timeout=30.0) as client,
         ):
             assert client.get("http://camper/-/healthy").status_code == 200

@@ -14,7 +14,7 @@ from typing import Final
 import httpx
 import pytest
 
-from tests.end_to_end.test_exporter import free_port
+from tests.support.exporter_process import listening_port
 from tests.support.paths import PROJECT
 
 TOOLS: Final = PROJECT / ".venv-release"
@@ -182,20 +182,19 @@ class TestInstalled:
         assert printed.split()[-1] == wheel.name.split("-")[1]
 
     def test_the_demo_runs_in_an_empty_folder(self, installed: Path, tmp_path: Path) -> None:
-        port = free_port()
         process = subprocess.Popen(
             [
                 installed / "bin" / "bms-exporter",
                 "demo",
                 "--web.listen-address",
-                f"127.0.0.1:{port}",
+                "127.0.0.1:0",
             ],
             cwd=tmp_path,
             stderr=subprocess.PIPE,
             text=True,
         )
         try:
-            text = scraped(f"http://127.0.0.1:{port}/metrics", process)
+            text = scraped(process)
         finally:
             process.terminate()
             _, log = process.communicate(timeout=30)
@@ -205,15 +204,14 @@ class TestInstalled:
         assert list(tmp_path.iterdir()) == []
 
 
-def scraped(url: str, process: subprocess.Popen[str]) -> str:
+def scraped(process: subprocess.Popen[str]) -> str:
+    """Return the exposition of a started demo."""
     end_s = time.monotonic() + 20.0
-    while True:
-        try:
-            return httpx.get(url, timeout=30.0).text
-        except httpx.ConnectError:
-            assert process.poll() is None
-            assert time.monotonic() < end_s
-            time.sleep(0.1)
+    while not (port := listening_port(process.pid)):
+        assert process.poll() is None
+        assert time.monotonic() < end_s
+        time.sleep(0.1)
+    return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30.0).text
 
 
 def locked(names: set[str], *, without: bool = False) -> str:
