@@ -146,7 +146,7 @@ test-dbus: .venv/.tools ## faults of bluetoothd, and the scenarios, on a fake on
 
 .PHONY: test-page
 test-page: .venv/.page ## the page in a real browser (needs Debian's chromium)
-	@time REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q $(ARGS) tests/page
+	@time REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS) tests/page
 
 .PHONY: pictures-page
 pictures-page: .venv/.page ## draw the page into docs/pictures (needs Debian's chromium)

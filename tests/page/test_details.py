@@ -1,0 +1,37 @@
+"""A battery's own view."""
+
+from tests.support import fake_exporter as fake
+from tests.support.browser import Open, text_of
+from tests.support.fake_exporter import FakeExporter
+
+
+class TestBatteryView:
+    def test_links_to_metrics_and_api_are_relative(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        links = open_page(exporter.url, "camper").locator(".about a").all()
+
+        assert [each.get_attribute("href") for each in links] == ["metrics", "api/v1/batteries"]
+
+    def test_view_of_a_battery_shows_cells_counters_and_identity(self, open_page: Open) -> None:
+        exporter = FakeExporter([fake.charging("garage")])
+
+        text = text_of(open_page(exporter.url, "garage").locator("main"))
+
+        exporter.close()
+        for words in ("3.436 V", "35 mV", "Cell 3", "12.8 °C", "13.1 °C", "full in 1 h"):
+            assert words in text
+        for words in ("Short circuit", "14 ×", "−60 dBm"):  # noqa: RUF001 - as it is shown
+            assert words in text
+        for words in ("JBD-SP04S034", "12 Aug 2022", "1,412"):
+            assert words in text
+
+    def test_last_failure_comes_with_what_to_do(self, open_page: Open) -> None:
+        exporter = FakeExporter([fake.flaky()])
+
+        card = open_page(exporter.url, "flaky", locale="de-DE").locator(".failure").inner_text()
+
+        exporter.close()
+        assert "Die Verbindung ist abgebrochen" in card
+        assert "Was tun: Schwaches Signal" in card
+        assert "the connection ended in mid-poll" in card
