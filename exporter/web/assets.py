@@ -1,4 +1,4 @@
-"""The files of the page, as they lie in the package."""
+"""The files of the page, read from the package once and served unchanged."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file."""
+    """A file of the page; `etag` has its quotes."""
 
     body: bytes
     content_type: str
@@ -26,7 +26,7 @@ class Asset:
 
 
 def assets() -> dict[str, Asset]:
-    """Return every file of the page by its path under /page/."""
+    """Return every file of the page by its path below /page/; other kinds of files are left out."""
     return dict(_walk(files("exporter.web") / "page", ""))
 
 
