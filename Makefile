@@ -6,8 +6,9 @@ ARGS ?=
 SUITE ?= bookworm
 BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
-# Where a bug would show a wrong number: every branch is tested.
-COVERED := exporter/protocol/*,exporter/battery/poller.py,exporter/metrics.py,exporter/config/schema.py
+PARALLEL := -q -n 4 --dist worksteal
+QUICK := -m "not slow"
+export TIMEFORMAT = make $@: %0R s (CPU time: %0U s + %0S s of the system)
 
 .PHONY: help
 help: ## this list
@@ -26,21 +27,33 @@ deb: .venv/bin/python ## make build/bms-exporter.deb, with the service in it
 	@scripts/deb
 
 .PHONY: test
-test: check ## lint, check types, run every test on every Python found, start the demo and scrape it
-	@time $(BIN)/python -m coverage run -m pytest $(ARGS)
-	@$(BIN)/python -m coverage combine --quiet
-	@$(BIN)/python -m coverage report --include='$(COVERED)' --fail-under=100
+test: check ## lint, check types, run every test on one Python; ARGS="tests/web -k stream" runs some
+	@time { \
+		$(BIN)/python -m coverage erase; \
+		$(BIN)/python -m pytest $(PARALLEL) $(or $(ARGS),$(QUICK) --measure-coverage); \
+		[ -n '$(ARGS)' ] || { $(BIN)/python -m coverage combine --quiet; $(BIN)/python -m coverage report; }; }
+
+.PHONY: quick
+quick: .venv/.tools ## run some tests, without linting and coverage: make quick ARGS=tests/protocol/test_auth.py
+	@time $(BIN)/python -m pytest -q $(ARGS)
+
+.PHONY: test-slow
+test-slow: .venv/.tools ## run the tests that `make test` leaves out: more hostile clients, more chaos
+	@time $(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
+
+.PHONY: test-all
+test-all: test test-slow ## the same on every Python found, and what takes long on one
 	@scripts/other-pythons | while read -r python; do $(MAKE) --no-print-directory test-with WITH=$$python; done
 
 .PHONY: test-with
-test-with: ## run the tests with one other Python, but for minutes of attacks: make test-with WITH=python3.13
+test-with: ## run the tests with one other Python: make test-with WITH=python3.13
 	@venv=.venv-$$($(WITH) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	[ $$venv/.tools -nt requirements-dev.lock ] || { \
 		$(WITH) -m venv $$venv; \
 		$$venv/bin/python $(PIP) --require-hashes -r requirements-dev.lock; \
 		$$venv/bin/python $(PIP) --no-deps --no-build-isolation -e .; \
 		touch $$venv/.tools; }; \
-	time $$venv/bin/python -m pytest --ignore tests/end_to_end/test_attacks.py $(ARGS)
+	time $$venv/bin/python -m pytest $(PARALLEL) $(or $(ARGS),$(QUICK))
 
 .PHONY: check
 check: .venv/.tools ## lint and check types only

@@ -1,4 +1,4 @@
-"""What several chapters share."""
+"""Fixtures and settings of all tests: virtual time, tools, coverage of the workers."""
 
 import asyncio
 import inspect
@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 
+import coverage
 import hypothesis
 import looptime
 import pytest
@@ -14,14 +15,29 @@ hypothesis.settings.register_profile("patient", deadline=None)  # machines are b
 hypothesis.settings.load_profile("patient")
 
 
-def pytest_configure() -> None:
-    """Keep looptime from making, and leaving open, a loop for every synchronous test."""
-    asyncio.set_event_loop(None)
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `make test`."""
+    parser.addoption("--measure-coverage", action="store_true", help="write .coverage.* files")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure coverage in the processes that run tests; no loop for synchronous tests.
+
+    `coverage run` does not see the workers of pytest-xdist, and coverage's `patch = subprocess`
+    also slows down every exporter that a test starts.
+    """
+    asyncio.set_event_loop(None)  # looptime would make one for each of them, and leave it open
+    runs_tests = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
+    if config.getoption("--measure-coverage") and runs_tests:
+        measuring = coverage.Coverage(data_suffix=True)
+        measuring.start()
+        config.add_cleanup(measuring.save)
+        config.add_cleanup(measuring.stop)  # cleanups run from the last to the first
 
 
 @pytest.fixture
 async def tasks() -> AsyncIterator[asyncio.TaskGroup]:
-    """Own the polls of a test, and wait for their disconnects."""
+    """Return a task group for the polls of a test; wait for their disconnects at the end."""
     async with asyncio.TaskGroup() as group:
         yield group
         with looptime.enabled():  # the plugin's virtual time ends with the test itself
@@ -30,7 +46,7 @@ async def tasks() -> AsyncIterator[asyncio.TaskGroup]:
 
 @pytest.fixture
 def promtool() -> str:
-    """Return where promtool is; CI installs it and must not miss it."""
+    """Return the path of promtool. Without it the test is skipped, in CI it fails."""
     found = shutil.which("promtool")
     if found is None and os.environ.get("REQUIRE_TOOLS"):
         pytest.fail("promtool is not installed")

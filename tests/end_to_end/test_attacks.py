@@ -303,6 +303,7 @@ ATTACKS = (
     wrong_passwords,
     thousands_of_headers,
 )
+QUICK = {half_sent, garbage, streams_that_nobody_reads, wrong_passwords}  # in every `make test`
 
 
 @pytest.fixture(scope="module", params=["plain", "users over TLS"])
@@ -328,7 +329,13 @@ def polls(text: str) -> float:
     return float(found[1])
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param(one, id=one.__name__, marks=[] if one in QUICK else pytest.mark.slow)
+        for one in ATTACKS
+    ],
+)
 async def test_no_scrape_is_missed(
     target: Target, attack: Callable[[Target], Coroutine[object, object, None]]
 ) -> None:
@@ -367,7 +374,14 @@ async def test_afterwards_nothing_is_left_of_it(target: Target) -> None:
     )  # the log's, and those for passwords and configurations
 
 
-@pytest.mark.parametrize("attack", [streams_that_nobody_reads, bodies_that_nobody_reads, silent])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        streams_that_nobody_reads,
+        pytest.param(bodies_that_nobody_reads, marks=pytest.mark.slow),
+        pytest.param(silent, marks=pytest.mark.slow),
+    ],
+)
 async def test_sigterm_does_not_wait_for_attackers(
     attack: Callable[[Target], Coroutine[object, object, None]],
 ) -> None:
@@ -444,6 +458,7 @@ async def test_streams_leave_connections_for_scrapes_where_few_are_allowed() -> 
     assert remaining_ah(text).keys() >= {"camper", "cold"}
 
 
+@pytest.mark.slow
 async def test_thousands_of_tls_clients_take_less_memory_than_the_unit_allows(
     tmp_path: Path,
 ) -> None:
@@ -493,6 +508,7 @@ async def test_a_full_table_of_descriptors_leaves_some_for_the_batteries() -> No
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 def test_thousands_who_come_at_once_wait_for_their_turn() -> None:
     limits_here()
     many = min(1200, int(Path("/proc/sys/net/core/somaxconn").read_text()))
