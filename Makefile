@@ -82,12 +82,6 @@ bench: bench-hold bench-scrapes bench-coalescing bench-small ## every benchmark
 bench-scrapes: .venv/.bench ## latency and scrapes a second, beside others (Debian's wrk, prometheus-node-exporter)
 	@time $(BIN)/python bench/scrapes.py $(ARGS)
 
-.PHONY: work
-work: .venv/.tools ## renew tests/work.json, the calls, modules and packets that tests/test_work.py allows
-	@RENEW=1 $(BIN)/python -m pytest -q tests/test_work.py
-	@scripts/other-pythons | while read -r python; do \
-		RENEW=1 $(MAKE) --no-print-directory test-with WITH=$$python ARGS="-q tests/test_work.py"; done
-
 .PHONY: bench-small
 bench-small: .venv/.tools ## what it costs a small machine: memory, start, processor time, wake-ups
 	@$(BIN)/python bench/small.py $(ARGS)
