@@ -17,8 +17,8 @@ import httpx
 PROJECT = Path(__file__).parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests" / "stack")]
 
+from agents import prometheus_agent, victoria, vmagent
 from servers import Server, demo, program
-from test_offline import prometheus_agent, victoria, vmagent
 
 
 def number(server: Server, name: str) -> float:

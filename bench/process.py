@@ -4,7 +4,6 @@ import http.client
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from tests.support.exporter_process import listening_port
 from tests.support.recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
 
 DESCRIPTORS = 1024  # what shells and systemd give; the exporter raises it to 4,096 itself
@@ -89,31 +89,22 @@ def direct(folder: Path, batteries: int) -> list[str]:
     return [sys.executable, str(program), str(recording(folder)), f"--batteries={batteries}"]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 @contextmanager
 def running(words: Sequence[str], *, within_s: float = 120.0) -> Iterator[Exporter]:
     """Start an exporter with the usual limit of open files; return when it listens; end it."""
-    port = free_port()
     usual = ["bash", "-c", f'ulimit -S -n {DESCRIPTORS} && exec "$@"', "-"]
     popen = subprocess.Popen(
-        [*usual, *words, "--web.listen-address", f"127.0.0.1:{port}"],
+        [*usual, *words, "--web.listen-address", "127.0.0.1:0"],
         env=ENVIRONMENT,
         stderr=subprocess.DEVNULL,
     )
-    exporter = Exporter(popen, port=port)
+    exporter = Exporter(popen)
     try:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert popen.poll() is None
-                assert time.monotonic() - exporter.began_s < within_s
-                time.sleep(0.005)
+        while not (port := listening_port(popen.pid)):
+            assert popen.poll() is None
+            assert time.monotonic() - exporter.began_s < within_s
+            time.sleep(0.005)
+        exporter.port = port
         yield exporter
     finally:
         popen.send_signal(signal.SIGKILL)

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from exporter.battery.poller import Snapshot
 
 PROJECT: Final = Path(__file__).parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "tests" / "stack")]
+sys.path.insert(0, str(PROJECT))
 
-from servers import free_port
+from tests.support.exporter_process import free_port
 
 OURS: Final = "this exporter"
 NEW: Final = "with new readings each time"

@@ -18,8 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from process import ENVIRONMENT, Exporter, Process, demo, direct, free_port, running
+from process import ENVIRONMENT, Exporter, Process, demo, direct, running
 from table import machine, show
+from tests.support.exporter_process import free_port
 
 BATTERIES: Final = 4
 SCRAPES: Final = 30

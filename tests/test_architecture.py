@@ -42,6 +42,15 @@ def test_imports_point_one_way(path: Path) -> None:
         assert package != "bleak" or own in {"ble", "demo"}, name
 
 
+def test_no_test_module_imports_another() -> None:
+    helpers = {"conftest", "support"}
+    for path in (PROJECT / "tests").rglob("*.py"):
+        for name in imports_of(path):
+            imported = name.split(".")
+            assert not any(part.startswith("test_") for part in imported[:-1]), (path, name)
+            assert imported[0] != "tests" or imported[1] in helpers, (path, name)
+
+
 @pytest.mark.parametrize("command", list(Command))
 def test_every_request_reads(command: Command) -> None:
     assert encode_request(command)[1] == READ == 0xA5

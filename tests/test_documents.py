@@ -1,8 +1,6 @@
 """What dashboards, rules and documents name exists."""
 
-import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,9 @@ from promql_parser import parse
 
 from exporter.metrics import COUNTER, INFO_LABELS, ROWS
 from exporter.reading import Protection
+from tests.support.expressions import EXPRESSIONS, RULE_FILES
 from tests.support.paths import PROJECT
 
-RULE_FILES = sorted((PROJECT / "prometheus" / "rules").glob("*.yml"))
 DOCUMENTS = [
     path
     for path in sorted(PROJECT.glob("*.md")) + sorted((PROJECT / "docs").rglob("*.md"))
@@ -54,35 +52,6 @@ LABELS = {
     "up": set(),
     **{key: {"battery", "cell", "sensor"} for key in RECORDED},
 }
-VARIABLES = {
-    "$__rate_interval": "5m",
-    "$__interval": "1m",
-    "$__range": "1d",
-    "${__to}": "1000000",
-    "${__interval_ms}": "1000",
-    "$job": ".+",
-    "$instance": ".+",
-    "$vehicle": ".*",
-    "$battery": ".+",
-}
-
-
-def expressions() -> Iterator[tuple[str, str]]:
-    """Yield every PromQL expression with the place where it stands."""
-    for name in dashboards.DASHBOARDS:
-        for panel in json.loads(dashboards.text(name))["panels"]:
-            for target in panel.get("targets", []):
-                expr = target["expr"]
-                for variable, value in VARIABLES.items():
-                    expr = expr.replace(variable, value)
-                yield f"{name}: {panel['title']} {target['refId']}", expr
-    for path in RULE_FILES:
-        for group in yaml.safe_load(path.read_text())["groups"]:
-            for rule in group["rules"]:
-                yield f"{path.name}: {rule.get('alert') or rule['record']}", rule["expr"]
-
-
-EXPRESSIONS = dict(expressions())
 
 
 @pytest.mark.parametrize("place", EXPRESSIONS)

@@ -21,13 +21,13 @@ import pytest
 import trustme
 
 from exporter.web.server import limits_here
-from tests.end_to_end.test_web_config import PASSWORD, TLS, USERS, serving, write_certificate
 from tests.support.exporter_process import (
     TIMEOUT_HEADER,
     ExporterProcess,
     remaining_ah,
     running_demo,
 )
+from tests.support.web_config import PASSWORD, TLS, USERS, serving, write_certificate
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: camper\r\nConnection: close\r\n\r\n"
 MANY = 300

@@ -7,8 +7,6 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +23,8 @@ from exporter.web.auth import Access
 from exporter.web.subscribers import ALIVE_S, Watch
 from exporter.web.tls import Certificates, names_in
 from tests.support import http_client
-from tests.support.exporter_process import ExporterProcess, command, running, running_demo, started
-
-PASSWORD = "hunter2"  # noqa: S105 - a test's
-HASHED = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+from tests.support.exporter_process import command, running, started
+from tests.support.web_config import PASSWORD, TLS, USERS, serving, write_certificate
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +37,6 @@ def client_of(folder: Path, text: str) -> httpx.AsyncClient:
     file.write_text(text)
     access = Access(WebConfigFile(file).current)
     return http_client.client_of(make_app(batteries={}, access=access))
-
-
-USERS = f"basic_auth_users: {{alice: '{HASHED}'}}\n"
 
 
 @pytest.mark.parametrize(
@@ -105,28 +98,12 @@ async def test_a_burst_is_let_through_and_the_rest_has_to_wait(tmp_path: Path) -
     assert statuses == [200, 200, 200, 429, 429]
 
 
-@contextmanager
-def serving(folder: Path, text: str) -> Iterator[ExporterProcess]:
-    (folder / "web.yml").write_text(text)
-    with running_demo("--web.config.file", str(folder / "web.yml")) as exporter:
-        yield exporter
-
-
-def write_certificate(authority: trustme.CA, folder: Path, name: str) -> None:
-    certificate = authority.issue_cert(name)
-    certificate.private_key_pem.write_to_path(folder / "server.key")
-    certificate.cert_chain_pems[0].write_to_path(folder / "server.crt")
-
-
 def trusting(authority: trustme.CA, certificate: trustme.LeafCert | None = None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     if certificate is not None:
         certificate.configure_cert(context)
     return context
-
-
-TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
 
 
 class TestTls:

@@ -1,22 +1,26 @@
-"""Prometheus, its companions and the demo, as processes of a test on loopback."""
+"""Prometheus, its companions and the demo as processes, on ports that the kernel chooses."""
 
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Self
 
 import httpx
 import pytest
 
+from tests.support.exporter_process import listening_port
+
+ANY_PORT: Final = "127.0.0.1:0"
+NUMBERS: Final = count(1)  # of the files of several servers in one folder
 PACKAGES: Final = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
@@ -38,12 +42,6 @@ def program(name: str) -> str:
     return path
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 def until(done: Callable[[], Any], *, within_s: float, what: str) -> Any:
     """Ask again and again until there is an answer; return it."""
     end_s = time.monotonic() + within_s
@@ -58,27 +56,26 @@ def until(done: Callable[[], Any], *, within_s: float, what: str) -> Any:
 
 
 class Server:
-    """A process that answers HTTP."""
+    """A process that answers HTTP on ANY_PORT; `ready` is the path that says so."""
 
     def __init__(
-        self, command: Sequence[str], port: int, folder: Path, ready: str | None = "/-/ready"
+        self, command: Sequence[str], folder: Path, ready: str | None = "/-/ready"
     ) -> None:
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-        self._command = [*command]
-        self._log = folder / f"{Path(command[0]).name}-{port}.log"
-        self._ready = ready
-        self.start()
-
-    def start(self) -> None:
+        self._log = folder / f"{Path(command[0]).name}-{next(NUMBERS)}.log"
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        if self._ready is not None:
-            until(self._answers, within_s=60, what=self._log.name)
+            self._process = subprocess.Popen([*command], stdout=log, stderr=log)
+        self.port: int = until(self._listening_port, within_s=60, what=self._log.name)
+        self.url = f"http://127.0.0.1:{self.port}"
+        if ready is not None:
+            until(lambda: self._succeeds(ready), within_s=60, what=self._log.name)
 
-    def _answers(self) -> bool:
+    def _listening_port(self) -> int:
         assert self._process.poll() is None, self._log.read_text()[-3000:]
-        return httpx.get(f"{self.url}{self._ready}").is_success
+        return listening_port(self._process.pid)
+
+    def _succeeds(self, path: str) -> bool:
+        assert self._process.poll() is None, self._log.read_text()[-3000:]
+        return httpx.get(f"{self.url}{path}").is_success
 
     def freeze(self) -> None:
         """Answer nobody any more, as a server at the other end of a lost uplink."""
@@ -118,43 +115,35 @@ class Server:
 
 
 def demo(folder: Path, *arguments: str, answers: bool = True) -> Server:
-    """Start the demo; `answers`: without TLS and a password, so that it can be asked whether."""
-    port = free_port()
-    command = [str(Path(sys.executable).parent / "bms-exporter"), "demo", *arguments]
-    return Server(
-        [*command, "--web.listen-address", f"127.0.0.1:{port}"],
-        port,
-        folder,
-        "/-/healthy" if answers else None,
-    )
+    """Start the demo; `answers`: without TLS and a password, so that its health can be asked."""
+    program = str(Path(sys.executable).parent / "bms-exporter")
+    words = [program, "demo", *arguments, "--web.listen-address", ANY_PORT]
+    return Server(words, folder, "/-/healthy" if answers else None)
 
 
 def prometheus(folder: Path, config: str, *arguments: str, agent: bool = False) -> Server:
-    port = free_port()
-    file = folder / f"prometheus-{port}.yml"
+    number = next(NUMBERS)
+    file = folder / f"prometheus-{number}.yml"
     file.write_text(config, encoding="utf-8")
     storage = (
-        ["--enable-feature=agent", f"--storage.agent.path={folder}/agent-{port}"]
+        ["--enable-feature=agent", f"--storage.agent.path={folder}/agent-{number}"]
         if agent
-        else [f"--storage.tsdb.path={folder}/tsdb-{port}"]
+        else [f"--storage.tsdb.path={folder}/tsdb-{number}"]
     )
     return Server(
         [program("prometheus"), f"--config.file={file}", *storage,
-         f"--web.listen-address=127.0.0.1:{port}", *arguments],
-        port,
+         f"--web.listen-address={ANY_PORT}", *arguments],
         folder,
     )  # fmt: skip
 
 
 def alertmanager(folder: Path, config: str) -> Server:
-    port = free_port()
-    file = folder / f"alertmanager-{port}.yml"
+    file = folder / "alertmanager.yml"
     file.write_text(config, encoding="utf-8")
     return Server(
         [program("prometheus-alertmanager"), f"--config.file={file}",
-         f"--storage.path={folder}/alertmanager-{port}", "--cluster.listen-address=",
-         f"--web.listen-address=127.0.0.1:{port}"],
-        port,
+         f"--storage.path={folder}/alertmanager", "--cluster.listen-address=",
+         f"--web.listen-address={ANY_PORT}"],
         folder,
     )  # fmt: skip
 

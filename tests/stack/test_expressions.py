@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import Server, free_port, program
+from servers import ANY_PORT, Server, program
 
+from tests.support.expressions import EXPRESSIONS
 from tests.support.paths import PROJECT
-from tests.test_documents import EXPRESSIONS
 
 THREE_DAYS_S = 3 * 86400  # two whole ones, and what there is of today
 STEP_S = 600
@@ -41,11 +41,9 @@ def a_day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def serving(folder: Path) -> Server:
-    port = free_port()
     return Server(
         [program("prometheus"), "--config.file=/dev/null", f"--storage.tsdb.path={folder}/db",
-         "--storage.tsdb.retention.time=60d", f"--web.listen-address=127.0.0.1:{port}"],
-        port,
+         "--storage.tsdb.retention.time=60d", f"--web.listen-address={ANY_PORT}"],
         folder,
     )  # fmt: skip
 

@@ -4,56 +4,15 @@ import time
 from functools import partial
 from pathlib import Path
 
-from servers import Server, demo, free_port, program, prometheus, until
-
-from tests.support.paths import PROJECT
+from agents import prometheus_agent, victoria, vmagent
+from servers import Server, demo, prometheus, until
 
 OUTAGE_S = 120
 SCRAPES = 'bms_readings_served_total{battery="camper"}'  # grows by one with every scrape
 
 
-def victoria(folder: Path) -> Server:
-    port = free_port()
-    return Server(
-        [program("victoria-metrics"), f"-httpListenAddr=127.0.0.1:{port}",
-         f"-storageDataPath={folder}/victoria", "-search.latencyOffset=0s",
-         "-dedup.minScrapeInterval=1ms"],  # what is sent twice is kept once
-        port,
-        folder,
-        "/health",
-    )  # fmt: skip
-
-
 def receiving(folder: Path) -> Server:
     return prometheus(folder, "global: {}\n", "--web.enable-remote-write-receiver")
-
-
-def agent_config(file: str, exporter: Server) -> str:
-    """Return one of our configurations, scraping the demo every two seconds."""
-    text = (PROJECT / "deploy" / "agent" / file).read_text()
-    text = text.replace("127.0.0.1:12200", f"127.0.0.1:{exporter.port}")
-    return text.replace("60s", "2s").replace("15s", "2s")
-
-
-def prometheus_agent(folder: Path, exporter: Server, receiver: Server) -> Server:
-    text = agent_config("prometheus-agent.yml", exporter).replace(
-        "http://receiver.example:8428", receiver.url
-    )
-    return prometheus(folder, text, agent=True)
-
-
-def vmagent(folder: Path, exporter: Server, receiver: Server) -> Server:
-    port = free_port()
-    file = folder / "vmagent.yml"
-    file.write_text(agent_config("vmagent.yml", exporter))
-    return Server(
-        [program("vmagent"), f"-promscrape.config={file}", f"-httpListenAddr=127.0.0.1:{port}",
-         f"-remoteWrite.url={receiver.url}/api/v1/write", "-remoteWrite.maxDiskUsagePerURL=512MB",
-         f"-remoteWrite.tmpDataPath={folder}/vmagent"],
-        port,
-        folder,
-        "/health",
-    )  # fmt: skip
 
 
 def test_nothing_is_lost_and_nothing_doubled(tmp_path: Path) -> None:
