@@ -56,10 +56,11 @@ test-with: ## run the tests with one other Python: make test-with WITH=python3.1
 	time $$venv/bin/python -m pytest $(PARALLEL) $(or $(ARGS),$(QUICK))
 
 .PHONY: check
-check: .venv/.tools ## lint and check types only
+check: .venv/.tools ## lint, check types and spelling only
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff . ; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
+	@$(BIN)/codespell && $(BIN)/codespell --check-hidden .github
 
 .PHONY: docs
 docs: .venv/.tools ## write docs/metrics.md from the table of metrics, docs/licences.md, and the dashboards
