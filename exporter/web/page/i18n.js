@@ -10,7 +10,7 @@ const EN = {
   connecting: "connecting …",
   offline: "Exporter not reached",
   offlineHint: "The exporter is not reached. The values are old.",
-  refusals: { 401: "Not allowed", 403: "Not allowed", 429: "Asked too often", 503: "Too many pages are open" },
+  refusals: { 401: "Not allowed", 403: "Not allowed", 429: "Too many requests", 503: "Too many pages are open" },
   asOf: (age) => `as of ${age}`,
   justNow: "just now",
   ago: (time) => `${time} ago`,
@@ -128,7 +128,7 @@ const EN = {
   phoneHint: "A battery talks to one device only. Release it, and the exporter leaves it alone for ten minutes.",
   release: "Release for the phone app (10\u00a0minutes)",
   resume: "Read again",
-  refused: (status) => `The exporter refused (${status}).`,
+  refused: (status) => `The exporter refused the request (${status}).`,
   unreachable: "The exporter was not reached.",
 };
 
@@ -260,7 +260,7 @@ const DE = {
   phoneHint: "Eine Batterie kann nur mit einem Gerät verbunden sein. Nach der Freigabe liest der Exporter sie zehn Minuten lang nicht aus.",
   release: "Für die Handy-App freigeben (10\u00a0Minuten)",
   resume: "Wieder auslesen",
-  refused: (status) => `Der Exporter hat abgelehnt (${status}).`,
+  refused: (status) => `Der Exporter hat die Anfrage abgelehnt (${status}).`,
   unreachable: "Der Exporter ist nicht erreichbar.",
 };
 
