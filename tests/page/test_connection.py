@@ -62,9 +62,10 @@ class TestConnection:
         wait_until(lambda: exporter.paths.count("/api/v1/stream") > before)
 
     def test_reading_becomes_stale_without_any_event(self, open_page: Open) -> None:
-        exporter = FakeExporter([fake.battery(reading=fake.reading(age_s=118.0))], alive_s=0.5)
+        exporter = FakeExporter([fake.battery()])
         page = open_page(exporter.url)
         assert page.locator(".stale").count() == 0
+        exporter.publish(fake.battery(reading=fake.reading(age_s=118.0)))
 
         page.wait_for_selector(".tile.stale")
 
