@@ -18,8 +18,8 @@ from exporter.ble.direct.client import Kernel
 from exporter.ble.routes import Spread
 from exporter.config.schema import BatteryConfig, Config, Name, TransportChoice, normal_address
 from exporter.demo.battery import VirtualBattery
-from exporter.demo.fleet import replayed
-from exporter.demo.replay import load_recording
+from exporter.demo.fleet import build_replayed
+from exporter.demo.replay import read_recording
 from tests.support import att_server
 
 
@@ -48,8 +48,8 @@ def main() -> None:
     parser.add_argument("--batteries", type=int, default=4)
     parser.add_argument("--web.listen-address", dest="address", required=True)
     options = parser.parse_args()
-    answers, _ = load_recording(options.frames)
-    batteries = replayed({f"b{number}": answers for number in range(options.batteries)})
+    answers, _ = read_recording(options.frames)
+    batteries = build_replayed({f"b{number}": answers for number in range(options.batteries)})
     config = Config(
         batteries=tuple(
             BatteryConfig(name=Name(name), address=normal_address(one.address))

@@ -31,7 +31,7 @@ from exporter.ble.direct.att import (
     discover,
 )
 from exporter.ble.direct.client import _collection
-from exporter.cli import decode as decoded
+from exporter.cli.decode import decode_all, problems, to_json, to_metrics, to_text
 from exporter.cli.output import scan_yaml
 from exporter.config import Config, loader, schema
 from exporter.config import web as webconfig
@@ -149,19 +149,19 @@ def _overlap(frames: Sequence[tuple[int, Frame]]) -> bool:
 
 def decode(data: bytes) -> None:
     """Read the bytes as they are, and as register, status and payload of a right frame."""
-    read = decoded.decode_all([data])
+    read = decode_all([data])
     assert b"".join(one.raw for one in read) == data
-    assert len(decoded.problems(read)) <= len(read)
+    assert len(problems(read)) <= len(read)
     if len(data) >= 2:
         raw = encode_reply(data[0], data[2 : 2 + 0xFF], status=data[1])
         one = explain.parse_frame(raw)
         _explained(one, raw)
         _in_range(one)
-        read += decoded.decode_all([raw])
-    decoded.text(read)
-    json.loads(decoded.json(read))
+        read += decode_all([raw])
+    to_text(read)
+    json.loads(to_json(read))
     if any(one.facts for one in read):
-        text = decoded.metrics(read)
+        text = to_metrics(read)
         assert "NaN" not in text
         assert "Inf" not in text
 
@@ -170,7 +170,7 @@ def paste(data: bytes) -> None:
     """Read the bytes as a text that somebody pastes, and as several texts that mean them."""
     complaint, pieces = "", []
     try:
-        pieces = pasted.parse(pasted.lines_of(data.decode("utf-8", "ignore"), "paste"))
+        pieces = pasted.parse(pasted.split_lines(data.decode("utf-8", "ignore"), "paste"))
     except DecodeError as error:
         complaint = str(error)
     assert complaint.isprintable()
@@ -180,7 +180,7 @@ def paste(data: bytes) -> None:
     if b"hex" not in data:  # a field of our own log counts more than what is around it
         texts.append(repr(data))
     for text in texts if data else ():
-        lines = pasted.lines_of(text, "paste")
+        lines = pasted.split_lines(text, "paste")
         assert b"".join(piece.raw for piece in pasted.parse(lines)) == data
 
 

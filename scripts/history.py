@@ -57,7 +57,7 @@ async def write(days: float, step_s: float) -> None:
     began_s = (now_s - days * DAY_S) // DAY_S * DAY_S + START_H * 3600
     offset_s = began_s - loop.time()
     wall = WallClock(loop.time, lambda: offset_s + loop.time())
-    batteries = fleet.camper(loop.time)
+    batteries = fleet.build_camper(loop.time)
     backend = radio.backend_of(radio.air_of(batteries.values()))
     radios = Spread(lambda adapter: Radio(adapter=adapter, backend=backend, clock=loop.time), list)
     addresses = {name: virtual.address for name, virtual in batteries.items()} | dict([MISSING])

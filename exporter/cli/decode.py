@@ -1,4 +1,4 @@
-"""What `decode` prints: reply frames explained offline, and what is wrong with damaged ones."""
+"""What `decode` prints: reply frames explained offline, and the damage of others."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from typing import Any, Final
 from prometheus_client import generate_latest
 
 from exporter.battery.poller import Snapshot
-from exporter.cli.output import to_json
+from exporter.cli.output import dump_json
 from exporter.config.files import read_text
 from exporter.errors import BmsError, DeviceError
 from exporter.link_stats import LinkStats
@@ -22,7 +22,7 @@ from exporter.protocol.explain import (
     register_name,
 )
 from exporter.protocol.frame import Command, Frame
-from exporter.protocol.pasted import TextLine, is_plain, lines_of, parse
+from exporter.protocol.pasted import TextLine, is_plain, parse, split_lines
 from exporter.protocol.split import Kind, Part, request_name, split
 from exporter.reading import Identity, Reading
 
@@ -32,35 +32,38 @@ BYTES_A_LINE: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedFrame:
-    """A frame with its facts, or with the reason why it is refused; or bytes that are no reply."""
+    """A reply with its facts or its problem; or a request or surplus bytes, with neither."""
 
     kind: Kind
     raw: bytes
-    frame: Frame | None = None  # None: not a valid reply
+    frame: Frame | None = None  # None: not a valid frame
     problem: str | None = None
-    facts: dict[str, Any] | None = None  # by the part of a Reading; None: there is a problem
+    facts: dict[str, Any] | None = None  # by the name of Reading's part; None: refused
 
 
 def read_arguments(arguments: Sequence[str]) -> list[bytes]:
-    """Return the bytes in the arguments of `decode`: texts, files, or "-" for standard input.
+    """Return the bytes in each argument: hex, the name of a file, or "-" for standard input.
 
     Raises:
         ConfigError: A file cannot be read.
-        DecodeError: A text holds no bytes, or a number lacks a digit.
+        DecodeError: An argument holds no bytes, or a number lacks a digit.
     """
     lines: list[TextLine] = []
     for argument in arguments:
         if argument == "-":
-            lines += lines_of(read_text(argument), "standard input")
-        elif not is_plain(argument) and os.path.exists(argument):  # noqa: PTH110 - may be no path
-            lines += lines_of(read_text(argument), argument)
+            lines += split_lines(read_text(argument), "standard input")
+        elif not is_plain(argument) and os.path.exists(argument):  # noqa: PTH110 - Path() refuses NUL
+            lines += split_lines(read_text(argument), argument)
         else:
-            lines += lines_of(argument)
+            lines += split_lines(argument)
     return [piece.raw for piece in parse(lines)]
 
 
 def decode_all(pieces: Sequence[bytes]) -> list[DecodedFrame]:
-    """Decode every frame; a frame may be split over several pieces."""
+    """Decode every frame; a frame may be split over several pieces.
+
+    The last basic info gives the number of cells for all cell voltages.
+    """
     decoded = [_decode_one(part) for part in split(pieces)]
     facts = [part.facts for part in decoded if part.facts]
     counts = [one["basic"].cell_count for one in facts if "basic" in one]
@@ -101,29 +104,24 @@ def _facts(frame: Frame) -> dict[str, Any]:
 
 
 def problems(decoded: Sequence[DecodedFrame]) -> list[str]:
-    """Return one line for each frame that is not believed."""
+    """Return one line for each frame that is refused, or one that says that there is no reply."""
     frames = [part for part in decoded if part.kind in (Kind.REPLY, Kind.DAMAGED)]
     requests = [part for part in decoded if part.kind is Kind.REQUEST]
     if not frames and requests:
         return [f"expected a reply, got the {request_name(requests[0].raw)}"]
     return [
-        f"frame {number}{_of(part.frame)}: {part.problem}"
+        f"frame {number}{_register_suffix(part.frame)}: {part.problem}"
         for number, part in enumerate(frames, start=1)
         if part.problem is not None
     ]
 
 
-def _of(frame: Frame | None) -> str:
+def _register_suffix(frame: Frame | None) -> str:
     return f", register {frame.register:#04x} ({register_name(frame.register)})" if frame else ""
 
 
-def explained(decoded: Sequence[DecodedFrame]) -> list[DecodedFrame]:
-    """Return the frames that are believed."""
-    return [part for part in decoded if part.facts is not None]
-
-
 def notes(decoded: Sequence[DecodedFrame]) -> list[str]:
-    """Return one line for each request and for all bytes that belong to no frame."""
+    """Return one line for each request and for each run of surplus bytes."""
     return [note for part in decoded if (note := _note(part))]
 
 
@@ -136,13 +134,13 @@ def _note(part: DecodedFrame) -> str:
     return ""
 
 
-def text(decoded: Sequence[DecodedFrame]) -> str:
-    """Return every frame that is believed byte by byte, and the notes where they belong."""
-    paragraphs = ["\n".join(_text_of(part)) for part in decoded]
+def to_text(decoded: Sequence[DecodedFrame]) -> str:
+    """Return every valid frame byte by byte, and the notes in between."""
+    paragraphs = ["\n".join(_text_lines(part)) for part in decoded]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
-def _text_of(part: DecodedFrame) -> Iterator[str]:
+def _text_lines(part: DecodedFrame) -> Iterator[str]:
     frame = part.frame
     if frame is None or part.facts is None:
         yield _note(part)
@@ -162,9 +160,9 @@ def _line(line: Line) -> str:
     return f"  {line.at:3}  {shown.upper():<23}  {line.name:<26}  {line.value}".rstrip()
 
 
-def json(decoded: Sequence[DecodedFrame]) -> str:
-    """Return every frame that is believed as an element of a JSON array, units in the names."""
-    return to_json(
+def to_json(decoded: Sequence[DecodedFrame]) -> str:
+    """Return a JSON array of the valid frames, with units in the names."""
+    return dump_json(
         [
             _element(part.raw, part.frame, part.facts)
             for part in decoded
@@ -187,8 +185,8 @@ def _element(raw: bytes, frame: Frame, facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def metrics(decoded: Sequence[DecodedFrame]) -> str:
-    """Return what a battery with these frames exports; of several of one register, the last."""
+def to_metrics(decoded: Sequence[DecodedFrame]) -> str:
+    """Return the metrics of a battery with these frames; of one register, the last counts."""
     facts: dict[str, Any] = {}
     for part in decoded:
         facts |= part.facts or {}

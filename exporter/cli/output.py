@@ -1,4 +1,4 @@
-"""What `read` and `scan` print: text for people, JSON and YAML for machines."""
+"""What `read` and `scan` print: tables for people, JSON, YAML and metrics for programs."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from exporter.reading import Reading
 FOLD_WIDTH: Final = 10_000  # no name is that long, not even with every character escaped
 
 
-def reading_text(snapshot: Snapshot) -> str:
+def reading_table(snapshot: Snapshot) -> str:
     """Return one reading as a table of two columns."""
     rows = [*_reading_rows(snapshot)]
     width = max(len(name) for name, _ in rows)
@@ -62,25 +62,25 @@ def _reading_rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "profile", identity.profile
 
 
-def _on(switch: object) -> str:
-    return "on" if switch else "off"
+def _on(is_on: object) -> str:
+    return "on" if is_on else "off"
 
 
 def reading_json(snapshot: Snapshot) -> str:
     """Return one reading as a JSON object; every unit is in its name."""
     reading = snapshot.reading or Reading()
     facts = asdict(reading)
-    del facts["requested_at_s"]  # by a clock that starts with the machine
-    return to_json({"battery": snapshot.battery, "address": snapshot.address, **facts})
+    del facts["requested_at_s"]  # seconds since boot mean nothing elsewhere
+    return dump_json({"battery": snapshot.battery, "address": snapshot.address, **facts})
 
 
 def reading_metrics(snapshot: Snapshot) -> str:
-    """Return one reading as /metrics would show it."""
+    """Return one reading in Prometheus' text format, as /metrics shows it."""
     return generate_latest(registry_of(BatteryCollector([snapshot]))).decode()
 
 
-def to_json(value: Any) -> str:
-    """Return data that may hold dates and sets as JSON."""
+def dump_json(value: Any) -> str:
+    """Return JSON of data that may hold dates (ISO 8601) and frozensets (sorted lists)."""
 
     def simple(part: Any) -> Any:
         if isinstance(part, frozenset):
@@ -93,7 +93,7 @@ def to_json(value: Any) -> str:
 
 
 def scan_table(heard: Sequence[Advertisement]) -> str:
-    """Return the devices heard: JBD batteries, then possible ones, the strongest of each first."""
+    """Return a table of devices: certain batteries, possible ones, others; strongest first."""
     rows = [("name", "address", "RSSI", "why a JBD battery")]
     rows += [
         (
@@ -116,17 +116,15 @@ def scan_table(heard: Sequence[Advertisement]) -> str:
 def _why(advertisement: Advertisement) -> str:
     reasons = ", ".join(why_jbd(advertisement))
     if not reasons:
-        return "not taken for one"
+        return "no sign of one"
     return reasons if is_certain(advertisement) else f"perhaps: {reasons}"
 
 
 def scan_yaml(batteries: Sequence[Advertisement]) -> str:
-    """Return a configuration with these batteries, ready to paste.
-
-    Batteries that are not certain follow as comments.
+    """Return a configuration to paste, with the batteries that are not certain as comments.
 
     Args:
-        batteries: At least one of them is certain: an empty list is no valid configuration.
+        batteries: At least one is certain: an empty list is no valid configuration.
     """
     names = _unique_names(batteries)
     lines = ["batteries:"]
@@ -158,7 +156,7 @@ def _unique_names(batteries: Sequence[Advertisement]) -> dict[str, str]:
 
 
 def _entry(name: str, address: str) -> list[str]:
-    """Return the lines of one battery, never folded: a folded line would leave its comment."""
+    """Return the lines of one battery, not folded: only a line's start can be commented out."""
     text = yaml.safe_dump(
         [{"name": name, "address": address}],
         sort_keys=False,
@@ -169,5 +167,5 @@ def _entry(name: str, address: str) -> list[str]:
 
 
 def printable(name: str) -> str:
-    """Return what a stranger's device calls itself, safe for a terminal."""
+    """Return a device's own name without what could control a terminal."""
     return "".join(character for character in name if character.isprintable()).strip()

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from exporter.config.schema import (
     PollConfig,
     parse_duration,
 )
-from exporter.config.yaml_document import Complaint, Document, read_yaml, shown
+from exporter.config.yaml_document import Complaint, Document, read_yaml, shown, unknown_key
 
 
 def load(path: Path) -> Config:
@@ -109,7 +108,7 @@ def _structure_complaints(error: Exception, document: Document) -> Iterator[Comp
     def message(error: BaseException, kind: Any) -> str:
         if isinstance(error, ForbiddenExtraKeysError):
             known = [_key(f.name) for f in fields(error.cl) if f.repr]
-            return "\n".join(f"{key}\t{_unknown(key, known)}" for key in error.extra_fields)
+            return "\n".join(f"{key}\t{unknown_key(key, known)}" for key in error.extra_fields)
         if isinstance(error, KeyError):
             return "missing"
         if isinstance(error, TypeError | AttributeError) and (kind is None or is_dataclass(kind)):
@@ -122,11 +121,6 @@ def _structure_complaints(error: Exception, document: Document) -> Iterator[Comp
         for part in text.split("\n"):
             key, tab, complaint = part.rpartition("\t")
             yield document.complaint(f"{path}.{key}".removeprefix(".") if tab else path, complaint)
-
-
-def _unknown(key: str, known: list[str]) -> str:
-    near = get_close_matches(key, known, n=1)
-    return f"unknown key, did you mean {near[0]}?" if near else "unknown key"
 
 
 def _battery_complaints(document: Document) -> Iterator[Complaint]:

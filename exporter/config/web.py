@@ -4,13 +4,12 @@ import logging
 import re
 import ssl
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 from exporter.config.files import Following, read_config, stamp
 from exporter.config.schema import parse_duration
-from exporter.config.yaml_document import Document, read_yaml
+from exporter.config.yaml_document import Document, read_yaml, unknown_key
 from exporter.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -255,9 +254,7 @@ class _Reader:
         for name, known in KNOWN.items():
             for key in self.section(name):
                 if key not in known:
-                    near = get_close_matches(key, known, n=1)
-                    hint = f", did you mean {near[0]}?" if near else ""
-                    self.complain(f"{name}.{key}".removeprefix("."), f"unknown key{hint}")
+                    self.complain(f"{name}.{key}".removeprefix("."), unknown_key(key, known))
 
     def complain(self, path: str, text: str) -> None:
         self._problems.append(self._document.complaint(path, text))

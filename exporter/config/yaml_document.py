@@ -1,7 +1,7 @@
 """A YAML file as plain data that still knows its lines and its duplicate keys."""
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -95,6 +95,14 @@ def shown(value: object) -> str:
         case dict():
             return "a mapping"
     return repr(value)
+
+
+def unknown_key(key: str, known: Collection[str]) -> str:
+    """Return the complaint about a key that is not known, with the one that was meant."""
+    from difflib import get_close_matches  # noqa: PLC0415 - 130 kB that only a mistake needs
+
+    near = get_close_matches(key, known, n=1)
+    return f"unknown key, did you mean {near[0]}?" if near else "unknown key"
 
 
 def _plain(error: Exception) -> str:

@@ -50,7 +50,7 @@ COLD: Final = Life(
 )
 
 
-def camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str, VirtualBattery]:
+def build_camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str, VirtualBattery]:
     """Return a healthy, a flaky, and a cold and nearly empty battery, by name."""
     nus, ff00, fff0 = (PROFILES[name] for name in ("nus", "ff00", "fff0"))
     return {
@@ -84,7 +84,7 @@ def camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str, Virtu
     }
 
 
-def replayed(recordings: Mapping[str, Answers]) -> dict[str, VirtualBattery]:
+def build_replayed(recordings: Mapping[str, Answers]) -> dict[str, VirtualBattery]:
     """Return batteries that answer with recorded frames, by name."""
     return {
         name: VirtualBattery(

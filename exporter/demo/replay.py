@@ -1,7 +1,8 @@
-"""Recorded reply frames as the answers of a virtual battery."""
+"""Turns recorded reply frames into the answers of a virtual battery."""
 
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import accumulate, cycle
 from pathlib import Path
 
@@ -9,24 +10,45 @@ from exporter.config.files import read_text
 from exporter.demo.battery import UNKNOWN_REGISTER, Answers, encode_reply
 from exporter.errors import ConfigError, DecodeError
 from exporter.protocol.frame import HEAD
-from exporter.protocol.pasted import lines_of, parse
+from exporter.protocol.pasted import parse, split_lines
 from exporter.protocol.split import Kind, split
 
 
-def load_recording(path: Path) -> tuple[Answers, list[str]]:
-    """Read frames as `decode` takes them: in hex, in a log; `#` begins a comment.
-
-    Several frames of one register are served in turn; a register without one is answered with
-    status 0x80. Damaged frames are served as they are, so that one can see what becomes of them.
+def read_recordings(
+    files: Iterable[tuple[str, Path]],
+) -> tuple[dict[str, Answers], list[str]]:
+    """Read one recording for each name.
 
     Returns:
-        The answers, and a remark for each damaged frame and for surplus bytes.
+        The answers by name, and the remarks about all recordings.
 
     Raises:
-        ConfigError: The file cannot be read, holds no frame, or holds something else.
+        ConfigError: A name is given twice, or a recording cannot be used.
+    """
+    answers: dict[str, Answers] = {}
+    remarks: list[str] = []
+    for name, path in files:
+        if name in answers:
+            raise ConfigError([f"--replay: {name!r} is given twice"])
+        answers[name], own_remarks = read_recording(path)
+        remarks += own_remarks
+    return answers, remarks
+
+
+def read_recording(path: Path) -> tuple[Answers, list[str]]:
+    """Read frames in every format of `decode`; `#` begins a comment.
+
+    Several frames of one register are served in turn; a register without a frame is refused with
+    status 0x80. Damaged frames are served unchanged, to show how the exporter treats them.
+
+    Returns:
+        The answers, and a remark about each damaged frame and each run of surplus bytes.
+
+    Raises:
+        ConfigError: The file cannot be read, holds no reply frame, or holds other text.
     """
     try:
-        pieces = parse(lines_of(read_text(str(path)), str(path)))
+        pieces = parse(split_lines(read_text(str(path)), str(path)))
     except DecodeError as error:
         raise ConfigError([str(error)]) from error
     ends = list(accumulate(len(piece.raw) for piece in pieces))

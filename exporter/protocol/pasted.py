@@ -1,18 +1,28 @@
-"""Finds the bytes in pasted text: hex with any separators, Python bytes, decimals, log lines."""
+"""Finds the bytes in pasted text: numbers, Python bytes, hex dumps, log lines."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Final
 
 from exporter.errors import DecodeError
+from exporter.protocol.pasted_numbers import (
+    FIRST_DECIMAL,
+    MIN_DECIMALS,
+    TAIL,
+    UUID,
+    begins_frame,
+    expected_hex,
+    has_one_width,
+    hex_bytes,
+    is_decimal,
+    quoted,
+    split_numbers,
+    without_short_rest,
+)
 
-SHOWN: Final = 40  # characters of a piece that a message quotes
-SHORTEST: Final = 4  # bytes of a notification that is recognised inside a sentence
-TAIL: Final = 0x77  # a shorter one counts if it ends with this byte, as frames do
-FIRST_DECIMAL: Final = "221"  # 0xDD; as hex it would lack a digit
-PLAIN_DECIMALS: Final = 4  # numbers of the shortest list that counts inside a sentence
+# Bytes of a notification that is recognised inside a sentence; a shorter one must end with TAIL.
+MIN_BYTES: Final = 4
 
 ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # `read --log.level debug`: hex=dd03..., or "hex": "dd03...", also as a string inside other JSON.
@@ -46,7 +56,6 @@ LEADING_STAMP: Final = re.compile(
 )
 TRAILING_COUNT: Final = re.compile(r"\s\([0-9]{1,3}(?: bytes)?\)\s*$")  # ESPHome: DD.03 (2)
 DUMP_WIDTH: Final = 200  # characters, without the offset
-UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 ADDRESS: Final = (
     r"(?<![0-9A-Za-z])(?<![0-9A-Fa-f]{2}[:_-])(?:[0-9A-Fa-f]{2}[:_-]){5}[0-9A-Fa-f]{2}"
     r"(?![:_-]?[0-9A-Za-z])(?<!77)"  # six bytes that end a frame are no address
@@ -54,9 +63,6 @@ ADDRESS: Final = (
 NO_BYTES: Final = re.compile(rf"{ADDRESS}|(?<![0-9A-Fa-f:.-]){STAMP}")
 OFFSET: Final = re.compile(r"\s*(?:([0-9A-Fa-f]{4,8}):\s+|([0-9A-Fa-f]{8})\s\s+)")
 
-SEPARATORS: Final = re.compile(r"""[\s,;:._|\-\[\](){}<>"'`\u2018-\u201f]+""")
-PREFIX: Final = re.compile(r"0[xX]|\\x")
-DIGITS: Final = re.compile(r"(?:0x)?[0-9A-Fa-f]*")
 # Numbers inside a sentence, with one kind of separator between them.
 RUN: Final = re.compile(
     r"(?<![0-9A-Za-z])(?:0x)?[0-9a-f]+(?:(, ?|[ .:_-])(?:0x)?[0-9a-f]+"
@@ -72,31 +78,29 @@ class TextLine:
     """One line of a paste."""
 
     text: str
-    where: str = ""  # "FILE: line 3: ", for messages
-    strict: bool = False  # whether it must hold bytes: it was typed, not copied with others
+    where: str = ""  # "FILE:3: ", for messages
+    is_strict: bool = False  # it must hold bytes, because it was typed and not pasted with others
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes that stood together: a frame, a notification, or a part of one."""
+    """Neighbouring bytes: a frame, a notification, or a part of one."""
 
     raw: bytes
     where: str = ""
 
 
-def lines_of(text: str, name: str = "") -> list[TextLine]:
+def split_lines(text: str, name: str = "") -> list[TextLine]:
     """Return the lines of a file or of an argument; an argument of one line must hold bytes."""
     lines = text.splitlines()
     if not name:
-        return [TextLine(line, strict=len(lines) == 1) for line in lines]
-    return [
-        TextLine(line, f"{name}: line {number}: ") for number, line in enumerate(lines, start=1)
-    ]
+        return [TextLine(line, is_strict=len(lines) == 1) for line in lines]
+    return [TextLine(line, f"{name}:{number}: ") for number, line in enumerate(lines, start=1)]
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text holds nothing but numbers: then it is no name of a file."""
-    return _tokens(text) is not None
+    """Whether a text holds only numbers, and so is not the name of a file."""
+    return split_numbers(text) is not None
 
 
 def parse(lines: Sequence[TextLine]) -> list[Piece]:
@@ -120,47 +124,47 @@ def parse(lines: Sequence[TextLine]) -> list[Piece]:
         if raws is None:
             unread.append(line)
     for line in unread:
-        if not pieces or (line.strict and not is_log):
-            no_file = ", which is no file either" if line.strict else ""
-            raise DecodeError(f"{line.where}{_expected(line.text)}{no_file}")
+        if not pieces or (line.is_strict and not is_log):
+            no_file = ", which is no file either" if line.is_strict else ""
+            raise DecodeError(f"{line.where}{expected_hex(line.text)}{no_file}")
     return pieces
 
 
 class _Reader:
-    """Reads line by line, since decimal lists and hex dumps go on in the next line."""
+    """Reads line by line and keeps state: decimal lists and hex dumps span lines."""
 
     def __init__(self, *, sentences: bool) -> None:
         self._sentences = sentences
-        self._first = True
-        self._decimal = False  # whether the piece before was decimal
+        self._is_first = True
+        self._is_decimal = False  # the last piece was
         self._last: tuple[str, list[bytes]] = "", []  # the last line with bytes in a sentence
         self._dumped: int | None = None  # bytes in the lines of a hex dump so far
 
     def read(self, text: str) -> list[bytes] | None:
-        """Return the bytes in a line, None if it is no line of bytes."""
+        """Return the pieces in a line; None if it is text without bytes."""
         text = ANSI.sub("", text).strip("\ufeff")
         own = [first or second for first, second in OWN.findall(text)]
         if own:
             return [self._hex(value) for value in own]
         literals = [*_literals(text)]
         if literals:
-            return self._once(text, literals)
+            return self._drop_repeat(text, literals)
         numbers = TRAILING_COUNT.sub("", LEADING_STAMP.sub("", text.partition("#")[0], count=1))
         if not numbers.strip():
             return []
         is_dump, numbers = self._without_dump(numbers)
         if is_dump and not numbers:
             return []
-        tokens = _tokens(numbers)
+        tokens = split_numbers(numbers)
         if tokens is not None:
             raw = self._bytes(tokens)
             if is_dump and self._dumped is not None:
                 self._dumped += len(raw)
             return [raw]
-        return self._once(text, self._in_sentence(text)) if self._sentences else None
+        return self._drop_repeat(text, self._in_sentence(text)) if self._sentences else None
 
-    def _once(self, text: str, raws: list[bytes] | None) -> list[bytes] | None:
-        """Drop bytes that are logged again in other words: nRF Connect logs each of them twice."""
+    def _drop_repeat(self, text: str, raws: list[bytes] | None) -> list[bytes] | None:
+        """Drop bytes that repeat in other words: nRF Connect logs each notification twice."""
         wording = HEX_DIGIT.sub("", text)
         last_wording, last_raws = self._last
         if raws and raws == last_raws and wording != last_wording:
@@ -170,22 +174,24 @@ class _Reader:
         return raws
 
     def _hex(self, value: str) -> bytes:
-        tokens = _tokens(value)
+        tokens = split_numbers(value)
         if tokens is None:
-            raise DecodeError(_expected(value))
-        return b"".join(map(_byte_string, tokens))
+            raise DecodeError(expected_hex(value))
+        return b"".join(map(hex_bytes, tokens))
 
     def _bytes(self, tokens: Sequence[str]) -> bytes:
         """Return the bytes of numbers: decimal if the first of all is 221, else hex."""
-        starts = tokens[:1] == [FIRST_DECIMAL] and (self._first or self._decimal or len(tokens) > 1)
-        continues = self._decimal and all(map(_is_decimal, tokens))
-        self._first = False
-        self._decimal = starts or continues
-        if not self._decimal:
-            return b"".join(map(_byte_string, tokens))
+        starts = tokens[:1] == [FIRST_DECIMAL] and (
+            self._is_first or self._is_decimal or len(tokens) > 1
+        )
+        continues = self._is_decimal and all(map(is_decimal, tokens))
+        self._is_first = False
+        self._is_decimal = starts or continues
+        if not self._is_decimal:
+            return b"".join(map(hex_bytes, tokens))
         for token in tokens:
-            if not _is_decimal(token):
-                raise DecodeError(f"expected a decimal byte from 0 to 255, got {_quoted(token)}")
+            if not is_decimal(token):
+                raise DecodeError(f"expected a decimal byte from 0 to 255, got {quoted(token)}")
         return bytes(map(int, tokens))
 
     def _without_dump(self, text: str) -> tuple[bool, str]:
@@ -200,80 +206,27 @@ class _Reader:
         return ends, "" if ends else _without_characters(text)
 
     def _in_sentence(self, text: str) -> list[bytes] | None:
-        """Return what begins with DD, else the last notification; None if there is neither."""
+        """Return each number that begins with DD, else the last notification, else None."""
         text = NO_BYTES.sub("~", UUID.sub("~", text))
         broken = BROKEN_HEAD.search(text)
         if broken and not is_plain(broken[0]):
-            raise DecodeError(_expected(broken[0]))
-        runs = [_alike(tokens) for run in RUN.finditer(text) if (tokens := _tokens(run[0]))]
-        heads = [tokens for tokens in runs if _begins_frame(tokens)]
+            raise DecodeError(expected_hex(broken[0]))
+        runs = [
+            without_short_rest(tokens)
+            for run in RUN.finditer(text)
+            if (tokens := split_numbers(run[0]))
+        ]
+        heads = [tokens for tokens in runs if begins_frame(tokens)]
         if heads:
             return [self._bytes(tokens) for tokens in heads]
         for tokens in reversed(runs):
-            if self._decimal and len(tokens) >= PLAIN_DECIMALS and all(map(_is_decimal, tokens)):
+            if self._is_decimal and len(tokens) >= MIN_DECIMALS and all(map(is_decimal, tokens)):
                 return [self._bytes(tokens)]
-            if _is_regular(tokens):
-                raw = b"".join(map(_byte_string, tokens))
-                if len(raw) >= SHORTEST or raw[-1] == TAIL:
+            if has_one_width(tokens):
+                raw = b"".join(map(hex_bytes, tokens))
+                if len(raw) >= MIN_BYTES or raw[-1] == TAIL:
                     return [raw]
         return None
-
-
-def _tokens(text: str) -> list[str] | None:
-    """Return the numbers in a text, each with its 0x; None if there is anything else."""
-    spread = PREFIX.sub(" 0x", UUID.sub("~", text))
-    tokens = [token for token in SEPARATORS.split(spread) if token]
-    if not all(map(DIGITS.fullmatch, tokens)):
-        return None
-    return [token for token in tokens if token.removeprefix("0x")]
-
-
-def _byte_string(token: str) -> bytes:
-    digits = token.removeprefix("0x")
-    if token != digits and len(digits) == 1:  # Python's hex(3)
-        digits = f"0{digits}"
-    if len(digits) % 2:
-        count = f"{len(digits)} digit{'s' * (len(digits) > 1)}"
-        raise DecodeError(f"{_expected(token)}: {count}, an odd number: copy it again")
-    return bytes.fromhex(digits)
-
-
-def _is_decimal(token: str) -> bool:
-    return (
-        len(token) <= len("255")
-        and token.isdecimal()
-        and str(int(token)) == token
-        and int(token) < 256  # noqa: PLR2004 - a byte
-    )
-
-
-def _begins_frame(tokens: Sequence[str]) -> bool:
-    is_decimal = tokens[0] == FIRST_DECIMAL and len(tokens) >= PLAIN_DECIMALS
-    return is_decimal or tokens[0].removeprefix("0x").lower().startswith("dd")
-
-
-def _is_regular(tokens: Sequence[str]) -> bool:
-    """Whether numbers are whole bytes and as wide as the first one: 12.345678 is not."""
-    widths = [len(token.removeprefix("0x")) for token in tokens]
-    are_whole = all(
-        width % 2 == 0 or token.startswith("0x")
-        for token, width in zip(tokens, widths, strict=True)
-    )
-    return are_whole and max(widths) == widths[0] and set(widths[:-1]) <= {widths[0]}
-
-
-def _alike(tokens: list[str]) -> list[str]:
-    """Cut off the short numbers that follow long ones in a sentence: "dd03001b 20 bytes"."""
-
-    def is_long(token: str) -> bool:
-        return len(token.removeprefix("0x")) > len("dd")
-
-    if not is_long(tokens[0]) or len(tokens[0]) % 2:
-        return tokens
-    count = len(list(takewhile(is_long, tokens)))
-    rest = tokens[count : count + 1]
-    ends_in_words = count > 1 or rest == [f"{TAIL:02x}"]  # iOS: 0xdd03001b 05370000 50
-    return tokens[:count] + (rest if ends_in_words else [])
 
 
 def _literals(text: str) -> Iterator[bytes]:
@@ -293,11 +246,11 @@ def _unescaped(body: str) -> Iterable[int]:
         elif not escape and character.isascii():
             yield ord(character)
         else:
-            raise DecodeError(f"expected Python bytes like b'\\xdd\\x03', got {_quoted(body)}")
+            raise DecodeError(f"expected Python bytes like b'\\xdd\\x03', got {quoted(body)}")
 
 
 def _without_characters(text: str) -> str:
-    """Cut off the column of characters that hex dumps put behind the bytes."""
+    """Remove the column of characters that hex dumps print behind the bytes."""
     for gap in re.finditer(r"\s{2,}\|?", text[:DUMP_WIDTH]):
         try:
             raw = bytes.fromhex(text[: gap.start()])
@@ -307,12 +260,3 @@ def _without_characters(text: str) -> str:
         if text[gap.end() :].removesuffix("|").strip() in (drawn, drawn.strip()):
             return text[: gap.start()]
     return text
-
-
-def _expected(text: str) -> str:
-    return f"expected hex like DD03...77, got {_quoted(text)}"
-
-
-def _quoted(text: str) -> str:
-    text = text.strip()
-    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")

@@ -381,7 +381,7 @@ class TestScan:
         assert without == with_all == 0
         assert "Headphones" not in hidden
         assert "Headphones" in shown
-        assert "not taken for one" in shown
+        assert "no sign of one" in shown
         assert "12:34:56:78:9A:BC" not in shown.partition("\n\n")[2]
 
     def test_finding_nothing_says_what_to_do(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -429,7 +429,7 @@ class TestDemo:
             (None, ": cannot be read: No such file or directory"),
             ("", ": expected at least one reply frame (DD03...77), got none"),
             ("# only a comment\n", ": expected at least one reply frame (DD03...77), got none"),
-            ("nonsense\n", ": line 1: expected hex like DD03...77, got 'nonsense'"),
+            ("nonsense\n", ":1: expected hex like DD03...77, got 'nonsense'"),
         ],
     )
     def test_a_recording_that_cannot_be_used_is_named(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.cli import decode as decoded
 from exporter.cli import main
+from exporter.cli.decode import decode_all, problems, to_json, to_metrics, to_text
 from exporter.demo.battery import encode_reply
 from exporter.errors import DecodeError
 from exporter.protocol.explain import (
@@ -44,8 +44,8 @@ def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 def exported(wire: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float] | None:
     """Return what `decode --format metrics` shows of one frame, None when it is refused."""
-    frames = decoded.decode_all([wire])
-    return None if decoded.problems(frames) else samples(decoded.metrics(frames))
+    frames = decode_all([wire])
+    return None if problems(frames) else samples(to_metrics(frames))
 
 
 def cells_of(
@@ -415,12 +415,12 @@ class TestForms:
 
     @given(raws=st.lists(st.binary(max_size=80), max_size=3))
     def test_any_bytes_are_decoded_or_refused_and_nothing_else(self, raws: list[bytes]) -> None:
-        frames = decoded.decode_all(raws)
+        frames = decode_all(raws)
 
-        decoded.text(frames)
-        decoded.json(frames)
-        decoded.metrics(frames)
-        assert len(decoded.problems(frames)) <= len(frames)
+        to_text(frames)
+        to_json(frames)
+        to_metrics(frames)
+        assert len(problems(frames)) <= len(frames)
 
 
 class TestSources:
@@ -473,7 +473,7 @@ class TestSources:
         assert status == 1
         assert output.out == ""
         assert output.err.startswith(
-            f"{path}: line 2: expected hex like DD03...77, got 'dd030': 5 digits"
+            f"{path}:2: expected hex like DD03...77, got 'dd030': 5 digits"
         )
 
     @pytest.mark.parametrize(
@@ -482,7 +482,7 @@ class TestSources:
             (b"\xff\xfe\x00", "cannot be read: it is not text"),
             (b"x" * 10_000_001, "more than 10000000 characters"),
             (b"", "expected at least one frame in hex, got none"),
-            (b"hello", ": line 1: expected hex like DD03...77, got 'hello'"),
+            (b"hello", ":1: expected hex like DD03...77, got 'hello'"),
         ],
         ids=["binary", "large", "empty", "prose"],
     )

@@ -7,9 +7,9 @@ import pytest
 
 from exporter.demo.battery import Faults, Notification, VirtualBattery, encode_reply
 from exporter.demo.day import Day
-from exporter.demo.fleet import COLD, FLAKY, HEALTHY, camper, replayed
+from exporter.demo.fleet import COLD, FLAKY, HEALTHY, build_camper, build_replayed
 from exporter.demo.radio import air_of
-from exporter.demo.replay import load_recording
+from exporter.demo.replay import read_recording
 from exporter.errors import ConfigError
 from exporter.protocol.frame import Command, FrameAssembler, encode_request
 from exporter.protocol.jbd import (
@@ -238,7 +238,7 @@ class TestReplay:
             f"# two readings\n{MOBILEKTRO.hex()}\n  {other.hex(' ')}  # comment\n{CELLS.hex()}\n"
         )
 
-        answers, remarks = load_recording(path)
+        answers, remarks = read_recording(path)
 
         assert [answers(0x03) for _ in range(3)] == [MOBILEKTRO, other, MOBILEKTRO]
         assert answers(0x04) == CELLS
@@ -248,7 +248,7 @@ class TestReplay:
         path = tmp_path / "frames.hex"
         path.write_text(MOBILEKTRO.hex())
 
-        answers, _ = load_recording(path)
+        answers, _ = read_recording(path)
 
         assert answers(0x05) == bytes.fromhex("dd058000ff8077")
 
@@ -257,10 +257,10 @@ class TestReplay:
         damaged = MOBILEKTRO.hex().replace("4f82", "4f83")
         path.write_text(f"{CELLS.hex()}\n{damaged}\n")
 
-        answers, remarks = load_recording(path)
+        answers, remarks = read_recording(path)
 
         assert answers(0x03).hex() == damaged
-        assert remarks == [f"{path}: line 2: a damaged frame, served as it is"]
+        assert remarks == [f"{path}:2: a damaged frame, served as it is"]
 
     def test_a_log_with_requests_is_served(self, tmp_path: Path) -> None:
         path = tmp_path / "log.txt"
@@ -269,7 +269,7 @@ class TestReplay:
             f"{start}dda50300fffd77\n{start}{MOBILEKTRO[:20].hex()}\n{start}{MOBILEKTRO[20:].hex()}\n"
         )
 
-        answers, remarks = load_recording(path)
+        answers, remarks = read_recording(path)
 
         assert answers(0x03) == MOBILEKTRO
         assert remarks == []
@@ -278,13 +278,13 @@ class TestReplay:
         path = tmp_path / "frames.hex"
         path.write_text(f"00\n{CELLS.hex('.').upper()} (15)\n0102\ndd\n")
 
-        answers, remarks = load_recording(path)
+        answers, remarks = read_recording(path)
 
         assert answers(0x04) == CELLS
         assert remarks == [
-            f"{path}: line 1: surplus bytes, not served: 00",
-            f"{path}: line 3: surplus bytes, not served: 0102",
-            f"{path}: line 4: surplus bytes, not served: dd",
+            f"{path}:1: surplus bytes, not served: 00",
+            f"{path}:3: surplus bytes, not served: 0102",
+            f"{path}:4: surplus bytes, not served: dd",
         ]
 
     @pytest.mark.parametrize(
@@ -293,10 +293,10 @@ class TestReplay:
             (b"dda50300fffd77", "expected at least one reply frame .DD03...77., got none"),
             (b"0178290029000000", "expected at least one reply frame .DD03...77., got none"),
             (b"\xff\xff", "it is not text"),
-            (b"hello\nworld\n", "frames.hex: line 1: expected hex like DD03...77, got 'hello'"),
+            (b"hello\nworld\n", "frames.hex:1: expected hex like DD03...77, got 'hello'"),
             (
                 b"dd0300\ndd0\n",
-                "frames.hex: line 2: expected hex like DD03...77, got 'dd0': 3 digits",
+                "frames.hex:2: expected hex like DD03...77, got 'dd0': 3 digits",
             ),
         ],
     )
@@ -305,10 +305,10 @@ class TestReplay:
         path.write_bytes(content)
 
         with pytest.raises(ConfigError, match=complaint):
-            load_recording(path)
+            read_recording(path)
 
     def test_each_recording_becomes_a_battery_with_an_address(self) -> None:
-        batteries = replayed({f"b{number}": lambda _: b"" for number in range(300)})
+        batteries = build_replayed({f"b{number}": lambda _: b"" for number in range(300)})
 
         assert len({one.address for one in batteries.values()}) == 300
         assert batteries["b0"].address == "A4:C1:38:00:00:01"
@@ -317,7 +317,7 @@ class TestReplay:
 
 class TestFleet:
     async def test_the_first_poll_of_all_three_succeeds(self, tasks: asyncio.TaskGroup) -> None:
-        batteries: dict[str, VirtualBattery] = camper(now_s)
+        batteries: dict[str, VirtualBattery] = build_camper(now_s)
         radio = radio_on(air_of(batteries.values()))
         pollers = [
             poller_on(radio, tasks, name=name, address=one.address)
@@ -333,7 +333,7 @@ class TestFleet:
         ]
 
     async def test_the_flaky_one_fails_and_recovers(self, tasks: asyncio.TaskGroup) -> None:
-        batteries = camper(now_s)
+        batteries = build_camper(now_s)
         radio = radio_on(air_of(batteries.values()))
         poller = poller_on(radio, tasks, name="flaky", address=batteries["flaky"].address)
 

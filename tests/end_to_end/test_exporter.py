@@ -119,7 +119,7 @@ class TestReplay:
         assert remaining_ah(text) == {"recorded": 203.54}
         assert 'bms_cell_voltage_volts{battery="recorded",cell="04"} 3.386' in text
         assert 'bms_poll_failures_total{battery="damaged",reason="protocol"} 1.0' in text
-        assert "damaged.hex: line 1: a damaged frame, served as it is" in log
+        assert "damaged.hex:1: a damaged frame, served as it is" in log
 
 
 class TestCrowd:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.demo.battery import encode_reply
 from exporter.errors import DecodeError
-from exporter.protocol.pasted import is_plain, lines_of, parse
+from exporter.protocol.pasted import is_plain, parse, split_lines
 from exporter.protocol.split import Kind, split
 from tests.support.recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
 
@@ -19,7 +19,7 @@ Format = Callable[[bytes], str]
 
 def pieces(text: str) -> list[bytes]:
     """Return the bytes in the text of a file."""
-    return [piece.raw for piece in parse(lines_of(text, "paste"))]
+    return [piece.raw for piece in parse(split_lines(text, "paste"))]
 
 
 def read(text: str) -> bytes:
@@ -134,7 +134,7 @@ class TestFormats:
         complaint = ""
         found = []
         try:
-            found = parse(lines_of(text, "paste"))
+            found = parse(split_lines(text, "paste"))
         except DecodeError as error:
             complaint = str(error)
 
@@ -163,7 +163,7 @@ manufactured      2022-08-12
         assert read(self.LOG.replace("A4:C1:38:00:00:01", "A4:C1:38:..")) == MOBILEKTRO
 
     def test_a_log_line_may_be_given_without_quotes(self) -> None:
-        lines = [line for word in f"{OWN_LOG}{CELLS.hex()}".split() for line in lines_of(word)]
+        lines = [line for word in f"{OWN_LOG}{CELLS.hex()}".split() for line in split_lines(word)]
 
         assert b"".join(piece.raw for piece in parse(lines)) == CELLS
 
@@ -292,20 +292,20 @@ class TestComplaints:
         [
             (
                 "dd030",
-                "paste: line 1: expected hex like DD03...77, got 'dd030': 5 digits, an odd number",
+                "paste:1: expected hex like DD03...77, got 'dd030': 5 digits, an odd number",
             ),
             (
                 "dd03\n\ndd 0",
-                "paste: line 3: expected hex like DD03...77, got '0': 1 digit, an odd",
+                "paste:3: expected hex like DD03...77, got '0': 1 digit, an odd",
             ),
             (
                 f"{OWN_LOG}dd030",
-                "paste: line 1: expected hex like DD03...77, got 'dd030': 5 digits",
+                "paste:1: expected hex like DD03...77, got 'dd030': 5 digits",
             ),
-            (f"{OWN_LOG}nothing", "paste: line 1: expected hex like DD03...77, got 'nothing'"),
+            (f"{OWN_LOG}nothing", "paste:1: expected hex like DD03...77, got 'nothing'"),
             ("received dd030", "got 'dd030': 5 digits, an odd number"),
-            ("received dd03o1b", "paste: line 1: expected hex like DD03...77, got 'dd03o1b'"),
-            ("hello", "paste: line 1: expected hex like DD03...77, got 'hello'"),
+            ("received dd03o1b", "paste:1: expected hex like DD03...77, got 'dd03o1b'"),
+            ("hello", "paste:1: expected hex like DD03...77, got 'hello'"),
             ("b'\\xdd\\x0'", "expected Python bytes like b'"),
             ("b'\\xdd\u20ac'", "expected Python bytes like b'"),
             ("dd03" * 20 + "0", f"got '{'dd03' * 10}...': 81 digits, an odd number"),
@@ -321,7 +321,7 @@ class TestComplaints:
         assert read(f"My battery says:\n{CELLS.hex()}\nWhat does that mean?") == CELLS
 
     def test_text_as_an_argument_beside_bytes_is_refused(self) -> None:
-        lines = [*lines_of(CELLS.hex()), *lines_of("frames.txt")]
+        lines = [*split_lines(CELLS.hex()), *split_lines("frames.txt")]
 
         with pytest.raises(DecodeError, match="got 'frames\\.txt', which is no file either"):
             parse(lines)

@@ -1,0 +1,209 @@
+"""The commands: each takes its options and returns the exit status."""
+
+import asyncio
+import sys
+from functools import partial
+from typing import Final
+
+from exporter.app import ServeOptions, check_web, read_once, serve
+from exporter.ble.bleak import Backend, Radio
+from exporter.cli.arguments import Check, Decode, Demo, Options, Read, Scan, Serve
+from exporter.cli.streams import complain
+from exporter.config import Config, load
+from exporter.config.schema import BatteryConfig, Name, normal_address
+from exporter.errors import BmsError, ConfigError, DecodeError
+from exporter.protocol.advertisement import Advertisement, is_certain, why_jbd
+
+# Imports inside functions belong to one command: serving, which runs for months, needs none.
+OK: Final = 0
+FAILED: Final = 1
+
+
+def run(options: Options, backend: Backend | None) -> int:
+    """Run the command of these options; `backend` replaces Bluetooth in tests.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigError: A configuration, a recording or an argument cannot be used.
+        OSError: Standard output cannot be written.
+    """
+    match options:
+        case Serve():
+            asyncio.run(serve(partial(load, options.config_file), options.web, backend))
+            return OK
+        case Check():
+            return _check(options)
+        case Demo():
+            return _demo(options)
+        case Read():
+            return _read(options, backend)
+        case Scan():
+            return _scan(options, backend)
+        case Decode():
+            return _decode(options)
+
+
+def _check(options: Check) -> int:
+    if options.web_config is not None:
+        check_web(options.web_config)
+    count = len(load(options.config_file).batteries)
+    print(f"{options.config_file}: no complaint; batteries: {count}")
+    return OK
+
+
+def _demo(options: Demo) -> int:
+    from time import monotonic  # noqa: PLC0415 - see above
+
+    from exporter.demo import fleet, radio, replay  # noqa: PLC0415
+
+    if options.replay:
+        recordings, remarks = replay.read_recordings(options.replay)
+        for remark in remarks:
+            complain(remark)
+        batteries = fleet.build_replayed(recordings)
+    else:
+        batteries = fleet.build_camper(monotonic, speed=options.speed)
+    config = Config(
+        batteries=tuple(
+            BatteryConfig(name=Name(name), address=normal_address(battery.address))
+            for name, battery in batteries.items()
+        )
+    )
+    complain(f"{', '.join(batteries)}: virtual, no Bluetooth needed.{_hint(options.web)}")
+    backend = radio.backend_of(radio.air_of(batteries.values()))
+    asyncio.run(serve(lambda: config, options.web, backend))
+    return OK
+
+
+def _hint(web: ServeOptions) -> str:
+    """Return how to see the metrics, unless the address or the scheme is known to others only."""
+    if web.web_config is not None or web.systemd_sockets:
+        return ""
+    host, _, port = web.listen_addresses[0].rpartition(":")
+    where = f"{host or 'localhost'}:{port}"
+    return f" Try: curl {where}{web.telemetry_path}, or http://{where}/ in a browser"
+
+
+def _read(options: Read, backend: Backend | None) -> int:
+    from exporter.cli import output  # noqa: PLC0415 - see above
+
+    battery, config = _battery_to_read(options)
+    snapshot = asyncio.run(read_once(battery, config, backend))
+    if snapshot.last_error is not None or snapshot.reading is None:
+        complain(f"{battery.name}: {snapshot.last_error or 'no answer in time'}")
+        return FAILED
+    formats = {
+        "table": output.reading_table,
+        "json": output.reading_json,
+        "metrics": output.reading_metrics,
+    }
+    print(formats[options.format](snapshot).rstrip())
+    return OK
+
+
+def _battery_to_read(options: Read) -> tuple[BatteryConfig, Config]:
+    """Return the battery with this name or address; one with an address need not be configured."""
+    wanted, path = options.battery, options.config_file
+    try:
+        address = normal_address(wanted)
+    except ValueError:
+        address = None
+    if address is not None and not path.exists():
+        return BatteryConfig(name=Name(address), address=address), Config(batteries=())
+    config = load(path)
+    matching = [b for b in config.batteries if wanted in (None, b.name) or b.address == address]
+    if address is not None and not matching:
+        return BatteryConfig(name=Name(address), address=address), config
+    if len(matching) != 1:
+        names = ", ".join(battery.name for battery in config.batteries)
+        question = f"no battery {wanted!r}:" if wanted else "which battery?"
+        raise ConfigError([f"read: {question} {path} has {names}; an address works, too"])
+    return matching[0], config
+
+
+def _scan(options: Scan, backend: Backend | None) -> int:
+    from exporter.cli import output  # noqa: PLC0415 - see above
+
+    try:
+        heard = asyncio.run(_listen(options, backend))
+    except BmsError as error:
+        complain(str(error))
+        return FAILED
+    batteries = [advertisement for advertisement in heard if why_jbd(advertisement)]
+    shown = heard if options.all else batteries
+    if shown:
+        print(output.scan_table(shown))
+    if not batteries:
+        complain(
+            f"No JBD battery among {len(heard)} devices heard: is it switched on and in range, "
+            "and is the phone app disconnected? --all shows every device; "
+            "bms-exporter read ADDRESS tries one."
+        )
+        return FAILED
+    if not any(map(is_certain, batteries)):
+        complain(
+            "No configuration is printed: the Bluetooth module is the only sign of a JBD battery. "
+            "Try bms-exporter read ADDRESS; if the battery answers, put its address into "
+            f"{options.config_file}."
+        )
+        return FAILED
+    file_name = output.printable(str(options.config_file))
+    print(f"\n# for {file_name}\n{output.scan_yaml(batteries)}")
+    return OK
+
+
+async def _listen(options: Scan, backend: Backend | None) -> list[Advertisement]:
+    """Return the last advertisement of each device, and report each new battery meanwhile."""
+    from exporter.cli.output import printable  # noqa: PLC0415 - see above
+
+    heard: dict[str, Advertisement] = {}
+
+    def hear(advertisement: Advertisement) -> None:
+        known = heard.get(advertisement.address)
+        heard[advertisement.address] = advertisement
+        if why_jbd(advertisement) and not (known and why_jbd(known)):
+            name = printable(advertisement.name)
+            found = "found" if is_certain(advertisement) else "perhaps a battery:"
+            complain(f"{found} {name or 'a battery without a name'} at {advertisement.address}")
+
+    async with Radio(adapter=options.adapter, backend=backend).advertisements(hear) as renew:
+        left_s: float = options.duration_s
+        while left_s > 0:
+            if sys.stderr.isatty():
+                print(
+                    f"\rlistening, {left_s:.0f} s left, {len(heard)} devices heard ",
+                    end="\r",
+                    flush=True,
+                    file=sys.stderr,
+                )
+            await asyncio.sleep(min(left_s, 1.0))
+            left_s -= 1.0
+            if left_s > 0:
+                await renew()
+    return list(heard.values())
+
+
+def _decode(options: Decode) -> int:
+    from exporter.cli import decode  # noqa: PLC0415 - see above
+
+    if "-" in options.frames and sys.stdin.isatty():
+        complain("Paste frames or a log, then press Ctrl+D in an empty line.")
+    try:
+        frames = decode.decode_all(decode.read_arguments(options.frames))
+    except DecodeError as error:
+        complain(str(error))
+        return FAILED
+    if not frames:
+        complain("expected at least one frame in hex, got none")
+        return FAILED
+    if any(frame.facts is not None for frame in frames):
+        formats = {"explain": decode.to_text, "json": decode.to_json, "metrics": decode.to_metrics}
+        print(formats[options.format](frames).rstrip())
+        for note in decode.notes(frames) if options.format != "explain" else ():
+            complain(note)
+    problems = decode.problems(frames)
+    for problem in problems:
+        complain(problem)
+    return FAILED if problems else OK
