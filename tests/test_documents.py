@@ -1,4 +1,4 @@
-"""What dashboards, rules and documents name exists."""
+"""Dashboards, rules and documents name only what exists."""
 
 import re
 from pathlib import Path
@@ -55,7 +55,7 @@ LABELS = {
 
 
 @pytest.mark.parametrize("place", EXPRESSIONS)
-def test_every_expression_is_promql_about_metrics_and_labels_that_exist(place: str) -> None:
+def test_expression_is_promql_with_existing_metrics_and_labels(place: str) -> None:
     expr = EXPRESSIONS[place]
     parse(expr)
 
@@ -69,21 +69,21 @@ def test_every_expression_is_promql_about_metrics_and_labels_that_exist(place: s
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
-def test_every_metric_that_a_document_names_exists(path: Path) -> None:
+def test_metric_named_in_a_document_exists(path: Path) -> None:
     named = set(re.findall(r"\bbms(?::\w+)+|\bbms_[a-z_]+[a-z]", path.read_text(encoding="utf-8")))
 
     assert {name for name in named if name not in LABELS} <= {"bms_exporter"}
 
 
 @pytest.mark.parametrize("name", dashboards.DASHBOARDS)
-def test_a_dashboard_is_what_its_script_writes(name: str) -> None:
+def test_dashboard_is_what_its_script_writes(name: str) -> None:
     written = (PROJECT / "grafana" / "dashboards" / name).read_text(encoding="utf-8")
 
     assert written == dashboards.text(name), "make docs"
 
 
 @pytest.mark.parametrize("name", dashboards.DASHBOARDS)
-def test_a_dashboard_can_be_imported_and_says_what_it_shows(name: str) -> None:
+def test_dashboard_can_be_imported_and_describes_its_panels(name: str) -> None:
     board: dict[str, Any] = dashboards.DASHBOARDS[name]()
     panels = [panel for panel in board["panels"] if panel["type"] != "row"]
 
@@ -107,7 +107,7 @@ def test_a_dashboard_can_be_imported_and_says_what_it_shows(name: str) -> None:
 
 
 @pytest.mark.parametrize("alert", sorted({rule["alert"] for rule in ALERTS}))
-def test_an_alert_says_how_bad_what_and_what_to_do(alert: str) -> None:
+def test_alert_has_severity_summary_and_runbook(alert: str) -> None:
     for rule in (rule for rule in ALERTS if rule["alert"] == alert):
         assert rule["labels"]["severity"] in ("info", "warning", "critical")
         assert rule["annotations"]["summary"]
@@ -120,7 +120,7 @@ def test_an_alert_says_how_bad_what_and_what_to_do(alert: str) -> None:
     assert headings == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 
 
-def test_every_runbook_has_its_alert_and_every_alert_its_tests() -> None:
+def test_alerts_have_runbooks_and_tests() -> None:
     alerts = {rule["alert"] for rule in ALERTS}
     tests = [
         case
@@ -136,7 +136,7 @@ def test_every_runbook_has_its_alert_and_every_alert_its_tests() -> None:
         assert False in outcomes, alert
 
 
-def test_what_the_stack_mounts_is_there() -> None:
+def test_files_mounted_by_the_compose_stack_exist() -> None:
     compose = yaml.safe_load((PROJECT / "deploy" / "compose.yaml").read_text())
     for service in compose["services"].values():
         for volume in service.get("volumes", []):

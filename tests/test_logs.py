@@ -1,4 +1,4 @@
-"""Log lines: one an event, for people and for machines."""
+"""Each event is one log line, for people or for programs, and logging never blocks."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ def say() -> None:
     )
 
 
-def test_logfmt_is_one_line_with_the_facts_behind_the_event(
+def test_logfmt_line_has_the_facts_behind_the_event(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     set_up(level="info", log_format=LogFormat.LOGFMT)
@@ -57,7 +57,7 @@ def test_logfmt_is_one_line_with_the_facts_behind_the_event(
     )
 
 
-def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_line_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     set_up(level="info", log_format=LogFormat.JSON)
 
     say()
@@ -76,7 +76,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("log_format", list(LogFormat))
-def test_a_traceback_stays_in_its_line(
+def test_traceback_stays_in_its_log_line(
     log_format: LogFormat, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_up(level="info", log_format=log_format)
@@ -94,7 +94,7 @@ def test_a_traceback_stays_in_its_line(
     ("level", "shown"),
     [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)],
 )
-def test_the_level_is_the_least_that_is_shown(
+def test_events_below_the_level_are_not_logged(
     level: str, shown: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_up(level=level, log_format=LogFormat.LOGFMT)
@@ -106,7 +106,7 @@ def test_the_level_is_the_least_that_is_shown(
 
 
 @pytest.mark.parametrize(("level", "shown"), [("info", False), ("debug", True)])
-def test_the_libraries_chatter_is_for_debugging(
+def test_info_of_libraries_is_logged_at_debug_only(
     level: str, shown: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_up(level=level, log_format=LogFormat.LOGFMT)
@@ -117,7 +117,7 @@ def test_the_libraries_chatter_is_for_debugging(
 
 
 @pytest.mark.parametrize("log_format", list(LogFormat))
-def test_addresses_are_shortened_on_demand(
+def test_addresses_are_redacted_on_demand(
     log_format: LogFormat, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_up(level="info", log_format=log_format, redact_addresses=True)
@@ -139,7 +139,7 @@ def line(msg: str = "socket.send() raised exception.") -> logging.LogRecord:
     )
 
 
-def test_repeats_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_repeated_log_lines_are_suppressed(capsys: pytest.CaptureFixture[str]) -> None:
     set_up(level="info", log_format=LogFormat.LOGFMT)
 
     for _ in range(BURST + 90):
@@ -167,7 +167,7 @@ def test_the_first_line_after_a_pause_counts_the_suppressed_ones() -> None:
     "step_s",
     [pytest.param(-5 * 86400.0, id="back"), pytest.param(5 * 86400.0, id="forward")],
 )
-def test_a_step_of_the_wall_clock_neither_hides_nor_shows_lines(step_s: float) -> None:
+def test_step_of_the_wall_clock_changes_no_suppression(step_s: float) -> None:
     now_s = 1000.0
     repeats = _Repeats(lambda: now_s)
     shown = []
@@ -181,7 +181,7 @@ def test_a_step_of_the_wall_clock_neither_hides_nor_shows_lines(step_s: float) -
     assert shown == ([True] * BURST + [False]) * 14
 
 
-def test_what_is_suppressed_is_remembered_in_bounded_memory() -> None:
+def test_suppression_needs_bounded_memory() -> None:
     repeats = _Repeats()
 
     assert all(repeats.filter(line(f"different {number}")) for number in range(3000))
@@ -206,7 +206,7 @@ def until(queued: QueuedStderr, lost: int) -> None:
 
 
 class TestQueuedStderr:
-    def test_everything_arrives_in_order(self, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_queued_lines_arrive_in_order(self, capfd: pytest.CaptureFixture[str]) -> None:
         with queued_stderr() as queued:
             set_up(level="info", log_format=LogFormat.LOGFMT)
             say()
@@ -225,7 +225,7 @@ class TestQueuedStderr:
         assert "n=1" in third
         assert queued.lost_lines == 0
 
-    def test_a_pipe_that_nobody_reads_stops_nothing(self, pipe: tuple[int, int]) -> None:
+    def test_full_pipe_does_not_block_logging(self, pipe: tuple[int, int]) -> None:
         line = b"x" * 999 + b"\n"
         queued = QueuedStderr(pipe[1])
         started_s = time.monotonic()
@@ -256,7 +256,7 @@ class TestQueuedStderr:
         assert b"event 0x" in lines[0]
         assert lines[-1].endswith(b'msg="log lines were lost" lines=%d\n' % lost)
 
-    def test_lines_that_cannot_be_written_are_counted(self) -> None:
+    def test_log_lines_that_cannot_be_written_are_counted(self) -> None:
         number = os.open("/dev/full", os.O_WRONLY)
         queued = QueuedStderr(number)
 
@@ -267,7 +267,7 @@ class TestQueuedStderr:
         queued.stop()
         os.close(number)
 
-    def test_lines_without_a_reader_are_counted(self, pipe: tuple[int, int]) -> None:
+    def test_log_lines_without_a_reader_are_counted(self, pipe: tuple[int, int]) -> None:
         os.close(pipe[0])
         queued = QueuedStderr(pipe[1])
 

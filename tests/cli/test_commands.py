@@ -1,4 +1,4 @@
-"""The command line: what is asked for is done, and what cannot be done is said, to people."""
+"""Each command does its work, or tells people why it cannot."""
 
 import json
 from pathlib import Path
@@ -39,59 +39,8 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-class TestUsage:
-    @pytest.mark.parametrize(
-        "arguments",
-        [
-            ["--nonsense"],
-            ["fly"],
-            ["decode"],
-            ["read", "--format", "xml"],
-            ["scan", "--duration", "10"],
-            ["scan", "--duration", "0s"],
-            ["scan", "--adapter", "usb0"],
-            ["demo", "--speed", "0"],
-            ["demo", "--speed", "nan"],
-            ["demo", "--speed", "fast"],
-            ["demo", "--replay", "file"],
-            ["demo", "--replay", "=file"],
-            ["demo", "--replay", "two\nlines=file"],
-            ["--web.timeout-offset", "0.5"],
-            ["--web.telemetry-path", "metrics"],
-            ["--web.telemetry-path", "/probe"],
-            ["--web.telemetry-path", "/-/x"],
-            ["--log.level", "loud"],
-            ["--log.format", "xml"],
-        ],
-    )
-    def test_wrong_usage_ends_with_2_and_says_why(
-        self, arguments: list[str], capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-
-        assert caught.value.code == 2
-        assert "error: " in capsys.readouterr().err
-
-    @pytest.mark.parametrize(
-        "arguments", [["--help"], ["scan", "--help"], ["read", "--help"], ["demo", "--help"]]
-    )
-    def test_help_is_given(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-
-        assert caught.value.code == 0
-        assert "usage: bms-exporter" in capsys.readouterr().out
-
-    def test_the_version_is_told(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit):
-            main(["--version"])
-
-        assert capsys.readouterr().out.startswith("bms-exporter 0.")
-
-
 class TestServing:
-    def test_a_good_configuration_is_confirmed(
+    def test_valid_configuration_is_confirmed(
         self, config: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         status = main(["--config.file", str(config), "--config.check"])
@@ -100,7 +49,7 @@ class TestServing:
         assert "batteries: 2" in capsys.readouterr().out
 
     @pytest.mark.parametrize("check", [[], ["--config.check"]])
-    def test_a_bad_one_ends_it_with_every_complaint(
+    def test_invalid_configuration_ends_the_program_with_every_complaint(
         self, check: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "bad.yaml"
@@ -117,7 +66,7 @@ class TestServing:
     @pytest.mark.parametrize(
         "address", ["12200", ":port", ":70000", ":-1", "localhost:", ":٣", ":" + "9" * 5000]
     )
-    def test_a_malformed_address_to_listen_on_is_named(
+    def test_malformed_listen_address_is_reported(
         self, address: str, config: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         status = main(["--config.file", str(config), f"--web.listen-address={address}"])
@@ -125,7 +74,7 @@ class TestServing:
         assert status == 1
         assert f"expected HOST:PORT or :PORT, got {address!r}" in capfd.readouterr().err
 
-    def test_so_is_one_that_is_not_this_machines(
+    def test_listen_address_of_another_machine_is_reported(
         self, config: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         status = main(["--config.file", str(config), "--web.listen-address", "192.0.2.1:12200"])
@@ -135,7 +84,7 @@ class TestServing:
 
 
 class TestRead:
-    def test_a_battery_is_read_by_its_name(
+    def test_battery_is_read_by_its_name(
         self, config: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         status = run(quick(battery()), "read", "camper", "--config.file", str(config))
@@ -183,7 +132,7 @@ class TestRead:
         assert table["NTC 1"] == table["NTC 2"] == "open or shorted"
         assert table["NTC 3"] == "20.0 °C"
 
-    def test_an_option_before_the_command_counts_too(
+    def test_read_accepts_an_option_before_the_command(
         self, config: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         status = run(quick(battery()), "--config.file", str(config), "read", "camper")
@@ -191,7 +140,7 @@ class TestRead:
         assert status == 0
 
     @pytest.mark.parametrize("written", [ADDRESS, ADDRESS.lower(), ADDRESS.replace(":", "-")])
-    def test_or_by_its_address_with_its_configured_name(
+    def test_battery_is_read_by_its_address_under_its_configured_name(
         self, written: str, config: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         status = run(quick(battery()), "read", written, "--config.file", str(config))
@@ -199,7 +148,7 @@ class TestRead:
         assert status == 0
         assert f"camper ({ADDRESS})" in capsys.readouterr().out
 
-    def test_a_battery_that_is_not_configured_is_read_by_its_address(
+    def test_battery_that_is_not_configured_is_read_by_its_address(
         self, config: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         stranger = "A4:C1:38:00:00:99"
@@ -209,14 +158,14 @@ class TestRead:
         assert status == 0
         assert f"{stranger} ({stranger})" in capsys.readouterr().out
 
-    def test_no_configuration_is_needed_for_an_address(
+    def test_read_needs_no_configuration_for_an_address(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         missing = str(tmp_path / "config.yaml")
 
         assert run(quick(battery()), "read", ADDRESS, "--config.file", missing) == 0
 
-    def test_the_only_battery_needs_no_name(
+    def test_only_configured_battery_is_read_without_a_name(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "one.yaml"
@@ -225,7 +174,7 @@ class TestRead:
         assert run(quick(battery()), "read", "--config.file", str(path)) == 0
 
     @pytest.mark.parametrize("arguments", [[], ["boat"]])
-    def test_otherwise_the_names_that_work_are_told(
+    def test_missing_or_unknown_name_is_answered_with_the_known_ones(
         self, arguments: list[str], config: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         status = run(quick(battery()), "read", *arguments, "--config.file", str(config))
@@ -233,7 +182,7 @@ class TestRead:
         assert status == 1
         assert "camper, trailer" in capsys.readouterr().err
 
-    def test_json_carries_units_in_its_names(
+    def test_read_json_has_units_in_its_names(
         self, config: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         arguments = ("read", "camper", "--format", "json", "--config.file", str(config))
@@ -246,7 +195,7 @@ class TestRead:
         assert reading["cell_voltages_v"] == [3.394, 3.388, 3.392, 3.386]
         assert reading["identity"]["profile"] == "nus"
 
-    def test_metrics_are_those_of_a_scrape(
+    def test_read_metrics_are_those_of_a_scrape(
         self, config: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         arguments = ("read", "camper", "--format", "metrics", "--config.file", str(config))
@@ -262,7 +211,7 @@ class TestRead:
         assert values["bms_up"] == 1
 
     @pytest.mark.parametrize("form", ["table", "json", "metrics"])
-    def test_a_failure_is_one_line_with_the_battery_and_what_to_do(
+    def test_failed_read_is_one_line_with_the_battery_and_what_to_do(
         self, form: str, config: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         air = quick(battery(faults=Faults(gone=True)))
@@ -282,7 +231,7 @@ class TestScan:
     def scan(self, air: Air, *arguments: str) -> int:
         return run(air, "scan", "--duration", "300ms", *arguments)
 
-    def test_batteries_are_listed_with_the_reason_and_a_configuration(
+    def test_scan_lists_batteries_with_the_reason_and_a_configuration(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         status = self.scan(quick(battery(rssi_dbm=-80), battery(SECOND, name="xiaoxiang BMS")))
@@ -298,7 +247,9 @@ class TestScan:
         assert {one.address for one in config.batteries} == {ADDRESS, SECOND}
         assert {one.name for one in config.batteries} == {"JBD-SP04S034", "xiaoxiang BMS"}
 
-    def test_progress_is_told_meanwhile(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_scan_reports_each_battery_as_it_is_found(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         self.scan(quick(battery()))
 
         assert capsys.readouterr().err == f"found JBD-SP04S034 at {ADDRESS}\n"
@@ -314,7 +265,7 @@ class TestScan:
             ("JBD-ÄÖ🔋", "JBD-'", 'JBD-"'),
         ],
     )
-    def test_whatever_they_are_called_the_configuration_can_be_pasted(
+    def test_scanned_configuration_is_valid_for_any_battery_name(
         self, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
     ) -> None:
         batteries = [
@@ -348,7 +299,7 @@ class TestScan:
         assert f"# - name: camper\n#   address: {SECOND}" in pasted
         assert f"perhaps a battery: camper at {SECOND}" in output.err
 
-    def test_the_name_of_the_file_stays_in_its_comment(
+    def test_file_name_with_a_line_break_stays_in_its_comment(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         status = self.scan(quick(battery()), "--config.file", "a\nb: c")
@@ -368,9 +319,7 @@ class TestScan:
         assert "No configuration is printed" in output.err
         assert "bms-exporter read ADDRESS" in output.err
 
-    def test_other_devices_are_listed_when_asked_for(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_scan_lists_other_devices_with_all(self, capsys: pytest.CaptureFixture[str]) -> None:
         other = battery("12:34:56:78:9A:BC", name="Headphones", advertises=())
         without = self.scan(quick(battery(), other))
         hidden = capsys.readouterr().out
@@ -384,13 +333,15 @@ class TestScan:
         assert "no sign of one" in shown
         assert "12:34:56:78:9A:BC" not in shown.partition("\n\n")[2]
 
-    def test_finding_nothing_says_what_to_do(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_scan_without_a_battery_says_what_to_do(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         status = self.scan(quick(battery(faults=Faults(gone=True))))
 
         assert status == 1
         assert "phone app" in capsys.readouterr().err
 
-    def test_what_linux_dropped_is_heard_when_the_scan_begins_anew(
+    def test_restarted_scan_receives_what_linux_dropped(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("exporter.ble.scanner.RENEW_S", 0.5)
@@ -399,7 +350,7 @@ class TestScan:
 
         assert run(air, "scan", "--duration", "1500ms") == 0
 
-    def test_a_battery_with_the_dh04_profile_is_found_too(
+    def test_scan_finds_a_battery_with_the_dh04_profile(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         fff0 = PROFILES["fff0"]
@@ -409,7 +360,9 @@ class TestScan:
         assert status == 0
         assert "service fff0, name like WTaHdB*" in capsys.readouterr().out
 
-    def test_a_bluetooth_that_is_off_is_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_bluetooth_that_is_off_is_reported_in_one_line(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         air = quick(battery())
         air.scan_error = BleakBluetoothNotAvailableError(
             "No powered Bluetooth adapters found.", BleakBluetoothNotAvailableReason.POWERED_OFF
@@ -432,7 +385,7 @@ class TestDemo:
             ("nonsense\n", ":1: expected hex like DD03...77, got 'nonsense'"),
         ],
     )
-    def test_a_recording_that_cannot_be_used_is_named(
+    def test_unusable_recording_is_named(
         self,
         content: str | None,
         complaint: str,
@@ -448,7 +401,7 @@ class TestDemo:
         assert status == 1
         assert capfd.readouterr().err == f"{path}{complaint}\n"
 
-    def test_a_name_may_stand_for_one_recording_only(
+    def test_two_recordings_with_one_name_are_refused(
         self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "frames.hex"

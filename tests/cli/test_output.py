@@ -1,120 +1,117 @@
-"""Standard streams that are full, closed, or that nobody reads."""
+"""What `read` and `scan` print can be used by people and by programs."""
 
-import os
-import shlex
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from datetime import date
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.support.exporter_process import TIMEOUT_HEADER, ExporterProcess, command, started
+from exporter.cli.output import dump_json, printable, scan_table, scan_yaml
+from exporter.config.loader import parse
+from exporter.protocol.advertisement import NAMES, is_certain
+from tests.support.advertisements import make_advertisement
 
-QUICKLY = {TIMEOUT_HEADER: "0.6"}
-LOST = "bms_exporter_log_lines_lost_total"
-
-
-@contextmanager
-def demo(redirections: str, *arguments: str, descriptor: int = -1) -> Iterator[ExporterProcess]:
-    """Start the demo with these redirections of the shell; yield when it answers."""
-    words = command("demo", "--web.listen-address", "127.0.0.1:0", *arguments)
-    shell = ["/bin/bash", "-c", f"exec {shlex.join(words)} {redirections}"]
-    with started(shell, pass_fds=[] if descriptor < 0 else [descriptor]) as exporter:
-        exporter.wait_until_listening()
-        yield exporter
-
-
-def lost(exporter: ExporterProcess) -> float:
-    text = exporter.get(**QUICKLY).text
-    (line,) = [line for line in text.splitlines() if line.startswith(LOST)]
-    return float(line.split()[1])
-
-
-class TestServing:
-    @pytest.mark.parametrize(
-        "redirections",
-        ["2>&-", "<&- >&- 2>&-", "2>/dev/full", ">/dev/full 2>&1"],
-    )
-    def test_closed_and_full_streams_stop_nothing(self, redirections: str) -> None:
-        with demo(redirections) as exporter:
-            assert (lost(exporter) > 0) == ("2>/dev/full" in redirections or "2>&1" in redirections)
-            assert exporter.stop()[0] == 0
-
-    def test_a_log_without_a_reader_stops_nothing(self) -> None:
-        reading, writing = os.pipe()
-        os.close(reading)
-        with demo(f"2>&{writing}", descriptor=writing) as exporter:
-            os.close(writing)
-            assert lost(exporter) > 0
-            assert exporter.stop()[0] == 0
-
-    def test_a_pipe_that_nobody_reads_stops_nothing(self) -> None:
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        try:
-            while True:  # full before it starts: not even its first line finds room
-                os.write(writing, b"x")
-        except BlockingIOError:
-            os.set_blocking(writing, True)
-        with demo(f"2>&{writing}", "--log.level", "debug", descriptor=writing) as exporter:
-            for _ in range(3):
-                assert "bms_polls_total" in exporter.get(**QUICKLY).text
-            started_s = time.monotonic()
-            status, _ = exporter.stop()
-
-        assert status == 0
-        assert time.monotonic() - started_s < 5.0
-        os.close(reading)
-        os.close(writing)
-
-    def test_lost_lines_do_not_end_up_in_other_descriptors(self) -> None:
-        with demo("2>&-") as exporter:
-            opened = Path(f"/proc/{exporter.process.pid}/fd/2").readlink()
-
-        assert opened == Path("/dev/null")
+YAML_NAMES = (
+    "yes",
+    "null",
+    "1.5",
+    "1:30",
+    "=",
+    "<<",
+    "# JBD",
+    "- a",
+    "a: b",
+    "'",
+    '"',
+    "🔋",
+    "שלום",
+)
+PREFIXES = [name.split("*", maxsplit=1)[0].replace("?", "0") for name in NAMES]
+ANY_NAME = st.one_of(
+    st.text(max_size=80),
+    st.sampled_from(YAML_NAMES),
+    st.builds(str.__add__, st.sampled_from(PREFIXES), st.text(max_size=80)),
+    st.builds("JBD-{0}\n{0}".format, st.sampled_from(YAML_NAMES)),
+    st.sampled_from(["JBD-", "JBD- 2", "JBD-" + 70 * "x", "JBD-" + 58 * " " + "x y"]),
+)
 
 
-class TestOneResult:
-    @pytest.mark.parametrize(
-        ("redirections", "status", "errors"),
-        [
-            (">/dev/full", 1, ["standard output: No space left on device"]),
-            (">&-", 0, []),
-            ("2>/dev/full", 0, []),
-            ("2>&-", 0, []),
-            ("| true", 0, []),
-        ],
-    )
-    def test_a_result_that_cannot_be_written_is_one_sentence(
-        self, redirections: str, status: int, errors: list[str]
+class TestYaml:
+    @given(names=st.lists(ANY_NAME, max_size=8), last=st.sampled_from(["JBD-1", "AP", "JBD-"]))
+    def test_scanned_configuration_always_loads_with_every_certain_battery(
+        self, names: list[str], last: str
     ) -> None:
-        words = shlex.join(command("--config.check", "--config.file", "config.example.yaml"))
+        batteries = [
+            make_advertisement(name, f"A4:C1:38:00:00:{number:02X}")
+            for number, name in enumerate([*names, last])
+        ]
+        certain = {one.address for one in batteries if is_certain(one)}
 
-        result = subprocess.run(
-            ["/bin/bash", "-c", f"{words} {redirections}"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
+        text = scan_yaml(batteries)
+        uncommented = "\n".join(
+            line.removeprefix("# ")
+            for line in text.splitlines()
+            if not line.startswith("# P") and not line.startswith("# remove")
         )
 
-        assert result.returncode == status
-        assert result.stderr.splitlines() == errors
+        assert {one.address for one in parse(text).batteries} == certain
+        assert {one.address for one in parse(uncommented).batteries} == {
+            one.address for one in batteries
+        }
 
-    @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
-    def test_a_complaint_that_cannot_be_written_keeps_the_exit_status(
-        self, redirection: str
-    ) -> None:
-        words = shlex.join(command("--config.check", "--config.file", "no-such-file"))
+    def test_address_of_digits_stays_an_address(self) -> None:
+        (battery,) = parse(scan_yaml([make_advertisement("JBD-1", "10:20:30:40:50:59")])).batteries
 
-        result = subprocess.run(
-            ["/bin/bash", "-c", f"{words} {redirection}"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
+        assert battery.address == "10:20:30:40:50:59"
+
+    def test_batteries_with_one_name_are_numbered(self) -> None:
+        names = ("JBD-1", "JBD-1", "JBD-1 2", "")
+        batteries = [
+            make_advertisement(name, f"A4:C1:38:00:00:0{n}") for n, name in enumerate(names)
+        ]
+
+        text = scan_yaml(batteries)
+
+        assert text.splitlines()[:7] == [
+            "batteries:",
+            "- name: JBD-1",
+            "  address: A4:C1:38:00:00:00",
+            "- name: JBD-1 2",
+            "  address: A4:C1:38:00:00:01",
+            "- name: JBD-1 2 2",
+            "  address: A4:C1:38:00:00:02",
+        ]
+        assert text.splitlines()[-2:] == [
+            "# - name: A4:C1:38:00:00:03",
+            "#   address: A4:C1:38:00:00:03",
+        ]
+
+
+class TestTable:
+    def test_scan_table_puts_certain_batteries_first_and_others_last(self) -> None:
+        shown = scan_table(
+            [
+                make_advertisement("Headphones", services=()),
+                make_advertisement("camper", "A4:C1:38:00:00:01"),
+                make_advertisement("JBD-1", "A4:C1:38:00:00:02"),
+            ]
         )
 
-        assert (result.returncode, result.stdout, result.stderr) == (1, "", "")
+        rows = [line.split("  ") for line in shown.splitlines()[1:]]
+        assert [row[0] for row in rows] == ["JBD-1", "camper", "Headphones"]
+        assert rows[1][-1] == "perhaps: service ff00, address block A4:C1:38"
+        assert rows[2][-1] == "no sign of one"
+
+    def test_name_cannot_control_the_terminal(self) -> None:
+        assert printable(" JBD-\x1b[31m\n1 ") == "JBD-[31m1"
+
+
+class TestJson:
+    def test_json_writes_dates_and_sorted_sets(self) -> None:
+        assert dump_json([date(2022, 8, 12), frozenset("ba")]).split() == [
+            "[", '"2022-08-12",', "[", '"a",', '"b"', "]", "]",
+        ]  # fmt: skip
+
+    def test_other_objects_are_refused(self) -> None:
+        with pytest.raises(TypeError):
+            dump_json(object())

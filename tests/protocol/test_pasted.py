@@ -1,8 +1,7 @@
-"""Pasted text: the bytes are found in every format, and nothing else is taken for bytes."""
+"""The bytes in pasted text are found in every format, and nothing else is taken for bytes."""
 
 import json
 from collections.abc import Callable
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -12,7 +11,7 @@ from exporter.demo.battery import encode_reply
 from exporter.errors import DecodeError
 from exporter.protocol.pasted import is_plain, parse, split_lines
 from exporter.protocol.split import Kind, split
-from tests.support.recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
+from tests.support.recorded import CELLS, HARDWARE, MOBILEKTRO
 
 Format = Callable[[bytes], str]
 
@@ -130,7 +129,7 @@ class TestFormats:
         assert read("\n".join(map(str, lists))) == frame
 
     @given(text=st.text(max_size=200))
-    def test_any_text_is_read_or_refused_and_nothing_else(self, text: str) -> None:
+    def test_any_text_is_read_or_refused(self, text: str) -> None:
         complaint = ""
         found = []
         try:
@@ -156,13 +155,13 @@ restarts          77
 manufactured      2022-08-12
 """
 
-    def test_only_the_field_hex_counts_in_our_own_log(self) -> None:
+    def test_only_the_hex_field_of_our_own_log_counts(self) -> None:
         assert read(self.LOG) == MOBILEKTRO
 
-    def test_redacted_addresses_are_no_bytes(self) -> None:
+    def test_redacted_address_is_no_bytes(self) -> None:
         assert read(self.LOG.replace("A4:C1:38:00:00:01", "A4:C1:38:..")) == MOBILEKTRO
 
-    def test_a_log_line_may_be_given_without_quotes(self) -> None:
+    def test_log_line_may_be_given_without_quotes(self) -> None:
         lines = [line for word in f"{OWN_LOG}{CELLS.hex()}".split() for line in split_lines(word)]
 
         assert b"".join(piece.raw for piece in parse(lines)) == CELLS
@@ -190,7 +189,7 @@ manufactured      2022-08-12
 
         assert read(f"{line}\n[D] received: {first}\n{line}\nreceived: {second}") == MOBILEKTRO
 
-    def test_a_count_behind_is_no_byte(self) -> None:
+    def test_count_behind_the_bytes_is_no_byte(self) -> None:
         text = (
             f"received {MOBILEKTRO[:20].hex()} 20 bytes\nreceived {MOBILEKTRO[20:].hex()} 16 bytes"
         )
@@ -198,7 +197,7 @@ manufactured      2022-08-12
         assert read(text) == MOBILEKTRO
 
     @pytest.mark.parametrize("half", [MOBILEKTRO[:20], bytes(20)], ids=["a frame", "zeros"])
-    def test_what_is_logged_in_two_ways_counts_once(self, half: bytes) -> None:
+    def test_notification_logged_in_two_ways_counts_once(self, half: bytes) -> None:
         value = half.hex("-").upper()
         text = (
             "I 10:22:33.444 Notification received from 0000ff01-0000-1000-8000-00805f9b34fb, "
@@ -238,7 +237,7 @@ class TestDump:
             pytest.param("0000: DD 04 00 08 0D 42 0D 3C 0D 40 0D 3A FE CC 77", id="an offset"),
         ],
     )
-    def test_offset_and_characters_are_no_bytes(self, text: str) -> None:
+    def test_offset_and_characters_of_a_hex_dump_are_no_bytes(self, text: str) -> None:
         assert read(text) == CELLS
 
     def test_hex_dump_may_have_several_lines(self) -> None:
@@ -251,7 +250,7 @@ class TestDump:
         assert read(text) == HARDWARE
         assert read(text + text) == HARDWARE + HARDWARE
 
-    def test_characters_that_look_like_hex_are_none(self) -> None:
+    def test_characters_of_a_hex_dump_that_look_like_hex_are_no_bytes(self) -> None:
         assert read("0000: 34 35 36 41   456A") == b"456A"
         assert read("34 35 36 41   4567") == b"456AEg"
 
@@ -281,7 +280,7 @@ class TestDecimal:
         with pytest.raises(DecodeError, match=f"decimal byte from 0 to 255, got '{number}'"):
             read(f"221, {number}")
 
-    def test_a_single_221_behind_hex_lacks_a_digit(self) -> None:
+    def test_single_221_behind_hex_lacks_a_digit(self) -> None:
         with pytest.raises(DecodeError, match="got '221': 3 digits, an odd number"):
             read(f"{CELLS.hex()}\n221")
 
@@ -311,7 +310,7 @@ class TestComplaints:
             ("dd03" * 20 + "0", f"got '{'dd03' * 10}...': 81 digits, an odd number"),
         ],
     )
-    def test_complaint_names_line_and_piece(self, text: str, complaint: str) -> None:
+    def test_complaint_about_a_paste_names_line_and_piece(self, text: str, complaint: str) -> None:
         with pytest.raises(DecodeError) as caught:
             pieces(text)
 
@@ -334,121 +333,5 @@ class TestComplaints:
         ("text", "plain"),
         [("dd03", True), ("DD:03, 0x4", True), ("221", True), ("./dd03", False), ("a.txt", False)],
     )
-    def test_a_name_of_a_file_is_not_plain(self, text: str, plain: bool) -> None:
+    def test_name_of_a_file_is_not_plain(self, text: str, plain: bool) -> None:
         assert is_plain(text) is plain
-
-
-def kinds(*given: bytes) -> list[tuple[str, bytes]]:
-    return [(part.kind.value, part.raw) for part in split(given)]
-
-
-CUT = MOBILEKTRO[:20]
-DAMAGED = MOBILEKTRO.replace(b"\x4f\x82", b"\x4f\x83")
-
-
-class TestSplit:
-    @pytest.mark.parametrize(
-        ("given", "found"),
-        [
-            pytest.param([CELLS], [("reply", CELLS)], id="a frame"),
-            pytest.param(
-                [CELLS + b"\0\0" + HARDWARE + b"\x01"],
-                [("reply", CELLS), ("surplus", b"\0\0"), ("reply", HARDWARE), ("surplus", b"\x01")],
-                id="surplus between and behind",
-            ),
-            pytest.param(
-                [b"\0", COUNTERS], [("surplus", b"\0"), ("reply", COUNTERS)], id="surplus before"
-            ),
-            pytest.param(
-                [CELLS + bytes.fromhex("002add58400d8060")],
-                [("reply", CELLS), ("surplus", bytes.fromhex("002add58400d8060"))],
-                id="DD by chance in surplus",
-            ),
-            pytest.param(
-                [CELLS + b"\0\xdd"], [("reply", CELLS), ("surplus", b"\0\xdd")], id="DD at the end"
-            ),
-            pytest.param([CUT, CELLS], [("damaged", CUT), ("reply", CELLS)], id="a cut one first"),
-            pytest.param([CELLS, CUT], [("reply", CELLS), ("damaged", CUT)], id="a cut one last"),
-            pytest.param([CELLS + CUT], [("reply", CELLS), ("damaged", CUT)], id="cut, joined"),
-            pytest.param(
-                [CELLS + b"\0" + CUT],
-                [("reply", CELLS), ("surplus", b"\0"), ("damaged", CUT)],
-                id="cut behind surplus",
-            ),
-            pytest.param(
-                [CELLS + b"\0\xdd\x03"],
-                [("reply", CELLS), ("surplus", b"\0"), ("damaged", b"\xdd\x03")],
-                id="cut after its register",
-            ),
-            pytest.param(
-                [CELLS, b"\xdd"], [("reply", CELLS), ("damaged", b"\xdd")], id="cut after its head"
-            ),
-            pytest.param(
-                [DAMAGED + b"\0" + CELLS],
-                [("damaged", DAMAGED), ("surplus", b"\0"), ("reply", CELLS)],
-                id="damaged and surplus",
-            ),
-            pytest.param(
-                [CELLS + b"\0" + b"\xdd\x99\x99" + DAMAGED[3:]],
-                [
-                    ("reply", CELLS),
-                    ("surplus", b"\0"),
-                    ("damaged", b"\xdd\x99\x99" + DAMAGED[3:]),
-                ],
-                id="damaged in register and status",
-            ),
-            pytest.param([CUT, CUT], [("damaged", CUT), ("damaged", CUT)], id="two cut ones"),
-            pytest.param(
-                [bytes.fromhex("dda50400fffc77"), CELLS],
-                [("request", bytes.fromhex("dda50400fffc77")), ("reply", CELLS)],
-                id="a request",
-            ),
-            pytest.param(
-                [bytes.fromhex("dd5ae1020000ff1d77"), CELLS],
-                [("request", bytes.fromhex("dd5ae1020000ff1d77")), ("reply", CELLS)],
-                id="a request to write",
-            ),
-            pytest.param([b"\x01\x78"], [("damaged", b"\x01\x78")], id="no frame at all"),
-            pytest.param([], [], id="nothing"),
-        ],
-    )
-    def test_parts_are_replies_requests_damaged_frames_and_surplus(
-        self, given: list[bytes], found: list[tuple[str, bytes]]
-    ) -> None:
-        assert kinds(*given) == found
-
-    @given(raws=st.lists(st.binary(max_size=80), max_size=4))
-    def test_no_byte_is_lost(self, raws: list[bytes]) -> None:
-        parts = list(split(raws))
-
-        assert b"".join(part.raw for part in parts) == b"".join(raws)
-        assert all(before.at + len(before.raw) == after.at for before, after in pairwise(parts))
-
-    @given(
-        payload=st.binary(max_size=40),
-        cuts=st.lists(st.integers(1, 40)),
-        noise=st.binary(max_size=9),
-    )
-    def test_a_frame_is_found_however_it_is_cut(
-        self, payload: bytes, cuts: list[int], noise: bytes
-    ) -> None:
-        frame = encode_reply(0x03, payload)
-        given, rest = [], frame + noise.replace(b"\xdd", b"")
-        for cut in cuts:
-            given.append(rest[:cut])
-            rest = rest[cut:]
-
-        first = next(iter(split([*given, rest])))
-
-        assert (first.kind, first.raw) == (Kind.REPLY, frame)
-
-    @pytest.mark.parametrize("size", [0, 1, 255])
-    def test_a_frame_of_any_length_is_taken_whole(self, size: int) -> None:
-        wire = encode_reply(0x99, b"\xdd" * size)
-
-        assert kinds(wire + CELLS) == [("reply", wire), ("reply", CELLS)]
-
-    def test_a_damaged_length_does_not_take_the_next_frame_with_it(self) -> None:
-        longer = MOBILEKTRO[:3] + b"\xff" + MOBILEKTRO[4:]
-
-        assert kinds(longer, CELLS) == [("damaged", longer), ("reply", CELLS)]

@@ -1,0 +1,181 @@
+"""The command line becomes options; wrong usage is explained."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import main
+from exporter.cli.arguments import (
+    Check,
+    Decode,
+    Demo,
+    LogOptions,
+    Options,
+    Read,
+    Scan,
+    Serve,
+    parse_arguments,
+)
+from exporter.logs import LogFormat
+
+
+def options(*arguments: str) -> Options:
+    return parse_arguments(arguments)[1]
+
+
+def log_options(*arguments: str) -> LogOptions:
+    return parse_arguments(arguments)[0]
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--nonsense"],
+            ["fly"],
+            ["decode"],
+            ["read", "--format", "xml"],
+            ["scan", "--duration", "10"],
+            ["scan", "--duration", "0s"],
+            ["scan", "--adapter", "usb0"],
+            ["demo", "--speed", "0"],
+            ["demo", "--speed", "nan"],
+            ["demo", "--speed", "fast"],
+            ["demo", "--replay", "file"],
+            ["demo", "--replay", "=file"],
+            ["demo", "--replay", "two\nlines=file"],
+            ["--web.timeout-offset", "0.5"],
+            ["--web.telemetry-path", "metrics"],
+            ["--web.telemetry-path", "/probe"],
+            ["--web.telemetry-path", "/-/x"],
+            ["--log.level", "loud"],
+            ["--log.format", "xml"],
+            ["--web.systemd-socket", "--web.listen-address", ":1"],
+        ],
+    )
+    def test_wrong_usage_ends_with_status_2_and_a_reason(
+        self, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+
+        assert caught.value.code == 2
+        assert "error: " in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        "arguments", [["--help"], ["scan", "--help"], ["read", "--help"], ["demo", "--help"]]
+    )
+    def test_help_is_printed(
+        self, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+
+        assert caught.value.code == 0
+        assert "usage: bms-exporter" in capsys.readouterr().out
+
+    def test_version_is_printed(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main(["--version"])
+
+        assert capsys.readouterr().out.startswith("bms-exporter 0.")
+
+
+class TestOptions:
+    def test_without_a_command_the_exporter_serves_with_the_defaults(self) -> None:
+        given = options()
+
+        assert isinstance(given, Serve)
+        assert given.config_file == Path("config.yaml")
+        assert list(given.web.listen_addresses) == [":12200"]
+        assert (given.web.telemetry_path, given.web.timeout_offset_s) == ("/metrics", 0.5)
+        assert (given.web.web_config, given.web.systemd_sockets) == (None, False)
+
+    def test_every_option_of_serving_is_read(self) -> None:
+        given = options(
+            "--config.file=a.yaml",
+            "--web.listen-address=:1",
+            "--web.listen-address=:2",
+            "--web.config.file=web.yml",
+            "--web.telemetry-path=/m",
+            "--web.timeout-offset=1s",
+        )
+
+        assert isinstance(given, Serve)
+        assert given.config_file == Path("a.yaml")
+        assert list(given.web.listen_addresses) == [":1", ":2"]
+        assert given.web.web_config == Path("web.yml")
+        assert (given.web.telemetry_path, given.web.timeout_offset_s) == ("/m", 1.0)
+
+    def test_systemd_socket_is_an_option_of_serving(self) -> None:
+        given = options("--web.systemd-socket")
+
+        assert isinstance(given, Serve)
+        assert given.web.systemd_sockets
+
+    def test_empty_web_config_file_is_none(self) -> None:
+        assert options("--config.check", "--web.config.file=") == Check()
+
+    def test_check_keeps_both_files(self) -> None:
+        given = options("--config.check", "--config.file=a.yaml", "--web.config.file=web.yml")
+
+        assert given == Check(config_file=Path("a.yaml"), web_config=Path("web.yml"))
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [("--config.file", "a.yaml", "read"), ("read", "--config.file", "a.yaml")],
+    )
+    def test_option_counts_before_and_after_the_command(self, arguments: tuple[str, ...]) -> None:
+        assert options(*arguments) == Read(config_file=Path("a.yaml"))
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (["read"], Read()),
+            (["read", "camper", "--format", "json"], Read(battery="camper", format="json")),
+            (["scan"], Scan()),
+            (
+                ["scan", "--adapter=hci1", "--duration=2s", "--all"],
+                Scan(adapter="hci1", duration_s=2.0, all=True),  # type: ignore[arg-type]
+            ),
+            (["decode", "dd03", "-"], Decode(frames=["dd03", "-"])),
+            (["decode", "-", "--format", "json"], Decode(frames=["-"], format="json")),
+        ],
+    )
+    def test_each_command_has_its_options(self, arguments: list[str], expected: Options) -> None:
+        assert options(*arguments) == expected
+
+    def test_demo_has_the_options_of_serving_and_its_own(self) -> None:
+        given = options("demo", "--speed=60", "--replay=a=x.hex", "--web.listen-address=:1")
+
+        assert isinstance(given, Demo)
+        assert list(given.replay) == [("a", Path("x.hex"))]
+        assert given.speed == 60.0
+        assert list(given.web.listen_addresses) == [":1"]
+
+
+class TestLogOptions:
+    @pytest.mark.parametrize(
+        ("arguments", "level"),
+        [
+            ([], "info"),
+            (["demo"], "info"),
+            (["decode", "-"], "info"),
+            (["read"], "error"),
+            (["scan"], "error"),
+            (["--log.level=debug", "read"], "debug"),
+            (["scan", "--log.level=debug"], "debug"),
+        ],
+    )
+    def test_level_depends_on_the_command_unless_it_is_given(
+        self, arguments: list[str], level: str
+    ) -> None:
+        assert log_options(*arguments).level == level
+
+    def test_format_and_redaction_are_read(self) -> None:
+        assert log_options() == LogOptions(
+            level="info", log_format=LogFormat.LOGFMT, redact_addresses=False
+        )
+        assert log_options("--log.format=json", "--log.redact-addresses") == LogOptions(
+            level="info", log_format=LogFormat.JSON, redact_addresses=True
+        )
