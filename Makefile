@@ -41,9 +41,12 @@ quick: .venv/.tools ## run some tests, without linting and coverage: make quick 
 test-slow: .venv/.tools ## run the tests that `make test` leaves out: more hostile clients, more chaos
 	@time $(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
-.PHONY: test-all
-test-all: test test-slow ## the same on every Python found, and what takes long on one
+.PHONY: test-others
+test-others: ## run the tests on every other Python found
 	@scripts/other-pythons | while read -r python; do $(MAKE) --no-print-directory test-with WITH=$$python; done
+
+.PHONY: test-all
+test-all: test test-slow test-others ## the same on every Python found, and what takes long on one
 
 .PHONY: test-with
 test-with: ## run the tests with one other Python: make test-with WITH=python3.13
