@@ -38,7 +38,7 @@ quick: .venv/.tools ## run some tests, without linting and coverage: make quick 
 	@time $(BIN)/python -m pytest -q $(ARGS)
 
 .PHONY: test-slow
-test-slow: .venv/.tools ## run the tests that `make test` leaves out: more hostile clients, more chaos
+test-slow: .venv/.tools ## run the tests that `make test` leaves out: more hostile clients
 	@time $(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
 .PHONY: test-others

@@ -53,9 +53,7 @@ def told_at_s(snapshot: Snapshot) -> float:
     return snapshot.reading.basic.remaining_ah * 100 * 60
 
 
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
-)
+@pytest.mark.parametrize("seed", range(6))
 async def test_no_number_is_wrong_or_stale_and_nothing_leaks(seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - repeatable chaos
     virtual: VirtualBattery = battery(answers=Clockwork().answers)
