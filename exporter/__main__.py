@@ -1,4 +1,4 @@
-"""`python -m exporter`."""
+"""Runs the command line as `python -m exporter`."""
 
 import sys
 

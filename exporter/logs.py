@@ -1,4 +1,4 @@
-"""Log lines for people (logfmt) and machines (json), one line an event, on stderr."""
+"""Logging to stderr, one line an event, as logfmt or JSON, without blocking the event loop."""
 
 import io
 import logging
@@ -36,18 +36,18 @@ LEVELS: Final = {
 }
 
 
-BURST: Final = 10  # of equal lines in PAUSE_S: somebody floods the port, or a bug repeats itself
+BURST: Final = 10  # equal lines in PAUSE_S; a flooded port or a bug repeats more
 PAUSE_S: Final = 60.0
-QUEUED_LINES: Final = 1000  # some 300 kB; more than a poll of many batteries logs at debug
-FLUSH_S: Final = 1.0  # for the rest of the queue at the end
-MOST_KEYS: Final = 1000  # different lines: those of tornado and asyncio may quote a client
+MAX_QUEUED: Final = 1000  # about 300 kB, more lines than a poll of many batteries at debug
+FLUSH_S: Final = 1.0  # to write the queue at the end
+MAX_KEYS: Final = 1000  # different lines: those of tornado and asyncio may quote a client
 
-# In text, and in BlueZ's paths: dev_A4_C1_38_00_00_01.
+# Also in BlueZ's paths: dev_A4_C1_38_00_00_01.
 ADDRESS: Final = re.compile(r"((?:[0-9A-Fa-f]{2}[:_]){3})(?:[0-9A-Fa-f]{2}[:_]){2}[0-9A-Fa-f]{2}")
 
 
 class _Redacted(logging.Formatter):
-    """Another formatter's lines, with the maker's half of every Bluetooth address only."""
+    """Wraps a formatter and removes the second half of every Bluetooth address."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
@@ -59,18 +59,20 @@ class _Redacted(logging.Formatter):
 
 
 class _Repeats(logging.Filter):
-    """Lets through the first few of lines that say the same, and counts the rest.
+    """Suppresses repeated lines after the first `BURST` in `PAUSE_S`.
 
-    The first line after the pause says in `suppressed` how many there were.
+    The first line after the pause carries the number of suppressed ones.
     """
 
     def __init__(self, clock: Clock = boot_s) -> None:
         super().__init__()
-        self._clock = clock  # not record.created: that clock may be set back by days
-        self._seen: dict[tuple[object, ...], tuple[float, int]] = {}  # since when, how many
+        self._clock = clock  # not record.created: the wall clock may be set back by days
+        self._seen: dict[
+            tuple[object, ...], tuple[float, int]
+        ] = {}  # start of the pause, lines since then
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is written."""
+        """Return whether the line is written."""
         if record.levelno <= logging.DEBUG:
             return True
         facts = (getattr(record, name, None) for name in ("battery", "error"))
@@ -84,13 +86,13 @@ class _Repeats(logging.Filter):
             if count > BURST:
                 record.suppressed = count - BURST
             count = 0
-        if len(self._seen) > MOST_KEYS:
+        if len(self._seen) > MAX_KEYS:
             self._seen.clear()
         return count < BURST
 
 
 class _Logfmt(Logfmter):
-    """logfmt with ISO 8601 times."""
+    """Formats logfmt with ISO 8601 times."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002
         """Return the time of the event in UTC, to the millisecond."""
@@ -102,7 +104,7 @@ def _iso(record: logging.LogRecord) -> str:
 
 
 def set_up(*, level: str, log_format: LogFormat, redact_addresses: bool = False) -> None:
-    """Send every log line of this process to stderr."""
+    """Log everything of this process to stderr, and library chatter only at debug."""
     handler = logging.StreamHandler()
     formatter = _formatter(log_format)
     handler.addFilter(_Repeats())
@@ -111,12 +113,12 @@ def set_up(*, level: str, log_format: LogFormat, redact_addresses: bool = False)
         logging.addLevelName(number, name)  # in lower case, as other exporters write them
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
     for noisy, least in {
-        # At info they log what their exceptions say again.
+        # At info they repeat what their exceptions say.
         "bleak": logging.WARNING,
         "bleak_retry_connector": logging.WARNING,
         "asyncio": logging.WARNING,
         "tornado": logging.WARNING,
-        # At warning it logs every client whose TLS handshake fails, such as plain health checks.
+        # At warning it logs each failed TLS handshake, such as those of plain health checks.
         "tornado.general": logging.ERROR,
     }.items():
         logging.getLogger(noisy).setLevel(logging.NOTSET if level == "debug" else least)
@@ -155,19 +157,19 @@ class QueuedStderr(io.BufferedIOBase):
     name = "<stderr>"  # what TextIOWrapper shows
 
     def __init__(self, descriptor: int = 2) -> None:
-        """Start the thread, which has to be stopped."""
+        """Start the thread; `stop` ends it."""
         self._descriptor = descriptor
-        self._queue: queue.Queue[bytes | None] = queue.Queue(QUEUED_LINES)
+        self._queue: queue.Queue[bytes | None] = queue.Queue(MAX_QUEUED)
         self._refused = 0
         self._unwritten = 0
         self._reported = 0
-        # A daemon: the program ends although the thread waits for the reader of the pipe.
+        # A daemon thread does not keep the program alive while the pipe is full.
         self._thread = threading.Thread(target=self._write_queued, name="stderr", daemon=True)
         self._thread.start()
 
     @property
     def lost_lines(self) -> int:
-        """How many lines were lost."""
+        """Lines that did not fit into the queue or could not be written."""
         return self._refused + self._unwritten
 
     def writable(self) -> bool:
@@ -184,7 +186,7 @@ class QueuedStderr(io.BufferedIOBase):
         return len(lines)
 
     def stop(self) -> None:
-        """Write what is queued, as far as that takes no longer than `FLUSH_S`."""
+        """Write what is queued, for at most `FLUSH_S`."""
         until_s = time.monotonic() + FLUSH_S
         with suppress(queue.Full):
             self._queue.put(None, timeout=FLUSH_S)
@@ -211,7 +213,7 @@ class QueuedStderr(io.BufferedIOBase):
 
 @contextmanager
 def queued_stderr(descriptor: int = 2) -> Iterator[QueuedStderr]:
-    """Queue everything that is written to standard error inside the block, log lines included."""
+    """Queue everything that is written to standard error in the block, log lines included."""
     queued = QueuedStderr(descriptor)
     text = io.TextIOWrapper(
         queued, encoding="utf-8", errors="backslashreplace", line_buffering=True

@@ -14,8 +14,8 @@ import pytest
 from exporter.logs import (
     BURST,
     FLUSH_S,
+    MAX_QUEUED,
     PAUSE_S,
-    QUEUED_LINES,
     LogFormat,
     QueuedStderr,
     _Repeats,
@@ -230,13 +230,13 @@ class TestQueuedStderr:
         queued = QueuedStderr(pipe[1])
         started_s = time.monotonic()
 
-        for _ in range(3 * QUEUED_LINES):
+        for _ in range(3 * MAX_QUEUED):
             assert queued.write(line) == 1000
         lost = queued.lost_lines
         queued.stop()
 
         assert time.monotonic() - started_s < FLUSH_S + 2.0
-        assert 2 * QUEUED_LINES - 100 <= lost <= 2 * QUEUED_LINES  # the pipe has taken some
+        assert 2 * MAX_QUEUED - 100 <= lost <= 2 * MAX_QUEUED  # the pipe has taken some
         os.close(pipe[0])
         queued.stop()  # now the thread ends
 
@@ -245,13 +245,13 @@ class TestQueuedStderr:
         os.set_blocking(writing, False)  # as another program may leave it
         with queued_stderr(writing) as queued, os.fdopen(reading, "rb", closefd=False) as reader:
             set_up(level="info", log_format=LogFormat.LOGFMT)
-            for number in range(3 * QUEUED_LINES):
+            for number in range(3 * MAX_QUEUED):
                 event = f"event {number}" + "x" * 1000
                 logging.getLogger().info(event)
             lost = queued.lost_lines
             assert lost > 0
 
-            lines = [reader.readline() for _ in range(3 * QUEUED_LINES - lost + 1)]
+            lines = [reader.readline() for _ in range(3 * MAX_QUEUED - lost + 1)]
 
         assert b"event 0x" in lines[0]
         assert lines[-1].endswith(b'msg="log lines were lost" lines=%d\n' % lost)

@@ -1,4 +1,4 @@
-"""A virtual battery: request bytes in, notifications out, with faults to inject; no I/O."""
+"""A virtual battery without I/O: request bytes in, notifications out, with faults to inject."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from exporter.protocol.profiles import PROFILES, Profile
 
 UNKNOWN_REGISTER: Final = 0x80
 ATT_PAYLOAD: Final = 20  # what a notification carries at the MTU of 23 that most modules have
-APART_S: Final = 0.0005  # no two notifications leave in the same moment
+APART_S: Final = 0.0005  # the least time between two notifications
 
 Answers = Callable[[int], bytes]
-"""A register's whole reply frame."""
+"""Return the whole reply frame of a register."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong; the defaults are a healthy battery in range."""
+    """What fails; the defaults are a healthy battery in range."""
 
     lose_first: int = 0  # requests ignored after every connect
-    silent: bool = False
-    one_at_a_time: bool = False  # a request that comes while it answers another is lost
+    silent: bool = False  # never replies
+    one_at_a_time: bool = False  # drops requests that arrive while it is replying
     reply_s: float = 0.08  # recorded: 63 to 147 ms
     gap_s: float = 0.001  # between two notifications of one reply
     notification: int = ATT_PAYLOAD  # bytes; 0: the whole frame at once
@@ -35,14 +35,14 @@ class Faults:
     refuses: bool = False  # advertises, and fails every attempt to connect
     gone: bool = False  # switched off or out of range
     held: bool = False  # by the phone app
-    stray: bytes = b""  # sent unasked after every connect
-    leftover: bytes = b""  # of an earlier connection, handed over at the subscription
-    leftover_s: float = 0.0  # so long after it
+    stray: bytes = b""  # sent without a request after every connect
+    leftover: bytes = b""  # of an earlier connection, sent at the subscription
+    leftover_s: float = 0.0  # seconds from the subscription to `leftover`
 
 
 @dataclass(frozen=True, slots=True)
-class Notification:
-    """What leaves the battery `after_s` seconds after the request; None: it drops the link."""
+class Delivery:
+    """A notification that leaves `after_s` seconds after the request; None: the link drops."""
 
     after_s: float
     data: bytes | None
@@ -56,7 +56,7 @@ def encode_reply(register: int, payload: bytes = b"", status: int = 0) -> bytes:
 
 @dataclass(slots=True, kw_only=True)
 class VirtualBattery:
-    """One battery on the air, with a diary for the tests."""
+    """One battery, with records of what it received for the tests."""
 
     address: str
     answers: Answers
@@ -67,7 +67,7 @@ class VirtualBattery:
     write_properties: tuple[CharacteristicPropertyName, ...] = ("write-without-response",)
     rssi_dbm: int = -67
     faults: Faults = field(default_factory=Faults)
-    moods: Callable[[], Faults] | None = None  # asked for new faults before every connect
+    moods: Callable[[], Faults] | None = None  # chooses the faults of every connection
 
     requests: list[int] = field(default_factory=list)  # registers, resends included
     connects: int = 0
@@ -79,32 +79,32 @@ class VirtualBattery:
 
     @property
     def advertising(self) -> bool:
-        """Whether it can be seen; the radio adds: not while connected."""
+        """Whether it advertises while it is not connected."""
         return not (self.faults.gone or self.faults.held)
 
-    def connected(self) -> list[Notification]:
-        """Begin a connection; return what it says unasked."""
+    def connected(self) -> list[Delivery]:
+        """Start a connection; return what the battery sends without a request."""
         self.connects += 1
         self._to_lose = self.faults.lose_first
         self._busy_until_s = float("-inf")
-        return [Notification(0.0, self.faults.stray)] if self.faults.stray else []
+        return [Delivery(0.0, self.faults.stray)] if self.faults.stray else []
 
-    def subscribed(self) -> list[Notification]:
-        """Return what the Bluetooth module has kept since an earlier connection."""
+    def subscribed(self) -> list[Delivery]:
+        """Return what the Bluetooth module kept from an earlier connection."""
         faults = self.faults
         size = faults.notification or MAX_FRAME
         return [
-            Notification(faults.leftover_s + number * APART_S, faults.leftover[at : at + size])
+            Delivery(faults.leftover_s + number * APART_S, faults.leftover[at : at + size])
             for number, at in enumerate(range(0, len(faults.leftover), size))
         ]
 
-    def request(self, data: bytes, at_s: float | None = None) -> list[Notification]:
-        """Take what was written; return what will be notified, in order.
+    def request(self, data: bytes, at_s: float | None = None) -> list[Delivery]:
+        """Return the notifications that a written request causes, in order.
 
         Args:
-            data: What was written.
-            at_s: When, by any clock: a BMS has one serial line, so answers do not mix. None: it
-                was idle.
+            data: The bytes written.
+            at_s: The time by any clock. A BMS has one serial line, so a reply waits for the one
+                before. None: the battery is idle.
         """
         faults = self.faults
         body = data[2:4]
@@ -132,20 +132,20 @@ class VirtualBattery:
         for one in notifications:
             after_s = max(one.after_s, self._busy_until_s + APART_S - at_s)
             self._busy_until_s = at_s + after_s
-            queued.append(Notification(after_s, one.data))
+            queued.append(Delivery(after_s, one.data))
         return queued
 
-    def _notifications(self, frame: bytes) -> list[Notification]:
+    def _notifications(self, frame: bytes) -> list[Delivery]:
         faults = self.faults
         size = faults.notification or len(frame)
         notifications = [
-            Notification(faults.reply_s + faults.gap_s * number, frame[start : start + size])
+            Delivery(faults.reply_s + faults.gap_s * number, frame[start : start + size])
             for number, start in enumerate(range(0, len(frame), size))
         ]
         if faults.truncated or faults.cut:
             del notifications[1:]
             if len(frame) <= size:  # a short frame loses its end
-                notifications[0] = Notification(faults.reply_s, frame[: OVERHEAD - 1])
+                notifications[0] = Delivery(faults.reply_s, frame[: OVERHEAD - 1])
         if faults.cut:
-            notifications.append(Notification(faults.reply_s + faults.gap_s, None))
+            notifications.append(Delivery(faults.reply_s + faults.gap_s, None))
         return notifications

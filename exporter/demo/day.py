@@ -1,4 +1,4 @@
-"""A camper's day: sun, fridge, coffee machine and cold nights, as register payloads."""
+"""Simulates a battery in a camper: sun, fridge, coffee machine, cold nights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from exporter.reading import Protection
 HOUR_S: Final = 3600.0
 DAY_H: Final = 24.0
 STEP_S: Final = 30.0  # short enough for a coffee machine of four minutes
-MAX_STEPS: Final = 2880  # a day in one go
+MAX_STEPS: Final = 2880  # a day of steps; a longer pause is simulated in coarser ones
 SUNRISE_H: Final = 7.0
 SUNSET_H: Final = 20.0
 COLDEST_H: Final = 5.0
@@ -41,7 +41,7 @@ CELL_OFFSETS_V: Final = (0.0, 0.004, -0.003, 0.001)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """How one battery is used, and where."""
+    """The loads, the sun and the climate of one battery."""
 
     nominal_ah: float
     start_ah: float
@@ -57,12 +57,12 @@ class Life:
 
 
 class Day:
-    """One simulated battery; time passes when it is asked."""
+    """One simulated battery, whose time advances at each request."""
 
     def __init__(
         self, life: Life, now_s: Callable[[], float], *, speed: float = 1.0, start_h: float = 8.0
     ) -> None:
-        """Begin at `start_h` o'clock; `now_s` is the clock, `speed` its seconds per real one."""
+        """Start at `start_h` o'clock; `speed` is simulated seconds per second of `now_s`."""
         self._life = life
         self._now_s = now_s
         self._speed = speed
@@ -179,6 +179,6 @@ class Day:
 
 
 def _encode(register: Register, value: float) -> bytes:
-    """Return the bytes of one number: `Register.read` backwards."""
+    """Return the bytes of one number, the inverse of `Register.read`."""
     raw = round(value * register.divisor) - register.offset
     return raw.to_bytes(register.size, "big", signed=register.signed)

@@ -95,7 +95,7 @@ def build_replayed(recordings: Mapping[str, Answers]) -> dict[str, VirtualBatter
 
 
 def _moods(random: Random) -> Callable[[], Faults]:
-    """Return a source of faults as a battery at the edge of range has them: about half pass."""
+    """Return a random choice of faults at the edge of range; about half let a poll pass."""
     moods: Iterable[Faults] = (
         Faults(lose_first=1),
         Faults(lose_first=3, reply_s=0.3),

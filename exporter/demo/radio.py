@@ -16,7 +16,7 @@ from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
 from bleak.exc import BleakError
 
 from exporter.ble.bleak import Backend
-from exporter.demo.battery import Notification, VirtualBattery
+from exporter.demo.battery import Delivery, VirtualBattery
 
 MTU: Final = 23
 
@@ -223,7 +223,7 @@ class _Client(BaseBleakClient):
     async def stop_notify(self, characteristic: BleakGATTCharacteristic) -> None:
         self._callbacks.pop(characteristic.uuid, None)
 
-    def _deliver(self, notifications: list[Notification]) -> None:
+    def _deliver(self, notifications: list[Delivery]) -> None:
         loop = asyncio.get_running_loop()
         for notification in notifications:
             handle = loop.call_later(notification.after_s, self._arrive, notification.data)

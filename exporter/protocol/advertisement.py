@@ -1,4 +1,4 @@
-"""Whether an advertisement comes from a JBD battery, and why we think so."""
+"""Recognises the advertisements of JBD batteries, with reasons."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ FFF0: Final = "0000fff0-0000-1000-8000-00805f9b34fb"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advertisement:
-    """What a device says of itself without being asked."""
+    """What a device broadcasts about itself."""
 
     address: str  # upper case with colons
     name: str
@@ -20,8 +20,8 @@ class Advertisement:
     manufacturer_data: Mapping[int, bytes]
 
 
-# Users can rename their battery, so a name alone proves nothing; together with the service it is a
-# sign of JBD. Address and manufacturer data are only signs of the Bluetooth module.
+# Users can rename their battery, so a name is a sign of JBD only together with the service.
+# Address and manufacturer data are only signs of the Bluetooth module.
 # Source: advertisements collected by the aiobmsble and BMS_BLE-HA projects.
 NAMES: Final = (
     "JBD-*",
@@ -56,9 +56,9 @@ JBD_COMPANY_DATA: Final = bytes.fromhex("02ffff7d")
 
 
 def why_jbd(advertisement: Advertisement) -> tuple[str, ...]:
-    """Return the reasons to take this for a JBD battery; empty when there are none.
+    """Return the signs of a JBD battery; empty if it shows none.
 
-    Service ff00 is used by many other devices and is no reason by itself.
+    Many other devices use service ff00, which alone is no sign.
     """
     if FFF0 in advertisement.service_uuids:
         reasons = _name_reasons(advertisement.name, DH04_NAMES)
@@ -74,10 +74,10 @@ def why_jbd(advertisement: Advertisement) -> tuple[str, ...]:
 
 
 def is_certain(advertisement: Advertisement) -> bool:
-    """Whether name and service are JBD's, not only the Bluetooth module.
+    """Whether name and service are JBD's, and not only the Bluetooth module.
 
-    Batteries with other protocols carry the same module: its address block and its manufacturer
-    data are a hint, and only an answer to register 0x03 is a proof.
+    Batteries with other protocols carry the same module: its address block and manufacturer data
+    are hints, and only a reply to register 0x03 proves the protocol.
     Source: patman15/BMS_BLE-HA#303 and #317.
     """
     if FFF0 in advertisement.service_uuids:
@@ -91,7 +91,7 @@ def _name_reasons(name: str, patterns: tuple[str, ...]) -> list[str]:
 
 
 def _maker_reasons(advertisement: Advertisement) -> list[str]:
-    """Some modules put their own address where a manufacturer id belongs, in either direction."""
+    """Some modules send their own address as manufacturer data, in either byte order."""
     if advertisement.manufacturer_data.get(JBD_COMPANY) == JBD_COMPANY_DATA:
         return [f"manufacturer data {JBD_COMPANY}"]
     address = bytes.fromhex(advertisement.address.replace(":", ""))

@@ -1,4 +1,4 @@
-"""A reply frame byte by byte, and what is wrong with one that cannot be believed."""
+"""Explains a reply frame byte by byte, or why it is no valid reply."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ REGISTER_NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Some neighbouring bytes of a frame, and what they mean."""
+    """Neighbouring bytes of a frame and their meaning."""
 
     at: int  # from the frame's first byte
     raw: bytes
@@ -89,7 +89,7 @@ class Line:
 
 
 def register_name(register: int) -> str:
-    """Return what a register is called."""
+    """Return the name of a register, or "unknown register"."""
     return REGISTER_NAMES.get(register, "unknown register")
 
 
@@ -97,7 +97,7 @@ def parse_frame(raw: bytes) -> Frame:
     """Return the reply frame in `raw`.
 
     Raises:
-        DecodeError: It is not one; the message names the first thing that is wrong.
+        DecodeError: It is no valid frame; the message names the first mistake.
     """
     if raw[:1] != bytes([HEAD]):
         got = raw[:1].hex().upper() or "nothing"
@@ -119,9 +119,10 @@ def parse_frame(raw: bytes) -> Frame:
 
 
 def check_plausible(frame: Frame) -> None:
-    """Refuse what only a damaged register byte explains: the checksum does not cover it.
+    """Refuse a payload that belongs to another register.
 
-    A poll knows which register it asked; here nobody does.
+    The checksum does not cover the register byte, and a frame without its request does not show
+    which register was asked for.
 
     Args:
         frame: A reply with status 0.
@@ -185,7 +186,7 @@ def _part(payload: bytes, register: Register, *, base: int = 0, name: str = "") 
 
 
 def _special(register: Register, raw: int) -> str | None:  # noqa: PLR0911 - one a row
-    """Say what a number means that is not a quantity."""
+    """Return the meaning of a number that is not a quantity, None for a quantity."""
     if register is jbd.MANUFACTURED:
         return str(jbd.unpack_date(raw) or "none")
     if register is jbd.PROTECTIONS:

@@ -1,4 +1,4 @@
-"""Received bytes -> whole frames, damaged ones, requests, and the bytes between them."""
+"""Splits received bytes into replies, requests, damaged frames and surplus bytes."""
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ class Part:
 
 
 def split(pieces: Sequence[bytes]) -> Iterator[Part]:
-    """Find the frames in bytes that were received; no byte is lost.
+    """Yield the parts of received bytes in order; together they are all bytes.
 
     Valid frames are found first. The bytes between them are damaged frames where one begins, else
-    surplus. Without any frame, whole or damaged, all of it is one damaged frame.
+    surplus. Bytes without any frame, valid or damaged, are one damaged frame.
 
     Args:
         pieces: Notifications, whole frames or parts of them, in order. A piece that begins with

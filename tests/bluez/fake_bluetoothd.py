@@ -17,7 +17,7 @@ from dbus_fast.errors import DBusFastError
 
 from batteries import eight
 from control import Control, serve
-from exporter.demo.battery import Notification, VirtualBattery
+from exporter.demo.battery import Delivery, VirtualBattery
 
 ADAPTER, DEVICE = "org.bluez.Adapter1", "org.bluez.Device1"
 SERVICE, CHARACTERISTIC = "org.bluez.GattService1", "org.bluez.GattCharacteristic1"
@@ -492,7 +492,7 @@ class FakeBluetoothd:
         if self._objects[path][CHARACTERISTIC]["UUID"] == battery.speaks.write:
             self._deliver(battery, battery.request(data, asyncio.get_running_loop().time()))
 
-    def _deliver(self, battery: VirtualBattery, notifications: Sequence[Notification]) -> None:
+    def _deliver(self, battery: VirtualBattery, notifications: Sequence[Delivery]) -> None:
         loop = asyncio.get_running_loop()
         connection = self._connections[battery.address]
         for one in notifications:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.demo.battery import Faults, Notification
+from exporter.demo.battery import Delivery, Faults
 from exporter.protocol.frame import Command, FrameAssembler, encode_request
 from tests.support.recorded import MOBILEKTRO
 from tests.support.virtual import battery
@@ -10,14 +10,14 @@ from tests.support.virtual import battery
 REQUEST = encode_request(Command.BASIC_INFO)
 
 
-def answer(faults: Faults, *, times: int = 1) -> list[Notification]:
+def answer(faults: Faults, *, times: int = 1) -> list[Delivery]:
     """Return what the last of `times` requests brings."""
     virtual = battery(faults=faults)
     virtual.connected()
     return [virtual.request(REQUEST) for _ in range(times)][-1]
 
 
-def whole(notifications: list[Notification]) -> bytes:
+def whole(notifications: list[Delivery]) -> bytes:
     return b"".join(notification.data or b"" for notification in notifications)
 
 
@@ -76,7 +76,7 @@ class TestFaults:
     def test_stray_byte_comes_without_a_request(self) -> None:
         virtual = battery(faults=Faults(stray=b"\x00"))
 
-        assert virtual.connected() == [Notification(0.0, b"\x00")]
+        assert virtual.connected() == [Delivery(0.0, b"\x00")]
         assert battery().connected() == []
 
     @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from exporter.ble.direct.client import Kernel
 from exporter.ble.direct.sockets import PUBLIC, Adapter
-from exporter.demo.battery import Notification, VirtualBattery
+from exporter.demo.battery import Delivery, VirtualBattery
 
 HCI0 = Adapter(0, "00:1B:DC:0F:AA:01", up=True)
 PROPERTIES = {"write-without-response": 0x04, "write": 0x08}
@@ -76,7 +76,7 @@ class AttServer:
         if self.sock.fileno() >= 0:
             self.sock.send(pdu)
 
-    def deliver(self, notifications: list[Notification]) -> None:
+    def deliver(self, notifications: list[Delivery]) -> None:
         loop = asyncio.get_running_loop()
         for one in notifications:
             loop.call_later(one.after_s, self._notify, one.data)

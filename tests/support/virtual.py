@@ -11,7 +11,7 @@ from exporter.ble.bleak import Radio
 from exporter.ble.routes import Spread
 from exporter.clock import WallClock
 from exporter.config.schema import AdapterName, BatteryConfig, Name, PollConfig, normal_address
-from exporter.demo.battery import Notification, VirtualBattery, encode_reply
+from exporter.demo.battery import Delivery, VirtualBattery, encode_reply
 from exporter.demo.radio import Air, backend_of
 from exporter.errors import LinkLostError
 from exporter.protocol.profiles import PROFILES
@@ -96,7 +96,7 @@ class FakeLink:
             raise LinkLostError("the connection ended in mid-poll")
         return chunk if isinstance(chunk, tuple) else (now_s(), chunk)
 
-    def deliver(self, notifications: list[Notification]) -> None:
+    def deliver(self, notifications: list[Delivery]) -> None:
         loop = asyncio.get_running_loop()
         for notification in notifications:
             loop.call_later(notification.after_s, self._arrive, notification.data)

@@ -24,7 +24,7 @@ from bumble.transport.common import AsyncPipeSink, PacketParser
 
 from batteries import eight
 from control import Control, serve
-from exporter.demo.battery import Notification, VirtualBattery
+from exporter.demo.battery import Delivery, VirtualBattery
 
 PUBLIC: Final = hci.Address.PUBLIC_DEVICE_ADDRESS
 ADAPTER: Final = hci.Address("00:1B:DC:0F:AA:01", PUBLIC)
@@ -315,7 +315,7 @@ class Peripheral:
             now_s = asyncio.get_running_loop().time()
             self._deliver(self.battery.request(bytes(value), now_s))
 
-    def _deliver(self, notifications: Sequence[Notification]) -> None:
+    def _deliver(self, notifications: Sequence[Delivery]) -> None:
         loop = asyncio.get_running_loop()
         for one in notifications:
             loop.call_later(one.after_s, self._notify, self._connection, one.data)
