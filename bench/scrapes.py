@@ -35,7 +35,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
-    from exporter.battery.poller import Snapshot
+    from exporter.battery.snapshot import Snapshot
 
 PROJECT: Final = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from systemd_watchdog.systemd_watchdog import WatchDog
 
 from exporter.batteries import House, poller_of, radios_of
-from exporter.battery.poller import Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.ble.bleak import Backend
 from exporter.config.schema import BatteryConfig, Config
 from exporter.errors import ConfigError

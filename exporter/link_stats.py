@@ -1,17 +1,31 @@
 """What happened on the way to one battery, counted where it happens."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.errors import FailureReason
 from exporter.protocol.frame import FrameError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkTotals:
+    """A copy of the counters of `LinkStats` that does not change."""
+
+    connection_attempts: int = 0
+    connection_failures: Mapping[FailureReason, int] = field(default_factory=dict)
+    held_s: float = 0.0
+    requests: int = 0
+    resends: int = 0
+    frame_errors: Mapping[FrameError, int] = field(default_factory=dict)
+    discarded_bytes: int = 0
+
+
 @dataclass(slots=True, kw_only=True)
 class LinkStats:
     """Counters since the start of the process, and the last advertisement.
 
-    The one mutable record: radio and conversation add to it while a poll is under way, so that a
+    The one mutable record: transport and session add to it while a poll is under way, so that a
     scrape that gives up on a slow poll still sees what the poll has done so far.
     """
 
@@ -24,3 +38,15 @@ class LinkStats:
     discarded_bytes: int = 0
     rssi_dbm: int | None = None
     seen_at_s: float | None = None  # by the clock
+
+    def totals(self) -> LinkTotals:
+        """Return the counters as they are now."""
+        return LinkTotals(
+            connection_attempts=self.connection_attempts,
+            connection_failures=dict(self.connection_failures),
+            held_s=self.held_s,
+            requests=self.requests,
+            resends=self.resends,
+            frame_errors=dict(self.frame_errors),
+            discarded_bytes=self.discarded_bytes,
+        )

@@ -15,7 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from exporter import __version__
-from exporter.battery.poller import Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.errors import FailureReason
 from exporter.protocol.frame import FrameError
@@ -155,12 +155,12 @@ def poll_failures(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
 def connection_failures(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
     """Yield every reason, also at 0."""
     failures = snapshot.link.connection_failures
-    return ((reason, failures[reason]) for reason in CONNECTION_REASONS)
+    return ((reason, failures.get(reason, 0)) for reason in CONNECTION_REASONS)
 
 
 def frame_errors(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
     """Yield every reason, also at 0."""
-    return ((reason, snapshot.link.frame_errors[reason]) for reason in FrameError)
+    return ((reason, snapshot.link.frame_errors.get(reason, 0)) for reason in FrameError)
 
 
 SERIES: Final = {

@@ -18,7 +18,7 @@ import bcrypt
 import trustme
 from tornado.httputil import HTTPHeaders, HTTPInputError, RequestStartLine, parse_request_start_line
 
-from exporter.battery.poller import Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.ble.direct.att import (
     DEFAULT_MTU,
     OUR_MTU,
@@ -37,7 +37,7 @@ from exporter.config import Config, loader, schema
 from exporter.config import web as webconfig
 from exporter.demo.battery import encode_reply
 from exporter.errors import AuthError, ConfigError, DecodeError
-from exporter.link_stats import LinkStats
+from exporter.link_stats import LinkTotals
 from exporter.protocol import auth as exchange
 from exporter.protocol import explain, jbd, pasted
 from exporter.protocol.advertisement import FF00, FFF0, Advertisement, is_certain, why_jbd
@@ -508,7 +508,7 @@ class Camper:
             polls=0,
             failures={},
             last_error=None,
-            link=LinkStats(),
+            link=LinkTotals(),
         )
 
 

@@ -13,10 +13,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 from exporter import __version__
-from exporter.battery.poller import Serving, Snapshot
+from exporter.battery.snapshot import Serving, Snapshot
 from exporter.clock import WallClock
 from exporter.errors import FailureReason
-from exporter.link_stats import LinkStats
+from exporter.link_stats import LinkTotals
 from exporter.metrics import (
     READING_ROWS,
     ROWS,
@@ -57,7 +57,7 @@ READING = Reading(
 IDENTITY = Identity(
     profile="nus", hardware="JBD-SP04S034", software="8.3", manufactured=date(2022, 8, 12)
 )
-LINK = LinkStats(connection_attempts=7, held_s=12.5, requests=40, resends=9, discarded_bytes=21)
+LINK = LinkTotals(connection_attempts=7, held_s=12.5, requests=40, resends=9, discarded_bytes=21)
 
 
 def snapshot(**changes: Any) -> Snapshot:
@@ -213,8 +213,7 @@ class TestNumbers:
 
     @pytest.mark.parametrize("reason", ["adapter", "connect", "link_lost"])
     def test_so_is_every_reason_for_a_connection_to_fail(self, reason: str) -> None:
-        link = replace(LINK)
-        link.connection_failures[FailureReason.CONNECT] = 4
+        link = replace(LINK, connection_failures={FailureReason.CONNECT: 4})
 
         registry = exposed(snapshot(link=link))
 
@@ -224,8 +223,7 @@ class TestNumbers:
 
     @pytest.mark.parametrize("reason", ["checksum", "register", "decode"])
     def test_so_is_every_reason_to_refuse_a_frame(self, reason: str) -> None:
-        link = replace(LINK)
-        link.frame_errors[FrameError.CHECKSUM] = 6
+        link = replace(LINK, frame_errors={FrameError.CHECKSUM: 6})
 
         registry = exposed(snapshot(link=link))
 

@@ -1,106 +1,55 @@
-"""Many scrapes, one poll: coalescing, freshness, deadline, back-off; failures become values."""
+"""Many scrapes, one poll: coalescing, freshness, deadline; failures become values."""
 
 import asyncio
 import logging
-import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from copy import deepcopy
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Final
 
+from exporter.battery.backoff import Backoff
 from exporter.battery.history import History, Sample
+from exporter.battery.running_polls import RunningPolls
+from exporter.battery.snapshot import Serving, Snapshot
 from exporter.clock import Clock, WallClock, boot_s
 from exporter.config.schema import PollConfig
 from exporter.errors import BmsError, FailureReason
 from exporter.link_stats import LinkStats
-from exporter.reading import Identity, Reading
+from exporter.reading import Reading
 
 log = logging.getLogger(__name__)
 
-# The first failure is retried at once (a lost packet is the commonest cause); from the second on
-# a missing battery costs one look of a few seconds in this time, then in twice, ...
-BACKOFF_S: Final = 15.0
-REVISIONS: Final = count(1)  # of all snapshots: a battery that comes anew repeats none
-MAX_DOUBLINGS: Final = 16  # 11 days: above every backoff_max that makes sense
+REVISIONS: Final = count(1)  # of all snapshots: a battery that was removed and added repeats none
 
 Publish = Callable[[Reading | BmsError], None]
-"""Takes what a poll came to, once, before it disconnects."""
+"""Takes the result of a poll, once, before it disconnects."""
 
 Poll = Callable[[Publish], Awaitable[None]]
-"""Read a battery once: call the argument with the reading, return when disconnected."""
+"""Reads a battery once: calls the argument with the reading, returns when disconnected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The newest reading of a battery, however old."""
+
+    reading: Reading
+    read_at_s: float  # by the clock
 
 
 @dataclass(slots=True)
-class Serving:
-    """How often readings were given to scrapes."""
+class Finished:
+    """The finished polls of a battery since the start of the process."""
 
-    served: int = 0
-    coalesced: int = 0  # of them from a poll that another scrape had started
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """What one scrape may show of one battery."""
-
-    battery: str
-    address: str
-    up: bool | None  # the last finished poll succeeded; None: none has finished yet
-    reading: Reading | None  # None: there is none, or it is too old to be shown
-    identity: Identity | None  # does not age
-    rssi_dbm: int | None  # None: not heard within max_age
-    poll_duration_s: float | None  # of the last finished poll
-    poll_timeout_s: float
-    polls: int
-    failures: Mapping[FailureReason, int]
-    last_error: str | None  # of the last finished poll, if that failed
-    failure: FailureReason | None = None  # the same
-    failing_since_s: float | None = None  # by the clock: the first of the failures in a row
-    read_at_s: float | None = None  # by the clock: the newest reading, also when it is too old
-    max_age_s: float = math.inf  # how old a reading may be to be shown
-    polling: bool = False  # a poll is under way
-    paused_until_s: float | None = None  # by the clock: the end of a pause
-    clock_difference_s: float = 0.0  # add it to these moments to get unix time
-    link: LinkStats
-    # Goes on counting: an answer that is rendered for several scrapes shows none of them less
-    # than it was shown before.
-    serving: Serving = field(default_factory=Serving, compare=False)
-    revision: int = 0  # the same: nothing but `serving` may differ
-
-    @property
-    def paused(self) -> bool:
-        """Whether the battery is left to somebody else."""
-        return self.paused_until_s is not None
-
-    @property
-    def last_success_unix_s(self) -> float | None:
-        """When the battery was last read; None: not yet."""
-        return self._unix_s(self.read_at_s)
-
-    @property
-    def read_unix_s(self) -> float | None:
-        """When the reading was read; None: there is none to show."""
-        return None if self.reading is None else self.last_success_unix_s
-
-    @property
-    def failing_since_unix_s(self) -> float | None:
-        """When the first of the failures in a row was; None: the last poll did not fail."""
-        return self._unix_s(self.failing_since_s)
-
-    @property
-    def paused_until_unix_s(self) -> float | None:
-        """When a pause ends; None: there is none."""
-        return self._unix_s(self.paused_until_s)
-
-    def _unix_s(self, at_s: float | None) -> float | None:
-        return None if at_s is None else at_s + self.clock_difference_s
+    polls: int = 0
+    failures: Counter[FailureReason] = field(default_factory=Counter)
+    duration_s: float | None = None  # of the last one; None: none has finished yet
 
 
 class Poller:
-    """One battery: who asks gets the newest reading that its rules allow, and never waits twice."""
+    """Coalesces the scrapes of one battery into polls."""
 
-    def __init__(  # noqa: PLR0913 - a battery's whole surroundings, by name
+    def __init__(  # noqa: PLR0913 - everything that one battery needs, by name
         self,
         *,
         battery: str,
@@ -113,7 +62,7 @@ class Poller:
         wall: WallClock | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Prepare; nothing is read before the first refresh.
+        """Start without a reading; the first refresh polls.
 
         Args:
             battery: Its configured name.
@@ -124,134 +73,93 @@ class Poller:
             tasks: Owns the polls, so that a bug in one ends the program.
             clock: Ages readings.
             wall: Converts moments of `clock` to unix time. None: one of its own.
-            changed: Called when a poll began or ended, and when the battery was released.
+            changed: Called when a poll began or ended, and when a pause began or ended.
         """
         self._battery = battery
         self._address = address
         self._poll = poll
         self._config = config
         self._stats = stats
-        self._tasks = tasks
         self._clock = clock
         self._wall = wall or WallClock(clock)
         self._changed = changed
         self.history = History(self._wall)
         """Its last hours."""
-
-        self._task: asyncio.Task[None] | None = None  # the newest poll, until it has disconnected
-        self._running: set[asyncio.Task[None]] = (
-            set()
-        )  # it, and an older one that still disconnects
-        self._outcome: asyncio.Future[bool] | None = (
-            None  # of the poll under way, until it is known
-        )
-
-        self._reading: Reading | None = None
-        self._read_at_s = float("-inf")
-        self._poll_duration_s: float | None = None
-        self._polls = 0
-        self._failures: Counter[FailureReason] = Counter()
-        self._failures_in_row = 0
-        self._failed_with: FailureReason | None = None
-        self._last_error: str | None = None
-        self._failed_at_s = float("-inf")
-        self._failing_since_s: float | None = None
-        self._paused_until_s = float("-inf")
+        self._running = RunningPolls(tasks, f"poll {battery}", changed=changed)
+        self._finished = Finished()
+        self._latest: Latest | None = None
+        self._backoff = Backoff()
+        self._paused_until_s: float | None = None
         self._serving = Serving()
         self._last: Snapshot | None = None
 
     @property
     def is_fresh(self) -> bool:
         """Whether its reading is younger than `min_interval`."""
-        return self._age_s() < self._config.min_interval_s
+        latest = self._latest
+        return latest is not None and self._age_s(latest.read_at_s) < self._config.min_interval_s
 
     def show(self) -> Snapshot:
-        """Return the snapshot for one scrape, without reading."""
-        return self._serve(current=self.is_fresh, coalesced=True)
+        """Return the snapshot for one scrape, without polling."""
+        return self._serve(is_current=self.is_fresh, is_coalesced=True)
+
+    def peek(self, max_age_s: float) -> Snapshot:
+        """Return the snapshot without polling or counting; `max_age_s` replaces a limit of 0."""
+        return self._snapshot(float(self._config.max_age_s) or max_age_s, is_current=False)
 
     async def refresh(self, *, timeout_s: float | None = None) -> Snapshot:
-        """Return the snapshot, read anew if it is older than `min_interval` and time allows.
+        """Return the snapshot, after a poll if the reading is not fresh and time allows.
 
         Never raises a BmsError, and never cancels a poll: one that outlasts `timeout_s` serves
         the next scrape. None: as long as a poll may take.
         """
         if self.is_fresh:
             return self.show()
-        joined = self._outcome is not None
-        if not joined and (self._pause_left_s() > 0 or self._is_backing_off()):
-            return self._serve(current=False, coalesced=False)
-        outcome = self._outcome or self._start()
+        outcome = self._running.outcome
+        is_coalesced = outcome is not None
+        if outcome is None:
+            if self._pause_end_s() is not None or self._is_backing_off():
+                return self._serve(is_current=False, is_coalesced=False)
+            outcome = self._running.start(self._poll_once)
         try:
             async with asyncio.timeout(self._config.timeout_s if timeout_s is None else timeout_s):
                 succeeded = await asyncio.shield(outcome)
         except TimeoutError:
-            return self._serve(current=False, coalesced=False)
-        return self._serve(current=succeeded, coalesced=joined)
+            return self._serve(is_current=False, is_coalesced=False)
+        return self._serve(is_current=succeeded, is_coalesced=is_coalesced)
 
     def change(self, poll: Poll, config: PollConfig) -> None:
-        """Poll in another way from now on; the counters go on, and so does a poll under way."""
+        """Replace how the battery is polled; counters and a poll under way continue."""
         self._poll = poll
         self._config = config
 
     async def pause(self, duration_s: float) -> None:
-        """Keep off the battery for a while; return when it is disconnected."""
+        """Do not poll for this time; return when the battery is disconnected."""
         self._paused_until_s = self._clock() + duration_s
         self._changed()
         await self.close()
 
     def resume(self) -> None:
         """End the pause, if there is one."""
-        self._paused_until_s = float("-inf")
+        self._paused_until_s = None
         self._changed()
 
     async def close(self) -> None:
         """End the poll under way, if any; return when the battery is disconnected."""
-        if self._outcome is not None and self._task is not None:
-            self._task.cancel()  # not while it disconnects: that would leave the battery connected
-        if self._running:
-            await asyncio.wait(self._running)
+        await self._running.end()
 
-    def _pause_left_s(self) -> float:
-        return self._paused_until_s - self._clock()
+    def _age_s(self, at_s: float) -> float:
+        return self._clock() - at_s
 
-    def _age_s(self) -> float:
-        return self._clock() - self._read_at_s
+    def _pause_end_s(self) -> float | None:
+        """Return when the pause ends, by the clock; None: there is none."""
+        until_s = self._paused_until_s
+        return until_s if until_s is not None and until_s > self._clock() else None
 
     def _is_backing_off(self) -> bool:
-        """Whether the battery failed so lately that looking again is not worth the radio time."""
-        retries = self._failures_in_row - 1
-        if retries < 1 or self._failed_with is FailureReason.ADAPTER:
-            return False  # without an adapter a look costs no radio time
-        seen_at_s = self._stats.seen_at_s
-        missing = self._failed_with is FailureReason.NOT_FOUND
-        if missing and seen_at_s is not None and seen_at_s > self._failed_at_s:
-            return False  # somebody else's scan heard it: it is back
-        backoff_s = BACKOFF_S * 2 ** min(retries - 1, MAX_DOUBLINGS)
-        wait_s: float = min(backoff_s, self._config.backoff_max_s)
-        return self._clock() - self._failed_at_s < wait_s
-
-    def _start(self) -> asyncio.Future[bool]:
-        self._outcome = asyncio.get_running_loop().create_future()
-        self._task = self._tasks.create_task(
-            self._run(self._task, self._outcome), name=f"poll {self._battery}"
+        return self._backoff.is_active(
+            self._clock(), max_s=self._config.backoff_max_s, seen_at_s=self._stats.seen_at_s
         )
-        self._running.add(self._task)
-        self._changed()
-        self._task.add_done_callback(self._running.discard)
-        return self._outcome
-
-    async def _run(
-        self, previous: asyncio.Task[None] | None, outcome: asyncio.Future[bool]
-    ) -> None:
-        try:
-            if previous is not None and not previous.done():
-                await asyncio.wait([previous])  # one connection at a time
-            await self._poll_once(outcome)
-        finally:
-            if self._outcome is outcome:  # called off, or a bug: nobody shall wait for ever
-                self._outcome = None
-                outcome.set_result(False)
-                self._changed()
 
     async def _poll_once(self, outcome: asyncio.Future[bool]) -> None:
         started_s = self._clock()
@@ -261,9 +169,8 @@ class Poller:
                 self._keep(result)
             else:
                 self._note_failure(result)
-            self._polls += 1
-            self._poll_duration_s = self._clock() - started_s
-            self._outcome = None
+            self._finished.polls += 1
+            self._finished.duration_s = self._clock() - started_s
             outcome.set_result(isinstance(result, Reading))
             self._changed()
 
@@ -274,82 +181,72 @@ class Poller:
                 publish(error)
 
     def _keep(self, reading: Reading) -> None:
-        if self._failures_in_row or self._reading is None:
+        if self._backoff.failures or self._latest is None:
             log.info("battery answers", extra={"battery": self._battery})
-        self._reading = reading
         # Aged from its request on: the machine may have been suspended before the answer came.
         requested_at_s = reading.requested_at_s
-        self._read_at_s = self._clock() if requested_at_s is None else requested_at_s
-        self._failures_in_row = 0
-        self._failed_with = None
-        self._failing_since_s = None
-        self._last_error = None
+        read_at_s = self._clock() if requested_at_s is None else requested_at_s
+        self._latest = Latest(reading, read_at_s)
+        self._backoff.note_success()
         if (basic := reading.basic) is not None:
-            self.history.add(Sample(self._read_at_s, basic.remaining_ah, basic.current_a))
+            self.history.add(Sample(read_at_s, basic.remaining_ah, basic.current_a))
 
     def _note_failure(self, error: BmsError) -> None:
-        changed = error.reason is not self._failed_with  # once, not at every scrape
+        is_new = error.reason is not self._backoff.reason  # logged once, not at every scrape
         log.log(
-            logging.WARNING if changed else logging.DEBUG,
+            logging.WARNING if is_new else logging.DEBUG,
             "poll failed",
             extra={"battery": self._battery, "reason": str(error.reason), "error": str(error)},
         )
-        self._failures[error.reason] += 1
-        self._failed_at_s = self._clock()
-        if not self._failures_in_row:
-            self._failing_since_s = self._failed_at_s
-        self._failures_in_row += 1
-        self._failed_with = error.reason
-        self._last_error = str(error)
+        self._finished.failures[error.reason] += 1
+        self._backoff.note_failure(error, self._clock())
 
-    def _serve(self, *, current: bool, coalesced: bool) -> Snapshot:
-        """Return what a scrape may be shown, and count it.
+    def _serve(self, *, is_current: bool, is_coalesced: bool) -> Snapshot:
+        """Return the snapshot for one scrape, and count it if it shows a reading.
 
         Args:
-            current: The reading is the one that this scrape waited for, or younger than
+            is_current: The reading is the one that this scrape waited for, or younger than
                 `min_interval`; the only kind that a `max_age` of 0 allows.
-            coalesced: Another scrape started the poll that gave it.
+            is_coalesced: Another scrape started the poll that gave it.
         """
-        instead_of_0_s = math.inf if current else -1.0
-        shown = self._reading is not None and self._fits(instead_of_0_s)
-        self._serving.served += shown
-        self._serving.coalesced += shown and coalesced
-        return self._snapshot(instead_of_0_s)
+        max_age_s = float(self._config.max_age_s)
+        latest = self._latest
+        if latest and self._is_shown(latest.read_at_s, max_age_s, is_current=is_current):
+            serving = self._serving
+            self._serving = Serving(serving.served + 1, serving.coalesced + is_coalesced)
+        return self._snapshot(max_age_s, is_current=is_current)
 
-    def _fits(self, instead_of_0_s: float) -> bool:
-        return self._age_s() <= (float(self._config.max_age_s) or instead_of_0_s)
+    def _is_shown(self, at_s: float, max_age_s: float, *, is_current: bool) -> bool:
+        """Return whether a value of this moment may be shown; a limit of 0 decides by currency."""
+        return self._age_s(at_s) <= max_age_s if max_age_s else is_current
 
-    def peek(self, max_age_s: float) -> Snapshot:
-        """Return what is known without reading or counting; `max_age_s` stands for a 0."""
-        return self._snapshot(max_age_s)
+    def _snapshot(self, max_age_s: float, *, is_current: bool) -> Snapshot:
+        def shown(at_s: float | None) -> bool:
+            return at_s is not None and self._is_shown(at_s, max_age_s, is_current=is_current)
 
-    def _snapshot(self, instead_of_0_s: float) -> Snapshot:
-        max_age_s = float(self._config.max_age_s) or instead_of_0_s
-        seen_at_s = self._stats.seen_at_s
-        heard = seen_at_s is not None and self._clock() - seen_at_s <= max_age_s
-        shown = self._reading if self._fits(instead_of_0_s) else None
-        last = self._last
+        latest, backoff, last = self._latest, self._backoff, self._last
+        read_at_s = latest.read_at_s if latest else None
         now = Snapshot(
             battery=self._battery,
             address=self._address,
-            up=self._failed_with is None if self._polls else None,
-            reading=shown,
-            identity=self._reading.identity if self._reading else None,
-            rssi_dbm=self._stats.rssi_dbm if heard else None,
-            poll_duration_s=self._poll_duration_s,
+            up=backoff.reason is None if self._finished.polls else None,
+            reading=latest.reading if latest and shown(read_at_s) else None,
+            identity=latest.reading.identity if latest else None,
+            rssi_dbm=self._stats.rssi_dbm if shown(self._stats.seen_at_s) else None,
+            poll_duration_s=self._finished.duration_s,
             poll_timeout_s=self._config.timeout_s,
-            polls=self._polls,
-            failures=dict(self._failures),
-            last_error=self._last_error,
-            failure=self._failed_with,
-            failing_since_s=self._failing_since_s,
-            read_at_s=None if self._reading is None else self._read_at_s,
+            polls=self._finished.polls,
+            failures=dict(self._finished.failures),
+            last_error=backoff.message,
+            failure=backoff.reason,
+            failing_since_s=backoff.since_s,
+            read_at_s=read_at_s,
             max_age_s=max_age_s,
-            polling=self._outcome is not None,
-            paused_until_s=self._paused_until_s if self._pause_left_s() > 0 else None,
+            polling=self._running.outcome is not None,
+            paused_until_s=self._pause_end_s(),
             clock_difference_s=self._wall.difference_s(),
             serving=self._serving,
-            link=last.link if last and last.link == self._stats else deepcopy(self._stats),
+            link=self._stats.totals(),
             revision=last.revision if last else 0,
         )
         self._last = now if now == last else replace(now, revision=next(REVISIONS))

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from prometheus_client import generate_latest
 
-from exporter.battery.poller import Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.cli.output import dump_json
 from exporter.config.files import read_text
 from exporter.errors import BmsError, DeviceError
-from exporter.link_stats import LinkStats
+from exporter.link_stats import LinkTotals
 from exporter.metrics import READING_ROWS, BatteryCollector, registry_of
 from exporter.protocol import jbd
 from exporter.protocol.explain import (
@@ -210,6 +210,6 @@ def to_metrics(decoded: Sequence[DecodedFrame]) -> str:
         polls=0,
         failures={},
         last_error=None,
-        link=LinkStats(),
+        link=LinkTotals(),
     )
     return generate_latest(registry_of(BatteryCollector([snapshot], READING_ROWS))).decode()

@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 from prometheus_client import generate_latest
 
-from exporter.battery.poller import Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.config.schema import MAX_NAME
 from exporter.metrics import BatteryCollector, registry_of
 from exporter.protocol.advertisement import Advertisement, is_certain, why_jbd

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from exporter.battery.history import History
-from exporter.battery.poller import Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.reading import BasicInfo, Reading
 
 VERSION: Final = 1

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from exporter.battery.poller import Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.metrics import ExporterCollector
 from exporter.web.auth import Access

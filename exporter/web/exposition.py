@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from exporter.battery.poller import Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.metrics import (
     KNOWN_ROWS,
     PROCESS,

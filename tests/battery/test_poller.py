@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from exporter.battery.poller import Poller, Snapshot
+from exporter.battery.poller import Poller
+from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.config.schema import PollConfig, Seconds
 from exporter.errors import AdapterError, BmsError, FailureReason, LinkLostError, NotFoundError

@@ -8,7 +8,7 @@ from typing import Any, Final
 import bleak_retry_connector
 
 from exporter import cli
-from exporter.battery import poller
+from exporter.battery import backoff
 from exporter.battery import session as bms
 from exporter.ble import bleak as radio
 from exporter.ble import bluez as bluetoothd
@@ -22,7 +22,7 @@ WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (bluetoothd, ("ANSWER_S",)),
     (scan, ("ANSWER_S", "PAUSE_S", "RENEW_S")),
     (spread, ("COMPARE_S",)),
-    (poller, ("BACKOFF_S",)),
+    (backoff, ("BACKOFF_S",)),
     (bms, ("BYTE_S", "RESEND_S", "UNFINISHED_S", "GIVE_UP_S", "EXTRA_GIVE_UP_S")),
     (
         bleak_retry_connector,

@@ -23,7 +23,8 @@ from hasty import hurry
 
 from batteries import answer
 from exporter.batteries import poller_of
-from exporter.battery.poller import Poller, Snapshot
+from exporter.battery.poller import Poller
+from exporter.battery.snapshot import Snapshot
 from exporter.ble.bleak import Radio
 from exporter.ble.routes import Spread
 from exporter.config.schema import BatteryConfig, Name, PollConfig, Seconds, normal_address

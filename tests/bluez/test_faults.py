@@ -18,7 +18,8 @@ from hasty import hurry
 import batteries
 from bus import Bus, need_dbus
 from exporter.batteries import poller_of
-from exporter.battery.poller import Poller, Snapshot
+from exporter.battery.poller import Poller
+from exporter.battery.snapshot import Snapshot
 from exporter.ble import bluez as bluetoothd
 from exporter.ble.bleak import Radio
 from exporter.ble.routes import Spread

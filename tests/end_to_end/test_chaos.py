@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from exporter.battery.poller import Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.config.schema import PollConfig, Seconds
 from exporter.demo.battery import Faults, VirtualBattery, encode_reply
 from exporter.demo.radio import air_of

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from exporter.battery.poller import Poller, Snapshot
+from exporter.battery.poller import Poller
+from exporter.battery.snapshot import Snapshot
 from exporter.ble.bleak import Radio, Target
 from exporter.ble.direct import client
 from exporter.ble.direct.management import Management
