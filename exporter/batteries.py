@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 
 from exporter.battery.poller import Poll, Poller, Publish
-from exporter.battery.session import Bms
+from exporter.battery.session import Session
 from exporter.ble.bleak import Backend, Radio, Target
 from exporter.ble.direct import management, sockets
 from exporter.ble.direct.client import Kernel
@@ -116,7 +116,7 @@ class Wired:
     config: BatteryConfig
     radios: Spread
     target: Target
-    bms: Bms
+    session: Session
     poller: Poller
 
 
@@ -145,7 +145,7 @@ def wire(  # noqa: PLR0913 - a battery's whole surroundings
     """
     stats = LinkStats() if known is None else known.target.stats
     if known is not None and (known.config, known.radios) == (battery, radios):
-        target, bms = known.target, known.bms
+        target, session = known.target, known.session
     else:
         target = Target(
             address=battery.address,
@@ -153,7 +153,7 @@ def wire(  # noqa: PLR0913 - a battery's whole surroundings
             profile=battery.profile,
             pairs=battery.link is not TransportChoice.DIRECT,
         )
-        bms = Bms(
+        session = Session(
             stats=stats,
             mac=bytes.fromhex(battery.address.replace(":", "")),
             cells=battery.cells,
@@ -165,7 +165,7 @@ def wire(  # noqa: PLR0913 - a battery's whole surroundings
         if known is not None:
             known.radios.unwatch(battery.address)
         radios.watch(target)
-    how = poll_of(radios, battery.adapter, target, bms, poll.timeout_s)
+    how = poll_of(radios, battery.adapter, target, session, poll.timeout_s)
     if known is not None:
         poller = known.poller
         poller.change(how, poll)
@@ -181,7 +181,7 @@ def wire(  # noqa: PLR0913 - a battery's whole surroundings
             wall=wall,
             changed=changed,
         )
-    return Wired(config=battery, radios=radios, target=target, bms=bms, poller=poller)
+    return Wired(config=battery, radios=radios, target=target, session=session, poller=poller)
 
 
 def poller_of(
@@ -270,7 +270,7 @@ def _way(config: Config) -> tuple[object, ...]:
 
 
 def poll_of(
-    radios: Spread, adapter: str | None, target: Target, bms: Bms, timeout_s: float
+    radios: Spread, adapter: str | None, target: Target, session: Session, timeout_s: float
 ) -> Poll:
     """Return the function that reads a battery once within `timeout_s`, disconnecting excluded."""
 
@@ -279,7 +279,7 @@ def poll_of(
         async with radios.connect(target, adapter, deadline_s=deadline_s) as connection:
             # Published before the disconnect, which may take 2 s that nobody waits for.
             try:
-                publish(await bms.read(connection, deadline_s=deadline_s))
+                publish(await session.read(connection, deadline_s=deadline_s))
             except BmsError as error:
                 publish(error)
                 raise

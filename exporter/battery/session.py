@@ -1,12 +1,12 @@
-"""The conversation with one battery: what is asked when, resent when, given up when."""
+"""What one battery is asked in each poll, and what is kept from poll to poll."""
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
 
+from exporter.battery.optional_register import OptionalRegister
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
     AnotherProtocolError,
@@ -15,49 +15,27 @@ from exporter.errors import (
     DeviceError,
     FailureReason,
     LinkLostError,
-    PairingError,
-    ProtocolError,
     ReplyTimeoutError,
 )
 from exporter.link_stats import LinkStats
 from exporter.protocol.auth import PasswordExchange
-from exporter.protocol.frame import (
-    Command,
-    Frame,
-    FrameAssembler,
-    FrameError,
-    encode_request,
-    is_another_protocol,
-)
+from exporter.protocol.exchange import GIVE_UP_S, Exchange
+from exporter.protocol.frame import Command, FrameError, encode_request
 from exporter.protocol.jbd import (
     decode_basic,
     decode_cells,
     decode_event_counters,
     decode_hardware,
     fitted_cells,
-    status_name,
 )
 from exporter.reading import BasicInfo, EventCounters, Identity, Reading
 
 log = logging.getLogger(__name__)
 
-# The first command after a connect is often lost. Answers take 63 to 147 ms in recorded traffic.
-RESEND_S: Final = 0.4
-# Request and reply cross the BMS's serial line: 9600 baud, ten bits a byte (vendor document V4).
-BYTE_S: Final = 10 / 9600
-REQUEST_SIZE: Final = 7
-KEPT: Final = 64  # bytes to recognise another protocol by
-SHOWN: Final = 16  # bytes that a message quotes
-# All of an answer comes within milliseconds; a link that repeats lost packets can stall for longer.
-UNFINISHED_S: Final = 1.5
-# The vendor's app was seen to need 4.0 s and two lost commands for its first answer.
-GIVE_UP_S: Final = 5.0
 # For registers that a poll does not need, on a link that has just answered 0x03.
 EXTRA_GIVE_UP_S: Final = 1.0
 COUNTERS_EVERY_POLLS: Final = 10
 COUNTERS_S: Final = 600.0  # however rare the polls are, the counters shown are not older
-ASK_AGAIN_S: Final = 3600.0  # after a refusal, or after this many polls without an answer:
-SILENCES: Final = 3
 
 T = TypeVar("T")
 
@@ -95,39 +73,71 @@ class Connection(Protocol):
         """
 
 
-@dataclass(slots=True, kw_only=True)
-class OptionalRegister(Generic[T]):
-    """A register that a reading can do without, and the time when to request it again."""
+@dataclass(slots=True)
+class _OpenLink:
+    """A link, and the exchange whose bytes and time it moves."""
 
-    command: Command
-    decode: Callable[[bytes], T]
-    give_up_s: float
-    wanted: bool = True
-    _silences: int = field(default=0, init=False)  # in a row
-    _not_before_s: float = field(default=float("-inf"), init=False)
+    link: Link
+    exchange: Exchange
+    profile: str
+    stats: LinkStats
+    requested_at_s: float = 0.0
+    """When the first request was sent, by the clock; every reply was measured later."""
 
-    def is_due(self, now_s: float) -> bool:
-        """Return whether the register is configured and may be requested at this time."""
-        return self.wanted and now_s >= self._not_before_s
+    async def authenticate(self, password: PasswordExchange) -> None:
+        """Prove the password.
 
-    def note_refusal(self, now_s: float) -> None:
-        """Request it again in an hour: the battery does not have it."""
-        self._not_before_s = now_s + ASK_AGAIN_S
+        Raises:
+            AuthError: The password was refused.
+            ReplyTimeoutError: The battery does not answer the exchange.
+            LinkLostError: The connection ended.
+        """
+        self.exchange.authenticate(password, now_s=asyncio.get_running_loop().time())
+        await self._run()
 
-    def note_silence(self, now_s: float) -> None:
-        """Request it again in the next poll; after three silences in a row, in an hour."""
-        self._silences += 1
-        if self._silences >= SILENCES:
-            self.note_refusal(now_s)
+    async def read(self, command: Command, decode: Callable[[bytes], T], *, give_up_s: float) -> T:
+        """Request a register and return it decoded; count a payload that cannot be true.
 
-    def note_answer(self) -> None:
-        """Forget earlier silences and refusals."""
-        self._silences = 0
-        self._not_before_s = float("-inf")
+        Raises:
+            DecodeError: The payload cannot be true.
+            DeviceError: The reply's status is not 0.
+            ProtocolError: Complete frames came within `give_up_s`, none of them valid.
+            ReplyTimeoutError: Nothing complete came within `give_up_s`.
+            AuthError: The battery sends requests back instead of answering them.
+            LinkLostError: The connection ended.
+        """
+        now_s = asyncio.get_running_loop().time()
+        self.exchange.request(command, now_s=now_s, give_up_s=give_up_s)
+        await self._run()
+        try:
+            return decode(self.exchange.payload())
+        except DecodeError:
+            self.stats.frame_errors[FrameError.DECODE] += 1
+            raise
+
+    async def _run(self) -> None:
+        """Move bytes and time until the request under way is answered."""
+        exchange, loop = self.exchange, asyncio.get_running_loop()
+        try:
+            while exchange.is_waiting:
+                try:
+                    async with asyncio.timeout_at(exchange.deadline_s):
+                        if data := exchange.data_to_send:
+                            await self.link.write(data)
+                            exchange.data_sent(loop.time())
+                            continue
+                        at_s, received = await self.link.receive()
+                except TimeoutError:
+                    exchange.timed_out(loop.time())
+                    continue
+                log.debug("received", extra={"hex": received.hex()})
+                exchange.receive_data(received, at_s=at_s, now_s=loop.time())
+        finally:
+            exchange.stop()
 
 
-class Bms:
-    """One battery's conversation, and what it remembers from poll to poll."""
+class Session:
+    """What is requested from one battery, and what is kept from poll to poll."""
 
     def __init__(  # noqa: PLR0913 - one argument for each option
         self,
@@ -173,13 +183,13 @@ class Bms:
             give_up_s=EXTRA_GIVE_UP_S,
             wanted=hardware,
         )
-        self._counters: EventCounters | None = None  # as last answered
+        self._counters: EventCounters | None = None  # as last read
         self._counters_at_s = float("-inf")
         self._counters_from_poll = 0
         self._identity: Identity | None = None
 
     async def read(self, connection: Connection, *, deadline_s: float) -> Reading:
-        """Ask everything that this poll needs; 0x03 is enough for a reading.
+        """Request everything that this poll needs; 0x03 is enough for a reading.
 
         Args:
             connection: To the battery.
@@ -188,42 +198,40 @@ class Bms:
         Raises:
             BmsError: 0x03 was not answered, refused, or answered with something impossible.
         """
-        attempts: list[_Conversation] = []
+        opened: list[_OpenLink] = []
         try:
             async with asyncio.timeout_at(deadline_s):
-                basic = await self._first_answer(connection, attempts)
+                basic = await self._first_answer(connection, opened)
         except TimeoutError:
-            known = [attempt.another_protocol for attempt in attempts]
+            known = [link.exchange.another_protocol for link in opened]
             raise next(filter(None, known), _out_of_time()) from None
-        conversation = attempts[-1]
-        self._profile = conversation.profile
+        link = opened[-1]
+        self._profile = link.profile
         cells = None
         try:
             async with asyncio.timeout_at(deadline_s):
-                cells = await self._ask(conversation, self._cells)
-                await self._ask_counters(conversation)
-                await self._ask_identity(conversation, basic)
+                cells = await self._read_optional(link, self._cells)
+                await self._read_counters(link)
+                await self._read_identity(link, basic)
         except TimeoutError:
             log.debug("out of time after the reading")
         except LinkLostError as error:
             # 0x03 is a whole reading; what the drop cost is visible as absent, and counted here.
             self._stats.connection_failures[FailureReason.LINK_LOST] += 1
             log.debug("link lost after the reading", extra={"error": str(error)})
-        if conversation.has_leftover(Command.BASIC_INFO):
-            basic = await self._ask_again(conversation, deadline_s)
+        if link.exchange.has_leftover(Command.BASIC_INFO):
+            basic = await self._read_again(link, deadline_s)
         self._polls += 1
         return Reading(
             basic=basic,
             cell_voltages_v=None if cells is None else fitted_cells(cells, basic.cell_count),
             counters=self._counters if self._counters_are_young() else None,
             identity=self._identity,
-            requested_at_s=conversation.requested_at_s,
+            requested_at_s=link.requested_at_s,
         )
 
-    async def _first_answer(
-        self, connection: Connection, attempts: "list[_Conversation]"
-    ) -> BasicInfo:
-        """Return 0x03 from the first profile that answers; add every attempt to `attempts`.
+    async def _first_answer(self, connection: Connection, opened: list[_OpenLink]) -> BasicInfo:
+        """Return 0x03 from the first profile that answers; add every opened link to `opened`.
 
         The next profile is tried when one is silent or answers in another protocol.
         """
@@ -231,44 +239,37 @@ class Bms:
         failures: list[BmsError] = []
         for profile in profiles:
             early = self._early()
-            request = b"" if early is None else encode_request(early)
             opened_at_s = self._clock()
-            link = await connection.open(profile, request)
-            conversation = _Conversation(
-                link, self._stats, profile=profile, early=early if link.early_sent else None
-            )
-            attempts.append(conversation)
+            link = await connection.open(profile, b"" if early is None else encode_request(early))
+            exchange = Exchange(self._stats, early=early if link.early_sent else None)
+            opened.append(open_link := _OpenLink(link, exchange, profile, self._stats))
             try:
                 if self._password is not None:
-                    await conversation.authenticate(PasswordExchange(self._password, self._mac))
-                conversation.requested_at_s = opened_at_s if link.early_sent else self._clock()
-                basic = await conversation.decoded(
-                    Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S
-                )
-                self._takes_early = self._takes_early and not conversation.overtaxed
+                    await open_link.authenticate(PasswordExchange(self._password, self._mac))
+                open_link.requested_at_s = opened_at_s if link.early_sent else self._clock()
+                basic = await open_link.read(Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S)
             except (ReplyTimeoutError, AnotherProtocolError) as error:
                 failures.append(error)
                 continue
+            self._takes_early = self._takes_early and not exchange.drops_requests
             return basic
-        # An answer in another protocol says more than silence.
+        # Another protocol explains more than silence.
         failures.sort(key=lambda error: isinstance(error, ReplyTimeoutError))
         raise failures[0]
 
-    async def _ask_again(self, conversation: "_Conversation", deadline_s: float) -> BasicInfo:
+    async def _read_again(self, link: _OpenLink, deadline_s: float) -> BasicInfo:
         """Request 0x03 again: the reply that was used was a leftover."""
         try:
             async with asyncio.timeout_at(deadline_s):
-                return await conversation.decoded(
-                    Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S
-                )
+                return await link.read(Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S)
         except TimeoutError:
             raise _out_of_time() from None
 
     def _early(self) -> Command | None:
-        """Return the register to ask before anybody listens, to wake the BMS.
+        """Return the register to request before subscribing, as a wake-up.
 
-        The first request after a connect is often lost: then nothing is lost but this one, whose
-        turn comes later. If it is not, its answer is used.
+        The first request after a connect is often lost: then only this one is lost, which is
+        requested later anyway. If it is not lost, its reply is used.
         """
         if self._password is not None or not self._takes_early:
             return None
@@ -278,8 +279,8 @@ class Bms:
     def _counters_are_young(self) -> bool:
         return self._clock() - self._counters_at_s < COUNTERS_S
 
-    async def _ask(self, conversation: "_Conversation", register: OptionalRegister[T]) -> T | None:
-        """Return the decoded register, None when it is not due or there is no usable answer.
+    async def _read_optional(self, link: _OpenLink, register: OptionalRegister[T]) -> T | None:
+        """Return the decoded register, None when it is not due or there is no usable reply.
 
         Raises:
             LinkLostError: The connection ended.
@@ -288,281 +289,48 @@ class Bms:
         if not register.is_due(now_s):
             return None
         try:
-            value = await conversation.decoded(
-                register.command, register.decode, give_up_s=register.give_up_s
-            )
+            value = await link.read(register.command, register.decode, give_up_s=register.give_up_s)
         except LinkLostError:
             # Some batteries disconnect instead of refusing. Not so at 0x04: weak links end there.
             if register.command is not Command.CELL_VOLTAGES:
                 register.note_silence(now_s)
             raise
-        except DeviceError as error:
-            register.note_refusal(now_s)
-            _log_unused(register.command, error)
-            return None
         except BmsError as error:
-            register.note_silence(now_s)
-            _log_unused(register.command, error)
+            if isinstance(error, DeviceError):
+                register.note_refusal(now_s)
+            else:
+                register.note_silence(now_s)
+            number = f"{register.command:#04x}"
+            log.debug("no answer used", extra={"register": number, "error": str(error)})
             return None
         register.note_answer()
         return value
 
-    async def _ask_counters(self, conversation: "_Conversation") -> None:
+    async def _read_counters(self, link: _OpenLink) -> None:
         """Request 0xAA in every tenth poll, and keep the counters for at most ten minutes."""
         now_s = self._clock()
         if self._polls < self._counters_from_poll and self._counters_are_young():
             return
-        counters = await self._ask(conversation, self._event_counters)
+        counters = await self._read_optional(link, self._event_counters)
         if counters is not None:
             self._counters = counters
             self._counters_at_s = now_s
             self._counters_from_poll = self._polls + COUNTERS_EVERY_POLLS
 
-    async def _ask_identity(self, conversation: "_Conversation", basic: BasicInfo) -> None:
+    async def _read_identity(self, link: _OpenLink, basic: BasicInfo) -> None:
         """Request 0x05 until it is answered or given up; after that the labels never change."""
         if self._identity is not None:
             return
-        hardware = await self._ask(conversation, self._hardware)
+        hardware = await self._read_optional(link, self._hardware)
         if hardware is None and self._hardware.is_due(self._clock()):
             return
         self._identity = Identity(
-            profile=conversation.profile,
+            profile=link.profile,
             hardware=hardware or "",
             software=basic.software,
             manufactured=basic.manufactured,
         )
 
 
-class _Conversation:
-    """Requests and replies on one link, one at a time.
-
-    What came before a register was requested on this link cannot answer it. The Bluetooth module
-    hands over what it kept from earlier connections just after the subscription, perhaps after
-    the first request was written; a reply takes longer, because request and reply cross a serial
-    line. So bytes that come sooner are dropped, even if they look like the reply to the early
-    request; its register is then requested once more. The time does not reveal two kinds:
-
-    - A leftover 0x03 that is handed over later (more than 45 ms after the request), while the
-      real reply is on its way: if a second reply comes within the poll, 0x03 is requested again.
-      If the request was lost, or the poll is over first, the leftover is believed.
-    - A leftover of the early request's register that is handed over later (four cells: 23 ms). If
-      the early request arrived, there are two replies and neither is used. If it was lost, the
-      leftover is believed.
-    """
-
-    def __init__(
-        self, link: Link, stats: LinkStats, *, profile: str, early: Command | None = None
-    ) -> None:
-        """Start on a link that was just opened.
-
-        Args:
-            link: Where to write and receive.
-            stats: Where to count what happens.
-            profile: The name of the GATT profile that the link uses.
-            early: The register that was requested before the subscription; it may be lost.
-        """
-        self._link = link
-        self._stats = stats
-        self.profile = profile
-        self.requested_at_s: float | None = None
-        """When the first request was sent, by the clock; every reply was measured later."""
-        self._early = early
-        self._early_frame: Frame | None = None
-        self.overtaxed = False
-        """Whether the early request was answered and the one after it was not, at first: this
-        battery drops requests that arrive while it is replying."""
-        self._answered: set[int] = set()
-        self._received = b""  # the first bytes, to recognise another protocol
-        self._first_request_s: float | None = None
-        self._open_requests: Counter[int] = Counter()  # requests minus replies, by register
-        if early is not None:
-            self._open_requests[early] += 1
-
-    def has_leftover(self, command: Command) -> bool:
-        """Return whether more replies came than requests were sent."""
-        return self._open_requests[command] < 0
-
-    async def ask(self, command: Command, *, give_up_s: float) -> bytes:
-        """Return the payload of one register.
-
-        Raises:
-            DeviceError: The reply's status is not 0.
-            ProtocolError: Complete frames came within `give_up_s`, none of them valid.
-            ReplyTimeoutError: Nothing complete came within `give_up_s`.
-            AuthError: The battery sends requests back instead of answering them.
-            LinkLostError: The connection ended.
-        """
-        frame = self._early_frame
-        self._early_frame = None
-        if frame is None or frame.register != command:
-            frame = await self._asked(command, give_up_s)
-        self._answered.add(command)
-        if frame.status:
-            raise DeviceError(
-                f"register {command:#04x}: expected status 0x00 (ok), "
-                f"got {frame.status:#04x} ({status_name(frame.status)})"
-            )
-        return frame.payload
-
-    async def _asked(self, command: Command, give_up_s: float) -> Frame:
-        assembler = FrameAssembler(command, self._answered, self._early)
-        try:
-            async with asyncio.timeout(give_up_s):
-                frame = await self._reply(command, assembler)
-        except TimeoutError:
-            raise self._no_reply(command, assembler, give_up_s) from None
-        finally:
-            assembler.forget()
-            self._stats.frame_errors.update(assembler.errors)
-            self._stats.discarded_bytes += assembler.discarded
-            self._open_requests[command] += 1 + assembler.resends
-            self._open_requests.subtract(assembler.late)
-        if self._early is not None:
-            self._early_frame = assembler.early_frame
-            was_heard = assembler.early_replies or (
-                command == self._early and assembler.leftover_seen
-            )
-            self.overtaxed = bool(was_heard and assembler.resends)
-            self._answered.add(self._early)  # whatever else comes of it is too late
-            self._early = None
-        return frame
-
-    def _no_reply(self, command: Command, assembler: FrameAssembler, give_up_s: float) -> BmsError:
-        if assembler.errors:
-            counts = ", ".join(f"{n} x wrong {error}" for error, n in assembler.errors.items())
-            return ProtocolError(
-                f"register {command:#04x}: no valid reply in {give_up_s:g} s: {counts}"
-            )
-        what = "no complete reply, only pieces," if assembler.pending else "no reply"
-        return self.another_protocol or ReplyTimeoutError(
-            f"register {command:#04x}: {what} in {give_up_s:g} s"
-        )
-
-    @property
-    def another_protocol(self) -> AnotherProtocolError | None:
-        """The error for a battery that answers in another protocol; None: it does not."""
-        if not is_another_protocol(self._received):
-            return None
-        shown = self._received[:SHOWN]
-        more = "..." if len(self._received) > SHOWN else ""
-        return AnotherProtocolError(
-            f"it answers, but not in the JBD protocol: {shown.hex()}{more}; check the address, "
-            "or try another profile"
-        )
-
-    async def decoded(
-        self, command: Command, decode: Callable[[bytes], T], *, give_up_s: float
-    ) -> T:
-        """Request a register and return it decoded; count a payload that cannot be true.
-
-        Raises:
-            DecodeError: The payload cannot be true.
-            BmsError: As `ask` does.
-        """
-        payload = await self.ask(command, give_up_s=give_up_s)
-        try:
-            return decode(payload)
-        except DecodeError:
-            self._stats.frame_errors[FrameError.DECODE] += 1
-            raise
-
-    async def authenticate(self, exchange: PasswordExchange) -> None:
-        """Prove the password.
-
-        Raises:
-            AuthError: The password was refused.
-            ReplyTimeoutError: The battery does not answer the exchange.
-            LinkLostError: The connection ended.
-        """
-
-        def feed(chunk: bytes, at_s: float | None) -> bool | None:
-            if at_s is None:
-                self._stats.discarded_bytes += len(chunk)
-                return None
-            return exchange.feed(chunk) or exchange.done or None
-
-        try:
-            async with asyncio.timeout(GIVE_UP_S):
-                while not exchange.done:
-                    await self._exchange(exchange.request, feed)
-        except TimeoutError:
-            raise ReplyTimeoutError(
-                f"no answer to the password exchange in {GIVE_UP_S:g} s: "
-                "remove password_file if this battery has no password"
-            ) from None
-
-    async def _reply(self, command: Command, assembler: FrameAssembler) -> Frame:
-        if self._first_request_s is None:
-            self._first_request_s = asyncio.get_running_loop().time()
-        first_request_s = self._first_request_s
-
-        def feed(chunk: bytes, at_s: float | None) -> Frame | None:
-            self._received += chunk[: KEPT - len(self._received)]
-            possible = 0 if at_s is None else _possible_bytes(at_s - first_request_s)
-            frames = assembler.feed(chunk, possible)
-            self._open_requests[command] -= len(frames)
-            if assembler.echoed:
-                raise PairingError(
-                    "the battery sends requests back unanswered: it wants pairing with a PIN "
-                    "first, see bluetoothctl pair"
-                )
-            return frames[-1] if frames else None
-
-        return await self._exchange(encode_request(command), feed, assembler)
-
-    async def _exchange(
-        self,
-        request: bytes,
-        feed: Callable[[bytes, float | None], T | None],
-        assembler: FrameAssembler | None = None,
-    ) -> T:
-        """Send `request`, again whenever nothing comes, until `feed` returns an answer.
-
-        A second request would interleave with an answer that has begun, so that is given more
-        time.
-
-        Args:
-            request: What to write.
-            feed: Takes a notification and its time; None: it came before the request was written.
-            assembler: Puts the answer together.
-        """
-        self._stats.requests += 1
-        loop = asyncio.get_running_loop()
-        written_s = loop.time()
-        await self._link.write(request)
-        resend_at_s = loop.time() + RESEND_S
-        while True:
-            try:
-                async with asyncio.timeout_at(resend_at_s):
-                    at_s, chunk = await self._link.receive()
-            except TimeoutError:
-                if assembler is not None:
-                    assembler.doubt()
-                self._stats.resends += 1
-                await self._link.write(request)
-                resend_at_s = loop.time() + RESEND_S
-                continue
-            log.debug("received", extra={"hex": chunk.hex()})
-            answer = feed(chunk, at_s if at_s >= written_s else None)
-            if answer is not None:
-                return answer
-            if assembler is not None and assembler.pending:
-                resend_at_s = loop.time() + UNFINISHED_S
-            elif assembler is not None and assembler.early_frame is not None:
-                resend_at_s = loop.time() + RESEND_S  # it has only now come to this request
-
-
-def _possible_bytes(elapsed_s: float) -> int:
-    """Return how many bytes of a reply the serial line can have carried since the request.
-
-    The first reply of a BMS with a faster line is dropped; the one after the resend is used.
-    """
-    return max(0, int(elapsed_s / BYTE_S) - REQUEST_SIZE)
-
-
 def _out_of_time() -> ReplyTimeoutError:
     return ReplyTimeoutError("no reading within poll.timeout")
-
-
-def _log_unused(command: Command, error: BmsError) -> None:
-    log.debug("no answer used", extra={"register": f"{command:#04x}", "error": str(error)})

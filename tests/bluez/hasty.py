@@ -8,13 +8,13 @@ from typing import Any, Final
 import bleak_retry_connector
 
 from exporter import cli
-from exporter.battery import backoff
-from exporter.battery import session as bms
+from exporter.battery import backoff, session
 from exporter.ble import bleak as radio
 from exporter.ble import bluez as bluetoothd
 from exporter.ble import routes as spread
 from exporter.ble import scanner as scan
 from exporter.ble import timeouts as within
+from exporter.protocol import exchange
 
 WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (radio, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "CONNECTION_S", "UNDO_S")),
@@ -23,7 +23,8 @@ WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (scan, ("ANSWER_S", "PAUSE_S", "RENEW_S")),
     (spread, ("COMPARE_S",)),
     (backoff, ("BACKOFF_S",)),
-    (bms, ("BYTE_S", "RESEND_S", "UNFINISHED_S", "GIVE_UP_S", "EXTRA_GIVE_UP_S")),
+    (exchange, ("BYTE_S", "RESEND_S", "UNFINISHED_S", "GIVE_UP_S")),
+    (session, ("GIVE_UP_S", "EXTRA_GIVE_UP_S")),
     (
         bleak_retry_connector,
         tuple(name for name in vars(bleak_retry_connector) if name.endswith("_BACKOFF_TIME")),

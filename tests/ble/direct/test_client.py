@@ -34,9 +34,9 @@ RANDOM_ADDRESS = "C4:C1:38:00:00:01"
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.ble.bleak.FIND_S", 0.4)
     monkeypatch.setattr("exporter.battery.session.GIVE_UP_S", 0.6)
-    monkeypatch.setattr("exporter.battery.session.RESEND_S", 0.1)
-    monkeypatch.setattr("exporter.battery.session.BYTE_S", 1e-5)
-    monkeypatch.setattr("exporter.battery.session.UNFINISHED_S", 0.2)
+    monkeypatch.setattr("exporter.protocol.exchange.RESEND_S", 0.1)
+    monkeypatch.setattr("exporter.protocol.exchange.BYTE_S", 1e-5)
+    monkeypatch.setattr("exporter.protocol.exchange.UNFINISHED_S", 0.2)
     monkeypatch.setattr(client, "ANSWER_S", 0.3)
     monkeypatch.setattr(client, "CALLED_OFF_S", 0.01)
 
@@ -174,8 +174,8 @@ class TestLeftovers:
     async def test_leftover_around_the_response_to_the_subscription_is_dropped(
         self, leftover_s: float, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("exporter.battery.session.BYTE_S", 10 / 9600)
-        monkeypatch.setattr("exporter.battery.session.RESEND_S", 0.4)
+        monkeypatch.setattr("exporter.protocol.exchange.BYTE_S", 10 / 9600)
+        monkeypatch.setattr("exporter.protocol.exchange.RESEND_S", 0.4)
         old = encode_reply(0x03, MOBILEKTRO[4:8] + b"\x00\x7b" + MOBILEKTRO[10:-3])
         faults = Faults(reply_s=0.1, leftover=old, leftover_s=leftover_s)
 

@@ -1,0 +1,326 @@
+"""Requests and replies on one link, one at a time: what to send when, and when to give up.
+
+Sans-I/O: the caller writes `data_to_send`, passes on what arrives, and says when `deadline_s` has
+passed. All times are in seconds by one clock that never goes back.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from exporter.errors import (
+    AnotherProtocolError,
+    BmsError,
+    DeviceError,
+    PairingError,
+    ProtocolError,
+    ReplyTimeoutError,
+)
+from exporter.protocol.auth import PasswordExchange
+from exporter.protocol.frame import (
+    Command,
+    Frame,
+    FrameAssembler,
+    FrameError,
+    encode_request,
+    is_another_protocol,
+)
+from exporter.protocol.jbd import status_name
+
+# The first command after a connect is often lost. Replies take 63 to 147 ms in recorded traffic.
+RESEND_S: Final = 0.4
+# Request and reply cross the BMS's serial line: 9600 baud, ten bits a byte (vendor document V4).
+BYTE_S: Final = 10 / 9600
+REQUEST_SIZE: Final = 7
+# All of a reply comes within milliseconds; a link that repeats lost packets can stall for longer.
+UNFINISHED_S: Final = 1.5
+# The vendor's app was seen to need 4.0 s and two lost commands for its first reply.
+GIVE_UP_S: Final = 5.0
+KEPT: Final = 64  # bytes to recognise another protocol by
+SHOWN: Final = 16  # bytes that a message quotes
+
+
+class Counters(Protocol):
+    """What an exchange counts."""
+
+    requests: int
+    resends: int
+    frame_errors: Counter[FrameError]
+    discarded_bytes: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Request:
+    """A request under way: a register's, or a step of the password exchange."""
+
+    data: bytes
+    started_s: float
+    give_up_s: float
+    give_up_at_s: float
+    reply: FrameAssembler | PasswordExchange
+    command: Command = Command.BASIC_INFO  # with a FrameAssembler
+    resend_at_s: float | None = None  # None: `data` is to be written
+
+
+class Exchange:
+    """Requests and replies on one link, one at a time.
+
+    What came before a register was requested on this link cannot answer it. The Bluetooth module
+    hands over what it kept from earlier connections just after the subscription, perhaps after
+    the first request was written; a reply takes longer, because request and reply cross a serial
+    line. So bytes that come sooner are dropped, even if they look like the reply to the early
+    request; its register is then requested once more. The time does not reveal two kinds:
+
+    - A leftover 0x03 that is handed over later (more than 45 ms after the request), while the
+      real reply is on its way: if a second reply comes within the poll, `has_leftover` tells so,
+      and 0x03 should be requested again. If the request was lost, or the poll is over first, the
+      leftover is believed.
+    - A leftover of the early request's register that is handed over later (four cells: 23 ms). If
+      the early request arrived, there are two replies and neither is used. If it was lost, the
+      leftover is believed.
+    """
+
+    def __init__(self, counters: Counters, *, early: Command | None = None) -> None:
+        """Start on a link that was just opened.
+
+        Args:
+            counters: Where to count requests, resends, frame errors and discarded bytes.
+            early: The register that was requested before the subscription; it may be lost.
+        """
+        self._counters = counters
+        self._early = early
+        self._early_frame: Frame | None = None
+        self.drops_requests = False
+        """Whether the early request was answered and the next one was not, at first: this BMS
+        drops requests that arrive while it is replying."""
+        self._request: _Request | None = None
+        self._frame: Frame | None = None  # the reply to the last request
+        self._answered: set[int] = set()
+        self._received = b""  # the first bytes, to recognise another protocol
+        self._first_request_s: float | None = None
+        self._open_requests: Counter[int] = Counter()  # requests minus replies, by register
+        if early is not None:
+            self._open_requests[early] += 1
+
+    def request(self, command: Command, *, now_s: float, give_up_s: float) -> None:
+        """Request a register, unless the reply to the early request is its answer."""
+        early_frame, self._early_frame = self._early_frame, None
+        if early_frame is not None and early_frame.register == command:
+            self._frame = early_frame
+            return
+        self._frame = None
+        if self._first_request_s is None:
+            self._first_request_s = now_s
+        self._request = _Request(
+            data=encode_request(command),
+            started_s=now_s,
+            give_up_s=give_up_s,
+            give_up_at_s=now_s + give_up_s,
+            reply=FrameAssembler(command, self._answered, self._early),
+            command=command,
+        )
+        self._counters.requests += 1
+
+    def authenticate(self, password: PasswordExchange, *, now_s: float) -> None:
+        """Prove the password, before any register is requested."""
+        self._request = _Request(
+            data=password.request,
+            started_s=now_s,
+            give_up_s=GIVE_UP_S,
+            give_up_at_s=now_s + GIVE_UP_S,
+            reply=password,
+        )
+        self._counters.requests += 1
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a request is under way."""
+        return self._request is not None
+
+    @property
+    def data_to_send(self) -> bytes:
+        """What to write before anything else, until `data_sent`; empty: wait for bytes."""
+        request = self._request
+        return b"" if request is None or request.resend_at_s is not None else request.data
+
+    @property
+    def deadline_s(self) -> float:
+        """When to call `timed_out`, while writing and while waiting; infinite: never."""
+        request = self._request
+        if request is None:
+            return float("inf")
+        if request.resend_at_s is None:
+            return request.give_up_at_s
+        return min(request.resend_at_s, request.give_up_at_s)
+
+    def data_sent(self, now_s: float) -> None:
+        """Note that `data_to_send` was written."""
+        if self._request is not None:
+            self._request.resend_at_s = now_s + RESEND_S
+
+    def receive_data(self, data: bytes, *, at_s: float, now_s: float) -> None:
+        """Take one notification.
+
+        Args:
+            data: The notification.
+            at_s: When it came.
+            now_s: The time now. A reply that has begun gets more time from now on: a second
+                request would interleave with it.
+
+        Raises:
+            AuthError: The password was refused, or the battery sends requests back instead of
+                answering them.
+        """
+        request = self._request
+        if request is None:
+            self._counters.discarded_bytes += len(data)
+        elif isinstance(request.reply, PasswordExchange):
+            self._receive_answer(request, request.reply, data, at_s=at_s, now_s=now_s)
+        else:
+            self._receive_frames(request, request.reply, data, at_s=at_s, now_s=now_s)
+
+    def timed_out(self, now_s: float) -> None:
+        """Send the request again, or give up.
+
+        Raises:
+            ProtocolError: Complete frames came in time, none of them valid.
+            ReplyTimeoutError: Nothing complete came in time.
+        """
+        request = self._request
+        if request is None:
+            return
+        resend_at_s = request.resend_at_s
+        if resend_at_s is None or max(now_s, resend_at_s) >= request.give_up_at_s:
+            raise self._no_reply(request)
+        if isinstance(request.reply, FrameAssembler):
+            request.reply.doubt()
+        self._counters.resends += 1
+        request.resend_at_s = None
+
+    def stop(self) -> None:
+        """End the request under way, if any, and count what came of it.
+
+        To be called when a method has raised, when the link is lost, and when time is up.
+        """
+        request, self._request = self._request, None
+        if request is None or isinstance(request.reply, PasswordExchange):
+            return
+        assembler = request.reply
+        assembler.forget()
+        self._counters.frame_errors.update(assembler.errors)
+        self._counters.discarded_bytes += assembler.discarded
+        self._open_requests[request.command] += 1 + assembler.resends
+        self._open_requests.subtract(assembler.late)
+
+    def payload(self) -> bytes:
+        """Return the payload that answered the last request.
+
+        Raises:
+            DeviceError: The reply's status is not 0.
+        """
+        frame = self._frame
+        if frame is None:
+            raise RuntimeError("no request was answered")
+        if frame.status:
+            raise DeviceError(
+                f"register {frame.register:#04x}: expected status 0x00 (ok), "
+                f"got {frame.status:#04x} ({status_name(frame.status)})"
+            )
+        return frame.payload
+
+    def has_leftover(self, command: Command) -> bool:
+        """Return whether more replies came than requests were sent."""
+        return self._open_requests[command] < 0
+
+    @property
+    def another_protocol(self) -> AnotherProtocolError | None:
+        """The error for a battery that answers in another protocol; None: it does not."""
+        if not is_another_protocol(self._received):
+            return None
+        shown = self._received[:SHOWN]
+        more = "..." if len(self._received) > SHOWN else ""
+        return AnotherProtocolError(
+            f"it answers, but not in the JBD protocol: {shown.hex()}{more}; check the address, "
+            "or try another profile"
+        )
+
+    def _receive_answer(
+        self,
+        request: _Request,
+        password: PasswordExchange,
+        data: bytes,
+        *,
+        at_s: float,
+        now_s: float,
+    ) -> None:
+        if at_s < request.started_s:
+            self._counters.discarded_bytes += len(data)
+        elif password.feed(data):
+            self._request = replace(
+                request, data=password.request, started_s=now_s, resend_at_s=None
+            )
+            self._counters.requests += 1
+        elif password.done:
+            self._request = None
+
+    def _receive_frames(
+        self,
+        request: _Request,
+        assembler: FrameAssembler,
+        data: bytes,
+        *,
+        at_s: float,
+        now_s: float,
+    ) -> None:
+        self._received += data[: KEPT - len(self._received)]
+        possible = 0 if at_s < request.started_s else self._possible_bytes(at_s)
+        frames = assembler.feed(data, possible)
+        self._open_requests[request.command] -= len(frames)
+        if assembler.echoed:
+            raise PairingError(
+                "the battery sends requests back unanswered: it wants pairing with a PIN "
+                "first, see bluetoothctl pair"
+            )
+        if frames:
+            self._frame = frames[-1]
+            self.stop()
+            self._settle_early(request.command, assembler)
+            self._answered.add(request.command)
+        elif assembler.pending:
+            request.resend_at_s = now_s + UNFINISHED_S
+        elif assembler.early_frame is not None:
+            request.resend_at_s = now_s + RESEND_S  # it has only now come to this request
+
+    def _possible_bytes(self, at_s: float) -> int:
+        """Return how many bytes of a reply the serial line can have carried by then.
+
+        The first reply of a BMS with a faster line is dropped; the one after the resend is used.
+        """
+        elapsed_s = at_s - (self._first_request_s or 0.0)
+        return max(0, int(elapsed_s / BYTE_S) - REQUEST_SIZE)
+
+    def _settle_early(self, command: Command, assembler: FrameAssembler) -> None:
+        """Keep the reply to the early request that came before the first other reply."""
+        if self._early is None:
+            return
+        self._early_frame = assembler.early_frame
+        was_answered = assembler.early_replies or (
+            command == self._early and assembler.leftover_seen
+        )
+        self.drops_requests = bool(was_answered and assembler.resends)
+        self._answered.add(self._early)  # whatever else comes of it is too late
+        self._early = None
+
+    def _no_reply(self, request: _Request) -> BmsError:
+        seconds = f"in {request.give_up_s:g} s"
+        if isinstance(request.reply, PasswordExchange):
+            return ReplyTimeoutError(
+                f"no answer to the password exchange {seconds}: "
+                "remove password_file if this battery has no password"
+            )
+        register = f"register {request.command:#04x}"
+        if errors := request.reply.errors:
+            counts = ", ".join(f"{n} x wrong {error}" for error, n in errors.items())
+            return ProtocolError(f"{register}: no valid reply {seconds}: {counts}")
+        what = "no complete reply, only pieces," if request.reply.pending else "no reply"
+        return self.another_protocol or ReplyTimeoutError(f"{register}: {what} {seconds}")
