@@ -1,7 +1,7 @@
-"""What can go wrong, and what it is called in the metrics.
+"""What can go wrong, and the `reason` that the metrics give for it.
 
 BmsError                an expected failure of one battery: counted, logged once, retried
-├── LinkError           the way to the battery
+├── LinkError           the battery could not be reached
 │   ├── AdapterError        no adapter, no bus, no bluetoothd, no power, no permission
 │   ├── NotFoundError       not seen: switched off, out of range, or the phone is connected
 │   ├── ConnectError        seen, and every attempt to connect failed
@@ -38,13 +38,15 @@ class FailureReason(StrEnum):
 
 
 class BmsError(Exception):
-    """An expected failure of one battery."""
+    """An expected failure of one battery; its subclasses say which."""
 
-    reason: ClassVar[FailureReason]
+    reason: ClassVar[FailureReason] = FailureReason.DEVICE
 
 
 class LinkError(BmsError):
-    """The way to the battery failed."""
+    """The battery could not be reached; its subclasses say why."""
+
+    reason = FailureReason.CONNECT
 
 
 class AdapterError(LinkError):
@@ -54,7 +56,7 @@ class AdapterError(LinkError):
 
 
 class NotFoundError(LinkError):
-    """The battery did not advertise while it was looked for."""
+    """The battery did not advertise during the scan."""
 
     reason = FailureReason.NOT_FOUND
 
@@ -92,6 +94,8 @@ class AuthError(BmsError):
 class PairingError(AuthError):
     """The battery wants pairing first."""
 
+    reason = FailureReason.AUTH
+
 
 class ProtocolError(BmsError):
     """Bytes came that are not a valid reply."""
@@ -102,9 +106,13 @@ class ProtocolError(BmsError):
 class AnotherProtocolError(ProtocolError):
     """The battery answers, but does not speak JBD."""
 
+    reason = FailureReason.PROTOCOL
+
 
 class DecodeError(ProtocolError):
     """A valid frame whose fields cannot be true."""
+
+    reason = FailureReason.PROTOCOL
 
 
 class DeviceError(BmsError):
