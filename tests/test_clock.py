@@ -21,7 +21,7 @@ class Clocks:
         self.unix_s += seconds
 
 
-def test_a_moment_is_converted_by_the_difference_of_the_clocks() -> None:
+def test_time_is_converted_by_the_difference_of_the_clocks() -> None:
     clocks = Clocks()
 
     clocks.pass_time(60.0)
@@ -32,7 +32,7 @@ def test_a_moment_is_converted_by_the_difference_of_the_clocks() -> None:
 
 
 @pytest.mark.parametrize("drift_s", [-1.0, -0.01, 0.01, 1.0])
-def test_a_drift_of_up_to_a_second_changes_no_converted_moment(drift_s: float) -> None:
+def test_drift_of_up_to_a_second_changes_no_converted_time(drift_s: float) -> None:
     clocks = Clocks()
     before_s = clocks.wall.difference_s()
 
@@ -42,7 +42,7 @@ def test_a_drift_of_up_to_a_second_changes_no_converted_moment(drift_s: float) -
 
 
 @pytest.mark.parametrize("step_s", [-DAYS_S, -1.5, 1.5, DAYS_S])
-def test_a_step_of_the_wall_clock_moves_every_converted_moment(step_s: float) -> None:
+def test_step_of_the_wall_clock_moves_every_converted_time(step_s: float) -> None:
     clocks = Clocks()
 
     clocks.unix_s += step_s

@@ -29,14 +29,14 @@ def at_password() -> PasswordExchange:
 
 @pytest.mark.parametrize("vector", AUTH, ids=lambda vector: vector["encrypted"])
 class TestRecorded:
-    def test_the_formula_reproduces_it(self, vector: dict[str, Any]) -> None:
+    def test_formula_reproduces_the_recorded_proof(self, vector: dict[str, Any]) -> None:
         mac = bytes.fromhex(vector["mac"].replace(":", ""))
 
         encrypted = encrypt(vector["password"].encode(), mac, int(vector["random"], 16))
 
         assert encrypted.hex() == vector["encrypted"]
 
-    def test_the_exchange_ends_as_it_did(self, vector: dict[str, Any]) -> None:
+    def test_exchange_ends_as_recorded(self, vector: dict[str, Any]) -> None:
         mac = bytes.fromhex(vector["mac"].replace(":", ""))
         begun = PasswordExchange(vector["password"].encode(), mac)
         sent = [begun.request.hex()]
@@ -64,7 +64,7 @@ class TestAnswers:
             pytest.param([b"\x00" * 500, ACCEPTS_KEY], id="after much noise"),
         ],
     )
-    def test_they_may_come(self, chunks: list[bytes]) -> None:
+    def test_answer_is_found_however_it_is_delivered(self, chunks: list[bytes]) -> None:
         begun = exchange()
 
         moved = [begun.feed(chunk) for chunk in chunks]
@@ -73,28 +73,28 @@ class TestAnswers:
         assert begun.request.hex() == "ffaa170017"
         assert not begun.done
 
-    def test_no_password_set_ends_it_at_once(self) -> None:
+    def test_battery_without_a_password_ends_the_exchange_at_once(self) -> None:
         begun = exchange()
 
         assert not begun.feed(bytes.fromhex("ffaa15010218"))
         assert begun.done
 
-    def test_a_rejected_app_key_is_named(self) -> None:
+    def test_rejected_app_key_is_named(self) -> None:
         with pytest.raises(AuthError, match=r"rejected the app key \(answer 0x01\)"):
             exchange().feed(bytes.fromhex("ffaa15010117"))
 
-    def test_not_needed_is_no_answer_to_a_password(self) -> None:
+    def test_not_needed_does_not_accept_a_password(self) -> None:
         with pytest.raises(AuthError, match="answer 0x02"):
             at_password().feed(bytes.fromhex("ffaa1801021b"))
 
-    def test_a_damaged_answer_is_no_answer(self) -> None:
+    def test_damaged_answer_is_ignored(self) -> None:
         begun = at_password()
 
         assert not begun.feed(bytes.fromhex("ffaa18010018"))
         assert not begun.done
 
     @given(noise=st.lists(st.binary(max_size=300), max_size=10))
-    def test_noise_raises_nothing_else(self, noise: list[bytes]) -> None:
+    def test_noise_raises_only_auth_errors(self, noise: list[bytes]) -> None:
         begun = exchange()
         try:
             for chunk in noise:

@@ -30,10 +30,10 @@ class TestRequests:
             (Command.EVENT_COUNTERS, "dda5aa00ff5677"),
         ],
     )
-    def test_they_are_the_vendors(self, command: Command, wire: str) -> None:
+    def test_requests_are_those_of_the_vendors_document(self, command: Command, wire: str) -> None:
         assert encode_request(command).hex() == wire
 
-    def test_there_is_no_other(self) -> None:
+    def test_no_other_register_can_be_requested(self) -> None:
         assert [int(command) for command in Command] == [0x03, 0x04, 0x05, 0xAA]
 
 
@@ -58,15 +58,15 @@ class TestFinding:
             pytest.param([MOBILEKTRO + b"\x02\x51\x00"], id="before telemetry"),
         ],
     )
-    def test_a_frame_is_found(self, deliveries: list[bytes]) -> None:
+    def test_frame_is_found_however_it_is_delivered(self, deliveries: list[bytes]) -> None:
         assert payloads(*deliveries) == [BASIC_PAYLOAD]
         assert payloads(*deliveries, expected=0x03) == [BASIC_PAYLOAD]
 
-    def test_its_parts_are_told(self) -> None:
+    def test_frame_has_register_status_and_payload(self) -> None:
         assert FrameAssembler().feed(MOBILEKTRO) == [Frame(0x03, 0x00, BASIC_PAYLOAD)]
         assert FrameAssembler().feed(bytes.fromhex("dd248100ff7f77")) == [Frame(0x24, 0x81, b"")]
 
-    def test_several_come_out_in_their_order(self) -> None:
+    def test_several_frames_are_returned_in_their_order(self) -> None:
         frames = FrameAssembler().feed(MOBILEKTRO + b"\x00" + CELLS + HARDWARE)
 
         assert [frame.register for frame in frames] == [0x03, 0x04, 0x05]
@@ -75,7 +75,7 @@ class TestFinding:
     def test_head_and_tail_bytes_are_legal_payload(self, payload: bytes) -> None:
         assert payloads(*chunks(encode_reply(0x03, payload), 3), expected=0x03) == [payload]
 
-    def test_an_empty_payload_has_a_checksum_of_zero(self) -> None:
+    def test_empty_payload_has_a_checksum_of_zero(self) -> None:
         assert payloads(bytes.fromhex("dd060000000077")) == [b""]
 
     @given(data=st.binary(max_size=255), cuts=st.lists(st.integers(1, 40)))
@@ -89,7 +89,7 @@ class TestFinding:
         assert payloads(*pieces, wire, expected=0x03) == [data]
 
     @given(noise=st.binary(max_size=300), size=st.integers(1, 40))
-    def test_no_noise_hides_a_good_frame(self, noise: bytes, size: int) -> None:
+    def test_noise_hides_no_good_frame(self, noise: bytes, size: int) -> None:
         assert BASIC_PAYLOAD in payloads(*chunks(noise + MOBILEKTRO, size), expected=0x03)
 
     @pytest.mark.parametrize("recorded", [f for f in FRAMES if "ble_chunks" in f])
@@ -103,7 +103,7 @@ class TestFinding:
 
 class TestRefusing:
     @pytest.mark.parametrize("at", range(2, len(MOBILEKTRO)))
-    def test_a_flipped_bit_is_never_believed(self, at: int) -> None:
+    def test_frame_with_a_flipped_bit_is_refused(self, at: int) -> None:
         damaged = bytearray(MOBILEKTRO)
         damaged[at] ^= 0x01
 
@@ -117,9 +117,7 @@ class TestRefusing:
             if frame["register"] in ("0x03", "0x04", "0x05", "0xAA")
         ],
     )
-    def test_nor_is_any_single_one_of_any_recorded_reply_to_its_own_request(
-        self, wire: bytes
-    ) -> None:
+    def test_recorded_reply_with_any_flipped_bit_is_refused(self, wire: bytes) -> None:
         for bit in range(8 * len(wire)):
             damaged = bytearray(wire)
             damaged[bit // 8] ^= 1 << bit % 8
@@ -128,22 +126,24 @@ class TestRefusing:
 
     @pytest.mark.parametrize("expected", [None, 0x03, 0x04, 0x05, 0xAA])
     @pytest.mark.parametrize("case", REFUSE, ids=lambda case: case["reason"][:40])
-    def test_what_is_recorded_as_wrong(self, case: dict[str, str], expected: int | None) -> None:
+    def test_frame_that_is_recorded_as_wrong_is_refused(
+        self, case: dict[str, str], expected: int | None
+    ) -> None:
         assert payloads(bytes.fromhex(case["frame_hex"]), expected=expected) == []
 
-    def test_a_damaged_frame_does_not_take_the_next_one_with_it(self) -> None:
+    def test_damaged_frame_does_not_hide_the_next_one(self) -> None:
         damaged = MOBILEKTRO[:10] + b"\xff" + MOBILEKTRO[11:]
 
         assert payloads(damaged, CELLS) == [CELLS[4:-3]]
         assert payloads(damaged + CELLS, expected=0x04) == [CELLS[4:-3]]
 
-    def test_the_reply_to_another_request_is_not_an_answer(self) -> None:
+    def test_reply_of_another_register_is_refused(self) -> None:
         assert payloads(CELLS, expected=0x03) == []
         assert payloads(CELLS + MOBILEKTRO, expected=0x03) == [BASIC_PAYLOAD]
 
 
 class TestCounting:
-    def test_a_wrong_checksum_is_counted_once_and_all_its_bytes(self) -> None:
+    def test_wrong_checksum_is_counted_once_with_all_its_bytes(self) -> None:
         assembler = FrameAssembler(0x03)
         for chunk in chunks(MOBILEKTRO[:10] + b"\xff" + MOBILEKTRO[11:], 1):
             assembler.feed(chunk)
@@ -151,20 +151,20 @@ class TestCounting:
         assert assembler.errors == {FrameError.CHECKSUM: 1}
         assert assembler.discarded == len(MOBILEKTRO)
 
-    def test_so_is_a_wrong_tail(self) -> None:
+    def test_wrong_tail_is_counted_as_a_wrong_checksum(self) -> None:
         assembler = FrameAssembler(0x03)
         assembler.feed(MOBILEKTRO[:-1] + b"\x78")
 
         assert assembler.errors == {FrameError.CHECKSUM: 1}
 
-    def test_a_wrong_register_is_counted_once_and_all_its_bytes(self) -> None:
+    def test_wrong_register_is_counted_once_with_all_its_bytes(self) -> None:
         assembler = FrameAssembler(0x03)
         assembler.feed(CELLS)
 
         assert assembler.errors == {FrameError.REGISTER: 1}
         assert assembler.discarded == len(CELLS)
 
-    def test_a_late_answer_to_an_earlier_request_is_no_error(self) -> None:
+    def test_late_reply_to_an_earlier_request_is_no_error(self) -> None:
         assembler = FrameAssembler(0x04, {0x03})
         frames = assembler.feed(MOBILEKTRO + CELLS)
 
@@ -172,13 +172,13 @@ class TestCounting:
         assert assembler.errors == {}
         assert assembler.discarded == len(MOBILEKTRO)
 
-    def test_damage_in_a_late_answer_is_no_error_of_this_request(self) -> None:
+    def test_damaged_late_reply_is_no_error_of_this_request(self) -> None:
         assembler = FrameAssembler(0x04, {0x03})
         assembler.feed(MOBILEKTRO[:10] + b"\xff" + MOBILEKTRO[11:])
 
         assert assembler.errors == {}
 
-    def test_a_frame_behind_an_open_false_head_is_judged_once(self) -> None:
+    def test_frame_behind_an_open_false_head_is_judged_once(self) -> None:
         assembler = FrameAssembler(0x03)
         assembler.feed(b"\xdd\x03\x00\xff")
         assembler.feed(MOBILEKTRO[:10] + b"\xff" + MOBILEKTRO[11:])
@@ -187,20 +187,20 @@ class TestCounting:
 
         assert assembler.errors == {FrameError.CHECKSUM: 1}
 
-    def test_a_good_frame_costs_nothing(self) -> None:
+    def test_good_frame_counts_no_error_and_no_discarded_byte(self) -> None:
         assembler = FrameAssembler(0x03)
         assembler.feed(MOBILEKTRO)
 
         assert (assembler.errors, assembler.discarded) == ({}, 0)
 
-    def test_noise_around_it_is_counted_to_the_byte(self) -> None:
+    def test_noise_around_a_frame_is_counted_to_the_byte(self) -> None:
         assembler = FrameAssembler(0x03)
         assembler.feed(b"\x00\xdd\x01" + MOBILEKTRO + b"\x77\x77")
 
         assert assembler.discarded == 5
         assert not assembler.pending
 
-    def test_an_unfinished_frame_is_kept_until_it_is_forgotten(self) -> None:
+    def test_unfinished_frame_is_kept_until_it_is_forgotten(self) -> None:
         assembler = FrameAssembler(0x03)
         assembler.feed(MOBILEKTRO[:20])
         was_pending = assembler.pending
@@ -214,7 +214,7 @@ class TestCounting:
         assert assembler.discarded == len(MOBILEKTRO)
         assert assembler.errors == {}
 
-    def test_a_torn_frame_before_a_resend_is_no_error_and_hides_no_good_one(self) -> None:
+    def test_torn_frame_before_a_resend_is_no_error_and_hides_no_good_one(self) -> None:
         assembler = FrameAssembler(0x03)
         assembler.feed(b"\x00" + MOBILEKTRO[:20])
 
@@ -225,7 +225,7 @@ class TestCounting:
         assert assembler.errors == {}
         assert assembler.discarded == 21
 
-    def test_one_that_is_finished_after_the_resend_is_good(self) -> None:
+    def test_frame_that_is_finished_after_the_resend_is_good(self) -> None:
         assembler = FrameAssembler(0x03)
         assembler.feed(MOBILEKTRO[:20])
 
@@ -233,7 +233,7 @@ class TestCounting:
 
         assert len(assembler.feed(MOBILEKTRO[20:])) == 1
 
-    def test_damage_after_the_resend_is_an_error_again(self) -> None:
+    def test_damaged_frame_after_the_resend_is_an_error(self) -> None:
         assembler = FrameAssembler(0x03)
         assembler.feed(MOBILEKTRO[:20])
 
@@ -243,7 +243,7 @@ class TestCounting:
         assert assembler.errors == {FrameError.CHECKSUM: 1}
         assert assembler.discarded == 56
 
-    def test_a_request_that_comes_back_is_recognised(self) -> None:
+    def test_echoed_request_is_recognised(self) -> None:
         echo = FrameAssembler(0x03)
         other = FrameAssembler(0x03)
 
@@ -303,7 +303,7 @@ class TestTooSoon:
         assert assembler.early_replies == 0
         assert not assembler.leftover_seen
 
-    def test_request_that_comes_back_at_once_is_recognised(self) -> None:
+    def test_request_that_is_echoed_at_once_is_recognised(self) -> None:
         assembler = FrameAssembler(0x03)
         assembler.feed(bytes.fromhex("dda50300fffd77"), 0)
 
@@ -322,7 +322,7 @@ class TestRobustness:
             assert len(assembler._buffer) < 262  # the bound is the promise
 
     @given(noise=st.lists(st.sampled_from([b"\xdd", b"\xdd\x03\x00", b"\x77", MOBILEKTRO[:9]])))
-    def test_nor_does_what_looks_like_frames(self, noise: list[bytes]) -> None:
+    def test_frame_like_bytes_neither_raise_nor_accumulate(self, noise: list[bytes]) -> None:
         assembler = FrameAssembler(0x03)
         fed = sum(len(chunk) for chunk in noise)
         for chunk in noise:
@@ -331,7 +331,7 @@ class TestRobustness:
 
         assert assembler.discarded == fed
 
-    def test_a_megabyte_of_heads_takes_linear_time(self) -> None:
+    def test_megabyte_of_heads_takes_linear_time(self) -> None:
         assembler = FrameAssembler(0x03)
         for _ in range(5000):
             assembler.feed(b"\xdd" * 20)
@@ -339,5 +339,5 @@ class TestRobustness:
         assert assembler.feed(MOBILEKTRO) == [Frame(0x03, 0, BASIC_PAYLOAD)]
 
 
-def test_the_recorded_event_counters_are_a_frame_too() -> None:
+def test_recorded_event_counters_are_a_frame() -> None:
     assert payloads(*chunks(COUNTERS, 20), expected=0xAA) == [COUNTERS[4:-3]]

@@ -41,7 +41,7 @@ def payload_of(recorded: dict[str, Any]) -> bytes:
 
 class TestRecorded:
     @pytest.mark.parametrize("recorded", of_register(0x03), ids=ids)
-    def test_basic_info(self, recorded: dict[str, Any]) -> None:
+    def test_recorded_basic_info_is_decoded(self, recorded: dict[str, Any]) -> None:
         expected = recorded["expected"]
 
         info = decode_basic(payload_of(recorded))
@@ -67,17 +67,17 @@ class TestRecorded:
         )
 
     @pytest.mark.parametrize("recorded", of_register(0x04), ids=ids)
-    def test_cell_voltages(self, recorded: dict[str, Any]) -> None:
+    def test_recorded_cell_voltages_are_decoded(self, recorded: dict[str, Any]) -> None:
         cells = decode_cells(payload_of(recorded))
 
         assert [round(cell_v * 1000) for cell_v in cells] == recorded["expected"]["cells_mv"]
 
     @pytest.mark.parametrize("recorded", of_register(0x05), ids=ids)
-    def test_hardware_name(self, recorded: dict[str, Any]) -> None:
+    def test_recorded_hardware_name_is_decoded(self, recorded: dict[str, Any]) -> None:
         assert decode_hardware(payload_of(recorded)) == recorded["expected"]["hardware"]
 
     @pytest.mark.parametrize("recorded", of_register(0xAA), ids=ids)
-    def test_event_counters(self, recorded: dict[str, Any]) -> None:
+    def test_recorded_event_counters_are_decoded(self, recorded: dict[str, Any]) -> None:
         expected = dict(recorded["expected"])
         restarts = expected.pop("word11_restarts")
 
@@ -104,17 +104,17 @@ class TestBasicInfo:
     @pytest.mark.parametrize(
         ("raw", "amperehours"), [("7fff", 327.67), ("8000", 327.68), ("ffff", 655.35)]
     )
-    def test_capacities_are_not(self, raw: str, amperehours: float) -> None:
+    def test_capacities_are_unsigned(self, raw: str, amperehours: float) -> None:
         info = decode_basic(basic((4, raw), (6, raw)))
 
         assert (info.remaining_ah, info.nominal_ah) == (amperehours, amperehours)
 
-    def test_voltage_and_cycles_are_not_either(self) -> None:
+    def test_voltage_and_cycles_are_unsigned(self) -> None:
         info = decode_basic(basic((0, "ffff"), (8, "ffff")))
 
         assert (info.voltage_v, info.cycles) == (655.35, 65535)
 
-    def test_the_100_ma_unit_scales_current_and_capacities_and_nothing_else(self) -> None:
+    def test_100_ma_unit_scales_only_current_and_capacities(self) -> None:
         payload = basic((2, "fff6"), (4, "0c80"), (6, "1000"), (20, "83"))
         with_tail = payload + bytes.fromhex("00 0000 1100 0c80 0010")
 
@@ -139,7 +139,7 @@ class TestBasicInfo:
             ("ffff", None),
         ],
     )
-    def test_a_date_that_is_none_is_none(self, raw: str, day: date | None) -> None:
+    def test_impossible_date_is_none(self, raw: str, day: date | None) -> None:
         assert decode_basic(basic((10, raw))).manufactured == day
 
     @pytest.mark.parametrize("cell", range(1, 33))
@@ -156,7 +156,7 @@ class TestBasicInfo:
 
         assert info.protections == {protection}
 
-    def test_the_protections_stand_in_the_vendors_order(self) -> None:
+    def test_protections_are_in_the_vendors_order(self) -> None:
         assert [str(protection) for protection in Protection] == [
             "cell_overvoltage",
             "cell_undervoltage",
@@ -200,10 +200,10 @@ class TestBasicInfo:
     @pytest.mark.parametrize(
         ("raw", "software"), [("10", "1.0"), ("83", "8.3"), ("00", "0.0"), ("ff", "15.15")]
     )
-    def test_the_software_version_is_two_nibbles(self, raw: str, software: str) -> None:
+    def test_software_version_is_two_nibbles(self, raw: str, software: str) -> None:
         assert decode_basic(basic((18, raw))).software == software
 
-    def test_no_ntc_is_no_temperature(self) -> None:
+    def test_battery_without_ntc_has_no_temperature(self) -> None:
         assert decode_basic(basic()).temperatures_c == ()
 
     def test_temperatures_count_from_2731(self) -> None:
@@ -218,20 +218,20 @@ class TestBasicInfo:
         assert decode_basic(basic(ntcs="0001fffe")).temperatures_c == (-273.0, 6280.3)
 
     @pytest.mark.parametrize(("raw", "ratio"), [("00", 0.0), ("5d", 0.93), ("64", 1.0)])
-    def test_the_state_of_charge_is_the_bmss_own(self, raw: str, ratio: float) -> None:
+    def test_state_of_charge_is_the_bmss_own(self, raw: str, ratio: float) -> None:
         assert decode_basic(basic((19, raw))).rsoc_ratio == ratio
 
     @pytest.mark.parametrize("raw", ["65", "ff"])
-    def test_above_100_percent_it_cannot_be_true(self, raw: str) -> None:
+    def test_state_of_charge_above_100_percent_is_refused(self, raw: str) -> None:
         with pytest.raises(DecodeError, match=f"at most 100 %, got {int(raw, 16)}%"):
             decode_basic(basic((19, raw)))
 
     @pytest.mark.parametrize("length", range(23))
-    def test_a_payload_that_ends_early_is_refused(self, length: int) -> None:
+    def test_payload_that_ends_early_is_refused(self, length: int) -> None:
         with pytest.raises(DecodeError, match=f"got a payload of {length} bytes"):
             decode_basic(PAYLOAD[:length])
 
-    def test_so_is_one_shorter_than_its_own_ntc_count(self) -> None:
+    def test_payload_shorter_than_its_own_ntc_count_is_refused(self) -> None:
         with pytest.raises(DecodeError, match=r"NTC: expected 2 bytes at offset 27, got .* 28 b"):
             decode_basic(PAYLOAD[:-1])
 
@@ -240,7 +240,7 @@ class TestTrailingBlock:
     # humidity, alarm, full, remaining again, balance current; the battery has 203.54 of 219.32 Ah
     GOOD = "00 0000 4e20 4f82 000c"
 
-    def test_it_is_read(self) -> None:
+    def test_trailing_fields_are_decoded(self) -> None:
         info = decode_basic(basic(tail=self.GOOD.replace(" ", "")))
 
         assert (info.full_ah, info.balance_current_a) == (200.0, 0.012)
@@ -250,13 +250,13 @@ class TestTrailingBlock:
 
         assert info.balance_current_a == -0.012
 
-    def test_it_stands_behind_the_ntcs(self) -> None:
+    def test_trailing_fields_stand_behind_the_ntcs(self) -> None:
         info = decode_basic(basic(ntcs="0ac80ac4", tail="0000004e204f82000c"))
 
         assert info.full_ah == 200.0
         assert info.temperatures_c == (2.9, 2.5)
 
-    def test_more_may_follow(self) -> None:
+    def test_bytes_behind_the_trailing_fields_change_nothing(self) -> None:
         assert decode_basic(basic(tail="0080004e204f82000c00001900000000")).full_ah == 200.0
 
     @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ class TestTrailingBlock:
             pytest.param("0b870b946400000000", id="a Daren clone's, made one longer"),
         ],
     )
-    def test_otherwise_nothing_is_exported(self, tail: str) -> None:
+    def test_trailing_bytes_of_another_meaning_are_not_exported(self, tail: str) -> None:
         info = decode_basic(basic(tail=tail))
 
         assert (info.full_ah, info.balance_current_a) == (None, None)
@@ -289,7 +289,7 @@ class TestTrailingBlock:
 
 
 class TestFieldReports:
-    def test_frost(self) -> None:
+    def test_field_report_with_frost_is_decoded(self) -> None:
         (frame,) = FIELD_REPORTS["13s-frost"]
 
         info = decode_basic(frame[4:-3])
@@ -299,14 +299,14 @@ class TestFieldReports:
         assert info.protections == {Protection.CHARGE_UNDERTEMPERATURE}
         assert not info.charge_fet_on
 
-    def test_balance_current(self) -> None:
+    def test_field_report_with_balance_current_is_decoded(self) -> None:
         (frame,) = FIELD_REPORTS["13s-balance"]
 
         info = decode_basic(frame[4:-3])
 
         assert (info.current_a, info.remaining_ah, info.balance_current_a) == (-0.27, 6.73, 0.024)
 
-    def test_four_cells(self) -> None:
+    def test_four_cells_are_decoded(self) -> None:
         (frame,) = FIELD_REPORTS["4s-genuine"]
 
         info = decode_basic(frame[4:-3])
@@ -340,7 +340,7 @@ class TestCells:
     ) -> None:
         assert fitted_cells((3.3, 0.0, 3.3, 0.0, 3.3, 0.0), cell_count) == fitted
 
-    def test_there_may_be_none_and_there_may_be_32(self) -> None:
+    def test_no_cell_and_32_cells_are_decoded(self) -> None:
         assert decode_cells(b"") == ()
         assert decode_cells(bytes.fromhex("0ce4") * 32) == (3.3,) * 32
 
@@ -348,7 +348,7 @@ class TestCells:
         with pytest.raises(DecodeError, match="2 bytes a cell, got 3 bytes"):
             decode_cells(bytes.fromhex("0d4200"))
 
-    def test_no_millivolt_has_a_tail_of_zeros(self) -> None:
+    def test_every_millivolt_is_decoded_exactly(self) -> None:
         for millivolts in range(2500, 3651):
             (volts,) = decode_cells(millivolts.to_bytes(2, "big"))
 
@@ -365,11 +365,11 @@ class TestHardware:
             (b"X" * 31, "X" * 31),
         ],
     )
-    def test_padding_is_removed(self, payload: bytes, name: str) -> None:
+    def test_padding_of_the_hardware_name_is_removed(self, payload: bytes, name: str) -> None:
         assert decode_hardware(payload) == name
 
     @pytest.mark.parametrize("payload", [b"JBD\x00X", b"\xc4\xe3", b"JBD\n", b"\x1f"])
-    def test_what_is_not_printable_ascii_is_refused(self, payload: bytes) -> None:
+    def test_hardware_name_that_is_not_printable_ascii_is_refused(self, payload: bytes) -> None:
         with pytest.raises(DecodeError, match=f"printable ASCII, got {payload[:2].hex(' ')[:2]}"):
             decode_hardware(payload)
 
@@ -395,7 +395,7 @@ class TestEventCounters:
             )
         ),
     )
-    def test_each_word_has_its_place(self, word: int, protection: str) -> None:
+    def test_each_event_counter_has_its_place(self, word: int, protection: str) -> None:
         payload = bytearray(24)
         payload[2 * word : 2 * word + 2] = b"\x12\x34"
 
@@ -423,7 +423,7 @@ class TestEventCounters:
         assert counters.restarts is None
 
     @pytest.mark.parametrize("surplus", [2, 4, 230])
-    def test_more_words_change_nothing(self, surplus: int) -> None:
+    def test_words_behind_the_event_counters_change_nothing(self, surplus: int) -> None:
         counters = decode_event_counters(bytes(20) + b"\x00\x05\x00\x07" + b"\xff" * surplus)
 
         assert counters.protection_events[Protection.PACK_UNDERVOLTAGE] == 5
@@ -431,7 +431,7 @@ class TestEventCounters:
         assert counters.restarts == 7
 
     @pytest.mark.parametrize("length", [0, 20, 21, 23, 25])
-    def test_another_length_is_refused(self, length: int) -> None:
+    def test_event_counters_of_another_length_are_refused(self, length: int) -> None:
         with pytest.raises(DecodeError, match=f"from 22 on, got {length}"):
             decode_event_counters(bytes(length))
 
@@ -440,7 +440,7 @@ class TestEventCounters:
     "decode", [decode_basic, decode_cells, decode_hardware, decode_event_counters]
 )
 @given(payload=st.binary(max_size=255))
-def test_any_bytes_are_decoded_or_refused_and_nothing_else(
+def test_any_bytes_are_decoded_or_refused(
     decode: Callable[[bytes], object], payload: bytes
 ) -> None:
     try:
@@ -474,5 +474,5 @@ def test_every_status_has_a_name(status: int, name: str) -> None:
     assert status_name(status) == name
 
 
-def test_the_recorded_name_is_the_boards() -> None:
+def test_recorded_hardware_name_is_the_boards() -> None:
     assert decode_hardware(HARDWARE[4:-3]) == "JBD-SP04S034-L4S-200A-B-U"
