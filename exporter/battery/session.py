@@ -2,16 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
+from exporter.battery.link import Connection, OpenLink
 from exporter.battery.optional_register import OptionalRegister
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
     AnotherProtocolError,
     BmsError,
-    DecodeError,
     DeviceError,
     FailureReason,
     LinkLostError,
@@ -20,7 +18,7 @@ from exporter.errors import (
 from exporter.link_stats import LinkStats
 from exporter.protocol.auth import PasswordExchange
 from exporter.protocol.exchange import GIVE_UP_S, Exchange
-from exporter.protocol.frame import Command, FrameError, encode_request
+from exporter.protocol.frame import Command, encode_request
 from exporter.protocol.jbd import (
     decode_basic,
     decode_cells,
@@ -38,102 +36,6 @@ COUNTERS_EVERY_POLLS: Final = 10
 COUNTERS_S: Final = 600.0  # however rare the polls are, the counters shown are not older
 
 T = TypeVar("T")
-
-
-class Link(Protocol):
-    """One profile of an open connection: bytes out, notifications in."""
-
-    early_sent: bool
-    """Whether a request was written before the subscription."""
-
-    async def write(self, data: bytes) -> None:
-        """Send one request. Raises LinkLostError."""
-
-    async def receive(self) -> tuple[float, bytes]:
-        """Return when the next notification came, by the loop's clock, and its bytes.
-
-        Raises:
-            LinkLostError: The connection ended.
-        """
-
-
-class Connection(Protocol):
-    """An open connection to one battery."""
-
-    @property
-    def profiles(self) -> Sequence[str]:
-        """The names of the known profiles that the battery has, best first; never empty."""
-
-    async def open(self, profile: str, early: bytes) -> Link:
-        """Subscribe to one of them; `early` is written before where that costs no time.
-
-        Raises:
-            AuthError: The battery wants pairing.
-            LinkLostError: The connection ended.
-        """
-
-
-@dataclass(slots=True)
-class _OpenLink:
-    """A link, and the exchange whose bytes and time it moves."""
-
-    link: Link
-    exchange: Exchange
-    profile: str
-    stats: LinkStats
-    requested_at_s: float = 0.0
-    """When the first request was sent, by the clock; every reply was measured later."""
-
-    async def authenticate(self, password: PasswordExchange) -> None:
-        """Prove the password.
-
-        Raises:
-            AuthError: The password was refused.
-            ReplyTimeoutError: The battery does not answer the exchange.
-            LinkLostError: The connection ended.
-        """
-        self.exchange.authenticate(password, now_s=asyncio.get_running_loop().time())
-        await self._run()
-
-    async def read(self, command: Command, decode: Callable[[bytes], T], *, give_up_s: float) -> T:
-        """Request a register and return it decoded; count a payload that cannot be true.
-
-        Raises:
-            DecodeError: The payload cannot be true.
-            DeviceError: The reply's status is not 0.
-            ProtocolError: Complete frames came within `give_up_s`, none of them valid.
-            ReplyTimeoutError: Nothing complete came within `give_up_s`.
-            AuthError: The battery sends requests back instead of answering them.
-            LinkLostError: The connection ended.
-        """
-        now_s = asyncio.get_running_loop().time()
-        self.exchange.request(command, now_s=now_s, give_up_s=give_up_s)
-        await self._run()
-        try:
-            return decode(self.exchange.payload())
-        except DecodeError:
-            self.stats.frame_errors[FrameError.DECODE] += 1
-            raise
-
-    async def _run(self) -> None:
-        """Move bytes and time until the request under way is answered."""
-        exchange, loop = self.exchange, asyncio.get_running_loop()
-        try:
-            while exchange.is_waiting:
-                try:
-                    async with asyncio.timeout_at(exchange.deadline_s):
-                        if data := exchange.data_to_send:
-                            await self.link.write(data)
-                            exchange.data_sent(loop.time())
-                            continue
-                        at_s, received = await self.link.receive()
-                except TimeoutError:
-                    exchange.timed_out(loop.time())
-                    continue
-                log.debug("received", extra={"hex": received.hex()})
-                exchange.receive_data(received, at_s=at_s, now_s=loop.time())
-        finally:
-            exchange.stop()
 
 
 class Session:
@@ -198,7 +100,7 @@ class Session:
         Raises:
             BmsError: 0x03 was not answered, refused, or answered with something impossible.
         """
-        opened: list[_OpenLink] = []
+        opened: list[OpenLink] = []
         try:
             async with asyncio.timeout_at(deadline_s):
                 basic = await self._first_answer(connection, opened)
@@ -230,7 +132,7 @@ class Session:
             requested_at_s=link.requested_at_s,
         )
 
-    async def _first_answer(self, connection: Connection, opened: list[_OpenLink]) -> BasicInfo:
+    async def _first_answer(self, connection: Connection, opened: list[OpenLink]) -> BasicInfo:
         """Return 0x03 from the first profile that answers; add every opened link to `opened`.
 
         The next profile is tried when one is silent or answers in another protocol.
@@ -242,7 +144,7 @@ class Session:
             opened_at_s = self._clock()
             link = await connection.open(profile, b"" if early is None else encode_request(early))
             exchange = Exchange(self._stats, early=early if link.early_sent else None)
-            opened.append(open_link := _OpenLink(link, exchange, profile, self._stats))
+            opened.append(open_link := OpenLink(link, exchange, profile, self._stats))
             try:
                 if self._password is not None:
                     await open_link.authenticate(PasswordExchange(self._password, self._mac))
@@ -257,7 +159,7 @@ class Session:
         failures.sort(key=lambda error: isinstance(error, ReplyTimeoutError))
         raise failures[0]
 
-    async def _read_again(self, link: _OpenLink, deadline_s: float) -> BasicInfo:
+    async def _read_again(self, link: OpenLink, deadline_s: float) -> BasicInfo:
         """Request 0x03 again: the reply that was used was a leftover."""
         try:
             async with asyncio.timeout_at(deadline_s):
@@ -279,7 +181,7 @@ class Session:
     def _counters_are_young(self) -> bool:
         return self._clock() - self._counters_at_s < COUNTERS_S
 
-    async def _read_optional(self, link: _OpenLink, register: OptionalRegister[T]) -> T | None:
+    async def _read_optional(self, link: OpenLink, register: OptionalRegister[T]) -> T | None:
         """Return the decoded register, None when it is not due or there is no usable reply.
 
         Raises:
@@ -306,7 +208,7 @@ class Session:
         register.note_answer()
         return value
 
-    async def _read_counters(self, link: _OpenLink) -> None:
+    async def _read_counters(self, link: OpenLink) -> None:
         """Request 0xAA in every tenth poll, and keep the counters for at most ten minutes."""
         now_s = self._clock()
         if self._polls < self._counters_from_poll and self._counters_are_young():
@@ -317,7 +219,7 @@ class Session:
             self._counters_at_s = now_s
             self._counters_from_poll = self._polls + COUNTERS_EVERY_POLLS
 
-    async def _read_identity(self, link: _OpenLink, basic: BasicInfo) -> None:
+    async def _read_identity(self, link: OpenLink, basic: BasicInfo) -> None:
         """Request 0x05 until it is answered or given up; after that the labels never change."""
         if self._identity is not None:
             return

@@ -1,0 +1,113 @@
+"""A link to one battery, and the loop that moves bytes and time between it and its exchange."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from exporter.errors import DecodeError
+from exporter.link_stats import LinkStats
+from exporter.protocol.auth import PasswordExchange
+from exporter.protocol.exchange import Exchange
+from exporter.protocol.frame import Command, FrameError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Link(Protocol):
+    """One profile of an open connection: bytes out, notifications in."""
+
+    early_sent: bool
+    """Whether a request was written before the subscription."""
+
+    async def write(self, data: bytes) -> None:
+        """Send one request. Raises LinkLostError."""
+
+    async def receive(self) -> tuple[float, bytes]:
+        """Return when the next notification came, by the loop's clock, and its bytes.
+
+        Raises:
+            LinkLostError: The connection ended.
+        """
+
+
+class Connection(Protocol):
+    """An open connection to one battery."""
+
+    @property
+    def profiles(self) -> Sequence[str]:
+        """The names of the known profiles that the battery has, best first; never empty."""
+
+    async def open(self, profile: str, early: bytes) -> Link:
+        """Subscribe to one of them; `early` is written before where that costs no time.
+
+        Raises:
+            AuthError: The battery wants pairing.
+            LinkLostError: The connection ended.
+        """
+
+
+@dataclass(slots=True)
+class OpenLink:
+    """A link, and the exchange whose bytes and time it moves."""
+
+    link: Link
+    exchange: Exchange
+    profile: str
+    stats: LinkStats
+    requested_at_s: float = 0.0
+    """When the first request was sent, by the clock; every reply was measured later."""
+
+    async def authenticate(self, password: PasswordExchange) -> None:
+        """Prove the password.
+
+        Raises:
+            AuthError: The password was refused.
+            ReplyTimeoutError: The battery does not answer the exchange.
+            LinkLostError: The connection ended.
+        """
+        self.exchange.authenticate(password, now_s=asyncio.get_running_loop().time())
+        await self._run()
+
+    async def read(self, command: Command, decode: Callable[[bytes], T], *, give_up_s: float) -> T:
+        """Request a register and return it decoded; count a payload that cannot be true.
+
+        Raises:
+            DecodeError: The payload cannot be true.
+            DeviceError: The reply's status is not 0.
+            ProtocolError: Complete frames came within `give_up_s`, none of them valid.
+            ReplyTimeoutError: Nothing complete came within `give_up_s`.
+            AuthError: The battery sends requests back instead of answering them.
+            LinkLostError: The connection ended.
+        """
+        now_s = asyncio.get_running_loop().time()
+        self.exchange.request(command, now_s=now_s, give_up_s=give_up_s)
+        await self._run()
+        try:
+            return decode(self.exchange.payload())
+        except DecodeError:
+            self.stats.frame_errors[FrameError.DECODE] += 1
+            raise
+
+    async def _run(self) -> None:
+        """Move bytes and time until the request under way is answered."""
+        exchange, loop = self.exchange, asyncio.get_running_loop()
+        try:
+            while exchange.is_waiting:
+                try:
+                    async with asyncio.timeout_at(exchange.deadline_s):
+                        if data := exchange.data_to_send:
+                            await self.link.write(data)
+                            exchange.data_sent(loop.time())
+                            continue
+                        at_s, received = await self.link.receive()
+                except TimeoutError:
+                    exchange.timed_out(loop.time())
+                    continue
+                log.debug("received", extra={"hex": received.hex()})
+                exchange.receive_data(received, at_s=at_s, now_s=loop.time())
+        finally:
+            exchange.stop()
