@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 Clock = Callable[[], float]
-"""Seconds since some fixed moment; never goes back."""
+"""Seconds since some fixed time; never goes back."""
 
 STEP_S: Final = 1.0  # less is drift: following it would change a timestamp at every scrape
 

@@ -50,7 +50,7 @@ class LinkError(BmsError):
 
 
 class AdapterError(LinkError):
-    """This machine cannot use Bluetooth at the moment."""
+    """This machine cannot use Bluetooth now."""
 
     reason = FailureReason.ADAPTER
 

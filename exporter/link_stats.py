@@ -1,4 +1,4 @@
-"""What happened on the way to one battery, counted where it happens."""
+"""Counters of the link to one battery."""
 
 from collections import Counter
 from collections.abc import Mapping

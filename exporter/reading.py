@@ -1,4 +1,4 @@
-"""What a battery told in one poll, in SI units, one part a register."""
+"""The replies of one poll in SI units, one class for each register."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -21,17 +21,17 @@ class Sample(NamedTuple):
 
 
 class History:
-    """Readings of the last hours, at most one every two minutes."""
+    """Readings of the last twelve hours, at most one every two minutes."""
 
     def __init__(self, wall: WallClock) -> None:
-        """Start without samples; `wall` has the clock of their times."""
+        """Start without samples; `wall` converts their times."""
         self._wall = wall
         self._samples: deque[Sample] = deque(maxlen=LENGTH)
         self._newest: Sample | None = None
         self._kept = 0
 
     def add(self, sample: Sample) -> None:
-        """Keep a reading."""
+        """Keep a reading, and its place on the curve if the last one is two minutes older."""
         self._newest = sample
         if not self._samples or sample.at_s - self._samples[-1].at_s >= SPACING_S:
             self._samples.append(sample)

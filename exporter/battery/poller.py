@@ -217,7 +217,7 @@ class Poller:
         return self._snapshot(max_age_s, is_current=is_current)
 
     def _is_shown(self, at_s: float, max_age_s: float, *, is_current: bool) -> bool:
-        """Return whether a value of this moment may be shown; a limit of 0 decides by currency."""
+        """Return whether a value of this time may be shown; at a limit of 0, only a current one."""
         return self._age_s(at_s) <= max_age_s if max_age_s else is_current
 
     def _snapshot(self, max_age_s: float, *, is_current: bool) -> Snapshot:

@@ -1,4 +1,4 @@
-"""What one battery is asked in each poll, and what is kept from poll to poll."""
+"""The registers that each poll requests from one battery, and what is kept between polls."""
 
 import asyncio
 import logging

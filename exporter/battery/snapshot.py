@@ -1,4 +1,4 @@
-"""What is known of one battery at one moment."""
+"""The state of one battery as metrics, API and command line show it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

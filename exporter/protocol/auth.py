@@ -42,7 +42,12 @@ class PasswordExchange:
     """One exchange: send `request`, feed what comes, until `done`."""
 
     def __init__(self, password: bytes, mac: bytes) -> None:
-        """Begin. Both are six bytes; `mac` is the battery's address, first byte first."""
+        """Start with the app's key.
+
+        Args:
+            password: Six bytes.
+            mac: The battery's address, six bytes, first byte first.
+        """
         self._password = password
         self._mac = mac
         self._buffer = b""

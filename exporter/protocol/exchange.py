@@ -72,7 +72,7 @@ class Exchange:
     request; its register is then requested once more. The time does not reveal two kinds:
 
     - A leftover 0x03 that is handed over later (more than 45 ms after the request), while the
-      real reply is on its way: if a second reply comes within the poll, `has_leftover` tells so,
+      real reply is on its way: if a second reply comes within the poll, `has_leftover` is true
       and 0x03 should be requested again. If the request was lost, or the poll is over first, the
       leftover is believed.
     - A leftover of the early request's register that is handed over later (four cells: 23 ms). If

@@ -1,4 +1,4 @@
-"""JBD frames: the requests we send, and replies out of notifications of any size.
+"""JBD frames: encode requests, and find replies in notifications of any size.
 
 Source: vendor documents General Protocol V4 and V13, section "frame".
 
@@ -7,7 +7,7 @@ Source: vendor documents General Protocol V4 and V13, section "frame".
 
 The checksum is the two's complement of the byte sum, big endian. In a reply it covers status to
 payload: the register byte is not protected, so a reply's register is always compared with the
-one that was asked.
+requested one.
 """
 
 import re
@@ -56,7 +56,7 @@ def checksum(covered: bytes) -> bytes:
 
 
 def encode_request(command: Command) -> bytes:
-    """Return the frame that asks for one register."""
+    """Return the frame that requests one register."""
     body = bytes([command, 0])
     return bytes([HEAD, READ]) + body + checksum(body) + bytes([TAIL])
 
@@ -78,8 +78,8 @@ class FrameAssembler:
 
     Notifications split and join frames anywhere, and 77 and DD are legal payload bytes, so only
     the length says where a frame ends. Every DD is a possible head until its frame is complete
-    and proves otherwise; they are judged independently, so a false head never hides a good frame
-    behind it. Each is judged once: time is linear, memory below one frame of 262 bytes.
+    and proves otherwise. Heads are checked independently, so a false one never hides a good frame
+    behind it, and each is checked once: time is linear, memory below one frame of 262 bytes.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class FrameAssembler:
         """Accept replies from register `expected`, or from any when None.
 
         Args:
-            expected: The register that was asked.
+            expected: The register that was requested.
             answered: Registers answered earlier on this link: a late second reply to a request
                 that was sent twice is dropped without being counted as an error.
-            early: The register that was asked just before, in a request that may be lost.
+            early: The register that was requested just before; that request may be lost.
         """
         self._expected = expected
         self._answered = answered

@@ -1,4 +1,4 @@
-"""What JBD payloads mean: the vendor's tables of 0x03, 0x04, 0x05 and 0xAA.
+"""Decode JBD payloads by the vendor's tables of 0x03, 0x04, 0x05 and 0xAA.
 
 Source: vendor documents General Protocol V4 (sections 3 to 5) and V13, unless a line says
 otherwise. Offsets count from the start of the payload, as in the documents.
@@ -165,7 +165,7 @@ def _temperature_c(payload: bytes, index: int) -> float | None:
 
 
 def trailing_base(payload: bytes) -> int | None:
-    """Return where the trailing block of 0x03 begins, None when there is none to believe.
+    """Return where the trailing block of 0x03 begins, None when there is none that can be trusted.
 
     It is believed when nine bytes are there, the full capacity is above 0, and the remaining
     capacity is repeated. Other firmware puts other things there (Daren clones: eight bytes of
