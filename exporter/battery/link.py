@@ -62,13 +62,7 @@ class OpenLink:
     """When the first request was sent, by the clock; every reply was measured later."""
 
     async def authenticate(self, password: PasswordExchange) -> None:
-        """Prove the password.
-
-        Raises:
-            AuthError: The password was refused.
-            ReplyTimeoutError: The battery does not answer the exchange.
-            LinkLostError: The connection ended.
-        """
+        """Prove the password. Raises a BmsError as `Exchange` does."""
         self.exchange.authenticate(password, now_s=asyncio.get_running_loop().time())
         await self._run()
 
@@ -77,11 +71,7 @@ class OpenLink:
 
         Raises:
             DecodeError: The payload cannot be true.
-            DeviceError: The reply's status is not 0.
-            ProtocolError: Complete frames came within `give_up_s`, none of them valid.
-            ReplyTimeoutError: Nothing complete came within `give_up_s`.
-            AuthError: The battery sends requests back instead of answering them.
-            LinkLostError: The connection ended.
+            BmsError: As `Exchange` does, and LinkLostError.
         """
         now_s = asyncio.get_running_loop().time()
         self.exchange.request(command, now_s=now_s, give_up_s=give_up_s)

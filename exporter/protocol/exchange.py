@@ -5,7 +5,7 @@ passed. All times are in seconds by one clock that never goes back.
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from exporter.errors import (
@@ -49,16 +49,15 @@ class Counters(Protocol):
     discarded_bytes: int
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class _Request:
-    """A request under way: a register's, or a step of the password exchange."""
+    """A request under way: a register's, or the current step of the password exchange."""
 
     data: bytes
+    reply: FrameAssembler | PasswordExchange
     started_s: float
     give_up_s: float
     give_up_at_s: float
-    reply: FrameAssembler | PasswordExchange
-    command: Command = Command.BASIC_INFO  # with a FrameAssembler
     resend_at_s: float | None = None  # None: `data` is to be written
 
 
@@ -94,6 +93,7 @@ class Exchange:
         """Whether the early request was answered and the next one was not, at first: this BMS
         drops requests that arrive while it is replying."""
         self._request: _Request | None = None
+        self._command = Command.BASIC_INFO  # of the last request of a register
         self._frame: Frame | None = None  # the reply to the last request
         self._answered: set[int] = set()
         self._received = b""  # the first bytes, to recognise another protocol
@@ -111,25 +111,18 @@ class Exchange:
         self._frame = None
         if self._first_request_s is None:
             self._first_request_s = now_s
-        self._request = _Request(
-            data=encode_request(command),
-            started_s=now_s,
-            give_up_s=give_up_s,
-            give_up_at_s=now_s + give_up_s,
-            reply=FrameAssembler(command, self._answered, self._early),
-            command=command,
-        )
-        self._counters.requests += 1
+        assembler = FrameAssembler(command, self._answered, self._early)
+        self._command = command
+        self._start(encode_request(command), assembler, now_s, give_up_s)
 
     def authenticate(self, password: PasswordExchange, *, now_s: float) -> None:
         """Prove the password, before any register is requested."""
-        self._request = _Request(
-            data=password.request,
-            started_s=now_s,
-            give_up_s=GIVE_UP_S,
-            give_up_at_s=now_s + GIVE_UP_S,
-            reply=password,
-        )
+        self._start(password.request, password, now_s, GIVE_UP_S)
+
+    def _start(
+        self, data: bytes, reply: FrameAssembler | PasswordExchange, now_s: float, give_up_s: float
+    ) -> None:
+        self._request = _Request(data, reply, now_s, give_up_s, now_s + give_up_s)
         self._counters.requests += 1
 
     @property
@@ -175,9 +168,9 @@ class Exchange:
         if request is None:
             self._counters.discarded_bytes += len(data)
         elif isinstance(request.reply, PasswordExchange):
-            self._receive_answer(request, request.reply, data, at_s=at_s, now_s=now_s)
+            self._receive_answer(request, request.reply, data, at_s, now_s)
         else:
-            self._receive_frames(request, request.reply, data, at_s=at_s, now_s=now_s)
+            self._receive_frames(request, request.reply, data, at_s, now_s)
 
     def timed_out(self, now_s: float) -> None:
         """Send the request again, or give up.
@@ -209,7 +202,7 @@ class Exchange:
         assembler.forget()
         self._counters.frame_errors.update(assembler.errors)
         self._counters.discarded_bytes += assembler.discarded
-        self._open_requests[request.command] += 1 + assembler.resends
+        self._open_requests[self._command] += 1 + assembler.resends
         self._open_requests.subtract(assembler.late)
 
     def payload(self) -> bytes:
@@ -245,37 +238,23 @@ class Exchange:
         )
 
     def _receive_answer(
-        self,
-        request: _Request,
-        password: PasswordExchange,
-        data: bytes,
-        *,
-        at_s: float,
-        now_s: float,
+        self, request: _Request, password: PasswordExchange, data: bytes, at_s: float, now_s: float
     ) -> None:
         if at_s < request.started_s:
             self._counters.discarded_bytes += len(data)
         elif password.feed(data):
-            self._request = replace(
-                request, data=password.request, started_s=now_s, resend_at_s=None
-            )
+            request.data, request.started_s, request.resend_at_s = password.request, now_s, None
             self._counters.requests += 1
         elif password.done:
             self._request = None
 
     def _receive_frames(
-        self,
-        request: _Request,
-        assembler: FrameAssembler,
-        data: bytes,
-        *,
-        at_s: float,
-        now_s: float,
+        self, request: _Request, assembler: FrameAssembler, data: bytes, at_s: float, now_s: float
     ) -> None:
         self._received += data[: KEPT - len(self._received)]
         possible = 0 if at_s < request.started_s else self._possible_bytes(at_s)
         frames = assembler.feed(data, possible)
-        self._open_requests[request.command] -= len(frames)
+        self._open_requests[self._command] -= len(frames)
         if assembler.echoed:
             raise PairingError(
                 "the battery sends requests back unanswered: it wants pairing with a PIN "
@@ -284,8 +263,8 @@ class Exchange:
         if frames:
             self._frame = frames[-1]
             self.stop()
-            self._settle_early(request.command, assembler)
-            self._answered.add(request.command)
+            self._settle_early(self._command, assembler)
+            self._answered.add(self._command)
         elif assembler.pending:
             request.resend_at_s = now_s + UNFINISHED_S
         elif assembler.early_frame is not None:
@@ -318,7 +297,7 @@ class Exchange:
                 f"no answer to the password exchange {seconds}: "
                 "remove password_file if this battery has no password"
             )
-        register = f"register {request.command:#04x}"
+        register = f"register {self._command:#04x}"
         if errors := request.reply.errors:
             counts = ", ".join(f"{n} x wrong {error}" for error, n in errors.items())
             return ProtocolError(f"{register}: no valid reply {seconds}: {counts}")
