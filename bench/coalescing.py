@@ -26,17 +26,19 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import looptime
 
-from exporter.batteries import poller_of
-from exporter.battery.poller import Poller
-from exporter.battery.snapshot import Snapshot
-from exporter.ble.bleak import Backend, Radio
-from exporter.ble.direct.client import Kernel
+from exporter.batteries import build_battery
+from exporter.battery.poller import Poller, Snapshot
+from exporter.ble.bleak import BleakTransport
+from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.management import Management
 from exporter.ble.direct.sockets import Adapter
-from exporter.ble.routes import Spread
+from exporter.ble.direct.transport import DirectTransport
+from exporter.ble.routes import Routes
+from exporter.ble.transport import Backend
+from exporter.clock import WallClock
 from exporter.config.schema import BatteryConfig, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import Faults, VirtualBattery
-from exporter.demo.radio import Air, air_of, backend_of
+from exporter.demo.radio import Air, make_air, make_backend
 from process import Exporter, demo, running
 from table import machine, show
 from tests.support import att_server
@@ -202,25 +204,25 @@ class Anyhow(dict[str, VirtualBattery]):
         return pairs
 
 
-def bluez(addresses: list[str], rssi_dbm: dict[str, list[int]]) -> Spread:
+def bluez(addresses: list[str], rssi_dbm: dict[str, list[int]]) -> Routes:
     """Return the link through bluetoothd, without CAP_NET_ADMIN."""
     connected: dict[str, Any] = {}  # a battery has one connection, whoever made it
     airs: dict[str | None, Air] = {}
     backends: dict[str | None, Backend] = {}
     for name, strong in rssi_dbm.items():
-        airs[name] = air_of(heard(addresses, strong), connect_s=0.0, disconnect_s=KEPT_S)
+        airs[name] = make_air(heard(addresses, strong), connect_s=0.0, disconnect_s=KEPT_S)
         airs[name].batteries = Anyhow(airs[name].batteries)
         airs[name].connected = connected
-        backend = backend_of(airs[name])
+        backend = make_backend(airs[name])
         controller = Controller(SET_UP_S["bluez"], random.Random(1))  # noqa: S311
         assert backend.client is not None
         backends[name] = Backend(client=queued(backend.client, controller), scanner=backend.scanner)
     first = next(iter(airs))
 
-    def radio(adapter: str | None) -> Radio:
-        return Radio(adapter=adapter, backend=backends[adapter or first], clock=now_s)
+    def make_bluez(adapter: str | None) -> BleakTransport:
+        return BleakTransport(adapter=adapter, backend=backends[adapter or first], clock=now_s)
 
-    return Spread(radio, lambda: list(rssi_dbm))
+    return Routes(bluez=make_bluez, adapters=lambda: list(rssi_dbm))
 
 
 def queued(client: Any, controller: Controller) -> Any:
@@ -233,7 +235,7 @@ def queued(client: Any, controller: Controller) -> Any:
     return Queued
 
 
-def direct(addresses: list[str], rssi_dbm: dict[str, list[int]], kept_s: float) -> Spread:
+def direct(addresses: list[str], rssi_dbm: dict[str, list[int]], kept_s: float) -> Routes:
     """Return the link over the kernel's sockets; it keeps a connection for `kept_s`."""
     adapters = [Adapter(n, f"00:1B:DC:0F:AA:{n:02X}", up=True) for n in range(len(rssi_dbm))]
     controllers = {
@@ -265,29 +267,29 @@ def direct(addresses: list[str], rssi_dbm: dict[str, list[int]], kept_s: float) 
 
     kernels = {
         one.name: Kernel(
-            adapter=one.name,
             open_channel=open_channel,
             adapters=lambda: adapters,
             connected_on=connected_on,
         )
         for one in adapters
     }
-    scanners = {
-        name: backend_of(air_of(heard(addresses, strong))).scanner
+    backends = {
+        name: Backend(scanner=make_backend(make_air(heard(addresses, strong))).scanner)
         for name, strong in rssi_dbm.items()
     }
 
-    def radio(adapter: str | None) -> Radio:
-        name = adapter or "hci0"
-        return Radio(
+    def make_bluez(adapter: str | None) -> BleakTransport:
+        return BleakTransport(adapter=adapter, backend=backends[adapter or "hci0"], clock=now_s)
+
+    def make_direct(adapter: str | None) -> DirectTransport:
+        return DirectTransport(
             adapter=adapter,
-            backend=Backend(scanner=scanners[name]),
-            kernel=kernels[name],
+            kernel=kernels[adapter or "hci0"],
             management=Management(connected_on=connected_on, adapters=lambda: adapters),
             clock=now_s,
         )
 
-    return Spread(radio, lambda: list(rssi_dbm))
+    return Routes(bluez=make_bluez, direct=make_direct, adapters=lambda: list(rssi_dbm))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -303,7 +305,7 @@ class Case:
     scrape_timeout_s: float = 15.0
     rounds: int = 6
 
-    def spread(self, addresses: list[str]) -> Spread:
+    def routes(self, addresses: list[str]) -> Routes:
         names = [f"hci{n}" for n in range(self.adapters)]
         rssi_dbm = strengths(addresses, names, "hci0" if self.loudest else None)
         if self.link == "bluez":
@@ -330,7 +332,7 @@ async def play(case: Case) -> Result:
     result = Result()
     async with asyncio.TaskGroup() as tasks:
         # Patient: everybody waits for as long as it takes. The first time learns the adapters.
-        pollers = pollers_of(case, addresses, tasks, timeout_s=PATIENCE_S)
+        pollers = make_pollers(case, addresses, tasks, timeout_s=PATIENCE_S)
         await served(pollers)
         await asyncio.sleep(30.0)
         began_cpu_s = time.process_time()
@@ -340,7 +342,7 @@ async def play(case: Case) -> Result:
         result.slowest_to_median = result.all_s / result.half_s
     async with asyncio.TaskGroup() as tasks:
         # As Prometheus asks.
-        pollers = pollers_of(case, addresses, tasks, timeout_s=case.timeout_s)
+        pollers = make_pollers(case, addresses, tasks, timeout_s=case.timeout_s)
         result.shown = dict.fromkeys(addresses, 0)
         for _ in range(case.rounds):
             began_s = now_s()
@@ -356,19 +358,19 @@ async def play(case: Case) -> Result:
     return result
 
 
-def pollers_of(
+def make_pollers(
     case: Case, addresses: list[str], tasks: asyncio.TaskGroup, *, timeout_s: float
 ) -> list[Poller]:
-    spread = case.spread(addresses)
+    routes = case.routes(addresses)
     poll = PollConfig(timeout_s=Seconds(timeout_s))
     return [
-        poller_of(
+        build_battery(
             BatteryConfig(name=Name(address), address=normal_address(address)),
             poll,
-            spread,
-            tasks,
-            clock=now_s,
-        )
+            routes,
+            tasks=tasks,
+            wall=WallClock(now_s),
+        ).poller
         for address in addresses
     ]
 

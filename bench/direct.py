@@ -1,7 +1,7 @@
-"""The exporter with virtual batteries on its direct link: the kernel is played in the same process.
+"""The exporter with virtual batteries on its direct link, over a simulated kernel.
 
-`bms-exporter demo` cannot show what the direct link loads: its batteries stand behind bleak's
-interface, where bluetoothd would.
+`bms-exporter demo` cannot show what the direct link loads: its batteries replace bluetoothd
+behind bleak's interface.
 """
 
 import argparse
@@ -12,10 +12,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from exporter import app
-from exporter import batteries as house
-from exporter.ble.bleak import Backend, Radio
-from exporter.ble.direct.client import Kernel
-from exporter.ble.routes import Spread
+from exporter import batteries as batteries_module
+from exporter.ble.direct.transport import DirectTransport
+from exporter.ble.routes import Routes
+from exporter.ble.transport import Backend, ScanningTransport
 from exporter.config.schema import BatteryConfig, Config, Name, TransportChoice, normal_address
 from exporter.demo.battery import VirtualBattery
 from exporter.demo.fleet import build_replayed
@@ -23,22 +23,17 @@ from exporter.demo.replay import read_recording
 from tests.support import att_server
 
 
-class Radios(house.Radios):
-    """The direct link over this kernel."""
-
-    def __init__(self, config: Config, kernel: Kernel) -> None:
-        super().__init__(config, direct=True)
-        self._direct = Spread(lambda _adapter: Radio(kernel=kernel), list)
-
-
 async def serve(config: Config, batteries: dict[str, VirtualBattery], address: str) -> None:
     air = att_server.Air({battery.address: battery for battery in batteries.values()})
+    transport = DirectTransport(kernel=air.make_kernel())
 
-    async def radios_of(config: Config, backend: Backend | None = None) -> house.Radios:
-        assert backend is None
-        return Radios(config, air.kernel())
+    def no_bluez(_adapter: str | None) -> ScanningTransport:
+        raise AssertionError("bluetoothd is not needed")
 
-    house.radios_of = radios_of
+    async def build_routes(config: Config, backend: Backend | None = None) -> Routes:  # noqa: ARG001 - replaces it
+        return Routes(bluez=no_bluez, direct=lambda _: transport, adapters=list)
+
+    batteries_module.build_routes = build_routes
     await app.serve(lambda: config, app.ServeOptions(listen_addresses=(address,)))
 
 

@@ -98,7 +98,7 @@ def exporter(port: int, _text: Path, batteries: int) -> None:
     from exporter.demo.battery import VirtualBattery  # noqa: PLC0415
     from exporter.demo.day import Day  # noqa: PLC0415
     from exporter.demo.fleet import HEALTHY  # noqa: PLC0415
-    from exporter.demo.radio import air_of, backend_of  # noqa: PLC0415
+    from exporter.demo.radio import make_air, make_backend  # noqa: PLC0415
 
     fleet = {
         f"battery{number:02d}": VirtualBattery(
@@ -113,9 +113,9 @@ def exporter(port: int, _text: Path, batteries: int) -> None:
         ),
         poll=PollConfig(min_interval_s=Seconds(3600.0), max_age_s=Seconds(86400.0)),
     )
-    air = air_of(fleet.values(), connect_s=0.0, disconnect_s=0.0, advertise_every_s=0.01)
+    air = make_air(fleet.values(), connect_s=0.0, disconnect_s=0.0, advertise_every_s=0.01)
     options = ServeOptions(listen_addresses=(f"127.0.0.1:{port}",))
-    asyncio.run(serve(lambda: config, options, backend_of(air)))
+    asyncio.run(serve(lambda: config, options, make_backend(air)))
 
 
 def renewing(port: int, text: Path, batteries: int) -> None:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from systemd_watchdog.systemd_watchdog import WatchDog
 
-from exporter.batteries import House, poller_of, radios_of
-from exporter.battery.snapshot import Snapshot
-from exporter.ble.bleak import Backend
+from exporter.batteries import Batteries, build_battery, build_routes
+from exporter.battery.poller import Snapshot
+from exporter.ble.transport import Backend
 from exporter.config.schema import BatteryConfig, Config
 from exporter.errors import ConfigError
 from exporter.metrics import ExporterCollector
@@ -66,16 +66,18 @@ class Reload:
     configuration may have changed since the running one read it.
     """
 
-    def __init__(self, load: Callable[[], Config], house: House, own: ExporterCollector) -> None:
+    def __init__(
+        self, load: Callable[[], Config], batteries: Batteries, own: ExporterCollector
+    ) -> None:
         """Start with the configuration that is applied now.
 
         Args:
             load: Returns the configuration as it is now. Raises ConfigError.
-            house: What is to follow it.
+            batteries: What is to follow it.
             own: Tells Prometheus whether that worked.
         """
         self._load = load
-        self._house = house
+        self._batteries = batteries
         self._own = own
         self._lock = asyncio.Lock()
         self._requests = 0
@@ -111,7 +113,7 @@ class Reload:
     async def _reload(self) -> Sequence[str]:
         try:
             config = await asyncio.to_thread(self._load)
-            await self._house.apply(config)
+            await self._batteries.apply(config)
         except ConfigError as error:
             self._own.reload_succeeded = False
             for problem in error.problems:
@@ -222,38 +224,45 @@ async def _serve(
     endpoint = _endpoint(options)
     refused: ConfigError | None = None
     async with asyncio.TaskGroup() as tasks:
-        house = House(tasks, backend)
+        batteries = Batteries(
+            tasks,
+            backend,
+            on_change=lambda name: watch.changed(name),  # noqa: PLW0108 - made in the next line
+        )
+        watch = Watch(batteries.pollers, tasks, most=endpoint.limits.connections // 4)
         try:
-            await house.apply(config)
+            await batteries.apply(config)
         except ConfigError as error:
             refused = error
         else:
-            await _serve_house(house, load, options, endpoint, stop, tasks)
+            await _serve_batteries(batteries, watch, load, options, endpoint, stop, tasks)
     if refused is not None:
         raise refused
 
 
-async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
-    house: House,
+async def _serve_batteries(  # noqa: PLR0913, PLR0917 - what serve has
+    batteries: Batteries,
+    watch: Watch,
     load: Callable[[], Config],
     options: ServeOptions,
     endpoint: Endpoint,
     stop: Stop,
     tasks: asyncio.TaskGroup,
 ) -> None:
-    own = ExporterCollector(house.wall, log_lines_lost=options.log_lines_lost)
-    reload = Reload(load, house, own)
-    most = endpoint.limits.connections
-    watch = Watch(house.pollers, tasks, most=most // 4)
-    house.changed = watch.changed
+    own = ExporterCollector(batteries.wall, log_lines_lost=options.log_lines_lost)
+    reload = Reload(load, batteries, own)
     web_config = endpoint.web_config
-    access = None if web_config is None else Access(web_config.current, clients=most // 2)
+    access = (
+        None
+        if web_config is None
+        else Access(web_config.current, clients=endpoint.limits.connections // 2)
+    )
     app = make_app(
-        batteries=house.pollers,
+        batteries=batteries.pollers,
         own=own,
         reload=reload,
         watch=watch,
-        wall=house.wall,
+        wall=batteries.wall,
         access=access,
         timeout_offset_s=options.timeout_offset_s,
         telemetry_path=options.telemetry_path,
@@ -268,7 +277,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
             else ",".join(options.listen_addresses),
             "tls": endpoint.make_tls is not None,
             "path": options.telemetry_path,
-            "batteries": len(house.pollers),
+            "batteries": len(batteries.pollers),
         },
     )
     supervised = tasks.create_task(_tell_systemd())
@@ -285,7 +294,7 @@ async def _serve_house(  # noqa: PLR0913, PLR0917 - what serve has
             await server.finish()
         finally:
             log.info("disconnecting")
-            await house.close()
+            await batteries.close()
 
 
 async def _tell_systemd() -> None:
@@ -312,9 +321,9 @@ async def read_once(
     battery: BatteryConfig, config: Config, backend: Backend | None = None
 ) -> Snapshot:
     """Read one battery; a failure is in the snapshot's `last_error`."""
-    radios = await radios_of(replace(config, batteries=(battery,)), backend)
+    routes = await build_routes(replace(config, batteries=(battery,)), backend)
     async with asyncio.TaskGroup() as tasks:
-        poller = poller_of(battery, config.poll, radios.of(battery), tasks)
+        poller = build_battery(battery, config.poll, routes, tasks=tasks).poller
         try:
             return await poller.refresh(timeout_s=config.poll.timeout_s + SHUTDOWN_SLACK_S)
         finally:

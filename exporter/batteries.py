@@ -1,4 +1,4 @@
-"""The batteries of a configuration, wired to their radios; a reload may change them."""
+"""The batteries of a configuration, with the routes to them; a reload may change them."""
 
 import asyncio
 import logging
@@ -8,13 +8,13 @@ from functools import partial
 from importlib import import_module
 
 from exporter.battery.poller import Poll, Poller, Publish
-from exporter.battery.session import Session
-from exporter.ble.bleak import Backend, Radio, Target
+from exporter.battery.session import Bms
 from exporter.ble.direct import management, sockets
-from exporter.ble.direct.client import Kernel
 from exporter.ble.direct.management import Management
-from exporter.ble.routes import Spread
-from exporter.clock import Clock, WallClock, boot_s
+from exporter.ble.direct.transport import DirectTransport
+from exporter.ble.routes import Routes
+from exporter.ble.transport import Backend, ScanningTransport, Target
+from exporter.clock import Clock, WallClock
 from exporter.config.schema import BatteryConfig, Config, PollConfig, TransportChoice
 from exporter.errors import BmsError, ConfigError
 from exporter.link_stats import LinkStats
@@ -22,64 +22,31 @@ from exporter.link_stats import LinkStats
 log = logging.getLogger(__name__)
 
 
-class Radios:
-    """The links that there are, each over all adapters."""
-
-    def __init__(
-        self,
-        config: Config,
-        *,
-        backend: Backend | None = None,
-        direct: bool = False,
-        management: Management | None = None,
-        clock: Clock = boot_s,
-    ) -> None:
-        """Prepare; see `radios_of`."""
-        self._config = config
-        self._has_direct = direct
-
-        def bluez_radio(adapter: str | None) -> Radio:
-            return Radio(adapter=adapter, backend=backend, management=management, clock=clock)
-
-        def direct_radio(adapter: str | None) -> Radio:
-            kernel = Kernel(adapter=adapter)
-            return Radio(adapter=adapter, kernel=kernel, management=management, clock=clock)
-
-        self._bluez = Spread(bluez_radio, adapters_up if backend is None else list)
-        self._direct = Spread(direct_radio, adapters_up)
-
-    def of(self, battery: BatteryConfig) -> Spread:
-        """Return the radios to read a battery with."""
-        link = battery.link or self._config.link
-        return (
-            self._direct if self._has_direct and link is not TransportChoice.BLUEZ else self._bluez
-        )
-
-
 def adapters_up() -> list[str]:
-    """Return the names of the adapters that are switched on; empty where nobody can tell."""
+    """Return the names of the adapters that are switched on; empty if that is unknown."""
     try:
         return [adapter.name for adapter in sockets.adapters() if adapter.up]
     except OSError:
         return []
 
 
-async def radios_of(config: Config, backend: Backend | None = None) -> Radios:
-    """Find out what this machine allows, and say so once.
+async def build_routes(config: Config, backend: Backend | None = None) -> Routes:
+    """Find out which transports this machine allows, log it once, and return the routes.
 
     Raises:
-        ConfigError: The direct link is wanted where there is none.
+        ConfigError: The direct link is configured, and this machine has none.
     """
     if backend is not None:
-        return Radios(config, backend=backend)
+        return Routes(bluez=partial(_make_bluez, backend, None), adapters=list)
     wanted = {battery.link or config.link for battery in config.batteries}
     why_not_direct = sockets.why_not()
     if why_not_direct and TransportChoice.DIRECT in wanted:
         raise ConfigError([f"link: direct cannot be used here: {why_not_direct}"])
     why_not_managed = why_not_direct or await management.why_not()
     links = _links_in_use(wanted, why_not_direct)
-    if TransportChoice.BLUEZ in links:
-        import_module("exporter.ble.bluez")  # now, not in the middle of a scrape
+    present = adapters_up()
+    if TransportChoice.BLUEZ in links or len(present) > 1:  # bluetoothd compares several adapters
+        import_module("exporter.ble.bleak")  # now, not in the middle of a scrape
     asked = [f.name for f in fields(config.management) if getattr(config.management, f.name)]
     log.info(
         "bluetooth",
@@ -95,13 +62,28 @@ async def radios_of(config: Config, backend: Backend | None = None) -> Radios:
             "each reading holds its battery 2 s longer than with CAP_NET_ADMIN",
             extra={"why": why_not_managed, "see": "README, Permissions"},
         )
-    if why_not_direct is None and not any(adapter.up for adapter in sockets.adapters()):
+    if why_not_direct is None and not present:
         log.warning("no Bluetooth adapter is switched on yet: see bluetoothctl list, rfkill list")
-    return Radios(
-        config,
-        direct=why_not_direct is None,
-        management=None if why_not_managed else Management(**asdict(config.management)),
+    managed = None if why_not_managed else Management(**asdict(config.management))
+    return Routes(
+        bluez=partial(_make_bluez, None, managed),
+        direct=None if why_not_direct else partial(_make_direct, managed),
+        prefers_direct=config.link is not TransportChoice.BLUEZ,
+        adapters=adapters_up,
     )
+
+
+def _make_bluez(
+    backend: Backend | None, managed: Management | None, adapter: str | None
+) -> ScanningTransport:
+    # Loads bleak and D-Bus, which the direct link does without.
+    from exporter.ble.bleak import BleakTransport  # noqa: PLC0415
+
+    return BleakTransport(adapter=adapter, backend=backend, management=managed)
+
+
+def _make_direct(managed: Management | None, adapter: str | None) -> DirectTransport:
+    return DirectTransport(adapter=adapter, management=managed)
 
 
 def _links_in_use(wanted: set[TransportChoice], why_not_direct: str | None) -> set[TransportChoice]:
@@ -110,103 +92,134 @@ def _links_in_use(wanted: set[TransportChoice], why_not_direct: str | None) -> s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wired:
-    """One battery, put together."""
+class Battery:
+    """One configured battery and all that reads it."""
 
     config: BatteryConfig
-    radios: Spread
+    routes: Routes
     target: Target
     session: Session
     poller: Poller
 
 
-def wire(  # noqa: PLR0913 - a battery's whole surroundings
-    battery: BatteryConfig,
+def build_battery(  # noqa: PLR0913 - all that a battery depends on
+    config: BatteryConfig,
     poll: PollConfig,
-    radios: Spread,
-    tasks: asyncio.TaskGroup,
+    routes: Routes,
     *,
-    clock: Clock = boot_s,
+    tasks: asyncio.TaskGroup,
     wall: WallClock | None = None,
-    known: Wired | None = None,
-    changed: Callable[[], None] = lambda: None,
-) -> Wired:
-    """Put one battery together.
+    known: Battery | None = None,
+    on_change: Callable[[], None] = lambda: None,
+) -> Battery:
+    """Build one battery.
 
     Args:
-        battery: Its configuration.
-        poll: How it is read.
-        radios: What it is read with.
-        tasks: Where its polls run.
-        clock: Ages readings.
-        wall: Converts moments of `clock` to unix time. None: one of the battery's own.
-        known: The same battery as it was configured until now: its counters go on.
-        changed: Called when what is known about it changed.
+        config: Its configuration.
+        poll: When to read it, and for how long.
+        routes: The ways to it.
+        tasks: Runs its polls.
+        wall: The clock by which readings age, and its conversion to unix time.
+        known: The same battery as it was configured until now: it keeps its counters.
+        on_change: Called after each change of its snapshot.
     """
-    stats = LinkStats() if known is None else known.target.stats
-    if known is not None and (known.config, known.radios) == (battery, radios):
-        target, session = known.target, known.session
+    wall = wall or WallClock()
+    if known is not None and (known.config, known.routes) == (config, routes):
+        target, bms = known.target, known.bms
     else:
-        target = Target(
-            address=battery.address,
-            stats=stats,
-            profile=battery.profile,
-            pairs=battery.link is not TransportChoice.DIRECT,
-        )
-        session = Session(
-            stats=stats,
-            mac=bytes.fromhex(battery.address.replace(":", "")),
-            cells=battery.cells,
-            hardware=battery.hardware,
-            counters=battery.counters,
-            password=battery.password,
-            clock=clock,
-        )
+        target, bms = _build_session(config, known, wall.now_s)
         if known is not None:
-            known.radios.unwatch(battery.address)
-        radios.watch(target)
-    how = poll_of(radios, battery.adapter, target, session, poll.timeout_s)
+            known.routes.untrack(config.address)
+        routes.track(target)
+    read = _make_poll(routes, target, bms, poll.timeout_s)
     if known is not None:
         poller = known.poller
-        poller.change(how, poll)
+        poller.change(read, poll)
     else:
         poller = Poller(
-            battery=battery.name,
-            address=battery.address,
-            poll=how,
+            battery=config.name,
+            address=config.address,
+            poll=read,
             config=poll,
-            stats=stats,
+            stats=target.stats,
             tasks=tasks,
-            clock=clock,
+            clock=wall.now_s,
             wall=wall,
-            changed=changed,
+            changed=on_change,
         )
-    return Wired(config=battery, radios=radios, target=target, session=session, poller=poller)
+    return Battery(config=config, routes=routes, target=target, bms=bms, poller=poller)
 
 
-def poller_of(
-    battery: BatteryConfig,
-    poll: PollConfig,
-    radios: Spread,
-    tasks: asyncio.TaskGroup,
-    clock: Clock = boot_s,
-) -> Poller:
-    """Put one battery together; return what is asked for its readings."""
-    return wire(battery, poll, radios, tasks, clock=clock).poller
+def _build_session(
+    config: BatteryConfig, known: Battery | None, clock: Clock
+) -> tuple[Target, Bms]:
+    stats = LinkStats() if known is None else known.target.stats
+    target = Target(
+        address=config.address,
+        stats=stats,
+        profile=config.profile,
+        adapter=config.adapter,
+        link=config.link,
+    )
+    bms = Bms(
+        stats=stats,
+        mac=bytes.fromhex(config.address.replace(":", "")),
+        cells=config.cells,
+        hardware=config.hardware,
+        counters=config.counters,
+        password=config.password,
+        clock=clock,
+    )
+    return target, bms
 
 
-class House:
+def _make_poll(routes: Routes, target: Target, bms: Bms, timeout_s: float) -> Poll:
+    """Return the function that reads a battery once.
+
+    Args:
+        routes: The ways to it.
+        target: The battery.
+        bms: Its session.
+        timeout_s: The limit for a read, without the disconnect.
+    """
+
+    async def poll(publish: Publish) -> None:
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        async with routes.connect(target, deadline_s=deadline_s) as connection:
+            # Published before the disconnect, which may take 2 s: no scrape waits for it.
+            try:
+                publish(await bms.read(connection, deadline_s=deadline_s))
+            except BmsError as error:
+                publish(error)
+                raise
+
+    return poll
+
+
+class Batteries:
     """All batteries of a configuration, which may change while they are read."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, backend: Backend | None = None) -> None:
-        """Begin without a battery; polls run in `tasks`."""
-        self.changed: Callable[[str | None], None] = lambda _name: None
-        """Told the name of a battery when what is known about it changed; None: which there are."""
+    def __init__(
+        self,
+        tasks: asyncio.TaskGroup,
+        backend: Backend | None = None,
+        *,
+        on_change: Callable[[str | None], None] = lambda _name: None,
+    ) -> None:
+        """Start without a battery.
+
+        Args:
+            tasks: Runs the polls.
+            backend: Another one than bluetoothd and the kernel, for the demo.
+            on_change: Called with the name of a battery after each change of its snapshot, and with
+                None when batteries come or go.
+        """
         self._tasks = tasks
         self._backend = backend
+        self._on_change = on_change
         self._config: Config | None = None
-        self._radios: Radios | None = None
-        self._wired: dict[str, Wired] = {}
+        self._routes: Routes | None = None
+        self._batteries: dict[str, Battery] = {}
         self.wall = WallClock()
         """Converts the moments of all batteries to unix time."""
         self.pollers: dict[str, Poller] = {}
@@ -215,73 +228,48 @@ class House:
     async def apply(self, config: Config) -> None:
         """Read these batteries from now on.
 
-        One that was configured before keeps its counters, and its poll under way; one that is no
-        more is let go.
+        A battery that was configured before keeps its counters and its poll under way; the poll of
+        a battery that is gone ends.
 
         Raises:
-            ConfigError: It cannot be done here; nothing has changed.
+            ConfigError: This machine cannot do it; nothing has changed.
         """
         old = self._config
-        if self._radios is None or old is None or _way(old) != _way(config):
-            self._radios = await radios_of(config, self._backend)
-        wired: dict[str, Wired] = {}
-        for battery in config.batteries:
-            known = self._wired.pop(battery.name, None)
-            if known is not None and known.config.address != battery.address:
-                self._wired[battery.name] = known  # another battery with its name
+        if self._routes is None or old is None or _routing(old) != _routing(config):
+            self._routes = await build_routes(config, self._backend)
+        batteries: dict[str, Battery] = {}
+        for wanted in config.batteries:
+            known = self._batteries.pop(wanted.name, None)
+            if known is not None and known.config.address != wanted.address:
+                self._batteries[wanted.name] = known  # another battery with its name
                 known = None
-            radios = self._radios.of(battery)
-            wired[battery.name] = wire(
-                battery,
+            batteries[wanted.name] = build_battery(
+                wanted,
                 config.poll,
-                radios,
-                self._tasks,
+                self._routes,
+                tasks=self._tasks,
                 wall=self.wall,
                 known=known,
-                changed=partial(self._tell, battery.name),
+                on_change=partial(self._on_change, wanted.name),
             )
-        kept = {one.target.address for one in wired.values()}
-        for gone in self._wired.values():
-            if gone.target.address not in kept:
-                gone.radios.unwatch(gone.target.address)
-            self._tasks.create_task(gone.poller.close())
-        self._wired = wired
+        self._close_removed({one.target.address for one in batteries.values()})
+        self._batteries = batteries
         self._config = config
         self.pollers.clear()
-        self.pollers.update({name: one.poller for name, one in wired.items()})
-        self.changed(None)
+        self.pollers.update({name: one.poller for name, one in batteries.items()})
+        self._on_change(None)
 
-    def _tell(self, name: str) -> None:
-        self.changed(name)
-
-    @property
-    def poll(self) -> PollConfig:
-        """How batteries are read; the defaults before the first `apply`."""
-        return PollConfig() if self._config is None else self._config.poll
+    def _close_removed(self, kept: set[str]) -> None:
+        for removed in self._batteries.values():
+            if removed.target.address not in kept:
+                removed.routes.untrack(removed.target.address)
+            self._tasks.create_task(removed.poller.close())
 
     async def close(self) -> None:
         """End every poll under way; return when all batteries are disconnected."""
         await asyncio.gather(*(poller.close() for poller in self.pollers.values()))
 
 
-def _way(config: Config) -> tuple[object, ...]:
-    """Return what decides through which radios batteries are read."""
-    return config.link, config.management, {one.link for one in config.batteries}
-
-
-def poll_of(
-    radios: Spread, adapter: str | None, target: Target, session: Session, timeout_s: float
-) -> Poll:
-    """Return the function that reads a battery once within `timeout_s`, disconnecting excluded."""
-
-    async def poll(publish: Publish) -> None:
-        deadline_s = asyncio.get_running_loop().time() + timeout_s
-        async with radios.connect(target, adapter, deadline_s=deadline_s) as connection:
-            # Published before the disconnect, which may take 2 s that nobody waits for.
-            try:
-                publish(await session.read(connection, deadline_s=deadline_s))
-            except BmsError as error:
-                publish(error)
-                raise
-
-    return poll
+def _routing(config: Config) -> tuple[object, ...]:
+    """Return the options that decide about the routes."""
+    return config.link, config.management, {battery.link for battery in config.batteries}

@@ -27,10 +27,8 @@ from exporter.ble.direct.att import (
     AttError,
     Notification,
     Reaction,
-    Table,
-    discover,
 )
-from exporter.ble.direct.client import _collection
+from exporter.ble.direct.discovery import Table, discover
 from exporter.cli.decode import decode_all, problems, to_json, to_metrics, to_text
 from exporter.cli.output import scan_yaml
 from exporter.config import Config, loader, schema
@@ -266,7 +264,6 @@ def att(data: bytes) -> None:
             for handles in end.value.profiles.values():
                 numbers = (handles.notify, handles.subscription, handles.write)
                 assert all(0 <= number <= 0xFFFF for number in numbers)
-            _collection(end.value)
     except EOFError:
         pass
 

@@ -11,9 +11,9 @@ import sys
 import time
 from typing import Final
 
-from exporter.batteries import wire
-from exporter.ble.bleak import Radio
-from exporter.ble.routes import Spread
+from exporter.batteries import build_battery
+from exporter.ble.bleak import BleakTransport
+from exporter.ble.routes import Routes
 from exporter.clock import WallClock
 from exporter.config.schema import BatteryConfig, Name, PollConfig, normal_address
 from exporter.demo import fleet, radio
@@ -58,17 +58,19 @@ async def write(days: float, step_s: float) -> None:
     offset_s = began_s - loop.time()
     wall = WallClock(loop.time, lambda: offset_s + loop.time())
     batteries = fleet.build_camper(loop.time)
-    backend = radio.backend_of(radio.air_of(batteries.values()))
-    radios = Spread(lambda adapter: Radio(adapter=adapter, backend=backend, clock=loop.time), list)
+    backend = radio.make_backend(radio.make_air(batteries.values()))
+    routes = Routes(
+        bluez=lambda adapter: BleakTransport(adapter=adapter, backend=backend, clock=loop.time),
+        adapters=list,
+    )
     addresses = {name: virtual.address for name, virtual in batteries.items()} | dict([MISSING])
     async with asyncio.TaskGroup() as tasks:
         pollers = [
-            wire(
+            build_battery(
                 BatteryConfig(name=Name(name), address=normal_address(address)),
                 PollConfig(),
-                radios,
-                tasks,
-                clock=loop.time,
+                routes,
+                tasks=tasks,
                 wall=wall,
             ).poller
             for name, address in addresses.items()

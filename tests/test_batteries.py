@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from exporter.app import Reload
-from exporter.batteries import House
+from exporter.batteries import Batteries
 from exporter.clock import WallClock
 from exporter.config.schema import BatteryConfig, Config, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import VirtualBattery
-from exporter.demo.radio import air_of, backend_of
+from exporter.demo.radio import make_air, make_backend
 from exporter.errors import ConfigError
 from exporter.metrics import ExporterCollector, registry_of
 from tests.support.virtual import ANSWERS, WallTime, answering, now_s
@@ -33,34 +33,34 @@ def configured(*names: str, poll: PollConfig | None = None, **more: Any) -> Conf
 
 @dataclass(slots=True)
 class Camper:
-    house: House
-    batteries: dict[str, VirtualBattery]
+    batteries: Batteries
+    virtual: dict[str, VirtualBattery]
 
     async def read(self, name: str) -> Any:
-        return await self.house.pollers[name].refresh(timeout_s=30.0)
+        return await self.batteries.pollers[name].refresh(timeout_s=30.0)
 
 
 @pytest.fixture
 async def camper() -> AsyncIterator[Camper]:
-    batteries = {
+    virtual = {
         name: VirtualBattery(address=address, answers=answering(ANSWERS))
         for name, address in ADDRESSES.items()
     }
-    backend = backend_of(air_of(batteries.values()))
+    backend = make_backend(make_air(virtual.values()))
     async with asyncio.TaskGroup() as tasks:
-        house = House(tasks, backend)
-        await house.apply(configured("one", "two"))
-        yield Camper(house, batteries)
-        await house.close()
+        batteries = Batteries(tasks, backend)
+        await batteries.apply(configured("one", "two"))
+        yield Camper(batteries, virtual)
+        await batteries.close()
 
 
 async def test_the_others_keep_their_counters_when_batteries_come_and_go(camper: Camper) -> None:
     await camper.read("one")
     await camper.read("two")
 
-    await camper.house.apply(configured("three", "two"))
+    await camper.batteries.apply(configured("three", "two"))
 
-    assert list(camper.house.pollers) == ["three", "two"]
+    assert list(camper.batteries.pollers) == ["three", "two"]
     assert (await camper.read("two")).polls == 2
     assert (await camper.read("three")).up
 
@@ -69,28 +69,28 @@ async def test_a_poll_under_way_is_not_disturbed(camper: Camper) -> None:
     polling = asyncio.create_task(camper.read("two"))
     await asyncio.sleep(1.0)  # found, and being connected
 
-    await camper.house.apply(configured("two", "three"))
+    await camper.batteries.apply(configured("two", "three"))
 
     assert (await polling).up
-    assert camper.batteries["two"].connects == 1
+    assert camper.virtual["two"].connects == 1
 
 
 async def test_a_battery_that_is_taken_out_is_let_go(camper: Camper) -> None:
     polling = asyncio.create_task(camper.read("one"))
     await asyncio.sleep(1.8)
-    assert camper.batteries["one"].connects == 1
+    assert camper.virtual["one"].connects == 1
 
-    await camper.house.apply(configured("two"))
+    await camper.batteries.apply(configured("two"))
     polling.cancel()
     await asyncio.sleep(5.0)
 
-    assert camper.batteries["one"].disconnects == 1
+    assert camper.virtual["one"].disconnects == 1
 
 
 async def test_a_changed_battery_is_read_in_its_new_way_and_counts_on(camper: Camper) -> None:
     assert (await camper.read("one")).reading.cell_voltages_v
 
-    await camper.house.apply(configured("one", "two", cells=False))
+    await camper.batteries.apply(configured("one", "two", cells=False))
     snapshot = await camper.read("one")
 
     assert snapshot.polls == 2
@@ -104,12 +104,12 @@ async def test_register_that_is_switched_off_is_not_requested(
     option: str, register: int, camper: Camper
 ) -> None:
     options: dict[str, Any] = {option: False}
-    await camper.house.apply(configured("one", "two", **options))
+    await camper.batteries.apply(configured("one", "two", **options))
 
     snapshot = await camper.read("one")
 
     assert snapshot.identity is not None
-    requests = camper.batteries["one"].requests
+    requests = camper.virtual["one"].requests
     assert set(requests) == {0x03, 0x04, 0x05, 0xAA} - {register}
 
 
@@ -125,7 +125,7 @@ async def test_another_address_is_another_battery(camper: Camper) -> None:
         ),
     )
 
-    await camper.house.apply(swapped)
+    await camper.batteries.apply(swapped)
 
     snapshot = await camper.read("one")
     assert (snapshot.polls, snapshot.address) == (1, ADDRESSES["two"])
@@ -134,7 +134,7 @@ async def test_another_address_is_another_battery(camper: Camper) -> None:
 async def test_new_times_hold_for_batteries_that_stay(camper: Camper) -> None:
     await camper.read("one")
 
-    await camper.house.apply(configured("one", poll=PollConfig(min_interval_s=Seconds(3600))))
+    await camper.batteries.apply(configured("one", poll=PollConfig(min_interval_s=Seconds(3600))))
     for _ in range(3):
         snapshot = await camper.read("one")
 
@@ -147,11 +147,11 @@ async def test_a_bad_file_leaves_the_old_configuration_and_says_why(camper: Camp
     def load() -> Config:
         raise ConfigError(["config.yaml:3: batteries[0].address: missing"])
 
-    problems = await Reload(load, camper.house, own)()
+    problems = await Reload(load, camper.batteries, own)()
 
     assert [*problems] == ["config.yaml:3: batteries[0].address: missing"]
     assert not own.reload_succeeded
-    assert list(camper.house.pollers) == ["one", "two"]
+    assert list(camper.batteries.pollers) == ["one", "two"]
 
 
 async def test_a_good_file_after_a_bad_one_counts_as_read(camper: Camper) -> None:
@@ -160,13 +160,13 @@ async def test_a_good_file_after_a_bad_one_counts_as_read(camper: Camper) -> Non
     own.reload_succeeded = False
     await asyncio.sleep(60.0)
 
-    problems = await Reload(lambda: configured("two"), camper.house, own)()
+    problems = await Reload(lambda: configured("two"), camper.batteries, own)()
 
     assert not problems
     assert own.reload_succeeded
     loaded = "bms_exporter_config_last_reload_success_timestamp_seconds"
     assert registry_of(own).get_sample_value(loaded) == 1_795_391_284.5 + began_s
-    assert list(camper.house.pollers) == ["two"]
+    assert list(camper.batteries.pollers) == ["two"]
 
 
 class SlowFile:
@@ -185,7 +185,7 @@ class SlowFile:
 
 async def test_requests_during_a_reload_share_the_next_one(camper: Camper) -> None:
     file = SlowFile()
-    reload = Reload(file, camper.house, ExporterCollector())
+    reload = Reload(file, camper.batteries, ExporterCollector())
     first = asyncio.create_task(reload())
     while not file.reads:  # noqa: ASYNC110 - of a thread
         await asyncio.sleep(0)
@@ -196,14 +196,14 @@ async def test_requests_during_a_reload_share_the_next_one(camper: Camper) -> No
     assert problems == [()] * 50
     assert await first == ()
     assert file.reads == 2
-    assert list(camper.house.pollers) == ["two"]
+    assert list(camper.batteries.pollers) == ["two"]
 
 
 async def test_shared_requests_learn_what_is_wrong(camper: Camper) -> None:
     def load() -> Config:
         raise ConfigError(["config.yaml:3: batteries[0].address: missing"])
 
-    reload = Reload(load, camper.house, ExporterCollector())
+    reload = Reload(load, camper.batteries, ExporterCollector())
 
     problems = await asyncio.gather(*(reload() for _ in range(5)))
 
@@ -212,7 +212,7 @@ async def test_shared_requests_learn_what_is_wrong(camper: Camper) -> None:
 
 async def test_a_cancelled_request_leaves_the_reload_to_the_others(camper: Camper) -> None:
     file = SlowFile()
-    reload = Reload(file, camper.house, ExporterCollector())
+    reload = Reload(file, camper.batteries, ExporterCollector())
     first, second, third = (asyncio.create_task(reload()) for _ in range(3))
     while not file.reads:  # noqa: ASYNC110 - of a thread
         await asyncio.sleep(0)
@@ -220,12 +220,12 @@ async def test_a_cancelled_request_leaves_the_reload_to_the_others(camper: Campe
     first.cancel()
 
     assert [await second, await third] == [(), ()]
-    assert list(camper.house.pollers) == ["one"]
+    assert list(camper.batteries.pollers) == ["one"]
 
 
 async def test_many_signals_cause_at_most_two_reloads(camper: Camper) -> None:
     file = SlowFile()
-    reload = Reload(file, camper.house, ExporterCollector())
+    reload = Reload(file, camper.batteries, ExporterCollector())
     async with asyncio.TaskGroup() as tasks:
         for _ in range(2000):
             reload.request(tasks)
@@ -233,12 +233,12 @@ async def test_many_signals_cause_at_most_two_reloads(camper: Camper) -> None:
         assert len(tasks._tasks) <= 2
 
     assert file.reads <= 2
-    assert list(camper.house.pollers) == ["one"]
+    assert list(camper.batteries.pollers) == ["one"]
 
 
 async def test_a_signal_during_a_reload_reads_the_configuration_again(camper: Camper) -> None:
     file = SlowFile()
-    reload = Reload(file, camper.house, ExporterCollector())
+    reload = Reload(file, camper.batteries, ExporterCollector())
     async with asyncio.TaskGroup() as tasks:
         reload.request(tasks)
         while not file.reads:  # noqa: ASYNC110 - of a thread
@@ -248,12 +248,12 @@ async def test_a_signal_during_a_reload_reads_the_configuration_again(camper: Ca
             reload.request(tasks)
 
     assert file.reads == 2
-    assert list(camper.house.pollers) == ["three"]
+    assert list(camper.batteries.pollers) == ["three"]
 
 
 async def test_stop_does_not_wait_for_reloads(camper: Camper) -> None:
     file = SlowFile()
-    reload = Reload(file, camper.house, ExporterCollector())
+    reload = Reload(file, camper.batteries, ExporterCollector())
     async with asyncio.TaskGroup() as tasks:
         for _ in range(3):
             reload.request(tasks)
@@ -263,4 +263,4 @@ async def test_stop_does_not_wait_for_reloads(camper: Camper) -> None:
         reload.request(tasks)
 
     assert file.reads <= 1
-    assert list(camper.house.pollers) == ["one", "two"]
+    assert list(camper.batteries.pollers) == ["one", "two"]

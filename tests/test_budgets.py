@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from exporter.ble.bleak import Radio
+from exporter.ble.direct.transport import DirectTransport
 from exporter.config.schema import PollConfig, Seconds
 from exporter.demo.battery import Faults
 from tests.support import att_server
-from tests.support.virtual import battery, now_s, poller_on
+from tests.support.virtual import battery, make_direct_routes, make_poller, now_s
 
 
 @pytest.mark.looptime(False)  # noqa: FBT003 - sockets live in real time
@@ -21,8 +21,8 @@ async def test_poll_over_direct_link_sends_3_att_packets_and_the_first_12(
     virtual = battery(faults=Faults(reply_s=0.06))
     air = att_server.Air({virtual.address: virtual})
     poll = PollConfig(min_interval_s=Seconds(0.0), max_age_s=Seconds(0.0))
-    radio = Radio(kernel=air.kernel(), clock=now_s)
-    poller = poller_on(radio, tasks, address=virtual.address, poll=poll)
+    routes = make_direct_routes(DirectTransport(kernel=air.make_kernel(), clock=now_s))
+    poller = make_poller(routes, tasks, address=virtual.address, poll=poll)
 
     for _ in range(4):
         assert (await poller.refresh()).up

@@ -1,6 +1,5 @@
-"""What Bluetooth's errors mean, and what to do about them."""
+"""Translates the exceptions of bleak and D-Bus into errors with advice."""
 
-import sys
 from typing import Final
 
 from bleak.exc import (
@@ -9,14 +8,16 @@ from bleak.exc import (
     BleakDBusError,
     BleakError,
 )
+from dbus_fast.errors import DBusFastError
 
 from exporter.errors import AdapterError, ConnectError, LinkError
 
 # Not every failure is a BleakError: TimeoutError and a missing bus are OSErrors; a bus that ends in
 # mid-call shows as EOFError, or as bleak's own state being gone: AttributeError, AssertionError,
 # KeyError. They are caught around single calls of bleak only.
-ERRORS: Final[tuple[type[Exception], ...]] = (
+BLEAK_ERRORS: Final[tuple[type[Exception], ...]] = (
     BleakError,
+    DBusFastError,
     OSError,
     EOFError,
     AttributeError,
@@ -24,18 +25,6 @@ ERRORS: Final[tuple[type[Exception], ...]] = (
     KeyError,
     UnicodeDecodeError,
 )
-
-
-def dbus_errors() -> tuple[type[Exception], ...]:
-    """Return what D-Bus raises; nothing for those who have not loaded it."""
-    loaded = sys.modules.get("dbus_fast.errors")
-    return () if loaded is None else (loaded.DBusFastError,)
-
-
-def bleak_errors() -> tuple[type[Exception], ...]:
-    """Return what a call of bleak may raise."""
-    return ERRORS + dbus_errors()
-
 
 ADAPTER_ADVICE: Final = {
     BleakBluetoothNotAvailableReason.NO_BLUETOOTH: "no Bluetooth adapter: does bluetoothctl list "
@@ -68,7 +57,7 @@ def _advice(error: BleakDBusError) -> str | None:
 
 
 def adapter_error(error: Exception, doing: str) -> AdapterError:
-    """Say what to do about a Bluetooth that cannot be used."""
+    """Return the error for a Bluetooth that cannot be used, with advice."""
     if isinstance(error, BleakBluetoothNotAvailableError):
         advice = ADAPTER_ADVICE.get(error.reason)
     elif isinstance(error, BleakDBusError):
@@ -80,7 +69,7 @@ def adapter_error(error: Exception, doing: str) -> AdapterError:
         )
     elif isinstance(error, PermissionError):
         advice = ADAPTER_ADVICE[BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM]
-    elif isinstance(error, dbus_errors()):
+    elif isinstance(error, DBusFastError):
         advice = "no D-Bus: is DBUS_SYSTEM_BUS_ADDRESS right?"
     else:
         advice = None
@@ -90,7 +79,7 @@ def adapter_error(error: Exception, doing: str) -> AdapterError:
 
 
 def translate(error: Exception, doing: str) -> LinkError:
-    """Return what a failed attempt to connect means."""
+    """Return the error for a failed attempt to connect."""
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     adapter = isinstance(
         cause, BleakBluetoothNotAvailableError | FileNotFoundError | ConnectionRefusedError
@@ -99,7 +88,7 @@ def translate(error: Exception, doing: str) -> LinkError:
 
 
 def text(error: Exception) -> str:
-    """Return what an error says, or at least its name."""
+    """Return the message of an error, or the name of its class if it has none."""
     if isinstance(error, BleakBluetoothNotAvailableError):
         return str(error.args[0])  # str() would show the reason's enum member too
     return str(error) or type(error).__name__

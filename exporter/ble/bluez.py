@@ -1,9 +1,10 @@
-"""What bluetoothd alone is asked, through bleak's insides; loaded by those who use it.
+"""Asks bluetoothd what bleak has no interface for, through bleak's internals.
 
-D-Bus and all that belongs to it take 4 MiB (`make bench-small`), which nobody needs whose batteries
-are read over the direct link.
+D-Bus and its libraries take 4 MiB (`make bench-small`). A process that reads its batteries over the
+direct link does not load them.
 """
 
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -12,16 +13,17 @@ from bleak.backends.device import BLEDevice
 from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason
 from bleak_retry_connector import close_stale_connections_by_address
 
-from exporter.ble.bleak_errors import bleak_errors, translate
-from exporter.ble.scanner import ANSWER_S
-from exporter.ble.timeouts import within
+from exporter.ble.bleak_errors import BLEAK_ERRORS, text, translate
+from exporter.ble.timeouts import ANSWER_S, with_timeout
+
+log = logging.getLogger(__name__)
 
 
-async def watch(device: BLEDevice, changed: Callable[[bool], None], stack: AsyncExitStack) -> None:
-    """Have bluetoothd tell when a battery is connected and when not, until the stack ends.
+async def follow(device: BLEDevice, changed: Callable[[bool], None], stack: AsyncExitStack) -> None:
+    """Call `changed` when bluetoothd connects or loses a battery, until the stack ends.
 
     Raises:
-        LinkError: bluetoothd has gone, or has forgotten the battery since it was found.
+        LinkError: bluetoothd is gone, or has forgotten the battery since it was found.
     """
     try:
         manager = await get_global_bluez_manager()
@@ -30,33 +32,36 @@ async def watch(device: BLEDevice, changed: Callable[[bool], None], stack: Async
             on_connected_changed=changed,
             on_characteristic_value_changed=lambda _path, _value: None,
         )
-    except bleak_errors() as error:
+    except BLEAK_ERRORS as error:
         raise translate(error, f"connect to {device.address}") from error
     stack.callback(manager.remove_device_watcher, watcher)
 
 
 async def free(address: str) -> None:
-    """Have bluetoothd drop its connection to a battery. Raises `bleak_errors()`."""
-    await within(close_stale_connections_by_address(address), ANSWER_S)
+    """Have bluetoothd drop its connection to a battery, if it has one. Never raises."""
+    try:
+        await with_timeout(close_stale_connections_by_address(address), ANSWER_S)
+    except BLEAK_ERRORS as error:
+        log.debug("no stale connection dropped", extra={"error": text(error)})
 
 
 async def is_off_on_purpose() -> bool:
-    """Whether there is a bluetoothd, and it says that Bluetooth is off."""
+    """Return whether bluetoothd runs and has switched Bluetooth off."""
     try:
-        manager = await within(get_global_bluez_manager(), ANSWER_S)
+        manager = await with_timeout(get_global_bluez_manager(), ANSWER_S)
         manager.get_default_adapter()
     except BleakBluetoothNotAvailableError as error:
         return error.reason is BleakBluetoothNotAvailableReason.POWERED_OFF
-    except bleak_errors():
+    except BLEAK_ERRORS:
         return False
     return True
 
 
 async def forget() -> None:
-    """Have bleak ask for everything anew: it did not notice that bluetoothd was killed.
+    """Drop everything that bleak has cached: it does not notice that bluetoothd was killed.
 
-    It would take a battery for connected, and its characteristics for present.
+    It would consider a battery connected, and its characteristics present.
     """
     manager = await get_global_bluez_manager()
-    if manager._bus is not None:  # noqa: SLF001 - it has no other way to be told
+    if manager._bus is not None:  # noqa: SLF001 - bleak has no public way
         manager._bus.disconnect()  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""Several adapters: which one reads which battery."""
+"""Routes: chooses the transport and the adapter through which a battery is read."""
 
 import asyncio
 import logging
@@ -7,124 +7,166 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from exporter.ble.bleak import Radio, Target
-from exporter.ble.gatt import Connection
-from exporter.errors import AdapterError, LinkError
+from exporter.ble.transport import Connection, Hear, ScanningTransport, Target, Transport
+from exporter.config.schema import TransportChoice
+from exporter.errors import AdapterError, LinkError, PairingError
 from exporter.protocol.advertisement import Advertisement
 
 log = logging.getLogger(__name__)
 
-# JBD modules advertise about every second; whoever hears one in this time can be compared.
+# JBD modules advertise about every second: all adapters in range receive one in this time.
 COMPARE_S: Final = 3.0
 # The RSSI of a battery that does not move varies by as much from one advertisement to the next.
-ALIKE_DB: Final = 6
+SIMILAR_DB: Final = 6
 
 Adapters = Callable[[], Sequence[str]]
-"""Tells the names of the adapters that are switched on now; empty: nobody knows."""
+"""Returns the names of the adapters that are switched on now; empty: unknown."""
 
 
-class Spread:
-    """All adapters of this machine, used through one link; each battery by the best of them."""
+class Routes:
+    """All transports over all adapters of this machine; each battery uses the best route."""
 
-    def __init__(self, radio: Callable[[str | None], Radio], adapters: Adapters) -> None:
-        """Prepare.
+    def __init__(
+        self,
+        *,
+        bluez: Callable[[str | None], ScanningTransport],
+        direct: Callable[[str | None], Transport] | None = None,
+        prefers_direct: bool = True,
+        adapters: Adapters,
+    ) -> None:
+        """Configure the routes; transports are made when they are needed.
 
         Args:
-            radio: Makes the radio of an adapter; None is the system's default.
-            adapters: Which there are.
+            bluez: Makes the transport of an adapter through bluetoothd; None is the default one.
+            direct: Makes its transport over the kernel's ATT channel; None: there is none here.
+            prefers_direct: What batteries use that have no transport configured.
+            adapters: The adapters to choose from.
         """
-        self._make = radio
+        self._make_bluez = bluez
+        self._make_direct = direct
+        self._prefers_direct = prefers_direct
         self._adapters = adapters
-        self._radios: dict[str | None, Radio] = {}
+        self._bluez: dict[str | None, ScanningTransport] = {}  # by adapter
+        self._direct: dict[str | None, Transport] = {}
         self._targets: dict[str, Target] = {}  # by address
-        self._best: dict[str, str] = {}  # the adapter by the battery's address
+        self._best: dict[str, str] = {}  # adapter by address
+        self._wanting_pairing: set[str] = set()  # addresses
         self._turns = 0
 
-    def watch(self, target: Target) -> None:
-        """Note every advertisement of this battery, whichever adapter hears it."""
+    def track(self, target: Target) -> None:
+        """Prepare for connections to this battery, and record what it advertises."""
         self._targets[target.address] = target
-        for radio in self._radios.values():
-            radio.watch(target)
+        for transport in (*self._bluez.values(), *self._direct.values()):
+            transport.track(target)
 
-    def unwatch(self, address: str) -> None:
-        """Note nothing about this battery any more."""
+    def untrack(self, address: str) -> None:
+        """Undo `track`."""
         self._targets.pop(address, None)
         self._best.pop(address, None)
-        for radio in self._radios.values():
-            radio.unwatch(address)
-
-    def radio(self, adapter: str | None) -> Radio:
-        """Return the radio of one adapter."""
-        if adapter not in self._radios:
-            self._radios[adapter] = self._make(adapter)
-            for target in self._targets.values():
-                self._radios[adapter].watch(target)
-        return self._radios[adapter]
+        for transport in (*self._bluez.values(), *self._direct.values()):
+            transport.untrack(address)
 
     @asynccontextmanager
-    async def connect(
-        self, target: Target, adapter: str | None, *, deadline_s: float
-    ) -> AsyncIterator[Connection]:
-        """Connect through this adapter; None: the one that hears the battery best.
+    async def connect(self, target: Target, *, deadline_s: float) -> AsyncIterator[Connection]:
+        """Connect through the configured adapter, or through the one with the strongest signal.
 
         Raises:
-            BmsError: As Radio.connect does.
+            BmsError: As `Transport.connect` does.
         """
-        if adapter is not None:
-            self._best[target.address] = adapter  # so that others know whom it reads
-        chosen = adapter or await self._choose(target)
+        if target.adapter is not None:
+            self._best[target.address] = target.adapter  # counts when others choose
+        adapter = target.adapter or await self._choose(target)
+        transport = self._transport(target, adapter)
         try:
-            async with self.radio(chosen).connect(target, deadline_s=deadline_s) as connection:
+            async with transport.connect(target, deadline_s=deadline_s) as connection:
                 yield connection
+        except PairingError:
+            self._note_pairing(target)
+            raise
         except LinkError:
-            if adapter is None:
+            if target.adapter is None:
                 self._best.pop(target.address, None)  # another one may do better
             raise
 
+    def _transport(self, target: Target, adapter: str | None) -> Transport:
+        if self._make_direct is None or not self._uses_direct(target):
+            return self._bluez_transport(adapter)
+        if adapter not in self._direct:
+            self._direct[adapter] = self._make_direct(adapter)
+            self._track_all(self._direct[adapter])
+        return self._direct[adapter]
+
+    def _bluez_transport(self, adapter: str | None) -> ScanningTransport:
+        if adapter not in self._bluez:
+            self._bluez[adapter] = self._make_bluez(adapter)
+            self._track_all(self._bluez[adapter])
+        return self._bluez[adapter]
+
+    def _track_all(self, transport: Transport) -> None:
+        for target in self._targets.values():
+            transport.track(target)
+
+    def _uses_direct(self, target: Target) -> bool:
+        if self._make_direct is None or target.address in self._wanting_pairing:
+            return False
+        if target.link is None:
+            return self._prefers_direct
+        return target.link is not TransportChoice.BLUEZ
+
+    def _note_pairing(self, target: Target) -> None:
+        """Read a battery that wants pairing through bluetoothd: the direct link cannot pair."""
+        if self._uses_direct(target) and target.link is not TransportChoice.DIRECT:
+            self._wanting_pairing.add(target.address)
+            log.warning(
+                "battery is read through bluetoothd from now on, which can pair",
+                extra={"address": target.address},
+            )
+
     async def _choose(self, target: Target) -> str | None:
-        """Return the adapter to use; compared anew after a failure, or when it went away."""
+        """Return the adapter to use; after a failure, or without that adapter, compare again."""
         present = self._adapters()
         if len(present) < 2:  # noqa: PLR2004 - nothing to choose from
             return None
         best = self._best.get(target.address)
         if best not in present:
-            best = await self._loudest(target, present)
+            best = await self._compare(target, present)
             if target.address in self._targets:  # still
                 self._best[target.address] = best
             log.info("adapter chosen", extra={"address": target.address, "adapter": best})
         return best
 
-    async def _loudest(self, target: Target, present: Sequence[str]) -> str:
-        """Let every adapter listen for a moment.
+    async def _compare(self, target: Target, present: Sequence[str]) -> str:
+        """Scan on every adapter for COMPARE_S; return the best one for this battery.
 
-        Of those that hear the battery about as well as the best one does, the one with the fewest
-        batteries: an adapter makes one connection at a time. If none hears it, any may be right.
+        Of those that receive the battery about as well as the best one, it is the one with the
+        fewest batteries: an adapter makes one connection at a time. Without any reception they take
+        turns.
         """
-        heard: dict[str, int] = {}
+        rssi_dbm: dict[str, int] = {}
         scanning = 0
 
-        def note(adapter: str) -> Callable[[Advertisement], None]:
+        def note(adapter: str) -> Hear:
             def hear(advertisement: Advertisement) -> None:
                 if advertisement.address == target.address:
-                    heard[adapter] = advertisement.rssi_dbm
+                    rssi_dbm[adapter] = advertisement.rssi_dbm
 
             return hear
 
-        async with AsyncExitStack() as listening:
+        async with AsyncExitStack() as scans:
             for adapter in present:
+                scan = self._bluez_transport(adapter).advertisements(note(adapter))
                 try:
-                    radio = self.radio(adapter)
-                    await listening.enter_async_context(radio.advertisements(note(adapter)))
+                    await scans.enter_async_context(scan)
                     scanning += 1
                 except AdapterError as error:
                     log.debug("cannot listen", extra={"adapter": adapter, "error": str(error)})
             await asyncio.sleep(COMPARE_S if scanning else 0.0)
-        if heard:
-            loud = max(heard.values()) - ALIKE_DB
-            read_by = Counter(self._best.values())
+        if rssi_dbm:
+            similar_dbm = max(rssi_dbm.values()) - SIMILAR_DB
+            used_by = Counter(self._best.values())
             return min(
-                (adapter for adapter in heard if heard[adapter] >= loud),
-                key=lambda adapter: (read_by[adapter], -heard[adapter]),
+                (adapter for adapter in rssi_dbm if rssi_dbm[adapter] >= similar_dbm),
+                key=lambda adapter: (used_by[adapter], -rssi_dbm[adapter]),
             )
         self._turns += 1
         return present[self._turns % len(present)]

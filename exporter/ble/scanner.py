@@ -1,4 +1,4 @@
-"""One scan an adapter, shared by everyone who looks for a battery; through bluetoothd."""
+"""Scans through bluetoothd: one scan per adapter, shared by all who look for a battery."""
 
 import asyncio
 import logging
@@ -10,15 +10,18 @@ from bleak import BleakScanner
 from bleak.args.bluez import BlueZScannerArgs
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
+from bleak_retry_connector import retry_bluetooth_connection_error
 
-from exporter.ble.bleak_errors import adapter_error, bleak_errors, text
+from exporter.ble.bleak_errors import BLEAK_ERRORS, adapter_error, text
+from exporter.ble.timeouts import ANSWER_S
+from exporter.ble.transport import Hear, Renew, Target
+from exporter.clock import Clock, boot_s
 from exporter.errors import AdapterError
+from exporter.protocol.advertisement import Advertisement
 
 log = logging.getLogger(__name__)
 
 START_ATTEMPTS: Final = 3
-# bluetoothd answers in milliseconds; one that accepts and never answers must not hold a poll up.
-ANSWER_S: Final = 5.0
 # A connect to a battery in range takes about a second. One that hangs must not deafen the others.
 PAUSE_S: Final = 4.0
 # Longer than it takes a battery to advertise: every second or two.
@@ -27,24 +30,62 @@ RENEW_S: Final = 2.4
 Listener = Callable[[BLEDevice, AdvertisementData], None]
 
 
-class SharedScan:
-    """One scan at a time, shared by everyone who listens, stopped with the last of them."""
+class Scanner:
+    """One scan at a time, shared by all listeners; it stops with the last of them."""
 
-    def __init__(self, adapter: str | None, backend: type[BaseBleakScanner] | None) -> None:
+    def __init__(
+        self,
+        adapter: str | None = None,
+        backend: type[BaseBleakScanner] | None = None,
+        clock: Clock = boot_s,
+    ) -> None:
+        """Configure the scan.
+
+        Args:
+            adapter: hci0 and the like; None is the system's default.
+            backend: Another implementation than bluetoothd's.
+            clock: Gives `LinkStats.seen_at_s`.
+        """
         self._adapter = adapter
         self._backend = backend
+        self._clock = clock
         self._lock = asyncio.Lock()
         self._scanner: BleakScanner | None = None
         self._listeners: list[Listener] = []
+        self._tracked: dict[str, Target] = {}  # by address; nothing scans for them
         self._connecting = 0
         self._scanned_s = 0.0
         self._since_s: float | None = None  # of the present scan
-        self.bystanders: dict[str, Listener] = {}
-        """By address of the battery. Told too, but nobody scans for them."""
+
+    def track(self, target: Target) -> None:
+        """Record the advertisements of this battery from every scan."""
+        self._tracked[target.address] = target
+
+    def untrack(self, address: str) -> None:
+        """Undo `track`."""
+        self._tracked.pop(address, None)
+
+    @asynccontextmanager
+    async def advertisements(self, hear: Hear) -> AsyncIterator[Renew]:
+        """Call `hear` for every advertisement; see `ScanningTransport`."""
+
+        def listener(device: BLEDevice, data: AdvertisementData) -> None:
+            hear(
+                Advertisement(
+                    address=device.address.upper(),
+                    name=(data.local_name or "").strip(),
+                    rssi_dbm=data.rssi,
+                    service_uuids=frozenset(data.service_uuids),
+                    manufacturer_data=data.manufacturer_data,
+                )
+            )
+
+        async with self.listen(listener):
+            yield self.renew
 
     @property
     def scanned_s(self) -> float:
-        """For how many seconds it has scanned so far, pauses excluded."""
+        """Seconds of scanning so far, without pauses."""
         if self._since_s is None:
             return self._scanned_s
         return self._scanned_s + asyncio.get_running_loop().time() - self._since_s
@@ -69,14 +110,14 @@ class SharedScan:
                     await self._stop()
 
     async def renew(self) -> None:
-        """Begin the scan anew if it has lasted for a while, or has ended.
+        """Restart the scan if it is older than RENEW_S, or has ended.
 
-        Linux drops what it hears before it has noted that its scan has begun, and a controller that
-        reports every device once does not report it again until the next scan, 10 s later. In
-        Linux 6.1 that is what a battery advertises in the first 0.2 ms or more.
+        Linux drops reports that arrive before it has recorded the start of its scan: in Linux 6.1
+        those of the first 0.2 ms or more. A controller that reports every device once does not
+        report it again until the next scan, 10 s later.
 
         Raises:
-            AdapterError: It cannot be started again.
+            AdapterError: The scan cannot be started again.
         """
         async with self._lock:
             now_s = asyncio.get_running_loop().time()
@@ -87,51 +128,47 @@ class SharedScan:
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
-        """Stop scanning while somebody connects, and go on for those who still listen.
+        """Stop the scan during a connect; resume it for the remaining listeners.
 
-        A controller that reports every device once does not report again the one that Linux waits
-        for: a missing battery would delay every other one until its own scan ends. A connect that
-        takes long does not keep the others from listening.
+        A controller that reports every device once does not report again the device that Linux
+        waits for: a missing battery would delay every other one until its own scan ends. After
+        PAUSE_S the scan goes on although the connect has not ended.
         """
         async with self._lock:
             self._connecting += 1
             await self._stop()
         pausing = True
 
-        def give_back() -> None:
+        def resume() -> None:
             nonlocal pausing
             self._connecting -= pausing
             pausing = False
 
-        async def give_back_late() -> None:
+        async def resume_late() -> None:
             await asyncio.sleep(PAUSE_S)
-            give_back()
-            await self._go_on()
+            resume()
+            await self._restart()
 
-        late = asyncio.create_task(give_back_late())
+        late = asyncio.create_task(resume_late())
         try:
             yield
         finally:
-            give_back()
+            resume()
             late.cancel()
             await asyncio.wait([late])
-            await self._go_on()
+            await self._restart()
 
-    async def _go_on(self) -> None:
+    async def _restart(self) -> None:
         async with self._lock:
             if self._listeners and not self._connecting and self._scanner is None:
                 try:
                     await self._start()
-                except AdapterError as error:  # whoever listens hears nothing
+                except AdapterError as error:  # the listeners hear nothing
                     log.debug("scan not resumed", extra={"error": str(error)})
 
     async def _start(self) -> None:
-        from bleak_retry_connector import (  # noqa: PLC0415 - as bluetoothd.py
-            retry_bluetooth_connection_error,
-        )
-
         bluez = BlueZScannerArgs(adapter=self._adapter) if self._adapter else BlueZScannerArgs()
-        scanner = BleakScanner(self._heard, bluez=bluez, backend=self._backend)
+        scanner = BleakScanner(self._advertised, bluez=bluez, backend=self._backend)
         start = retry_bluetooth_connection_error(START_ATTEMPTS)(scanner.start)
         starting = asyncio.ensure_future(start())
         try:
@@ -144,7 +181,7 @@ class SharedScan:
             raise AdapterError("bluetoothd does not answer: run systemctl restart bluetooth")
         try:
             starting.result()
-        except bleak_errors() as error:
+        except BLEAK_ERRORS as error:
             raise adapter_error(error, "scan") from error
         self._scanner = scanner
         self._since_s = asyncio.get_running_loop().time()
@@ -155,13 +192,16 @@ class SharedScan:
             scanner, self._scanner, self._since_s = self._scanner, None, None
             await _stop(scanner)
 
-    def _heard(self, device: BLEDevice, data: AdvertisementData) -> None:
-        for listener in (*self._listeners, *self.bystanders.values()):
+    def _advertised(self, device: BLEDevice, data: AdvertisementData) -> None:
+        if (target := self._tracked.get(device.address.upper())) is not None:
+            target.stats.rssi_dbm = data.rssi
+            target.stats.seen_at_s = self._clock()
+        for listener in (*self._listeners,):
             listener(device, data)
 
 
 async def _abandon(starting: asyncio.Task[None], scanner: BleakScanner) -> None:
-    """Undo a scan whose start was cut short: it would go on with nobody to stop it."""
+    """Stop a scan whose start was cancelled: nothing else would."""
     done, _ = await asyncio.wait([starting], timeout=ANSWER_S)
     if not done:
         starting.cancel()
@@ -171,7 +211,7 @@ async def _abandon(starting: asyncio.Task[None], scanner: BleakScanner) -> None:
 
 
 async def _stop(scanner: BleakScanner) -> None:
-    """End a scan, also when whoever asked for that is cancelled: it would go on with nobody."""
+    """Stop a scan, even if the caller is cancelled: nothing else would."""
     ending = asyncio.ensure_future(_end(scanner))
     try:
         await asyncio.shield(ending)
@@ -184,5 +224,5 @@ async def _end(scanner: BleakScanner) -> None:
     try:
         async with asyncio.timeout(ANSWER_S):
             await scanner.stop()
-    except bleak_errors() as error:  # the adapter or bluetoothd went away, and the scan with it
+    except BLEAK_ERRORS as error:  # the adapter or bluetoothd went away, and the scan with it
         log.debug("scan stop failed", extra={"error": text(error)})

@@ -1,4 +1,4 @@
-"""A limit of time for work that may not end when it is cancelled."""
+"""Timeouts that several ways to a battery share, and one for work that ignores cancellation."""
 
 import asyncio
 import logging
@@ -7,7 +7,15 @@ from typing import Any, Final, TypeVar
 
 log = logging.getLogger(__name__)
 
-# What was cut short may clean up for this long; bleak would wait for bluetoothd's answer for ever.
+# JBD modules advertise about every second or two; one that was not seen in 10 s is away, switched
+# off or held by the phone app.
+FIND_S: Final = 10.0
+ATTEMPTS: Final = 3  # to connect, in one poll
+# What a connection keeps the others waiting for: an adapter makes one after the other.
+CONNECTION_S: Final = 1.0
+# bluetoothd answers in milliseconds; one that accepts and never answers must not hold a poll up.
+ANSWER_S: Final = 5.0
+# Cancelled work may clean up for this long; bleak would wait for bluetoothd's answer for ever.
 CLEAN_UP_S: Final = 3.0
 # How long undoing may take: bluetoothd disconnects in about 2 s; bleak waits for it for up to 10 s.
 UNDO_S: Final = 12.0
@@ -15,15 +23,20 @@ UNDO_S: Final = 12.0
 T = TypeVar("T")
 
 
-async def within(
+async def with_timeout(
     work: Coroutine[Any, Any, T],
     seconds: float,
     undo: Callable[[T], Coroutine[Any, Any, None]] | None = None,
 ) -> T:
-    """Like asyncio.timeout, for work that may wait for ever when it is cancelled.
+    """Limit the time of work that may never end when it is cancelled.
+
+    Args:
+        work: The work.
+        seconds: Its limit.
+        undo: Called with a result that came too late.
 
     Raises:
-        TimeoutError: It was not done in time.
+        TimeoutError: The work was not done in time.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -47,7 +60,7 @@ async def _cut_short(
         _LEFT_BEHIND.add(task)
         task.add_done_callback(_forget)
     elif not task.cancelled() and task.exception() is None and undo is not None:
-        await within(undo(task.result()), UNDO_S)
+        await with_timeout(undo(task.result()), UNDO_S)
 
 
 def _forget(task: asyncio.Future[Any]) -> None:
@@ -57,4 +70,4 @@ def _forget(task: asyncio.Future[Any]) -> None:
 
 
 _LEFT_BEHIND: Final[set[asyncio.Future[Any]]] = set()
-"""Tasks that nobody waits for and that must not be collected while they end."""
+"""Keeps tasks from being collected while they end; nothing awaits them."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from exporter.ble.bleak import Backend
+from exporter.ble.transport import Backend
 from exporter.cli.arguments import Demo, LogOptions, Options, Serve, parse_arguments
 from exporter.cli.commands import FAILED, run
 from exporter.cli.streams import complain, discarded, flush_stderr, open_standard_streams

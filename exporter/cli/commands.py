@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from exporter.app import ServeOptions, check_web, read_once, serve
-from exporter.ble.bleak import Backend, Radio
+from exporter.ble.transport import Backend
 from exporter.cli.arguments import Check, Decode, Demo, Options, Read, Scan, Serve
 from exporter.cli.streams import complain
 from exporter.config import Config, load
@@ -72,7 +72,7 @@ def _demo(options: Demo) -> int:
         )
     )
     complain(f"{', '.join(batteries)}: virtual, no Bluetooth needed.{_hint(options.web)}")
-    backend = radio.backend_of(radio.air_of(batteries.values()))
+    backend = radio.make_backend(radio.make_air(batteries.values()))
     asyncio.run(serve(lambda: config, options.web, backend))
     return OK
 
@@ -156,6 +156,7 @@ def _scan(options: Scan, backend: Backend | None) -> int:
 
 async def _listen(options: Scan, backend: Backend | None) -> list[Advertisement]:
     """Return the last advertisement of each device, and report each new battery meanwhile."""
+    from exporter.ble.scanner import Scanner  # noqa: PLC0415 - see above
     from exporter.cli.output import printable  # noqa: PLC0415 - see above
 
     heard: dict[str, Advertisement] = {}
@@ -168,7 +169,8 @@ async def _listen(options: Scan, backend: Backend | None) -> list[Advertisement]
             found = "found" if is_certain(advertisement) else "perhaps a battery:"
             complain(f"{found} {name or 'a battery without a name'} at {advertisement.address}")
 
-    async with Radio(adapter=options.adapter, backend=backend).advertisements(hear) as renew:
+    scanner = Scanner(options.adapter, None if backend is None else backend.scanner)
+    async with scanner.advertisements(hear) as renew:
         left_s: float = options.duration_s
         while left_s > 0:
             if sys.stderr.isatty():

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
-
-from bleak.assigned_numbers import CharacteristicPropertyName
+from typing import TYPE_CHECKING, Final
 
 from exporter.protocol.frame import HEAD, MAX_FRAME, OVERHEAD, READ, TAIL, checksum
 from exporter.protocol.profiles import PROFILES, Profile
+
+if TYPE_CHECKING:  # benchmarks and tests of the direct link do without bleak
+    from bleak.assigned_numbers import CharacteristicPropertyName
 
 UNKNOWN_REGISTER: Final = 0x80
 ATT_PAYLOAD: Final = 20  # what a notification carries at the MTU of 23 that most modules have
@@ -64,7 +65,7 @@ class VirtualBattery:
     advertises: tuple[str, ...] = (PROFILES["ff00"].service,)
     gatt: tuple[Profile, ...] = (PROFILES["ff00"],)
     speaks: Profile = PROFILES["ff00"]
-    write_properties: tuple[CharacteristicPropertyName, ...] = ("write-without-response",)
+    write_properties: "tuple[CharacteristicPropertyName, ...]" = ("write-without-response",)
     rssi_dbm: int = -67
     faults: Faults = field(default_factory=Faults)
     moods: Callable[[], Faults] | None = None  # chooses the faults of every connection

@@ -15,15 +15,15 @@ from bleak.backends.scanner import AdvertisementData, AdvertisementDataCallback,
 from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
 from bleak.exc import BleakError
 
-from exporter.ble.bleak import Backend
-from exporter.demo.battery import Delivery, VirtualBattery
+from exporter.ble.transport import Backend
+from exporter.demo.battery import Notification, VirtualBattery
 
 MTU: Final = 23
 
 
 @dataclass(slots=True, kw_only=True)
 class Air:
-    """The virtual 2.4 GHz: who is on it, and how long things take there.
+    """The batteries that are in range of a virtual radio, and how long its actions take.
 
     The times are those of BlueZ 5.66.
     """
@@ -45,12 +45,12 @@ class Air:
             client.dropped()
 
 
-def air_of(batteries: Iterable[VirtualBattery], **times: float) -> Air:
+def make_air(batteries: Iterable[VirtualBattery], **times: float) -> Air:
     """Return an air with these batteries on it."""
     return Air(batteries={battery.address: battery for battery in batteries}, **times)  # type: ignore[arg-type]
 
 
-def backend_of(air: Air) -> Backend:
+def make_backend(air: Air) -> Backend:
     """Return the pair of classes that bleak takes instead of its own."""
 
     class VirtualClient(_Client):

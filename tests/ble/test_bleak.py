@@ -13,11 +13,13 @@ from bleak.exc import (
 )
 from dbus_fast.errors import InvalidAddressError
 
-from exporter.battery.snapshot import Snapshot
-from exporter.ble.bleak import Backend, Radio, Target
+from exporter.battery.poller import Snapshot
+from exporter.ble.bleak import BleakTransport
+from exporter.ble.routes import Routes
+from exporter.ble.transport import Backend, Target
 from exporter.config.schema import PollConfig, ProfileName, Seconds
 from exporter.demo.battery import Faults, VirtualBattery, encode_reply
-from exporter.demo.radio import Air, air_of, backend_of
+from exporter.demo.radio import Air, make_air, make_backend
 from exporter.errors import (
     AdapterError,
     ConnectError,
@@ -30,7 +32,7 @@ from exporter.link_stats import LinkStats
 from exporter.protocol.advertisement import Advertisement
 from exporter.protocol.profiles import PROFILES
 from tests.support.recorded import MOBILEKTRO
-from tests.support.virtual import ADDRESS, battery, now_s, poller_on, radio_on
+from tests.support.virtual import ADDRESS, battery, make_poller, make_routes, make_transport, now_s
 
 SECOND = "A4:C1:38:00:00:02"
 SCRAPE_S = 60.0
@@ -40,17 +42,19 @@ def target_at(address: str = ADDRESS, profile: str | None = None) -> Target:
     return Target(address=address, stats=LinkStats(), profile=profile)
 
 
-async def connect(radio: Radio, target: Target, *, within_s: float = 30.0) -> tuple[str, ...]:
+async def connect(
+    transport: BleakTransport, target: Target, *, timeout_s: float = 30.0
+) -> tuple[str, ...]:
     """Connect and disconnect; return the profiles that were offered."""
-    async with radio.connect(target, deadline_s=now_s() + within_s) as connection:
+    async with transport.connect(target, deadline_s=now_s() + timeout_s) as connection:
         return tuple(connection.profiles)
 
 
 async def scrape(
     virtual: VirtualBattery, tasks: asyncio.TaskGroup, **options: Any
 ) -> tuple[Snapshot, Air]:
-    air = air_of([virtual])
-    snapshot = await poller_on(radio_on(air), tasks, **options).refresh(timeout_s=SCRAPE_S)
+    air = make_air([virtual])
+    snapshot = await make_poller(make_routes(air), tasks, **options).refresh(timeout_s=SCRAPE_S)
     return snapshot, air
 
 
@@ -133,11 +137,11 @@ class TestTheWholeWay:
     async def test_two_batteries_are_polled_at_once_with_one_scan(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        air = air_of([battery(), battery(SECOND)])
-        radio = radio_on(air)
+        air = make_air([battery(), battery(SECOND)])
+        routes = make_routes(air)
         pollers = [
-            poller_on(radio, tasks),
-            poller_on(radio, tasks, name="second", address=SECOND),
+            make_poller(routes, tasks),
+            make_poller(routes, tasks, name="second", address=SECOND),
         ]
         began_s = now_s()
 
@@ -150,13 +154,13 @@ class TestTheWholeWay:
     async def test_a_missing_battery_does_not_delay_the_other(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        air = air_of([battery(faults=Faults(gone=True)), battery(SECOND)])
-        radio = radio_on(air)
-        missing = asyncio.create_task(poller_on(radio, tasks).refresh(timeout_s=SCRAPE_S))
+        air = make_air([battery(faults=Faults(gone=True)), battery(SECOND)])
+        routes = make_routes(air)
+        missing = asyncio.create_task(make_poller(routes, tasks).refresh(timeout_s=SCRAPE_S))
         await asyncio.sleep(0.1)
         began_s = now_s()
 
-        present = await poller_on(radio, tasks, name="second", address=SECOND).refresh(
+        present = await make_poller(routes, tasks, name="second", address=SECOND).refresh(
             timeout_s=SCRAPE_S
         )
 
@@ -196,32 +200,34 @@ class TestFailures:
         assert virtual.connects == virtual.disconnects
 
     async def test_not_found_says_what_to_do(self) -> None:
-        radio = radio_on(air_of([battery(faults=Faults(gone=True))]))
+        transport = make_transport(make_air([battery(faults=Faults(gone=True))]))
 
         with pytest.raises(NotFoundError, match="phone app") as caught:
-            await connect(radio, target_at())
+            await connect(transport, target_at())
 
         assert ADDRESS in str(caught.value)
         assert now_s() == pytest.approx(10.0)
 
     async def test_a_scan_in_which_linux_dropped_its_only_report_is_begun_anew(self) -> None:
-        air = air_of([battery()])
+        air = make_air([battery()])
         air.deaf_scans = 1
 
-        await connect(radio_on(air), target_at())
+        await connect(make_transport(air), target_at())
 
         assert now_s() < 6.0  # with the disconnect
         assert air.most_scans == 1
 
     async def test_two_who_wait_do_not_begin_it_anew_for_each_other(self) -> None:
-        air = air_of([battery(faults=Faults(gone=True)), battery(SECOND, faults=Faults(gone=True))])
-        radio = radio_on(air)
+        air = make_air(
+            [battery(faults=Faults(gone=True)), battery(SECOND, faults=Faults(gone=True))]
+        )
+        transport = make_transport(air)
         air.deaf_scans = begun = 100
 
         async def look(address: str, after_s: float) -> None:
             await asyncio.sleep(after_s)
             with pytest.raises(NotFoundError):
-                await connect(radio, target_at(address))
+                await connect(transport, target_at(address))
 
         await asyncio.gather(look(ADDRESS, 0.0), look(SECOND, 1.0))
 
@@ -229,8 +235,8 @@ class TestFailures:
         assert air.scans == 0
 
     async def test_who_is_called_off_while_a_scan_ends_leaves_none_behind(self) -> None:
-        air = air_of([battery(faults=Faults(gone=True))])
-        backend = backend_of(air)
+        air = make_air([battery(faults=Faults(gone=True))])
+        backend = make_backend(air)
         assert backend.scanner is not None
 
         class Slow(backend.scanner):  # type: ignore[misc, name-defined]
@@ -238,8 +244,8 @@ class TestFailures:
                 await asyncio.sleep(1.0)
                 await super().stop()
 
-        radio = Radio(backend=Backend(client=backend.client, scanner=Slow))
-        looking = asyncio.create_task(connect(radio, target_at()))
+        transport = BleakTransport(backend=Backend(client=backend.client, scanner=Slow))
+        looking = asyncio.create_task(connect(transport, target_at()))
         await asyncio.sleep(3.0)  # it has been ending since 2.5 s
 
         looking.cancel()
@@ -249,7 +255,7 @@ class TestFailures:
         assert air.scans == 0
 
     async def test_a_scan_that_cannot_be_begun_anew_is_a_failure_of_the_adapter(self) -> None:
-        air = air_of([battery(faults=Faults(gone=True))])
+        air = make_air([battery(faults=Faults(gone=True))])
         off = BleakBluetoothNotAvailableError("off", BleakBluetoothNotAvailableReason.POWERED_OFF)
 
         def switch_off() -> None:
@@ -258,17 +264,17 @@ class TestFailures:
         asyncio.get_running_loop().call_later(1.0, switch_off)
 
         with pytest.raises(AdapterError, match="switched off"):
-            await connect(radio_on(air), target_at())
+            await connect(make_transport(air), target_at())
 
         assert now_s() == pytest.approx(2.5, abs=1.0)
         assert air.scans == 0
 
     async def test_several_attempts_are_made_and_each_is_counted(self) -> None:
-        radio = radio_on(air_of([battery(faults=Faults(refuses=True))]))
+        transport = make_transport(make_air([battery(faults=Faults(refuses=True))]))
         target = target_at()
 
         with pytest.raises(ConnectError, match="Software caused connection abort"):
-            await connect(radio, target)
+            await connect(transport, target)
 
         assert target.stats.connection_attempts == 3
         assert target.stats.connection_failures == {FailureReason.CONNECT: 3}
@@ -286,13 +292,13 @@ class TestFailures:
 
     async def test_a_battery_that_leaves_before_the_connect_is_given_up_in_time(self) -> None:
         virtual = battery()
-        radio = radio_on(air_of([virtual]))
+        transport = make_transport(make_air([virtual]))
         target = target_at()
         # Heard after 0.5 s; by then it is gone, but its advertisement was on the air.
         virtual.moods = lambda: Faults(gone=True)
 
         with pytest.raises(ConnectError):
-            await connect(radio, target, within_s=30.0)
+            await connect(transport, target, timeout_s=30.0)
 
         assert now_s() <= 30.1
         assert target.stats.connection_attempts >= 2
@@ -321,23 +327,23 @@ class TestFailures:
         assert now_s() == pytest.approx(3.0)
 
     async def test_a_configured_profile_that_is_not_there_is_named(self) -> None:
-        radio = radio_on(air_of([battery()]))
+        transport = make_transport(make_air([battery()]))
 
         with pytest.raises(ProfileError, match=r"profile ff06 is configured.*6e400001"):
-            await connect(radio, target_at(profile="ff06"))
+            await connect(transport, target_at(profile="ff06"))
 
     async def test_a_strange_device_is_named_by_its_services(self) -> None:
-        radio = radio_on(air_of([battery(gatt=())]))
+        transport = make_transport(make_air([battery(gatt=())]))
 
         with pytest.raises(ProfileError, match="expected one of ff00, nus, fff0, ff06, got none"):
-            await connect(radio, target_at())
+            await connect(transport, target_at())
 
     async def test_the_battery_drops_the_link_and_the_next_poll_works(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         virtual = battery(faults=Faults(silent=True))
-        air = air_of([virtual])
-        poller = poller_on(radio_on(air), tasks)
+        air = make_air([virtual])
+        poller = make_poller(make_routes(air), tasks)
         asyncio.get_running_loop().call_later(3.0, air.drop, ADDRESS)
         dropped = await poller.refresh(timeout_s=SCRAPE_S)
         virtual.faults = Faults()
@@ -348,17 +354,17 @@ class TestFailures:
         assert snapshot.up
 
     async def test_a_link_to_a_dropped_connection_refuses_to_write(self) -> None:
-        air = air_of([battery()])
+        air = make_air([battery()])
         with pytest.raises(LinkLostError, match="write: "):
-            async with radio_on(air).connect(target_at(), deadline_s=30.0) as connection:
+            async with make_transport(air).connect(target_at(), deadline_s=30.0) as connection:
                 link = await connection.open("nus")
                 air.drop(ADDRESS)
                 await link.write(b"\x00")
 
     async def test_nor_can_it_be_subscribed_to(self) -> None:
-        air = air_of([battery()])
+        air = make_air([battery()])
         with pytest.raises(LinkLostError, match="subscribe"):
-            async with radio_on(air).connect(target_at(), deadline_s=30.0) as connection:
+            async with make_transport(air).connect(target_at(), deadline_s=30.0) as connection:
                 air.drop(ADDRESS)
                 await connection.open("nus")
 
@@ -368,7 +374,7 @@ class TestHeld:
         self, tasks: asyncio.TaskGroup
     ) -> None:
         virtual = battery()
-        poller = poller_on(radio_on(air_of([virtual])), tasks)
+        poller = make_poller(make_routes(make_air([virtual])), tasks)
         await poller.refresh(timeout_s=SCRAPE_S)
         await asyncio.sleep(60.0)
 
@@ -391,8 +397,8 @@ class TestMany:
     """An adapter makes one connection after the other."""
 
     @staticmethod
-    def radio(air: Air) -> Radio:
-        backend = backend_of(air)
+    def transport(air: Air) -> BleakTransport:
+        backend = make_backend(air)
         controller = asyncio.Lock()
 
         class OneAfterTheOther(backend.client):  # type: ignore[misc, name-defined]
@@ -401,14 +407,14 @@ class TestMany:
                     await asyncio.sleep(1.0)
                 await super().connect(pair, **kwargs)
 
-        return Radio(backend=Backend(client=OneAfterTheOther, scanner=backend.scanner))
+        return BleakTransport(backend=Backend(client=OneAfterTheOther, scanner=backend.scanner))
 
     async def test_no_attempt_is_used_up_by_waiting_for_a_turn(self) -> None:
         addresses = [f"A4:C1:38:00:00:{number:02X}" for number in range(16)]
-        radio = self.radio(air_of(map(battery, addresses)))
+        transport = self.transport(make_air(map(battery, addresses)))
         targets = [target_at(address) for address in addresses]
 
-        await asyncio.gather(*(connect(radio, target) for target in targets))
+        await asyncio.gather(*(connect(transport, target) for target in targets))
 
         assert [target.stats.connection_attempts for target in targets] == [1] * 16
         assert not any(target.stats.connection_failures for target in targets)
@@ -418,11 +424,11 @@ class TestCancelled:
     @pytest.mark.parametrize("after_s", [0.0, 0.3, 0.6, 1.1, 1.25, 1.4, 1.55])
     async def test_nothing_leaks_whenever_it_comes(self, after_s: float) -> None:
         virtual = battery(faults=Faults(lose_first=1))
-        air = air_of([virtual])
-        radio = radio_on(air)
+        air = make_air([virtual])
+        routes = make_routes(air)
 
         async with asyncio.TaskGroup() as tasks:
-            poller = poller_on(radio, tasks)
+            poller = make_poller(routes, tasks)
             await poller.refresh(timeout_s=after_s)
             await poller.close()
 
@@ -440,9 +446,9 @@ class TestCancelled:
 class TestScan:
     async def test_everything_heard_is_passed_on(self) -> None:
         heard: list[Advertisement] = []
-        radio = radio_on(air_of([battery(), battery(SECOND)]))
+        transport = make_transport(make_air([battery(), battery(SECOND)]))
 
-        async with radio.advertisements(heard.append):
+        async with transport.advertisements(heard.append):
             await asyncio.sleep(1.0)
 
         assert {advertisement.address for advertisement in heard} == {ADDRESS, SECOND}
@@ -451,22 +457,23 @@ class TestScan:
         assert heard[0].service_uuids == {PROFILES["ff00"].service}
 
     async def test_it_shares_the_scan_of_a_poll(self, tasks: asyncio.TaskGroup) -> None:
-        air = air_of([battery()])
-        radio = radio_on(air)
+        air = make_air([battery()])
+        transport = make_transport(air)
+        routes = Routes(bluez=lambda _: transport, adapters=list)
 
-        async with radio.advertisements(lambda _: None):
-            snapshot = await poller_on(radio, tasks).refresh(timeout_s=SCRAPE_S)
+        async with transport.advertisements(lambda _: None):
+            snapshot = await make_poller(routes, tasks).refresh(timeout_s=SCRAPE_S)
 
         assert snapshot.up
         assert air.most_scans == 1
         assert air.scans == 0
 
     async def test_a_scan_notes_when_a_watched_battery_was_heard(self) -> None:
-        radio = radio_on(air_of([battery()]))
+        transport = make_transport(make_air([battery()]))
         target = target_at()
-        radio.watch(target)
+        transport.track(target)
 
-        async with radio.advertisements(lambda _: None):
+        async with transport.advertisements(lambda _: None):
             await asyncio.sleep(1.0)
 
         assert target.stats.rssi_dbm == -67
@@ -530,10 +537,10 @@ class TestAdapter:
     async def test_what_to_do_is_said_and_counted_as_the_adapters_fault(
         self, error: Exception, advice: str, tasks: asyncio.TaskGroup
     ) -> None:
-        air = air_of([battery()])
+        air = make_air([battery()])
         air.scan_error = error
 
-        snapshot = await poller_on(radio_on(air), tasks).refresh(timeout_s=SCRAPE_S)
+        snapshot = await make_poller(make_routes(air), tasks).refresh(timeout_s=SCRAPE_S)
 
         assert snapshot.failures == {FailureReason.ADAPTER: 1}
         assert advice in (snapshot.last_error or "")
@@ -541,8 +548,8 @@ class TestAdapter:
     async def test_it_works_again_as_soon_as_the_adapter_does(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        air = air_of([battery()])
-        poller = poller_on(radio_on(air), tasks)
+        air = make_air([battery()])
+        poller = make_poller(make_routes(air), tasks)
         air.scan_error = FileNotFoundError(2, "No such file")
         for _ in range(4):
             await poller.refresh(timeout_s=SCRAPE_S)
@@ -555,9 +562,9 @@ class TestAdapter:
     async def test_a_bluetoothd_that_never_answers_does_not_hold_a_poll_up(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        air = air_of([battery()])
+        air = make_air([battery()])
         air.scan_hangs = True
-        poller = poller_on(radio_on(air), tasks)
+        poller = make_poller(make_routes(air), tasks)
         began_s = now_s()
         hung = await poller.refresh(timeout_s=SCRAPE_S)
         waited_s = now_s() - began_s
@@ -572,9 +579,9 @@ class TestAdapter:
         assert air.scans == 0
 
     async def test_a_scan_says_it_too(self) -> None:
-        air = air_of([battery()])
+        air = make_air([battery()])
         air.scan_error = BleakBluetoothNotAvailableError("off", NOT_AVAILABLE.POWERED_OFF)
 
         with pytest.raises(AdapterError, match="switched off"):
-            async with radio_on(air).advertisements(lambda _: None):
+            async with make_transport(air).advertisements(lambda _: None):
                 pass

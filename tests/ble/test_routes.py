@@ -2,13 +2,15 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from exporter.batteries import poller_of
+from exporter.batteries import build_battery
 from exporter.battery.poller import Poller
-from exporter.ble.bleak import Radio
-from exporter.ble.routes import Spread
+from exporter.ble.bleak import BleakTransport
+from exporter.ble.routes import Routes
+from exporter.clock import WallClock
 from exporter.config.schema import (
     AdapterName,
     BatteryConfig,
@@ -18,37 +20,38 @@ from exporter.config.schema import (
     normal_address,
 )
 from exporter.demo.battery import Faults
-from exporter.demo.radio import Air, air_of
+from exporter.demo.radio import Air, make_air
 from exporter.errors import AdapterError, FailureReason
-from tests.support.virtual import ADDRESS, battery, now_s, radio_on
+from tests.support.virtual import ADDRESS, battery, make_transport, now_s
 
 SECOND = "A4:C1:38:00:00:02"
 
 
 @dataclass(slots=True)
-class House:
-    """Two adapters, each with its own ears."""
+class TwoAdapters:
+    """Two adapters, each with its own signal strength of the same batteries."""
 
     tasks: asyncio.TaskGroup
     rssi_dbm: dict[str, int]  # of the battery, by adapter
     present: list[str] = field(default_factory=lambda: ["hci0", "hci1"])
     airs: dict[str | None, Air] = field(default_factory=dict)
     pollers: dict[str, Poller] = field(default_factory=dict)
-    spread: Spread = field(init=False)
+    routes: Routes = field(init=False)
 
     def __post_init__(self) -> None:
         for name, rssi_dbm in self.rssi_dbm.items():
             heard = [battery(rssi_dbm=rssi_dbm), battery(SECOND, rssi_dbm=rssi_dbm)]
-            self.airs[name] = air_of(heard)
-        self.spread = Spread(self.radio, lambda: self.present)
+            self.airs[name] = make_air(heard)
+        self.routes = Routes(bluez=self.transport, adapters=lambda: self.present)
 
-    def radio(self, adapter: str | None) -> Radio:
-        return radio_on(self.airs[adapter or "hci0"])
+    def transport(self, adapter: str | None) -> BleakTransport:
+        return make_transport(self.airs[adapter or "hci0"])
 
     def poller(self, address: str = ADDRESS, adapter: AdapterName | None = None) -> Poller:
         config = BatteryConfig(name=Name(address), address=normal_address(address), adapter=adapter)
         poll = PollConfig(min_interval_s=Seconds(0.0), timeout_s=Seconds(20.0))
-        return poller_of(config, poll, self.spread, self.tasks, clock=now_s)
+        wall = WallClock(now_s)
+        return build_battery(config, poll, self.routes, tasks=self.tasks, wall=wall).poller
 
     def connects(self, address: str = ADDRESS) -> dict[str | None, int]:
         return {name: air.batteries[address].connects for name, air in self.airs.items()}
@@ -65,13 +68,13 @@ class House:
 async def test_the_adapter_that_hears_a_battery_best_reads_it(
     rssi_dbm: dict[str, int], best: str, tasks: asyncio.TaskGroup
 ) -> None:
-    house = House(tasks, rssi_dbm)
-    poller = house.poller()
+    machine = TwoAdapters(tasks, rssi_dbm)
+    poller = machine.poller()
 
     for _ in range(3):
         assert (await poller.refresh(timeout_s=60.0)).up
 
-    assert house.connects() == {"hci0": 0, "hci1": 0} | {best: 3}
+    assert machine.connects() == {"hci0": 0, "hci1": 0} | {best: 3}
 
 
 @pytest.mark.parametrize(
@@ -81,27 +84,27 @@ async def test_the_adapter_that_hears_a_battery_best_reads_it(
 async def test_adapters_that_hear_alike_share_the_batteries(
     rssi_dbm: dict[str, int], connects: list[int], tasks: asyncio.TaskGroup
 ) -> None:
-    house = House(tasks, rssi_dbm)
-    pollers = [house.poller(), house.poller(SECOND)]
+    machine = TwoAdapters(tasks, rssi_dbm)
+    pollers = [machine.poller(), machine.poller(SECOND)]
 
     await asyncio.gather(*(poller.refresh(timeout_s=60.0) for poller in pollers))
 
-    first, second = house.connects(), house.connects(SECOND)
+    first, second = machine.connects(), machine.connects(SECOND)
     assert [first[name] + second[name] for name in rssi_dbm] == connects
 
 
 async def test_those_with_a_configured_adapter_count(tasks: asyncio.TaskGroup) -> None:
-    house = House(tasks, {"hci0": -60, "hci1": -64})
-    await house.poller(adapter=AdapterName("hci0")).refresh(timeout_s=60.0)
+    machine = TwoAdapters(tasks, {"hci0": -60, "hci1": -64})
+    await machine.poller(adapter=AdapterName("hci0")).refresh(timeout_s=60.0)
 
-    await house.poller(SECOND).refresh(timeout_s=60.0)
+    await machine.poller(SECOND).refresh(timeout_s=60.0)
 
-    assert house.connects(SECOND) == {"hci0": 0, "hci1": 1}
+    assert machine.connects(SECOND) == {"hci0": 0, "hci1": 1}
 
 
 async def test_they_are_compared_once(tasks: asyncio.TaskGroup) -> None:
-    house = House(tasks, {"hci0": -80, "hci1": -50})
-    poller = house.poller()
+    machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
+    poller = machine.poller()
     await poller.refresh(timeout_s=60.0)
     await asyncio.sleep(5.0)
     began_s = now_s()
@@ -112,33 +115,33 @@ async def test_they_are_compared_once(tasks: asyncio.TaskGroup) -> None:
 
 
 async def test_a_configured_adapter_is_used_without_a_question(tasks: asyncio.TaskGroup) -> None:
-    house = House(tasks, {"hci0": -80, "hci1": -50})
+    machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
 
-    assert (await house.poller(adapter=AdapterName("hci0")).refresh(timeout_s=60.0)).up
+    assert (await machine.poller(adapter=AdapterName("hci0")).refresh(timeout_s=60.0)).up
 
-    assert house.connects() == {"hci0": 1, "hci1": 0}
+    assert machine.connects() == {"hci0": 1, "hci1": 0}
 
 
 async def test_after_a_failure_they_are_compared_again(tasks: asyncio.TaskGroup) -> None:
-    house = House(tasks, {"hci0": -80, "hci1": -50})
-    poller = house.poller()
+    machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
+    poller = machine.poller()
     await poller.refresh(timeout_s=60.0)
-    house.set_faults("hci1", gone=True)
+    machine.set_faults("hci1", gone=True)
 
     assert not (await poller.refresh(timeout_s=60.0)).up
     assert (await poller.refresh(timeout_s=60.0)).up
 
-    assert house.connects() == {"hci0": 1, "hci1": 1}
+    assert machine.connects() == {"hci0": 1, "hci1": 1}
 
 
 async def test_an_adapter_that_is_pulled_out_fails_only_its_own_batteries(
     tasks: asyncio.TaskGroup,
 ) -> None:
-    house = House(tasks, {"hci0": -60, "hci1": -60})
-    first = house.poller(adapter=AdapterName("hci0"))
-    second = house.poller(SECOND, adapter=AdapterName("hci1"))
-    house.airs["hci1"].scan_error = AdapterError("no Bluetooth adapter hci1")
-    house.present = ["hci0"]
+    machine = TwoAdapters(tasks, {"hci0": -60, "hci1": -60})
+    first = machine.poller(adapter=AdapterName("hci0"))
+    second = machine.poller(SECOND, adapter=AdapterName("hci1"))
+    machine.airs["hci1"].scan_error = AdapterError("no Bluetooth adapter hci1")
+    machine.present = ["hci0"]
 
     snapshots = await asyncio.gather(first.refresh(timeout_s=60.0), second.refresh(timeout_s=60.0))
 
@@ -149,30 +152,30 @@ async def test_an_adapter_that_is_pulled_out_fails_only_its_own_batteries(
 async def test_a_battery_without_one_moves_to_the_adapter_that_is_left(
     tasks: asyncio.TaskGroup,
 ) -> None:
-    house = House(tasks, {"hci0": -80, "hci1": -50})
-    poller = house.poller()
+    machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
+    poller = machine.poller()
     await poller.refresh(timeout_s=60.0)
-    house.present = ["hci0"]
+    machine.present = ["hci0"]
 
     assert (await poller.refresh(timeout_s=60.0)).up
 
-    assert house.connects() == {"hci0": 1, "hci1": 1}
+    assert machine.connects() == {"hci0": 1, "hci1": 1}
 
 
 async def test_where_nobody_can_listen_they_take_turns(tasks: asyncio.TaskGroup) -> None:
-    house = House(tasks, {"hci0": -80, "hci1": -50})
-    for air in house.airs.values():
+    machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
+    for air in machine.airs.values():
         air.scan_error = AdapterError("bluetoothd is not running")
-    poller = house.poller()
+    poller = machine.poller()
     tried = []
 
-    class Deaf(Radio):
-        def connect(self, *_: object, **__: object) -> None:  # type: ignore[override]
+    class Deaf(BleakTransport):
+        def connect(self, *_: Any, **__: Any) -> Any:
             tried.append(self)
             raise AdapterError("no")
 
-    house.spread._radios = {name: Deaf() for name in house.present}
+    machine.routes._bluez = {name: Deaf() for name in machine.present}
     for _ in range(4):
         await poller.refresh(timeout_s=60.0)
 
-    assert [tried.index(radio) for radio in tried] == [0, 1, 0, 1]
+    assert [tried.index(transport) for transport in tried] == [0, 1, 0, 1]

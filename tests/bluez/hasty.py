@@ -1,4 +1,4 @@
-"""The exporter with all of its waiting divided: python hasty.py FACTOR ARGUMENTS..."""
+"""Run the exporter with all waits divided: python hasty.py FACTOR ARGUMENTS..."""
 
 import sys
 from collections.abc import Iterator
@@ -8,23 +8,18 @@ from typing import Any, Final
 import bleak_retry_connector
 
 from exporter import cli
-from exporter.battery import backoff, session
-from exporter.ble import bleak as radio
-from exporter.ble import bluez as bluetoothd
-from exporter.ble import routes as spread
-from exporter.ble import scanner as scan
-from exporter.ble import timeouts as within
-from exporter.protocol import exchange
+from exporter.battery import poller
+from exporter.battery import session as bms
+from exporter.ble import bleak, bluez, routes, scanner, timeouts
 
 WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
-    (radio, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "CONNECTION_S", "UNDO_S")),
-    (within, ("CLEAN_UP_S", "UNDO_S")),
-    (bluetoothd, ("ANSWER_S",)),
-    (scan, ("ANSWER_S", "PAUSE_S", "RENEW_S")),
-    (spread, ("COMPARE_S",)),
-    (backoff, ("BACKOFF_S",)),
-    (exchange, ("BYTE_S", "RESEND_S", "UNFINISHED_S", "GIVE_UP_S")),
-    (session, ("GIVE_UP_S", "EXTRA_GIVE_UP_S")),
+    (bleak, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "CONNECTION_S", "UNDO_S")),
+    (timeouts, ("CLEAN_UP_S", "UNDO_S")),
+    (bluez, ("ANSWER_S",)),
+    (scanner, ("ANSWER_S", "PAUSE_S", "RENEW_S")),
+    (routes, ("COMPARE_S",)),
+    (poller, ("BACKOFF_S",)),
+    (bms, ("BYTE_S", "RESEND_S", "UNFINISHED_S", "GIVE_UP_S", "EXTRA_GIVE_UP_S")),
     (
         bleak_retry_connector,
         tuple(name for name in vars(bleak_retry_connector) if name.endswith("_BACKOFF_TIME")),

@@ -22,11 +22,10 @@ from dbus_fast.aio import MessageBus
 from hasty import hurry
 
 from batteries import answer
-from exporter.batteries import poller_of
-from exporter.battery.poller import Poller
-from exporter.battery.snapshot import Snapshot
-from exporter.ble.bleak import Radio
-from exporter.ble.routes import Spread
+from exporter.batteries import build_battery
+from exporter.battery.poller import Poller, Snapshot
+from exporter.ble.bleak import BleakTransport
+from exporter.ble.routes import Routes
 from exporter.config.schema import BatteryConfig, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import encode_reply
 from fake_world import FakeWorld
@@ -98,7 +97,7 @@ class Soak:
         self.successes: Counter[int] = Counter()  # by battery
         self.problems: list[str] = []
         self._said = 0
-        spread = Spread(lambda adapter: Radio(adapter=adapter), list)
+        routes = Routes(bluez=lambda adapter: BleakTransport(adapter=adapter), adapters=list)
         poll = PollConfig(
             timeout_s=Seconds(30 / FASTER),
             min_interval_s=Seconds(0),
@@ -108,7 +107,7 @@ class Soak:
         self.pollers: dict[int, Poller] = {}
         for number in range(len(PROFILES)):
             config = BatteryConfig(name=Name(f"b{number}"), address=normal_address(address(number)))
-            self.pollers[number] = poller_of(config, poll, spread, tasks)
+            self.pollers[number] = build_battery(config, poll, routes, tasks=tasks).poller
 
     async def round(self) -> None:
         """Poll every battery once, each with a fault of its own."""

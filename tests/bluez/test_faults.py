@@ -17,12 +17,11 @@ from hasty import hurry
 
 import batteries
 from bus import Bus, need_dbus
-from exporter.batteries import poller_of
-from exporter.battery.poller import Poller
-from exporter.battery.snapshot import Snapshot
-from exporter.ble import bluez as bluetoothd
-from exporter.ble.bleak import Radio
-from exporter.ble.routes import Spread
+from exporter.batteries import build_battery
+from exporter.battery.poller import Poller, Snapshot
+from exporter.ble import bluez
+from exporter.ble.bleak import BleakTransport
+from exporter.ble.routes import Routes
 from exporter.config.schema import (
     AdapterName,
     BatteryConfig,
@@ -101,10 +100,12 @@ class House:
     tasks: asyncio.TaskGroup
     adapters: list[str] = field(default_factory=lambda: ["hci0"])
     pollers: dict[str, Poller] = field(default_factory=dict)
-    spread: Spread = field(init=False)
+    routes: Routes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.spread = Spread(lambda adapter: Radio(adapter=adapter), lambda: self.adapters)
+        self.routes = Routes(
+            bluez=lambda adapter: BleakTransport(adapter=adapter), adapters=lambda: self.adapters
+        )
 
     def poller(self, virtual: VirtualBattery, adapter: str | None = None) -> Poller:
         if virtual.address not in self.pollers:
@@ -116,7 +117,8 @@ class House:
             poll = PollConfig(
                 timeout_s=Seconds(30.0 / FASTER), min_interval_s=Seconds(0), max_age_s=Seconds(0)
             )
-            self.pollers[virtual.address] = poller_of(config, poll, self.spread, self.tasks)
+            battery = build_battery(config, poll, self.routes, tasks=self.tasks)
+            self.pollers[virtual.address] = battery.poller
         return self.pollers[virtual.address]
 
     async def poll(self, virtual: VirtualBattery, adapter: str | None = None) -> Snapshot:
@@ -389,7 +391,7 @@ async def test_a_battery_that_is_forgotten_once_it_was_found_is_no_crash(house: 
 
     async with AsyncExitStack() as stack:
         with pytest.raises(LinkError, match="connect to A4:C1:38:00:00:99"):
-            await bluetoothd.watch(forgotten, lambda _connected: None, stack)
+            await bluez.follow(forgotten, lambda _connected: None, stack)
 
 
 class TestAdapters:

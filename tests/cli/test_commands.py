@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.cli import main
 from exporter.config.loader import parse
 from exporter.demo.battery import Faults, VirtualBattery
-from exporter.demo.radio import Air, air_of, backend_of
+from exporter.demo.radio import Air, make_air, make_backend
 from exporter.protocol.profiles import PROFILES
 from tests.support.recorded import FIELD_REPORTS
 from tests.support.virtual import ADDRESS, ANSWERS, answering, battery
@@ -22,11 +22,11 @@ def quick(*batteries: VirtualBattery) -> Air:
     """Return an air on which nothing takes long: these tests run in real time."""
     for one in batteries:
         one.faults = Faults(gone=True) if one.faults.gone else Faults(reply_s=0.05)
-    return air_of(batteries, connect_s=0.0, disconnect_s=0.0, advertise_every_s=0.02)
+    return make_air(batteries, connect_s=0.0, disconnect_s=0.0, advertise_every_s=0.02)
 
 
 def run(air: Air, *arguments: str) -> int:
-    return main(arguments, backend=backend_of(air))
+    return main(arguments, backend=make_backend(air))
 
 
 @pytest.fixture

@@ -4,16 +4,16 @@ import asyncio
 
 from exporter.demo.battery import VirtualBattery
 from exporter.demo.fleet import build_camper, build_replayed
-from exporter.demo.radio import air_of
-from tests.support.virtual import now_s, poller_on, radio_on
+from exporter.demo.radio import make_air
+from tests.support.virtual import make_poller, make_routes, now_s
 
 
 class TestFleet:
     async def test_first_poll_of_each_demo_battery_succeeds(self, tasks: asyncio.TaskGroup) -> None:
         batteries: dict[str, VirtualBattery] = build_camper(now_s)
-        radio = radio_on(air_of(batteries.values()))
+        routes = make_routes(make_air(batteries.values()))
         pollers = [
-            poller_on(radio, tasks, name=name, address=one.address)
+            make_poller(routes, tasks, name=name, address=one.address)
             for name, one in batteries.items()
         ]
 
@@ -27,8 +27,8 @@ class TestFleet:
 
     async def test_flaky_demo_battery_fails_and_recovers(self, tasks: asyncio.TaskGroup) -> None:
         batteries = build_camper(now_s)
-        radio = radio_on(air_of(batteries.values()))
-        poller = poller_on(radio, tasks, name="flaky", address=batteries["flaky"].address)
+        routes = make_routes(make_air(batteries.values()))
+        poller = make_poller(routes, tasks, name="flaky", address=batteries["flaky"].address)
 
         ups = []
         for _ in range(60):

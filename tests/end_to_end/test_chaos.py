@@ -8,10 +8,10 @@ import pytest
 from exporter.battery.snapshot import Snapshot
 from exporter.config.schema import PollConfig, Seconds
 from exporter.demo.battery import Faults, VirtualBattery, encode_reply
-from exporter.demo.radio import air_of
+from exporter.demo.radio import make_air
 from exporter.errors import FailureReason
 from tests.support.recorded import CELLS
-from tests.support.virtual import battery, now_s, poller_on, radio_on
+from tests.support.virtual import battery, make_poller, make_routes, now_s
 
 MAX_AGE_S = 60.0
 FAULTS = (
@@ -57,8 +57,8 @@ def told_at_s(snapshot: Snapshot) -> float:
 async def test_no_number_is_wrong_or_stale_and_nothing_leaks(seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - repeatable chaos
     virtual: VirtualBattery = battery(answers=Clockwork().answers)
-    air = air_of([virtual])
-    radio = radio_on(air)
+    air = make_air([virtual])
+    routes = make_routes(air)
     poll = PollConfig(
         timeout_s=Seconds(15.0),
         min_interval_s=Seconds(dice.choice([0.0, 10.0])),
@@ -75,7 +75,7 @@ async def test_no_number_is_wrong_or_stale_and_nothing_leaks(seed: int) -> None:
             ages_s.append(now_s() - told_at_s(snapshot))
 
     async with asyncio.TaskGroup() as tasks:
-        poller = poller_on(radio, tasks, poll=poll)
+        poller = make_poller(routes, tasks, poll=poll)
         scrapers: set[asyncio.Task[None]] = set()
         for _ in range(1500):
             virtual.faults = dice.choice(FAULTS)

@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from exporter.ble.direct.client import Kernel
+from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.sockets import PUBLIC, Adapter
 from exporter.demo.battery import Delivery, VirtualBattery
 
@@ -171,9 +171,8 @@ class Air:
     attempts: list[tuple[int, str]] = field(default_factory=list)  # type of address, adapter
     errors: list[OSError] = field(default_factory=list)  # of the next attempts
 
-    def kernel(self, adapter: str | None = None) -> Kernel:
+    def make_kernel(self) -> Kernel:
         return Kernel(
-            adapter=adapter,
             open_channel=self._open,
             adapters=lambda: self.adapters,
             connected_on=self._connected_on,

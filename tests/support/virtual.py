@@ -3,19 +3,22 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from exporter.batteries import wire
+from exporter.batteries import build_battery
 from exporter.battery.poller import Poller
-from exporter.ble.bleak import Radio
-from exporter.ble.routes import Spread
+from exporter.ble.routes import Routes
+from exporter.ble.transport import Transport
 from exporter.clock import WallClock
 from exporter.config.schema import AdapterName, BatteryConfig, Name, PollConfig, normal_address
-from exporter.demo.battery import Delivery, VirtualBattery, encode_reply
-from exporter.demo.radio import Air, backend_of
+from exporter.demo.battery import Notification, VirtualBattery, encode_reply
 from exporter.errors import LinkLostError
 from exporter.protocol.profiles import PROFILES
 from tests.support.recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
+
+if TYPE_CHECKING:  # a test of the direct link loads neither
+    from exporter.ble.bleak import BleakTransport
+    from exporter.demo.radio import Air
 
 ADDRESS = "A4:C1:38:00:00:01"
 ANSWERS = {0x03: MOBILEKTRO, 0x04: CELLS, 0x05: HARDWARE, 0xAA: COUNTERS}
@@ -47,27 +50,51 @@ def battery(address: str = ADDRESS, **options: Any) -> VirtualBattery:
     return VirtualBattery(address=address, **options)
 
 
-def radio_on(air: Air, adapter: AdapterName | None = None) -> Radio:
-    """Return a radio on this air, on virtual time."""
-    return Radio(adapter=adapter, backend=backend_of(air), clock=now_s)
+def make_transport(air: "Air", adapter: AdapterName | None = None) -> "BleakTransport":
+    """Return the transport over this virtual radio, on virtual time."""
+    # A test of the direct link loads neither.
+    from exporter.ble.bleak import BleakTransport  # noqa: PLC0415
+    from exporter.demo.radio import make_backend  # noqa: PLC0415
+
+    return BleakTransport(adapter=adapter, backend=make_backend(air), clock=now_s)
 
 
-def poller_on(
-    radio: Radio,
+def make_routes(air: "Air") -> Routes:
+    """Return routes with this virtual radio alone."""
+    transport = make_transport(air)
+    return Routes(bluez=lambda _: transport, adapters=list)
+
+
+def make_direct_routes(transport: Transport) -> Routes:
+    """Return routes with this direct transport alone: bluetoothd is not there."""
+
+    def no_bluez(_adapter: str | None) -> Any:
+        raise AssertionError("bluetoothd is not needed")
+
+    return Routes(bluez=no_bluez, direct=lambda _: transport, adapters=list)
+
+
+def make_poller(
+    routes: Routes,
     tasks: asyncio.TaskGroup,
     *,
     name: str = "camper",
     address: str = ADDRESS,
     poll: PollConfig | None = None,
     wall: WallClock | None = None,
-    changed: Callable[[], None] = lambda: None,
+    on_change: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> Poller:
-    """Return the whole way to one battery, as the exporter builds it."""
+    """Return the poller of one battery, as the exporter builds it."""
     config = BatteryConfig(name=Name(name), address=normal_address(address), **options)
-    spread = Spread(lambda _: radio, list)
-    poll = poll or PollConfig()
-    return wire(config, poll, spread, tasks, clock=now_s, wall=wall, changed=changed).poller
+    return build_battery(
+        config,
+        poll or PollConfig(),
+        routes,
+        tasks=tasks,
+        wall=wall or WallClock(now_s),
+        on_change=on_change,
+    ).poller
 
 
 @dataclass(slots=True)

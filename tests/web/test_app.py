@@ -13,13 +13,13 @@ from tornado.httputil import HTTPHeaders
 
 from exporter.config.schema import PollConfig, Seconds
 from exporter.demo.battery import Faults, VirtualBattery
-from exporter.demo.radio import air_of
+from exporter.demo.radio import make_air
 from exporter.metrics import ExporterCollector, registry_of
 from exporter.web.app import make_app
 from exporter.web.exposition import Exposition
 from exporter.web.subscribers import Watch
 from tests.support.http_client import begin, client_of
-from tests.support.virtual import battery, now_s, poller_on, radio_on
+from tests.support.virtual import battery, make_poller, make_routes, now_s
 
 SECOND = "A4:C1:38:00:00:02"
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
@@ -38,10 +38,10 @@ class House:
     ) -> None:
         self.camper: VirtualBattery = battery()
         self.trailer: VirtualBattery = battery(SECOND)
-        radio = radio_on(air_of([self.camper, self.trailer]))
+        routes = make_routes(make_air([self.camper, self.trailer]))
         batteries = {
-            "camper": poller_on(radio, tasks, poll=poll),
-            "my trailer": poller_on(radio, tasks, name="my trailer", address=SECOND, poll=poll),
+            "camper": make_poller(routes, tasks, poll=poll),
+            "my trailer": make_poller(routes, tasks, name="my trailer", address=SECOND, poll=poll),
         }
         self.app = make_app(
             batteries=batteries,

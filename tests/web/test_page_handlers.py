@@ -17,13 +17,13 @@ from exporter.battery.history import HOURS, LENGTH, SPACING_S, History, Sample
 from exporter.clock import WallClock
 from exporter.config.schema import PollConfig, Seconds
 from exporter.demo.battery import Faults
-from exporter.demo.radio import air_of
+from exporter.demo.radio import make_air
 from exporter.web import api_json as api
 from exporter.web.app import make_app
 from exporter.web.page_handlers import LIFE_S, OWN_MAX_AGE_S, RELEASE_S
 from exporter.web.subscribers import ALIVE_S, INTERVAL_S, MOST, MOST_EACH, Watch
 from tests.support.http_client import FakeConnection, begin, client_of
-from tests.support.virtual import WallTime, answering, battery, now_s, poller_on, radio_on
+from tests.support.virtual import WallTime, answering, battery, make_poller, make_routes, now_s
 
 SECOND = "A4:C1:38:00:00:02"
 # 100 %, charged with 2 A, 260 of 280 Ah. Derived from what Louisvdw/dbus-serialbattery#729 and
@@ -36,20 +36,20 @@ class Camper:
 
     def __init__(self, tasks: asyncio.TaskGroup, poll: PollConfig | None = None) -> None:
         self.virtual = {"camper": battery(), "my trailer": battery(SECOND)}
-        radio = radio_on(air_of(self.virtual.values()))
+        routes = make_routes(make_air(self.virtual.values()))
         self.pollers: dict[str, Any] = {}
         self.watch = Watch(self.pollers, tasks)
         self.wall_time = WallTime()
         wall = WallClock(now_s, self.wall_time)
         for name, one in self.virtual.items():
-            self.pollers[name] = poller_on(
-                radio,
+            self.pollers[name] = make_poller(
+                routes,
                 tasks,
                 name=name,
                 address=one.address,
                 poll=poll,
                 wall=wall,
-                changed=partial(self.watch.changed, name),
+                on_change=partial(self.watch.changed, name),
             )
         self.app = make_app(batteries=self.pollers, watch=self.watch, wall=wall)
         self.client = client_of(self.app)

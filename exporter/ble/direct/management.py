@@ -1,14 +1,16 @@
-"""The kernel's management socket: let go at once, connect fast, ask for the RSSI.
+"""The kernel's management socket: disconnects at once, speeds connections up, measures the RSSI.
 
 Source: BlueZ, doc/mgmt-api.txt. It needs CAP_NET_ADMIN, in the host's network and user namespace.
 
-A socket of its own for every command: its answer cannot be mistaken for another's, and nothing is
-left open or has to be mended when the adapter or the kernel's module goes away.
+Every command has its own socket: its answer cannot be mistaken for another's, and no open socket
+breaks when the adapter or the kernel's module goes away.
 """
 
 import asyncio
+import logging
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +25,8 @@ from exporter.ble.direct.sockets import (
     hci_socket,
     packed,
 )
+
+log = logging.getLogger(__name__)
 
 CONTROL_CHANNEL: Final = struct.pack("<HHH", AF_BLUETOOTH, 0xFFFF, 3)  # of no adapter
 HEADER: Final = struct.Struct("<HHH")  # opcode or event, adapter, length
@@ -57,11 +61,21 @@ class ManagementError(Exception):
     """A management command failed."""
 
 
+@contextmanager
+def optional(failure: str, address: str | None = None) -> Iterator[None]:
+    """Log a management command that failed: a reading does without it."""
+    try:
+        yield
+    except (OSError, ManagementError) as error:
+        about = {} if address is None else {"address": address}
+        log.debug(failure, extra=about | {"error": str(error)})
+
+
 async def command(opcode: int, adapter: int, payload: bytes) -> tuple[int, bytes]:
     """Send one command to the kernel; return its status and what came with it.
 
     Raises:
-        OSError: There is no such socket here.
+        OSError: This machine has no management socket.
         ManagementError: No answer came.
     """
     loop = asyncio.get_running_loop()
@@ -81,7 +95,7 @@ async def command(opcode: int, adapter: int, payload: bytes) -> tuple[int, bytes
 
 
 async def why_not(command: Command = command) -> str | None:
-    """Return why the management socket cannot be used, None if it can."""
+    """Return why the management socket cannot be used; None: it can."""
     try:
         status, _ = await command(GET_CONNECTIONS, 0, b"")  # any that wants the capability
     except OSError as error:
@@ -93,7 +107,7 @@ async def why_not(command: Command = command) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """What is done through the management socket; what is off does nothing."""
+    """Commands through the management socket; those that are off do nothing."""
 
     release: bool = False
     parameters: bool = False
@@ -107,7 +121,7 @@ class Management:
         """Switch an adapter on.
 
         Raises:
-            OSError: There is no such socket here.
+            OSError: This machine has no management socket.
             ManagementError: The kernel refused, as it does when rfkill blocks it.
         """
         if self.power:
@@ -115,35 +129,35 @@ class Management:
             if status != SUCCESS:
                 raise ManagementError(f"not switched on: status {status:#04x}")
 
-    async def let_go(self, address: str) -> None:
-        """End our connection to a battery; return once it is not connected any more.
+    async def disconnect(self, address: str) -> None:
+        """End our connection to a battery; return when it is disconnected.
 
         Raises:
-            OSError: There is no such socket here.
+            OSError: This machine has no management socket.
             ManagementError: The kernel did not do it.
         """
         adapter = self.connected_on(address) if self.release else None
         if adapter is None:
             return
         for kind in KINDS:
-            status, _ = await self.command(DISCONNECT, adapter, _of(address, kind))
+            status, _ = await self.command(DISCONNECT, adapter, _device(address, kind))
             if status == SUCCESS:
                 return
             if status != NOT_CONNECTED:
                 raise ManagementError(f"not disconnected: status {status:#04x}")
 
-    async def prepare(self, addresses: Iterable[str]) -> None:
-        """Have the next connection to each battery use a fast connection interval.
+    async def load_parameters(self, addresses: Iterable[str]) -> None:
+        """Give the next connection to each battery a fast connection interval.
 
-        All batteries at once: on kernels before 6.11 each call forgets what an earlier one loaded.
+        All batteries at once: on kernels before 6.11 each call clears what an earlier one loaded.
 
         Raises:
-            OSError: There is no such socket here.
+            OSError: This machine has no management socket.
             ManagementError: The kernel refused.
         """
         if not self.parameters:
             return
-        entries = [_of(address, kind) + FAST for address in addresses for kind in KINDS]
+        entries = [_device(address, kind) + FAST for address in addresses for kind in KINDS]
         payload = struct.pack("<H", len(entries)) + b"".join(entries)
         for adapter in self.adapters():
             if not adapter.up:
@@ -153,10 +167,10 @@ class Management:
                 raise ManagementError(f"connection parameters not loaded: status {status:#04x}")
 
     async def rssi_dbm(self, address: str) -> int | None:
-        """Return how strongly a connected battery is heard, None where nobody knows.
+        """Return the signal strength of a connected battery; None: unknown.
 
         Raises:
-            OSError: There is no such socket here.
+            OSError: This machine has no management socket.
             ManagementError: The kernel did not answer.
         """
         adapter = self.connected_on(address) if self.rssi else None
@@ -164,7 +178,7 @@ class Management:
             return None
         for kind in KINDS:
             status, data = await self.command(
-                GET_CONNECTION_INFORMATION, adapter, _of(address, kind)
+                GET_CONNECTION_INFORMATION, adapter, _device(address, kind)
             )
             if status == SUCCESS and data[7:]:
                 (rssi,) = struct.unpack_from("<b", data, 7)  # after address and type
@@ -172,12 +186,12 @@ class Management:
         return None
 
 
-def _of(address: str, kind: int) -> bytes:
+def _device(address: str, kind: int) -> bytes:
     return packed(address) + bytes([kind])
 
 
 def _answer(event: bytes, opcode: int) -> tuple[int, bytes] | None:
-    """Return status and data if this is the end of our command; other events come in between."""
+    """Return status and data if this event ends our command; None for other events."""
     if len(event) < HEADER.size + ANSWER.size:
         return None
     kind, _, _ = HEADER.unpack_from(event)

@@ -75,34 +75,34 @@ class TestLettingGo:
     async def test_the_kind_of_address_that_is_not_connected_does_no_harm(self) -> None:
         kernel = Kernel(0x02, 0x00)
 
-        await management(kernel).let_go(ADDRESS)
+        await management(kernel).disconnect(ADDRESS)
 
         assert kernel.asked == [(0x0014, 1, PUBLIC), (0x0014, 1, RANDOM)]
 
     async def test_a_battery_that_is_not_connected_is_not_asked_about(self) -> None:
         kernel = Kernel()
 
-        await management(kernel, connected_on=None).let_go(ADDRESS)
+        await management(kernel, connected_on=None).disconnect(ADDRESS)
 
         assert kernel.asked == []
 
     async def test_a_refusal_is_an_error(self) -> None:
         with pytest.raises(ManagementError, match="0x0a"):
-            await management(Kernel(0x0A)).let_go(ADDRESS)
+            await management(Kernel(0x0A)).disconnect(ADDRESS)
 
 
 class TestParameters:
     async def test_they_are_loaded_for_all_batteries_on_every_adapter_that_is_on(self) -> None:
         kernel = Kernel(0)
 
-        await management(kernel).prepare([ADDRESS])
+        await management(kernel).load_parameters([ADDRESS])
 
         fast = "0600090000009001"
         assert kernel.asked == [(0x0035, 1, f"0200{PUBLIC}{fast}{RANDOM}{fast}")]
 
     async def test_a_refusal_is_an_error(self) -> None:
         with pytest.raises(ManagementError, match="0x0d"):
-            await management(Kernel(0x0D)).prepare([ADDRESS])
+            await management(Kernel(0x0D)).load_parameters([ADDRESS])
 
 
 class TestRssi:

@@ -1,30 +1,24 @@
-"""The direct link: a bleak client over the kernel's ATT channel, against a server on a socket."""
+"""The direct link, through the whole exporter, against an ATT server on a socket."""
 
 import asyncio
 import errno
-import subprocess
-import sys
 import time
-from typing import Any
 
 import pytest
 
-from exporter.battery.poller import Poller
-from exporter.battery.snapshot import Snapshot
-from exporter.ble.bleak import Radio, Target
-from exporter.ble.direct import client
+from exporter.ble.direct import channel, kernel, transport
 from exporter.ble.direct.management import Management
 from exporter.ble.direct.sockets import PUBLIC, RANDOM, Adapter
-from exporter.config.schema import PollConfig, Seconds
-from exporter.demo.battery import Faults, VirtualBattery, encode_reply
+from exporter.ble.transport import Target
+from exporter.demo.battery import Faults, encode_reply
 from exporter.errors import AuthError, FailureReason, PairingError
 from exporter.link_stats import LinkStats
 from exporter.protocol.profiles import PROFILES
 from tests.support import att_server
 from tests.support.att_server import HCI0
-from tests.support.paths import PROJECT
+from tests.support.direct_battery import DirectBattery, quick, remaining_ah
 from tests.support.recorded import MOBILEKTRO
-from tests.support.virtual import ADDRESS, battery, now_s, poller_on
+from tests.support.virtual import ADDRESS, now_s
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - sockets live in real time
 RANDOM_ADDRESS = "C4:C1:38:00:00:01"
@@ -32,85 +26,37 @@ RANDOM_ADDRESS = "C4:C1:38:00:00:01"
 
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.ble.bleak.FIND_S", 0.4)
+    monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.4)
     monkeypatch.setattr("exporter.battery.session.GIVE_UP_S", 0.6)
-    monkeypatch.setattr("exporter.protocol.exchange.RESEND_S", 0.1)
-    monkeypatch.setattr("exporter.protocol.exchange.BYTE_S", 1e-5)
-    monkeypatch.setattr("exporter.protocol.exchange.UNFINISHED_S", 0.2)
-    monkeypatch.setattr(client, "ANSWER_S", 0.3)
-    monkeypatch.setattr(client, "CALLED_OFF_S", 0.01)
-
-
-class House:
-    """One battery on the air of a kernel, and the whole way to it."""
-
-    def __init__(
-        self,
-        tasks: asyncio.TaskGroup,
-        virtual: VirtualBattery,
-        timeout_s: float = 5.0,
-        **options: Any,
-    ) -> None:
-        self.battery = virtual
-        self.air = att_server.Air({virtual.address: virtual}, **options)
-        self.radio = Radio(kernel=self.air.kernel(), clock=now_s)
-        self.poller: Poller = poller_on(
-            self.radio,
-            tasks,
-            address=virtual.address,
-            poll=PollConfig(
-                min_interval_s=Seconds(0.0), max_age_s=Seconds(0.0), timeout_s=Seconds(timeout_s)
-            ),
-        )
-
-    async def poll(self) -> Snapshot:
-        snapshot = await self.poller.refresh(timeout_s=10.0)
-        await self.poller.close()
-        return snapshot
-
-    async def refused(self) -> Snapshot:
-        """Poll, and see that it failed without leaving anything behind."""
-        snapshot = await self.poll()
-        assert not snapshot.up
-        assert snapshot.reading is None
-        assert self.air.kernel().connected_on(self.battery.address) is None
-        return snapshot
-
-
-def quick(**options: Any) -> VirtualBattery:
-    """Return the MOBILEKTRO, answering within 5 ms unless a fault says otherwise."""
-    options.setdefault("faults", Faults(reply_s=0.005))
-    return battery(**options)
-
-
-def remaining_ah(snapshot: Snapshot) -> float | None:
-    assert snapshot.reading is not None
-    assert snapshot.reading.basic is not None
-    return snapshot.reading.basic.remaining_ah
+    monkeypatch.setattr("exporter.battery.session.RESEND_S", 0.1)
+    monkeypatch.setattr("exporter.battery.session.BYTE_S", 1e-5)
+    monkeypatch.setattr("exporter.battery.session.UNFINISHED_S", 0.2)
+    monkeypatch.setattr(channel, "ANSWER_S", 0.3)
+    monkeypatch.setattr(transport, "CANCEL_S", 0.01)
 
 
 class TestReading:
     async def test_a_battery_is_read_without_a_scan_and_without_bluetoothd(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick())
+        direct = DirectBattery(tasks, quick())
 
-        snapshot = await house.poll()
+        snapshot = await direct.poll()
 
         assert remaining_ah(snapshot) == 203.54
         assert snapshot.reading is not None
         assert snapshot.reading.cell_voltages_v == (3.394, 3.388, 3.392, 3.386)
         assert snapshot.identity is not None
         assert snapshot.identity.profile == "nus"
-        assert (house.battery.connects, house.battery.disconnects) == (1, 1)
-        assert house.battery.illegal == []
-        assert house.air.attempts == [(PUBLIC, HCI0.address)]
+        assert (direct.battery.connects, direct.battery.disconnects) == (1, 1)
+        assert direct.battery.illegal == []
+        assert direct.air.attempts == [(PUBLIC, HCI0.address)]
 
     @pytest.mark.parametrize("name", list(PROFILES))
     async def test_every_profile_is_discovered(self, name: str, tasks: asyncio.TaskGroup) -> None:
         profile = PROFILES[name]
 
-        snapshot = await House(tasks, quick(gatt=(profile,), speaks=profile)).poll()
+        snapshot = await DirectBattery(tasks, quick(gatt=(profile,), speaks=profile)).poll()
 
         assert snapshot.identity is not None
         assert snapshot.identity.profile == name
@@ -118,7 +64,7 @@ class TestReading:
     async def test_all_of_them_at_once_too(self, tasks: asyncio.TaskGroup) -> None:
         virtual = quick(gatt=tuple(PROFILES.values()), speaks=PROFILES["fff0"])
 
-        snapshot = await House(tasks, virtual).poll()
+        snapshot = await DirectBattery(tasks, virtual).poll()
 
         assert snapshot.identity is not None
         assert snapshot.identity.profile == "fff0"
@@ -126,25 +72,25 @@ class TestReading:
     async def test_the_second_poll_sends_a_subscription_two_requests_and_nothing_else(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick())
-        await house.poll()
+        direct = DirectBattery(tasks, quick())
+        await direct.poll()
 
-        snapshot = await house.poll()
+        snapshot = await direct.poll()
 
         assert snapshot.polls == 2
         assert snapshot.reading is not None
         assert snapshot.reading.cell_voltages_v is not None
-        assert [pdu[0] for pdu in house.air.servers[1].received] == [0x52, 0x12, 0x52]
+        assert [pdu[0] for pdu in direct.air.servers[1].received] == [0x52, 0x12, 0x52]
 
     async def test_the_first_request_is_written_before_anybody_listens(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick(faults=Faults(reply_s=0.005, lose_first=1)))
-        await house.poll()
+        direct = DirectBattery(tasks, quick(faults=Faults(reply_s=0.005, lose_first=1)))
+        await direct.poll()
 
-        snapshot = await house.poll()
+        snapshot = await direct.poll()
 
-        early, subscription, first = house.air.servers[1].received[:3]
+        early, subscription, first = direct.air.servers[1].received[:3]
         assert early[3:] == bytes.fromhex("dda50400fffc77")
         assert subscription[:1] + subscription[3:] == bytes.fromhex("120100")
         assert first[3:] == bytes.fromhex("dda50300fffd77")
@@ -153,20 +99,20 @@ class TestReading:
     async def test_a_write_with_response_is_used_where_there_is_no_other(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick(write_properties=("write",)))
+        direct = DirectBattery(tasks, quick(write_properties=("write",)))
 
-        assert remaining_ah(await house.poll()) == 203.54
-        assert set(house.battery.writes) == {True}
+        assert remaining_ah(await direct.poll()) == 203.54
+        assert set(direct.battery.writes) == {True}
 
     async def test_questions_of_the_battery_are_answered(self, tasks: asyncio.TaskGroup) -> None:
-        house = House(tasks, quick(faults=Faults(reply_s=0.1)))
-        asking = asyncio.create_task(house.poll())
+        direct = DirectBattery(tasks, quick(faults=Faults(reply_s=0.1)))
+        asking = asyncio.create_task(direct.poll())
         await asyncio.sleep(0.05)  # discovered and subscribed, not yet answered
 
-        house.air.servers[0].send(bytes.fromhex("02f700"))
+        direct.air.servers[0].send(bytes.fromhex("02f700"))
         await asking
 
-        assert bytes.fromhex("030502") in house.air.servers[0].received
+        assert bytes.fromhex("030502") in direct.air.servers[0].received
 
 
 class TestLeftovers:
@@ -179,7 +125,7 @@ class TestLeftovers:
         old = encode_reply(0x03, MOBILEKTRO[4:8] + b"\x00\x7b" + MOBILEKTRO[10:-3])
         faults = Faults(reply_s=0.1, leftover=old, leftover_s=leftover_s)
 
-        snapshot = await House(tasks, quick(faults=faults)).poll()
+        snapshot = await DirectBattery(tasks, quick(faults=faults)).poll()
 
         assert remaining_ah(snapshot) == 203.54
         assert snapshot.link.discarded_bytes >= len(old)
@@ -199,74 +145,74 @@ class TestAddresses:
     async def test_the_likelier_kind_is_tried_first_and_the_right_one_remembered(
         self, address: str, kind: int, tried: list[int], tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick(address=address), address_type=kind)
+        direct = DirectBattery(tasks, quick(address=address), address_type=kind)
 
-        assert (await house.poll()).up
-        assert (await house.poll()).up
+        assert (await direct.poll()).up
+        assert (await direct.poll()).up
 
-        assert [attempt[0] for attempt in house.air.attempts] == [*tried, kind]
+        assert [attempt[0] for attempt in direct.air.attempts] == [*tried, kind]
 
 
 class TestMemory:
     async def test_handles_that_moved_are_found_in_the_same_poll(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick())
-        await house.poll()
-        house.air.options = {"first_handle": 40}
+        direct = DirectBattery(tasks, quick())
+        await direct.poll()
+        direct.air.options = {"first_handle": 40}
 
-        assert remaining_ah(await house.poll()) == 203.54
-        assert remaining_ah(await house.poll()) == 203.54
-        assert {pdu[0] for pdu in house.air.servers[2].received} == {0x12, 0x52}
+        assert remaining_ah(await direct.poll()) == 203.54
+        assert remaining_ah(await direct.poll()) == 203.54
+        assert {pdu[0] for pdu in direct.air.servers[2].received} == {0x12, 0x52}
 
     async def test_silence_makes_the_next_poll_discover_again(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick())
-        await house.poll()
-        house.battery.faults = Faults(silent=True)
-        snapshot = await house.refused()
+        direct = DirectBattery(tasks, quick())
+        await direct.poll()
+        direct.battery.faults = Faults(silent=True)
+        snapshot = await direct.fail()
         assert snapshot.failures == {FailureReason.TIMEOUT: 1}
-        house.battery.faults = Faults()
+        direct.battery.faults = Faults()
 
-        assert (await house.poll()).up
-        assert 0x10 in {pdu[0] for pdu in house.air.servers[2].received}
+        assert (await direct.poll()).up
+        assert 0x10 in {pdu[0] for pdu in direct.air.servers[2].received}
 
     async def test_so_does_a_server_that_does_not_answer(self, tasks: asyncio.TaskGroup) -> None:
-        house = House(tasks, quick())
-        await house.poll()
-        house.air.options = {"deaf_to": {0x12}}
-        snapshot = await house.refused()
+        direct = DirectBattery(tasks, quick())
+        await direct.poll()
+        direct.air.options = {"deaf_to": {0x12}}
+        snapshot = await direct.fail()
         assert snapshot.failures == {FailureReason.LINK_LOST: 1}
         assert "0x12" in (snapshot.last_error or "")
-        house.air.options = {}
+        direct.air.options = {}
 
-        assert (await house.poll()).up
-        assert 0x10 in {pdu[0] for pdu in house.air.servers[2].received}
+        assert (await direct.poll()).up
+        assert 0x10 in {pdu[0] for pdu in direct.air.servers[2].received}
 
 
 class TestFailures:
     async def test_a_missing_battery_is_not_found_and_no_attempt_is_counted(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick(faults=Faults(gone=True)))
+        direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
 
-        snapshot = await house.refused()
+        snapshot = await direct.fail()
 
         assert snapshot.failures == {FailureReason.NOT_FOUND: 1}
         assert "phone app" in (snapshot.last_error or "")
         assert snapshot.link.connection_attempts == 0
-        house.battery.faults = Faults()
-        assert (await house.poll()).up
+        direct.battery.faults = Faults()
+        assert (await direct.poll()).up
 
     async def test_nor_is_one_that_the_poll_s_own_time_out_cuts_short(
         self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("exporter.ble.bleak.FIND_S", 30.0)
-        monkeypatch.setattr(client.Kernel, "patience", lambda *_: asyncio.timeout(30.0))
-        house = House(tasks, quick(faults=Faults(gone=True)), timeout_s=0.3)
+        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 30.0)
+        monkeypatch.setattr(kernel.Turns, "wait", lambda *_: asyncio.timeout(30.0))
+        direct = DirectBattery(tasks, quick(faults=Faults(gone=True)), timeout_s=0.3)
 
-        snapshot = await house.refused()
+        snapshot = await direct.fail()
 
         assert snapshot.failures == {FailureReason.NOT_FOUND: 1}
         assert snapshot.link.connection_attempts == 0
@@ -274,37 +220,37 @@ class TestFailures:
     async def test_a_service_without_characteristics_is_no_profile_and_is_looked_for_again(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick(), options={"refuse": {0x08: 0x0A}})
+        direct = DirectBattery(tasks, quick(), options={"refuse": {0x08: 0x0A}})
 
-        snapshot = await house.refused()
-        house.air.options = {}
+        snapshot = await direct.fail()
+        direct.air.options = {}
 
         assert snapshot.failures == {FailureReason.PROFILE: 1}
-        assert (await house.poll()).up
+        assert (await direct.poll()).up
 
     async def test_only_a_battery_that_wants_pairing_is_left_to_bluetoothd(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick())
+        direct = DirectBattery(tasks, quick())
         target = Target(address=ADDRESS, stats=LinkStats())
         for error, left in ((AuthError("wrong password"), set()), (PairingError(""), {ADDRESS})):
             with pytest.raises(AuthError):
-                async with house.radio.connect(target, deadline_s=now_s() + 5.0):
+                async with direct.routes.connect(target, deadline_s=now_s() + 5.0):
                     raise error
-            assert house.radio._pairing == left
+            assert direct.routes._wanting_pairing == left
 
     async def test_a_time_out_in_the_moment_of_another_s_success_is_one_battery_s_alone(
         self,
     ) -> None:
-        kernel = client.Kernel()
+        turns = kernel.Turns()
 
         async def wait_in_vain() -> None:
-            async with kernel.patience(0.05):
+            async with turns.wait(0.05):
                 await asyncio.sleep(10.0)
 
         vain = asyncio.create_task(wait_in_vain())
         await asyncio.sleep(0)
-        async with kernel.patience(5.0):
+        async with turns.wait(5.0):
             time.sleep(0.1)  # noqa: ASYNC251 - a slow machine
             await asyncio.sleep(0)
 
@@ -312,10 +258,10 @@ class TestFailures:
             await vain
 
     async def test_a_refused_connection_is_tried_again(self, tasks: asyncio.TaskGroup) -> None:
-        house = House(tasks, quick())
-        house.air.errors = [ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")]
+        direct = DirectBattery(tasks, quick())
+        direct.air.errors = [ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")]
 
-        snapshot = await house.poll()
+        snapshot = await direct.poll()
 
         assert snapshot.up
         assert snapshot.link.connection_attempts == 2
@@ -324,9 +270,9 @@ class TestFailures:
     async def test_one_that_always_refuses_is_a_failure_to_connect(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick(faults=Faults(refuses=True)))
+        direct = DirectBattery(tasks, quick(faults=Faults(refuses=True)))
 
-        snapshot = await house.refused()
+        snapshot = await direct.fail()
 
         assert snapshot.failures == {FailureReason.CONNECT: 1}
         assert snapshot.link.connection_attempts == 3
@@ -336,10 +282,10 @@ class TestFailures:
         )
 
     async def test_another_program_that_holds_it_is_named(self, tasks: asyncio.TaskGroup) -> None:
-        house = House(tasks, quick())
-        house.air.errors = [OSError(errno.EBUSY, "Device or resource busy")] * 3
+        direct = DirectBattery(tasks, quick())
+        direct.air.errors = [OSError(errno.EBUSY, "Device or resource busy")] * 3
 
-        snapshot = await house.refused()
+        snapshot = await direct.fail()
 
         assert snapshot.failures == {FailureReason.CONNECT: 1}
         assert "another program" in (snapshot.last_error or "")
@@ -356,23 +302,23 @@ class TestFailures:
     async def test_an_adapter_that_cannot_be_used_is_the_adapter_s_fault(
         self, adapters: list[Adapter], advice: str, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick(), adapters=adapters)
+        direct = DirectBattery(tasks, quick(), adapters=adapters)
 
-        snapshot = await house.refused()
+        snapshot = await direct.fail()
 
         assert snapshot.failures == {FailureReason.ADAPTER: 1}
         assert advice in (snapshot.last_error or "")
-        house.air.adapters = [HCI0]
-        assert (await house.poll()).up
+        direct.air.adapters = [HCI0]
+        assert (await direct.poll()).up
 
     async def test_one_that_goes_away_in_this_moment_too(self, tasks: asyncio.TaskGroup) -> None:
-        house = House(tasks, quick())
-        house.air.errors = [OSError(errno.EHOSTUNREACH, "No route to host")]
+        direct = DirectBattery(tasks, quick())
+        direct.air.errors = [OSError(errno.EHOSTUNREACH, "No route to host")]
 
-        assert (await house.refused()).failures == {FailureReason.ADAPTER: 1}
+        assert (await direct.fail()).failures == {FailureReason.ADAPTER: 1}
 
     async def test_a_stranger_is_no_battery(self, tasks: asyncio.TaskGroup) -> None:
-        snapshot = await House(tasks, quick(gatt=())).refused()
+        snapshot = await DirectBattery(tasks, quick(gatt=())).fail()
 
         assert snapshot.failures == {FailureReason.PROFILE: 1}
         assert "1800" in (snapshot.last_error or "")
@@ -389,17 +335,17 @@ class TestFailures:
     async def test_faults_of_the_battery_have_their_reasons(
         self, faults: Faults, reason: str, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick(faults=faults))
+        direct = DirectBattery(tasks, quick(faults=faults))
 
-        assert (await house.refused()).failures == {FailureReason(reason): 1}
+        assert (await direct.fail()).failures == {FailureReason(reason): 1}
 
     @pytest.mark.parametrize("opcode", [0x10, 0x08, 0x12])
     async def test_a_battery_that_wants_pairing_is_left_to_bluetoothd(
         self, opcode: int, tasks: asyncio.TaskGroup, caplog: pytest.LogCaptureFixture
     ) -> None:
-        house = House(tasks, quick(), options={"refuse": {opcode: 0x05}})
+        direct = DirectBattery(tasks, quick(), options={"refuse": {opcode: 0x05}})
 
-        snapshot = await house.refused()
+        snapshot = await direct.fail()
 
         assert snapshot.failures == {FailureReason.AUTH: 1}
         assert "pairing" in (snapshot.last_error or "")
@@ -409,16 +355,16 @@ class TestFailures:
     async def test_a_server_that_refuses_discovery_cannot_be_connected_to(
         self, opcode: int, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick(), options={"refuse": {opcode: 0x0E}})
+        direct = DirectBattery(tasks, quick(), options={"refuse": {opcode: 0x0E}})
 
-        assert (await house.refused()).failures == {FailureReason.CONNECT: 1}
+        assert (await direct.fail()).failures == {FailureReason.CONNECT: 1}
 
     async def test_a_subscription_refused_after_all_is_a_lost_link(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick(), options={"refuse": {0x12: 0x03}})
+        direct = DirectBattery(tasks, quick(), options={"refuse": {0x12: 0x03}})
 
-        snapshot = await house.refused()
+        snapshot = await direct.fail()
 
         assert snapshot.failures == {FailureReason.LINK_LOST: 1}
         assert "0x03" in (snapshot.last_error or "")
@@ -440,10 +386,10 @@ class FakeManagement:
 
 
 class TestManagement:
-    def managed(self, house: House, **options: bool) -> FakeManagement:
-        kernel = house.air.kernel()
-        fake = FakeManagement(house.air)
-        house.radio._management = Management(
+    def managed(self, direct: DirectBattery, **options: bool) -> FakeManagement:
+        kernel = direct.air.make_kernel()
+        fake = FakeManagement(direct.air)
+        direct.transport._management = Management(
             **options, command=fake, connected_on=kernel.connected_on, adapters=kernel.adapters
         )
         return fake
@@ -451,10 +397,10 @@ class TestManagement:
     async def test_the_next_connection_is_made_fast_and_let_go_at_once(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick())
-        fake = self.managed(house, release=True, parameters=True, rssi=True)
+        direct = DirectBattery(tasks, quick())
+        fake = self.managed(direct, release=True, parameters=True, rssi=True)
 
-        snapshot = await house.poll()
+        snapshot = await direct.poll()
 
         assert snapshot.up
         assert snapshot.rssi_dbm == -67
@@ -474,52 +420,33 @@ class TestManagement:
     async def test_each_can_be_turned_off(
         self, off: str, left: set[int], tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick())
+        direct = DirectBattery(tasks, quick())
         on = dict.fromkeys({"release", "parameters", "rssi"} - {off}, True)
-        fake = self.managed(house, **on)
+        fake = self.managed(direct, **on)
 
-        assert (await house.poll()).up
+        assert (await direct.poll()).up
         assert {opcode for opcode, _, _ in fake.commands} == left
 
     async def test_a_connection_that_is_not_ours_is_not_let_go(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        house = House(tasks, quick(faults=Faults(cut=True)))
-        fake = self.managed(house, release=True)
+        direct = DirectBattery(tasks, quick(faults=Faults(cut=True)))
+        fake = self.managed(direct, release=True)
 
-        await house.refused()
+        await direct.fail()
 
         assert fake.commands == []
 
     async def test_a_kernel_that_refuses_costs_no_reading(self, tasks: asyncio.TaskGroup) -> None:
-        house = House(tasks, quick())
-        self.managed(house, release=True, parameters=True, rssi=True)
+        direct = DirectBattery(tasks, quick())
+        self.managed(direct, release=True, parameters=True, rssi=True)
 
         async def refuse(_opcode: int, _adapter: int, _payload: bytes) -> tuple[int, bytes]:
             return 0x0B, b""
 
-        object.__setattr__(house.radio._management, "command", refuse)
+        object.__setattr__(direct.transport._management, "command", refuse)
 
-        snapshot = await house.poll()
+        snapshot = await direct.poll()
 
         assert remaining_ah(snapshot) == 203.54
         assert snapshot.rssi_dbm is None
-
-
-def test_no_dbus_is_loaded() -> None:
-    program = """
-import asyncio, sys
-from exporter import cli
-from tests.ble.direct.test_client import House, errno, quick
-
-async def main():
-    async with asyncio.TaskGroup() as tasks:
-        house = House(tasks, quick())
-        house.air.errors.append(OSError(errno.ECONNREFUSED, "refused"))
-        assert (await house.poll()).up
-        assert len(house.air.attempts) == 2
-
-asyncio.run(main())
-assert not {"dbus_fast", "bleak_retry_connector"} & set(sys.modules)
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=PROJECT)

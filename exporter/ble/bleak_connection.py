@@ -1,0 +1,137 @@
+"""An open connection over bleak: the GATT profiles of a battery, and a link through any of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bleak import BleakClient
+from bleak.backends.characteristic import BleakGATTCharacteristic
+from bleak.backends.service import BleakGATTService
+from bleak.exc import BleakDBusError
+
+from exporter.ble import bluez
+from exporter.ble.bleak_errors import BLEAK_ERRORS, text
+from exporter.ble.gatt import choose_profiles
+from exporter.ble.notifications import Notifications
+from exporter.errors import LinkLostError
+from exporter.link_stats import LinkStats
+from exporter.protocol.profiles import PROFILES
+
+UNKNOWN_OBJECT: Final = "org.freedesktop.DBus.Error.UnknownObject"
+
+
+@dataclass(frozen=True, slots=True)
+class Characteristics:
+    """The characteristics of one profile in a battery's GATT table."""
+
+    notify: BleakGATTCharacteristic
+    write: BleakGATTCharacteristic
+
+
+class BleakConnection:
+    """Implements `Connection`."""
+
+    def __init__(
+        self,
+        client: BleakClient,
+        configured: str | None,
+        stats: LinkStats,
+        links: "list[BleakLink]",
+    ) -> None:
+        """Read the GATT table of a connected client.
+
+        Args:
+            client: The client.
+            configured: The only profile to use; None: any.
+            stats: Counts requests.
+            links: Takes every link that is opened, to be ended with the connection.
+
+        Raises:
+            ProfileError: The table holds no profile, or not the configured one.
+            LinkLostError: The connection ended before the table could be read.
+        """
+        try:
+            services = list(client.services)
+        except BLEAK_ERRORS as error:
+            raise LinkLostError(f"GATT table: {text(error)}") from error
+        self._present = choose_profiles(
+            _find_profiles(services), (service.uuid for service in services), configured
+        )
+        self._client = client
+        self._stats = stats
+        self._links = links
+
+    @property
+    def profiles(self) -> Sequence[str]:
+        """The names of the profiles to try, in this order."""
+        return tuple(self._present)
+
+    async def open(self, profile: str, early: bytes = b"") -> "BleakLink":
+        """Subscribe to the notifications of one profile; see `Connection`."""
+        link = BleakLink(self._client, self._present[profile])
+        self._links.append(link)
+        if early and link.writes_at_once:
+            self._stats.requests += 1
+            await link.write(early)
+            link.early_sent = True
+        await link.subscribe()
+        return link
+
+
+class BleakLink:
+    """Implements `Link`."""
+
+    def __init__(self, client: BleakClient, characteristics: Characteristics) -> None:
+        self._client = client
+        self._notify = characteristics.notify
+        self._write = characteristics.write
+        self.early_sent = False
+        self.notifications = Notifications()
+        self.receive = self.notifications.receive
+
+    @property
+    def writes_at_once(self) -> bool:
+        """Whether requests are written without waiting for a response."""
+        return "write-without-response" in self._write.properties
+
+    async def subscribe(self) -> None:
+        """Request notifications. Raises LinkLostError."""
+
+        def notified(_characteristic: object, data: bytearray) -> None:
+            self.notifications.add(bytes(data))
+
+        try:
+            await self._client.start_notify(self._notify, notified)
+        except BLEAK_ERRORS as error:
+            await _forget_bluetoothd(error)
+            raise LinkLostError(f"subscribe: {text(error)}") from error
+
+    async def write(self, data: bytes) -> None:
+        """Send one request, without response where that is offered.
+
+        Raises:
+            LinkLostError: The connection ended.
+        """
+        response = not self.writes_at_once
+        try:
+            await self._client.write_gatt_char(self._write, data, response=response)
+        except BLEAK_ERRORS as error:
+            await _forget_bluetoothd(error)
+            raise LinkLostError(f"write: {text(error)}") from error
+
+
+def _find_profiles(services: Sequence[BleakGATTService]) -> Mapping[str, Characteristics]:
+    present = {}
+    for name, profile in PROFILES.items():
+        for service in services:
+            notify = service.get_characteristic(profile.notify)
+            write = service.get_characteristic(profile.write)
+            if service.uuid == profile.service and notify and write:
+                present[name] = Characteristics(notify, write)
+    return present
+
+
+async def _forget_bluetoothd(error: Exception) -> None:
+    """Drop what bleak has cached if it belongs to a bluetoothd that was killed."""
+    if isinstance(error, BleakDBusError) and error.dbus_error == UNKNOWN_OBJECT:
+        await bluez.forget()

@@ -1,0 +1,157 @@
+"""An open ATT channel: sends requests, awaits their responses, passes notifications on."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Generator
+from typing import Final, TypeVar
+
+from exporter.ble.direct.att import Answer, Att, AttError, Event, Notification, Reaction
+from exporter.errors import LinkLostError, PairingError
+
+log = logging.getLogger(__name__)
+
+# The specification gives a server 30 s; a battery that needs more than this is not answering.
+ANSWER_S: Final = 5.0
+LONGEST_PDU: Final = 1024
+
+T = TypeVar("T")
+
+
+class NoAnswerError(LinkLostError):
+    """The battery did not answer a request; the channel is closed."""
+
+
+class AttChannel:
+    """One socket to a battery."""
+
+    def __init__(self, sock: socket.socket, address: str) -> None:
+        """Start to read.
+
+        Args:
+            sock: A connected socket, one PDU a packet; it belongs to the channel from now on.
+            address: That of the battery, for the log.
+        """
+        self._socket: socket.socket | None = sock
+        self.address = address
+        self._att = Att()
+        self._turn = asyncio.Lock()
+        self._answer: asyncio.Future[bytes] | None = None
+        self._listener: tuple[int, Callable[[bytes], None]] | None = None  # and its handle
+        self.on_lost: list[Callable[[], None]] = []
+        """Called when the connection ends without `close`."""
+        asyncio.get_running_loop().add_reader(sock, self._readable, sock)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection exists."""
+        return self._socket is not None
+
+    def listen(self, handle: int, listener: Callable[[bytes], None]) -> None:
+        """Call `listener` with each value of this characteristic, and of no other."""
+        self._listener = (handle, listener)
+
+    async def run(self, procedure: Generator[bytes, bytes, T]) -> T:
+        """Carry out a procedure of several requests; return its result.
+
+        Raises:
+            PairingError: The battery wants pairing.
+            LinkLostError: The connection ended, or the battery refused.
+        """
+        try:
+            pdu = next(procedure)
+            while True:
+                pdu = procedure.send(await self.request(pdu))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        except AttError as error:
+            raise link_error(error) from error
+
+    async def request(self, pdu: bytes) -> bytes:
+        """Send one request and return its response, which may be a refusal.
+
+        Raises:
+            NoAnswerError: No response came.
+            LinkLostError: The connection ended.
+        """
+        async with self._turn:
+            self._answer = asyncio.get_running_loop().create_future()
+            try:
+                await self.send(self._att.request(pdu))
+                async with asyncio.timeout(ANSWER_S):
+                    return await self._answer
+            except TimeoutError:
+                self.close()
+                raise NoAnswerError(f"no answer to ATT request {pdu[0]:#04x}") from None
+            finally:
+                self._answer = None
+
+    async def send(self, pdu: bytes) -> None:
+        """Send one PDU. Raises LinkLostError."""
+        if self._socket is None:
+            raise LinkLostError("not connected")
+        try:
+            await asyncio.get_running_loop().sock_sendall(self._socket, pdu)
+        except OSError as error:
+            raise LinkLostError(f"send: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close the socket; the kernel then ends the connection."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+        self._listener = None
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(LinkLostError("the connection ended"))
+
+    def _readable(self, sock: socket.socket) -> None:
+        try:
+            pdu = sock.recv(LONGEST_PDU)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(error.strerror or str(error))
+            return
+        if not pdu:
+            self._lost("the battery ended the connection")
+            return
+        for event in self._att.receive(pdu):
+            if not self._handle(event, sock):
+                return
+
+    def _handle(self, event: Event, sock: socket.socket) -> bool:
+        """Act on an event; return whether the connection goes on."""
+        match event:
+            case Notification(handle, value):
+                if self._listener is not None and self._listener[0] == handle:
+                    self._listener[1](value)
+            case Answer(answer):
+                if self._answer is not None and not self._answer.done():
+                    self._answer.set_result(answer)
+            case Reaction(reaction):
+                return self._react(sock, reaction)
+        return True
+
+    def _react(self, sock: socket.socket, reaction: bytes) -> bool:
+        """Answer a request of the battery; return whether the connection goes on."""
+        try:
+            sock.send(reaction)
+        except OSError as error:  # it ended, or the battery sends endless requests without reading
+            self._lost(error.strerror or str(error))
+            return False
+        return True
+
+    def _lost(self, reason: str) -> None:
+        log.debug("connection ended", extra={"address": self.address, "error": reason})
+        self.close()
+        for callback in self.on_lost:
+            callback()
+
+
+def link_error(error: AttError) -> PairingError | LinkLostError:
+    """Return the error for a refused request."""
+    if error.wants_pairing:
+        return PairingError(f"the battery wants pairing first ({error})")
+    return LinkLostError(str(error))

@@ -1,0 +1,164 @@
+"""An open connection over the direct link: the profiles of a battery, and a link through any."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.ble.direct.att import AttError, checked, write_command, write_request
+from exporter.ble.direct.channel import AttChannel, NoAnswerError, link_error
+from exporter.ble.direct.discovery import Handles, Table, discover
+from exporter.ble.gatt import choose_profiles
+from exporter.ble.notifications import Notifications
+from exporter.errors import LinkLostError, ProfileError
+from exporter.link_stats import LinkStats
+from exporter.protocol.profiles import PROFILES
+
+log = logging.getLogger(__name__)
+
+SUBSCRIBE: Final = b"\x01\x00"
+
+
+@dataclass(slots=True)
+class Memory:
+    """What earlier connections to one battery taught; it is verified in use."""
+
+    address_type: int | None = None
+    failed_type: int | None = None  # tried first in the last failed attempt
+    table: Table | None = None
+
+
+async def read_table(channel: AttChannel, memory: Memory) -> Table:
+    """Return the GATT table of a battery, from its memory if that holds one.
+
+    Raises:
+        PairingError: The battery wants pairing.
+        LinkLostError: The connection ended, or the battery refused.
+    """
+    if memory.table is not None:
+        return memory.table
+    table = await _discover(channel)
+    if table.profiles:  # an empty table may be a passing fault: discover again at the next connect
+        memory.table = table
+    return table
+
+
+async def _discover(channel: AttChannel) -> Table:
+    table = await channel.run(discover(PROFILES))
+    log.debug("discovered", extra={"address": channel.address, "table": table})
+    return table
+
+
+class DirectConnection:
+    """Implements `Connection`."""
+
+    def __init__(
+        self,
+        channel: AttChannel,
+        table: Table,
+        memory: Memory,
+        stats: LinkStats,
+        configured: str | None,
+    ) -> None:
+        """Choose among the profiles in a GATT table.
+
+        Args:
+            channel: To the battery; its opener closes it.
+            table: What `read_table` returned.
+            memory: Where to keep a table that is discovered again.
+            stats: Counts requests.
+            configured: The only profile to use; None: any.
+
+        Raises:
+            ProfileError: The table holds no profile, or not the configured one.
+        """
+        self._channel = channel
+        self._memory = memory
+        self._stats = stats
+        self._table = table
+        try:
+            services = dict.fromkeys(table.services)
+            self._present = choose_profiles(table.profiles, services, configured)
+        except ProfileError:
+            memory.table = None
+            raise
+
+    @property
+    def profiles(self) -> Sequence[str]:
+        """The names of the profiles to try, in this order."""
+        return tuple(self._present)
+
+    async def open(self, profile: str, early: bytes = b"") -> "DirectLink":
+        """Subscribe to the notifications of one profile; see `Connection`.
+
+        Remembered handles that the battery refuses are discovered again.
+        """
+        link = DirectLink(self._channel, self._table.profiles[profile])
+        if early and link.handles.can_write_command:
+            self._stats.requests += 1
+            await link.write(early)
+            link.early_sent = True
+        try:
+            try:
+                await self._subscribe(link)
+            except AttError as error:
+                if error.wants_pairing:
+                    raise link_error(error) from error
+                log.debug("handles are discovered again", extra={"error": str(error)})
+                link.handles = await self._rediscover(profile)
+                await self._subscribe(link)
+        except (AttError, LinkLostError) as error:
+            raise LinkLostError(f"subscribe: {error}") from error
+        return link
+
+    async def _subscribe(self, link: "DirectLink") -> None:
+        has_notified = False
+
+        def notified(value: bytes) -> None:
+            nonlocal has_notified
+            has_notified = True
+            self._memory.table = self._table
+            link.notifications.add(value)
+
+        self._channel.listen(link.handles.notify, notified)
+        request = write_request(link.handles.subscription, SUBSCRIBE)
+        try:
+            checked(await self._channel.request(request))
+        except NoAnswerError:
+            self._memory.table = None
+            raise
+        if not has_notified:  # without a notification the remembered handles may be stale
+            self._memory.table = None
+
+    async def _rediscover(self, profile: str) -> Handles:
+        self._table = await _discover(self._channel)
+        if profile not in self._table.profiles:
+            raise LinkLostError(f"profile {profile} is not there any more")
+        self._memory.table = self._table
+        return self._table.profiles[profile]
+
+
+class DirectLink:
+    """Implements `Link`."""
+
+    def __init__(self, channel: AttChannel, handles: Handles) -> None:
+        self._channel = channel
+        self.handles = handles
+        self.early_sent = False
+        self.notifications = Notifications()
+        self.receive = self.notifications.receive
+        channel.on_lost.append(self.notifications.end)
+
+    async def write(self, data: bytes) -> None:
+        """Send one request, without response where that is offered.
+
+        Raises:
+            LinkLostError: The connection ended, or the battery refused.
+        """
+        try:
+            if self.handles.can_write_command:
+                await self._channel.send(write_command(self.handles.write, data))
+            else:
+                checked(await self._channel.request(write_request(self.handles.write, data)))
+        except (AttError, LinkLostError) as error:
+            raise LinkLostError(f"write: {error}") from error

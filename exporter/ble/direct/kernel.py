@@ -1,0 +1,85 @@
+"""The kernel's side of the direct link: its sockets, and the turns in which it connects."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from socket import socket
+from typing import Final
+
+from exporter.ble.direct import sockets
+from exporter.ble.timeouts import CONNECTION_S
+from exporter.errors import AdapterError
+
+# What a failed attempt keeps the others waiting for.
+FAILED_CONNECTION_S: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """Functions of the kernel; tests replace them."""
+
+    open_channel: Callable[[str, int, str], Awaitable[socket]] = sockets.open_att_channel
+    adapters: Callable[[], list[sockets.Adapter]] = sockets.adapters
+    connected_on: Callable[[str], int | None] = sockets.connected_on
+
+    def find_adapter(self, name: str | None, address: str) -> sockets.Adapter:
+        """Return an adapter that is switched on.
+
+        Args:
+            name: hci0 and the like; None: the first one that is switched on.
+            address: That of the battery, for the message.
+
+        Raises:
+            AdapterError: The adapter is not there, or switched off.
+        """
+        try:
+            present = self.adapters()
+        except OSError as error:
+            raise AdapterError(
+                f"no Bluetooth sockets ({error.strerror}): set link: bluez"
+            ) from error
+        named = [adapter for adapter in present if name in {None, adapter.name}]
+        for adapter in named:
+            if adapter.up:
+                return adapter
+        if named:
+            raise AdapterError(
+                f"{named[0].name} is switched off: run bluetoothctl power on, or rfkill unblock "
+                f"bluetooth (connect to {address})"
+            )
+        have = ", ".join(adapter.name for adapter in present) or "none"
+        raise AdapterError(
+            f"no Bluetooth adapter{f' {name}' if name else ''}: is it plugged in? "
+            f"Present: {have} (connect to {address})"
+        )
+
+
+class Turns:
+    """Timeouts of the connects that wait for one adapter: it makes one connection at a time."""
+
+    def __init__(self) -> None:
+        self._waiting: set[asyncio.Timeout] = set()
+
+    @asynccontextmanager
+    async def wait(self, seconds: float) -> AsyncIterator[None]:
+        """Limit the time of a connect; a connection to another battery extends it.
+
+        Raises:
+            TimeoutError: The battery did not advertise in time.
+        """
+        async with asyncio.timeout(seconds) as waiting:
+            self._waiting.add(waiting)
+            took_s = 0.0  # cancelled: the kernel has not tried
+            try:
+                yield
+                took_s = CONNECTION_S
+            except OSError:
+                took_s = FAILED_CONNECTION_S
+                raise
+            finally:
+                self._waiting.discard(waiting)
+                for other in self._waiting:
+                    until_s = other.when()
+                    if until_s is not None and not other.expired():
+                        other.reschedule(until_s + took_s)

@@ -1,0 +1,231 @@
+"""The transport over the kernel's ATT channel: connects without bluetoothd and without D-Bus."""
+
+import asyncio
+import errno
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from exporter.ble.accounting import Hold, count_attempt, note_rssi
+from exporter.ble.direct import sockets
+from exporter.ble.direct.channel import AttChannel
+from exporter.ble.direct.connection import DirectConnection, Memory, read_table
+from exporter.ble.direct.discovery import Table
+from exporter.ble.direct.kernel import Kernel, Turns
+from exporter.ble.direct.management import Management, optional
+from exporter.ble.timeouts import ATTEMPTS, FIND_S
+from exporter.ble.transport import Target
+from exporter.clock import Clock, boot_s
+from exporter.errors import (
+    AdapterError,
+    BmsError,
+    ConnectError,
+    FailureReason,
+    LinkLostError,
+    NotFoundError,
+)
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S: Final = 0.1
+# The kernel keeps an unused connection for 2 s, and a lost one until its supervision timeout, which
+# is 4 s at most with our parameters.
+DISCONNECT_S: Final = 8.0
+CHECK_EVERY_S: Final = 0.05
+# How long the kernel may take to cancel an attempt to connect.
+CANCEL_S: Final = 0.1
+# The two highest bits of a static random address are set; a private one changes by itself.
+FIRST_STATIC: Final = "C0"
+
+
+class DirectTransport:
+    """Implements `Transport` over one adapter."""
+
+    def __init__(
+        self,
+        *,
+        adapter: str | None = None,
+        kernel: Kernel | None = None,
+        management: Management | None = None,
+        clock: Clock = boot_s,
+    ) -> None:
+        """Configure the transport without touching Bluetooth.
+
+        Args:
+            adapter: hci0 and the like; None: the first one that is switched on.
+            kernel: Another kernel, for tests.
+            management: What to do through the kernel's management socket.
+            clock: Gives `LinkStats.seen_at_s`.
+        """
+        self._adapter = adapter
+        self._kernel = kernel or Kernel()
+        self._management = management or Management()
+        self._clock = clock
+        self._turns = Turns()
+        self._addresses: set[str] = set()
+        self._memories: dict[str, Memory] = {}  # by address
+
+    def track(self, target: Target) -> None:
+        """Prepare for connections to this battery."""
+        self._addresses.add(target.address)
+
+    def untrack(self, address: str) -> None:
+        """Undo `track`."""
+        self._addresses.discard(address)
+
+    @asynccontextmanager
+    async def connect(
+        self, target: Target, *, deadline_s: float
+    ) -> AsyncIterator[DirectConnection]:
+        """Connect as soon as the battery advertises, and disconnect at the end; see `Transport`."""
+        memory = self._memories.setdefault(target.address, Memory())
+        hold = Hold(target.stats)
+        try:
+            await self._make_ready(target.address)
+            channel, table = await self._connect_in_time(target, memory, hold, deadline_s)
+            measuring = asyncio.create_task(note_rssi(target, self._management, self._clock))
+            try:
+                yield DirectConnection(channel, table, memory, target.stats, target.profile)
+            finally:
+                measuring.cancel()
+                await self._disconnect(channel)
+        finally:
+            hold.note(connected=False)
+
+    async def _make_ready(self, address: str) -> None:
+        await self._switch_on()
+        if self._is_connected(address):  # by a process that has ended, or by bluetoothd
+            from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed
+
+            with optional("not released", address):
+                await self._management.disconnect(address)
+            await bluez.free(address)
+        with optional("connection parameters not loaded"):
+            await self._management.load_parameters(sorted(self._addresses))
+
+    async def _switch_on(self) -> None:
+        """Switch on an adapter that is off because bluetoothd has ended."""
+        with optional("not switched on"):
+            named = [one for one in self._kernel.adapters() if self._adapter in {None, one.name}]
+            if named and not any(one.up for one in named):
+                from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed
+
+                if not await bluez.is_off_on_purpose():
+                    await self._management.switch_on(named[0].index)
+
+    def _is_connected(self, address: str) -> bool:
+        try:
+            return self._kernel.connected_on(address) is not None
+        except OSError:
+            return False
+
+    async def _connect_in_time(
+        self, target: Target, memory: Memory, hold: Hold, deadline_s: float
+    ) -> tuple[AttChannel, Table]:
+        timeout_s = min(FIND_S, deadline_s - asyncio.get_running_loop().time())
+        attempt = 0
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                while True:
+                    attempt += 1
+                    try:
+                        return await self._attempt(target, memory, hold, timeout_s)
+                    except (ConnectError, LinkLostError) as error:
+                        if attempt == ATTEMPTS:
+                            raise ConnectError(
+                                f"connect to {target.address}: Failed to connect after {attempt} "
+                                f"attempt(s): {error}"
+                            ) from error
+                    await asyncio.sleep(RETRY_AFTER_S)
+        except TimeoutError:
+            raise NotFoundError(f"{target.address} not seen within poll.timeout") from None
+
+    async def _attempt(
+        self, target: Target, memory: Memory, hold: Hold, timeout_s: float
+    ) -> tuple[AttChannel, Table]:
+        failure: FailureReason | None = FailureReason.CONNECT
+        try:
+            channel = await self._open_channel(target.address, memory, timeout_s)
+            hold.note(connected=True)
+            try:
+                table = await read_table(channel, memory)
+            except BaseException:
+                channel.close()
+                raise
+            failure = None
+        except LinkLostError:  # during discovery
+            raise
+        except BmsError as error:
+            failure = error.reason
+            raise
+        except asyncio.CancelledError:
+            if not hold.is_connected:
+                failure = FailureReason.NOT_FOUND
+            raise
+        finally:
+            count_attempt(target.stats, failure)
+        return channel, table
+
+    async def _open_channel(self, address: str, memory: Memory, timeout_s: float) -> AttChannel:
+        """Wait for the battery under its type of address, or under one and then the other.
+
+        Never under both at once: when one of the two is cancelled, Linux 6.1 was seen to lose
+        count of its attempts and to connect to nothing more until the adapter is reset.
+
+        Raises:
+            NotFoundError: The battery did not advertise in time.
+            AdapterError: There is no adapter.
+            ConnectError: The attempt failed.
+        """
+        adapter = self._kernel.find_adapter(self._adapter, address)
+        likely = sockets.RANDOM if address >= FIRST_STATIC else sockets.PUBLIC
+        if memory.failed_type is not None:
+            likely = _other_type(memory.failed_type)
+        known = memory.address_type
+        types = (likely, _other_type(likely)) if known is None else (known,)
+        for address_type in types:
+            try:
+                async with self._turns.wait(timeout_s / len(types)):
+                    sock = await self._kernel.open_channel(address, address_type, adapter.address)
+            except TimeoutError:
+                await asyncio.sleep(CANCEL_S)
+            except OSError as error:
+                raise _refused(address, error) from None
+            else:
+                memory.address_type = address_type
+                return AttChannel(sock, address)
+        memory.failed_type = likely
+        raise NotFoundError(
+            f"{address} not seen in {timeout_s:.0f} s: is it switched on and in range, "
+            "and is the phone app disconnected?"
+        )
+
+    async def _disconnect(self, channel: AttChannel) -> None:
+        """Close the channel; return when the kernel has disconnected."""
+        try:
+            if channel.is_open:
+                with optional("not released", channel.address):
+                    await self._management.disconnect(channel.address)
+            if channel.is_open:
+                channel.close()
+                async with asyncio.timeout(DISCONNECT_S):
+                    # The kernel does not report the end of a connection to a closed socket.
+                    while self._kernel.connected_on(channel.address) is not None:  # noqa: ASYNC110
+                        await asyncio.sleep(CHECK_EVERY_S)
+        except OSError as error:  # a TimeoutError is one
+            log.debug("disconnect failed", extra={"address": channel.address, "error": str(error)})
+        finally:
+            channel.close()
+
+
+def _other_type(address_type: int) -> int:
+    return sockets.PUBLIC if address_type == sockets.RANDOM else sockets.RANDOM
+
+
+def _refused(address: str, error: OSError) -> ConnectError | AdapterError:
+    if error.errno in {errno.EHOSTUNREACH, errno.ENODEV, errno.ENETDOWN}:
+        return AdapterError(f"the Bluetooth adapter went away (connect to {address})")
+    if error.errno == errno.EBUSY:
+        return ConnectError("another program on this machine is connected to it")
+    return ConnectError(error.strerror or str(error))

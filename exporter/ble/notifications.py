@@ -1,0 +1,32 @@
+"""The notifications of one link, in the order in which they arrived."""
+
+import asyncio
+
+from exporter.errors import LinkLostError
+
+
+class Notifications:
+    """A queue of notifications that ends with the connection."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
+
+    def add(self, value: bytes) -> None:
+        """Add a notification that has just arrived."""
+        self._queue.put_nowait((asyncio.get_running_loop().time(), value))
+
+    def end(self) -> None:
+        """Let `receive` fail once all notifications are taken: the connection ended."""
+        self._queue.put_nowait(None)
+
+    async def receive(self) -> tuple[float, bytes]:
+        """Return when the next notification came, by the loop's clock, and its bytes.
+
+        Raises:
+            LinkLostError: The connection ended.
+        """
+        notification = await self._queue.get()
+        if notification is None:
+            self.end()  # for the next call
+            raise LinkLostError("the connection ended in mid-poll")
+        return notification

@@ -1,0 +1,119 @@
+"""The interfaces between the ways to a battery and their users, and the data that they share."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from exporter.config.schema import TransportChoice
+from exporter.link_stats import LinkStats
+from exporter.protocol.advertisement import Advertisement
+
+if TYPE_CHECKING:  # the direct link does without bleak
+    from bleak.backends.client import BaseBleakClient
+    from bleak.backends.scanner import BaseBleakScanner
+
+Hear = Callable[[Advertisement], None]
+Renew = Callable[[], Awaitable[None]]
+
+
+class Link(Protocol):
+    """One profile of an open connection: bytes out, notifications in."""
+
+    early_sent: bool
+    """Whether a request was written before the subscription."""
+
+    async def write(self, data: bytes) -> None:
+        """Send one request. Raises LinkLostError."""
+
+    async def receive(self) -> tuple[float, bytes]:
+        """Return when the next notification came, by the loop's clock, and its bytes.
+
+        Raises:
+            LinkLostError: The connection ended.
+        """
+
+
+class Connection(Protocol):
+    """An open connection to one battery."""
+
+    @property
+    def profiles(self) -> Sequence[str]:
+        """The names of the known profiles that the battery has, best first; never empty."""
+
+    async def open(self, profile: str, early: bytes = b"") -> Link:
+        """Subscribe to the notifications of one profile.
+
+        Args:
+            profile: One of `profiles`.
+            early: Written before the subscription if that costs no time. The first request after
+                a connect is often lost, so this one is lost during the subscription.
+
+        Raises:
+            PairingError: The battery wants pairing.
+            LinkLostError: The connection ended, or the battery refused.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A battery to connect to, and the record of what happens."""
+
+    address: str  # upper case with colons
+    stats: LinkStats
+    profile: str | None = None  # None: by its GATT table
+    adapter: str | None = None  # None: the one with the strongest signal
+    link: TransportChoice | None = None  # None: as for all batteries
+
+
+class Transport(Protocol):
+    """Connects to batteries over one adapter."""
+
+    def track(self, target: Target) -> None:
+        """Prepare for connections to this battery, and record what it advertises."""
+
+    def untrack(self, address: str) -> None:
+        """Undo `track`."""
+
+    def connect(
+        self, target: Target, *, deadline_s: float
+    ) -> AbstractAsyncContextManager[Connection]:
+        """Connect, and disconnect when the context ends.
+
+        Without the management socket the disconnect takes about 2 s. It never raises and survives
+        cancellation.
+
+        Args:
+            target: The battery.
+            deadline_s: By the loop's clock: the end of every attempt to connect.
+
+        Raises:
+            AdapterError: Bluetooth cannot be used.
+            NotFoundError: The battery does not advertise.
+            ConnectError: It does, and no attempt succeeded.
+            ProfileError: It has none of the profiles, or not the configured one.
+            PairingError: It wants pairing.
+            LinkLostError: The connection ended while the context was open.
+        """
+
+
+class ScanningTransport(Transport, Protocol):
+    """A transport that can also scan."""
+
+    def advertisements(self, hear: Hear) -> AbstractAsyncContextManager[Renew]:
+        """Call `hear` for every advertisement while the context is open.
+
+        The context is a function to call now and then: it restarts a scan that may have missed a
+        battery.
+
+        Raises:
+            AdapterError: Bluetooth cannot be used.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """Which implementation of bleak's interfaces to use; None is this platform's own."""
+
+    client: "type[BaseBleakClient] | None" = None
+    scanner: "type[BaseBleakScanner] | None" = None

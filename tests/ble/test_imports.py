@@ -1,0 +1,69 @@
+"""What a process loads for the transports that it uses."""
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from exporter import batteries
+from exporter.ble.direct import sockets
+from exporter.ble.direct.sockets import Adapter
+from exporter.config.schema import BatteryConfig, Config, Name, TransportChoice, normal_address
+from tests.support.att_server import HCI0
+from tests.support.paths import PROJECT
+from tests.support.virtual import ADDRESS
+
+READ_OVER_DIRECT = """
+import asyncio, errno, sys
+from exporter import cli
+from tests.support.direct_battery import DirectBattery, quick
+
+async def main():
+    async with asyncio.TaskGroup() as tasks:
+        direct = DirectBattery(tasks, quick())
+        direct.air.errors.append(OSError(errno.ECONNREFUSED, "refused"))
+        assert (await direct.poll()).up
+        assert len(direct.air.attempts) == 2
+
+asyncio.run(main())
+print(*sorted(sys.modules))
+"""
+
+
+def test_direct_link_loads_neither_bleak_nor_dbus() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", READ_OVER_DIRECT],
+        check=True,
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout.split()
+
+    packages = {name.partition(".")[0] for name in loaded}
+    assert "exporter.ble.direct.connection" in loaded
+    assert not {"bleak", "dbus_fast", "bleak_retry_connector"} & packages
+
+
+@pytest.mark.parametrize(
+    ("link", "adapters", "is_loaded"),
+    [
+        (TransportChoice.BLUEZ, 1, True),
+        (TransportChoice.DIRECT, 1, False),
+        (TransportChoice.AUTO, 1, False),
+        (TransportChoice.AUTO, 2, True),  # bluetoothd compares them
+    ],
+)
+def test_bleak_is_loaded_at_start_if_it_will_be_used(
+    link: TransportChoice, adapters: int, is_loaded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    present = [HCI0, Adapter(1, "00:1B:DC:0F:AA:02", up=True)][:adapters]
+    monkeypatch.setattr(sockets, "why_not", lambda: None)
+    monkeypatch.setattr(sockets, "adapters", lambda: present)
+    monkeypatch.setattr(batteries, "import_module", loaded.append)
+    battery = BatteryConfig(name=Name("camper"), address=normal_address(ADDRESS))
+
+    asyncio.run(batteries.build_routes(Config(batteries=(battery,), link=link)))
+
+    assert loaded == ["exporter.ble.bleak"] * is_loaded
