@@ -50,7 +50,7 @@ PATIENCE_S: Final = 600.0
 # A JBD module advertises about once a second.
 ADVERTISE_S: Final = 1.0
 # From the advertisement to the first answer, as the 0.2 s of `make bench-hold` and the kernel's
-# own 0.3 s of `make bench-hold` without a remembered table allow: nobody else is connected to then.
+# own 0.3 s of `make bench-hold` without a remembered table allow: no other connection is made then.
 SET_UP_S: Final = {"direct": 0.1, "bluez": 0.7}
 KEPT_S: Final = 2.0  # without CAP_NET_ADMIN the kernel keeps a connection for this long
 
@@ -161,9 +161,9 @@ class Controller:
     most_connected: int = 0
 
     async def reach(self, advertises: Callable[[], bool]) -> None:
-        """Return when the battery is connected: it was heard while nobody else was connected to."""
+        """Return when the battery is connected: it advertised while no other was being connected."""
         await asyncio.sleep(self.luck.uniform(0.0, ADVERTISE_S))
-        while self.busy or not advertises():  # noqa: ASYNC110 - it is heard when it speaks
+        while self.busy or not advertises():  # noqa: ASYNC110 - it advertises at its own intervals
             # Up to 10 ms later each time, as Bluetooth has it.
             await asyncio.sleep(ADVERTISE_S + self.luck.uniform(0.0, 0.01))
         self.busy = True
@@ -186,7 +186,7 @@ def strengths(addresses: list[str], adapters: list[str], same: str | None) -> di
     }
 
 
-def heard(addresses: list[str], rssi_dbm: list[int]) -> list[VirtualBattery]:
+def in_range(addresses: list[str], rssi_dbm: list[int]) -> list[VirtualBattery]:
     return [
         battery(address, rssi_dbm=min(-20, dbm), faults=Faults(lose_first=1))
         for address, dbm in zip(addresses, rssi_dbm, strict=True)
@@ -206,11 +206,11 @@ class Anyhow(dict[str, VirtualBattery]):
 
 def bluez(addresses: list[str], rssi_dbm: dict[str, list[int]]) -> Routes:
     """Return the link through bluetoothd, without CAP_NET_ADMIN."""
-    connected: dict[str, Any] = {}  # a battery has one connection, whoever made it
+    connected: dict[str, Any] = {}  # a battery has one connection, whichever adapter made it
     airs: dict[str | None, Air] = {}
     backends: dict[str | None, Backend] = {}
     for name, strong in rssi_dbm.items():
-        airs[name] = make_air(heard(addresses, strong), connect_s=0.0, disconnect_s=KEPT_S)
+        airs[name] = make_air(in_range(addresses, strong), connect_s=0.0, disconnect_s=KEPT_S)
         airs[name].batteries = Anyhow(airs[name].batteries)
         airs[name].connected = connected
         backend = make_backend(airs[name])
@@ -242,7 +242,7 @@ def direct(addresses: list[str], rssi_dbm: dict[str, list[int]], kept_s: float) 
         one.address: Controller(SET_UP_S["direct"], random.Random(1))  # noqa: S311
         for one in adapters
     }
-    air = att_server.Air({one.address: one for one in heard(addresses, [-60] * len(addresses))})
+    air = att_server.Air({one.address: one for one in in_range(addresses, [-60] * len(addresses))})
     free_at_s: dict[str, float] = {}
     servers: dict[str, att_server.AttServer] = {}
 
@@ -274,7 +274,7 @@ def direct(addresses: list[str], rssi_dbm: dict[str, list[int]], kept_s: float) 
         for one in adapters
     }
     backends = {
-        name: Backend(scanner=make_backend(make_air(heard(addresses, strong))).scanner)
+        name: Backend(scanner=make_backend(make_air(in_range(addresses, strong))).scanner)
         for name, strong in rssi_dbm.items()
     }
 

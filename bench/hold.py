@@ -2,7 +2,7 @@
 
 Runs in the virtual machine of tests/bluez; `make bench-hold` starts it there. Every contender reads
 battery 1 a few times, and the virtual air counts. In between bluetoothd forgets the battery, as it
-does by itself 30 s after a connection: nobody scrapes a camper more often than that.
+does by itself 30 s after a connection: no camper is scraped more often than that.
 """
 
 import argparse
@@ -171,33 +171,33 @@ async def run_peer(name: str) -> None:
     reader: Any = None
     print("ready", flush=True)
     while await asyncio.to_thread(sys.stdin.readline):
-        told = False
+        reported = False
 
-        def tell() -> None:
-            nonlocal told
-            told = True
+        def report() -> None:
+            nonlocal reported
+            reported = True
             print("ok", flush=True)
 
         try:
             if reader is None or name != "kept":
                 device = await BleakScanner.find_device_by_address(address(BATTERY), timeout=20.0)
                 reader = PEERS[name](device)
-            await reader(tell)
+            await reader(report)
         except Exception as error:  # noqa: BLE001 - whatever a peer raises
             said = f"{type(error).__name__}: {error}"
-            print(said, file=sys.stderr if told else sys.stdout, flush=True)
+            print(said, file=sys.stderr if reported else sys.stdout, flush=True)
 
 
 def aiobmsble(device: Any, *, keep_alive: bool) -> Callable[[Callable[[], None]], Awaitable[None]]:
-    """Return aiobmsble's own way, which tells once it has disconnected, if it does."""
+    """Return aiobmsble's own way, which reports after its disconnect, if it makes one."""
     from aiobmsble import BMSConfig  # noqa: PLC0415
     from aiobmsble.bms.jbd_bms import BMS  # noqa: PLC0415
 
     bms = BMS(device, BMSConfig(keep_alive=keep_alive))
 
-    async def read(tell: Callable[[], None]) -> None:
+    async def read(report: Callable[[], None]) -> None:
         await bms.async_update()
-        tell()
+        report()
 
     return read
 
@@ -206,7 +206,7 @@ def plain(device: Any) -> Callable[[Callable[[], None]], Awaitable[None]]:
     """Return what scripts for this BMS do: connect, subscribe, ask, wait, disconnect."""
     from bleak import BleakClient  # noqa: PLC0415
 
-    async def read(tell: Callable[[], None]) -> None:
+    async def read(report: Callable[[], None]) -> None:
         async with BleakClient(device) as client:
             arrived: asyncio.Queue[bytes] = asyncio.Queue()
             await client.start_notify("ff01", lambda _, data: arrived.put_nowait(bytes(data)))
@@ -220,7 +220,7 @@ def plain(device: Any) -> Callable[[Callable[[], None]], Awaitable[None]]:
                         break
                     except TimeoutError:
                         await client.write_gatt_char("ff02", request, response=False)
-            tell()
+            report()
 
     return read
 
@@ -235,8 +235,8 @@ PEERS: Final[dict[str, Callable[[Any], Callable[[Callable[[], None]], Awaitable[
 def least(interval_s: float, lost: int, *, together: bool) -> Cost:
     """Return the least that a reading can cost on a link with this connection interval.
 
-    The battery is there at once, nobody computes, and the handles are known: the subscription and
-    the first request are in the first connection event, which is half an interval away on average,
+    The battery is there at once, computing takes no time, and the handles are known: the
+    subscription and the first request are in the first connection event, which is half an interval away on average,
     and the last notification ends it. Requests are sent one at a time, or all together; one that
     is lost is known to be, so another is sent an event later.
     """
@@ -289,7 +289,7 @@ def conditions(world: VmWorld, *, interval_true: bool, lost: int) -> Iterator[No
 
 
 HEADING: Final = (
-    "| | interval | held | of it until answered | asked to told | ATT PDUs | bytes | commands | "
+    "| | interval | held | of it until answered | asked to reported | ATT PDUs | bytes | commands | "
     "least held | held / least |\n|---|" + "---:|" * 9
 )
 
@@ -314,15 +314,17 @@ def table(contenders: dict[str, Read], lost: int, times: int) -> None:
     for name, read in contenders.items():
         usual_parameters()
         first, *others = read(times + 1)
-        heard = [one for one in others if one is not None]
-        failed = f" ({len(others) - len(heard)} of {times} failed)" if len(heard) < times else ""
+        succeeded = [one for one in others if one is not None]
+        failed = (
+            f" ({len(others) - len(succeeded)} of {times} failed)" if len(succeeded) < times else ""
+        )
         if first is not None:
             firsts.append(row(f"{name}, first", first, lost))
-        if heard:
-            middle = median(heard)
+        if succeeded:
+            middle = median(succeeded)
             intervals[middle.interval_s] = None
             rows.append(row(f"{name}{failed}", middle, lost))
-            seconds = sorted(one.held_s for one in heard)
+            seconds = sorted(one.held_s for one in succeeded)
             print(f"{name}: held {seconds[0]:.3f} to {seconds[-1]:.3f} s", file=sys.stderr)
     for interval_s in sorted(intervals):
         rows += [

@@ -130,7 +130,7 @@ def note(rows: dict[str, list[tuple[float, float, float]]], name: str, process: 
 
 
 def loaded(folder: Path) -> None:
-    """Which packages are loaded, what for, and which of them nobody calls."""
+    """Show the loaded packages, their memory, and how many of their modules are never called."""
     program, *arguments = direct(folder, BATTERIES)[1:]
     port = free_port()
     words = [str(Path(program).parent), *arguments, f"--web.listen-address=127.0.0.1:{port}"]
@@ -272,7 +272,7 @@ def day(folder: Path, minutes: float) -> None:
         plan: list[tuple[str, Exporter, float]] = [
             ("a scrape every 15 s", often, 15.0),
             ("a scrape every 60 s", seldom, 60.0),
-            ("nobody scrapes", alone, float("inf")),
+            ("no scrapes", alone, float("inf")),
         ]
         for _, exporter, _ in plan:
             exporter.get()  # the first reading asks more

@@ -54,7 +54,7 @@ async def camper() -> AsyncIterator[Camper]:
         await batteries.close()
 
 
-async def test_the_others_keep_their_counters_when_batteries_come_and_go(camper: Camper) -> None:
+async def test_remaining_batteries_keep_their_counters(camper: Camper) -> None:
     await camper.read("one")
     await camper.read("two")
 
@@ -65,7 +65,7 @@ async def test_the_others_keep_their_counters_when_batteries_come_and_go(camper:
     assert (await camper.read("three")).up
 
 
-async def test_a_poll_under_way_is_not_disturbed(camper: Camper) -> None:
+async def test_reload_does_not_disturb_a_poll_under_way(camper: Camper) -> None:
     polling = asyncio.create_task(camper.read("two"))
     await asyncio.sleep(1.0)  # found, and being connected
 
@@ -75,7 +75,7 @@ async def test_a_poll_under_way_is_not_disturbed(camper: Camper) -> None:
     assert camper.virtual["two"].connects == 1
 
 
-async def test_a_battery_that_is_taken_out_is_let_go(camper: Camper) -> None:
+async def test_removed_battery_is_disconnected(camper: Camper) -> None:
     polling = asyncio.create_task(camper.read("one"))
     await asyncio.sleep(1.8)
     assert camper.virtual["one"].connects == 1
@@ -87,7 +87,7 @@ async def test_a_battery_that_is_taken_out_is_let_go(camper: Camper) -> None:
     assert camper.virtual["one"].disconnects == 1
 
 
-async def test_a_changed_battery_is_read_in_its_new_way_and_counts_on(camper: Camper) -> None:
+async def test_changed_battery_keeps_its_counters(camper: Camper) -> None:
     assert (await camper.read("one")).reading.cell_voltages_v
 
     await camper.batteries.apply(configured("one", "two", cells=False))
@@ -113,7 +113,7 @@ async def test_register_that_is_switched_off_is_not_requested(
     assert set(requests) == {0x03, 0x04, 0x05, 0xAA} - {register}
 
 
-async def test_another_address_is_another_battery(camper: Camper) -> None:
+async def test_new_address_is_a_new_battery(camper: Camper) -> None:
     await camper.read("one")
     swapped = configured("one", "two")
     first, second = swapped.batteries
@@ -131,7 +131,7 @@ async def test_another_address_is_another_battery(camper: Camper) -> None:
     assert (snapshot.polls, snapshot.address) == (1, ADDRESSES["two"])
 
 
-async def test_new_times_hold_for_batteries_that_stay(camper: Camper) -> None:
+async def test_new_intervals_apply_to_remaining_batteries(camper: Camper) -> None:
     await camper.read("one")
 
     await camper.batteries.apply(configured("one", poll=PollConfig(min_interval_s=Seconds(3600))))
@@ -141,7 +141,7 @@ async def test_new_times_hold_for_batteries_that_stay(camper: Camper) -> None:
     assert snapshot.polls == 1
 
 
-async def test_a_bad_file_leaves_the_old_configuration_and_says_why(camper: Camper) -> None:
+async def test_invalid_file_leaves_the_old_configuration(camper: Camper) -> None:
     own = ExporterCollector()
 
     def load() -> Config:
@@ -154,7 +154,7 @@ async def test_a_bad_file_leaves_the_old_configuration_and_says_why(camper: Camp
     assert list(camper.batteries.pollers) == ["one", "two"]
 
 
-async def test_a_good_file_after_a_bad_one_counts_as_read(camper: Camper) -> None:
+async def test_valid_file_after_an_invalid_one_is_applied(camper: Camper) -> None:
     began_s = now_s()
     own = ExporterCollector(WallClock(now_s, WallTime()))
     own.reload_succeeded = False
@@ -199,7 +199,7 @@ async def test_requests_during_a_reload_share_the_next_one(camper: Camper) -> No
     assert list(camper.batteries.pollers) == ["two"]
 
 
-async def test_shared_requests_learn_what_is_wrong(camper: Camper) -> None:
+async def test_requests_that_share_a_reload_get_its_problems(camper: Camper) -> None:
     def load() -> Config:
         raise ConfigError(["config.yaml:3: batteries[0].address: missing"])
 
@@ -210,7 +210,7 @@ async def test_shared_requests_learn_what_is_wrong(camper: Camper) -> None:
     assert [[*one] for one in problems] == [["config.yaml:3: batteries[0].address: missing"]] * 5
 
 
-async def test_a_cancelled_request_leaves_the_reload_to_the_others(camper: Camper) -> None:
+async def test_cancelled_request_does_not_cancel_a_shared_reload(camper: Camper) -> None:
     file = SlowFile()
     reload = Reload(file, camper.batteries, ExporterCollector())
     first, second, third = (asyncio.create_task(reload()) for _ in range(3))
@@ -236,7 +236,7 @@ async def test_many_signals_cause_at_most_two_reloads(camper: Camper) -> None:
     assert list(camper.batteries.pollers) == ["one"]
 
 
-async def test_a_signal_during_a_reload_reads_the_configuration_again(camper: Camper) -> None:
+async def test_signal_during_a_reload_causes_another_reload(camper: Camper) -> None:
     file = SlowFile()
     reload = Reload(file, camper.batteries, ExporterCollector())
     async with asyncio.TaskGroup() as tasks:

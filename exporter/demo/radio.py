@@ -46,12 +46,12 @@ class Air:
 
 
 def make_air(batteries: Iterable[VirtualBattery], **times: float) -> Air:
-    """Return an air with these batteries on it."""
+    """Return a virtual radio with these batteries in range."""
     return Air(batteries={battery.address: battery for battery in batteries}, **times)  # type: ignore[arg-type]
 
 
 def make_backend(air: Air) -> Backend:
-    """Return the pair of classes that bleak takes instead of its own."""
+    """Return the classes that replace those of bleak."""
 
     class VirtualClient(_Client):
         _air = air
@@ -154,7 +154,7 @@ class _Client(BaseBleakClient):
         if battery.moods is not None:
             battery.faults = battery.moods()
         async with asyncio.timeout(kwargs.get("timeout", self._timeout)):
-            while self._unreachable():  # noqa: ASYNC110 - nobody tells when a fault is over
+            while self._unreachable():  # noqa: ASYNC110 - the end of a fault is not reported
                 await asyncio.sleep(self._air.advertise_every_s)
             await asyncio.sleep(self._air.connect_s)
         if battery.faults.refuses:

@@ -59,7 +59,7 @@ async def scrape(
 
 
 class TestTheWholeWay:
-    async def test_the_mobilektro_advertises_ff00_and_is_read_through_its_nordic_uart(
+    async def test_battery_that_advertises_ff00_is_read_through_its_nordic_uart(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         virtual = battery(faults=Faults(lose_first=1))
@@ -77,7 +77,7 @@ class TestTheWholeWay:
         assert snapshot.link.resends == 0  # the lost one was the early one
         assert virtual.illegal == []
 
-    async def test_leftover_that_is_handed_over_at_the_subscription_is_no_reading(
+    async def test_leftover_delivered_at_the_subscription_is_no_reading(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         old = encode_reply(0x03, MOBILEKTRO[4:8] + b"\x00\x7b" + MOBILEKTRO[10:-3])
@@ -90,7 +90,9 @@ class TestTheWholeWay:
         assert snapshot.link.discarded_bytes >= len(old)
 
     @pytest.mark.parametrize("name", list(PROFILES))
-    async def test_every_known_profile_works(self, name: str, tasks: asyncio.TaskGroup) -> None:
+    async def test_battery_is_read_through_every_known_profile(
+        self, name: str, tasks: asyncio.TaskGroup
+    ) -> None:
         profile = PROFILES[name]
 
         snapshot, _ = await scrape(battery(gatt=(profile,), speaks=profile), tasks)
@@ -98,7 +100,9 @@ class TestTheWholeWay:
         assert snapshot.identity is not None
         assert snapshot.identity.profile == name
 
-    async def test_the_first_present_profile_may_be_silent(self, tasks: asyncio.TaskGroup) -> None:
+    async def test_next_profile_is_tried_if_the_first_is_silent(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
         virtual = battery(gatt=(PROFILES["ff00"], PROFILES["nus"]), speaks=PROFILES["nus"])
 
         snapshot, _ = await scrape(virtual, tasks)
@@ -106,9 +110,7 @@ class TestTheWholeWay:
         assert snapshot.identity is not None
         assert snapshot.identity.profile == "nus"
 
-    async def test_a_configured_profile_is_the_only_one_tried(
-        self, tasks: asyncio.TaskGroup
-    ) -> None:
+    async def test_configured_profile_is_the_only_one_tried(self, tasks: asyncio.TaskGroup) -> None:
         virtual = battery(gatt=(PROFILES["ff00"], PROFILES["nus"]), speaks=PROFILES["nus"])
         began_s = now_s()
 
@@ -125,7 +127,7 @@ class TestTheWholeWay:
             (("write",), True),
         ],
     )
-    async def test_write_without_response_is_used_where_it_is_offered(
+    async def test_write_without_response_is_preferred(
         self, properties: tuple[str, ...], response: bool, tasks: asyncio.TaskGroup
     ) -> None:
         virtual = battery(write_properties=properties)
@@ -134,9 +136,7 @@ class TestTheWholeWay:
 
         assert set(virtual.writes) == {response}
 
-    async def test_two_batteries_are_polled_at_once_with_one_scan(
-        self, tasks: asyncio.TaskGroup
-    ) -> None:
+    async def test_two_batteries_share_one_scan(self, tasks: asyncio.TaskGroup) -> None:
         air = make_air([battery(), battery(SECOND)])
         routes = make_routes(air)
         pollers = [
@@ -151,9 +151,7 @@ class TestTheWholeWay:
         assert air.most_scans == 1
         assert now_s() - began_s < 3.0
 
-    async def test_a_missing_battery_does_not_delay_the_other(
-        self, tasks: asyncio.TaskGroup
-    ) -> None:
+    async def test_missing_battery_does_not_delay_the_other(self, tasks: asyncio.TaskGroup) -> None:
         air = make_air([battery(faults=Faults(gone=True)), battery(SECOND)])
         routes = make_routes(air)
         missing = asyncio.create_task(make_poller(routes, tasks).refresh(timeout_s=SCRAPE_S))
@@ -184,7 +182,7 @@ class TestFailures:
             pytest.param({"faults": Faults(wrong_register=True)}, "protocol", id="wrong register"),
         ],
     )
-    async def test_each_has_its_reason_and_leaves_nothing_behind(
+    async def test_each_fault_has_its_reason_and_leaks_nothing(
         self, options: dict[str, Any], reason: str, tasks: asyncio.TaskGroup
     ) -> None:
         virtual = battery(**options)
@@ -194,12 +192,12 @@ class TestFailures:
         assert snapshot.failures == {FailureReason(reason): 1}
         assert not snapshot.up
         assert snapshot.reading is None
-        await asyncio.sleep(3.0)  # nobody waits for the disconnect
+        await asyncio.sleep(3.0)  # the disconnect goes on after the answer
         assert air.connected == {}
         assert air.scans == 0
         assert virtual.connects == virtual.disconnects
 
-    async def test_not_found_says_what_to_do(self) -> None:
+    async def test_error_of_a_missing_battery_says_what_to_do(self) -> None:
         transport = make_transport(make_air([battery(faults=Faults(gone=True))]))
 
         with pytest.raises(NotFoundError, match="phone app") as caught:
@@ -208,7 +206,7 @@ class TestFailures:
         assert ADDRESS in str(caught.value)
         assert now_s() == pytest.approx(10.0)
 
-    async def test_a_scan_in_which_linux_dropped_its_only_report_is_begun_anew(self) -> None:
+    async def test_scan_that_lost_the_only_report_is_restarted(self) -> None:
         air = make_air([battery()])
         air.deaf_scans = 1
 
@@ -217,7 +215,7 @@ class TestFailures:
         assert now_s() < 6.0  # with the disconnect
         assert air.most_scans == 1
 
-    async def test_two_who_wait_do_not_begin_it_anew_for_each_other(self) -> None:
+    async def test_two_listeners_restart_their_scan_once_per_interval(self) -> None:
         air = make_air(
             [battery(faults=Faults(gone=True)), battery(SECOND, faults=Faults(gone=True))]
         )
@@ -234,7 +232,7 @@ class TestFailures:
         assert begun - air.deaf_scans == 5  # in 11 s
         assert air.scans == 0
 
-    async def test_who_is_called_off_while_a_scan_ends_leaves_none_behind(self) -> None:
+    async def test_cancel_during_the_end_of_a_scan_leaves_no_scan(self) -> None:
         air = make_air([battery(faults=Faults(gone=True))])
         backend = make_backend(air)
         assert backend.scanner is not None
@@ -254,7 +252,7 @@ class TestFailures:
 
         assert air.scans == 0
 
-    async def test_a_scan_that_cannot_be_begun_anew_is_a_failure_of_the_adapter(self) -> None:
+    async def test_scan_that_cannot_be_restarted_is_an_adapter_error(self) -> None:
         air = make_air([battery(faults=Faults(gone=True))])
         off = BleakBluetoothNotAvailableError("off", BleakBluetoothNotAvailableReason.POWERED_OFF)
 
@@ -269,7 +267,7 @@ class TestFailures:
         assert now_s() == pytest.approx(2.5, abs=1.0)
         assert air.scans == 0
 
-    async def test_several_attempts_are_made_and_each_is_counted(self) -> None:
+    async def test_each_attempt_to_connect_is_counted(self) -> None:
         transport = make_transport(make_air([battery(faults=Faults(refuses=True))]))
         target = target_at()
 
@@ -279,7 +277,7 @@ class TestFailures:
         assert target.stats.connection_attempts == 3
         assert target.stats.connection_failures == {FailureReason.CONNECT: 3}
 
-    async def test_an_attempt_that_fails_is_followed_by_one_that_succeeds(
+    async def test_failed_attempt_is_followed_by_a_successful_one(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         moods = iter([Faults(refuses=True), Faults()])
@@ -290,11 +288,11 @@ class TestFailures:
         assert snapshot.link.connection_attempts == 2
         assert snapshot.link.connection_failures == {FailureReason.CONNECT: 1}
 
-    async def test_a_battery_that_leaves_before_the_connect_is_given_up_in_time(self) -> None:
+    async def test_connect_to_a_battery_that_has_left_ends_at_the_deadline(self) -> None:
         virtual = battery()
         transport = make_transport(make_air([virtual]))
         target = target_at()
-        # Heard after 0.5 s; by then it is gone, but its advertisement was on the air.
+        # It advertises after 0.5 s and then leaves.
         virtual.moods = lambda: Faults(gone=True)
 
         with pytest.raises(ConnectError):
@@ -303,9 +301,7 @@ class TestFailures:
         assert now_s() <= 30.1
         assert target.stats.connection_attempts >= 2
 
-    async def test_a_poll_that_is_out_of_time_while_connected_is_a_time_out(
-        self, tasks: asyncio.TaskGroup
-    ) -> None:
+    async def test_deadline_while_connected_is_a_timeout(self, tasks: asyncio.TaskGroup) -> None:
         poll = PollConfig(timeout_s=Seconds(3.0))
 
         snapshot, air = await scrape(battery(faults=Faults(silent=True)), tasks, poll=poll)
@@ -316,9 +312,7 @@ class TestFailures:
         await asyncio.sleep(2.1)
         assert air.connected == {}
 
-    async def test_a_poll_that_is_out_of_time_while_looking_was_not_found(
-        self, tasks: asyncio.TaskGroup
-    ) -> None:
+    async def test_deadline_during_the_scan_is_not_found(self, tasks: asyncio.TaskGroup) -> None:
         poll = PollConfig(timeout_s=Seconds(3.0))
 
         snapshot, _ = await scrape(battery(faults=Faults(gone=True)), tasks, poll=poll)
@@ -326,21 +320,19 @@ class TestFailures:
         assert snapshot.failures == {FailureReason.NOT_FOUND: 1}
         assert now_s() == pytest.approx(3.0)
 
-    async def test_a_configured_profile_that_is_not_there_is_named(self) -> None:
+    async def test_error_names_a_configured_profile_that_is_absent(self) -> None:
         transport = make_transport(make_air([battery()]))
 
         with pytest.raises(ProfileError, match=r"profile ff06 is configured.*6e400001"):
             await connect(transport, target_at(profile="ff06"))
 
-    async def test_a_strange_device_is_named_by_its_services(self) -> None:
+    async def test_error_lists_the_services_of_a_foreign_device(self) -> None:
         transport = make_transport(make_air([battery(gatt=())]))
 
         with pytest.raises(ProfileError, match="expected one of ff00, nus, fff0, ff06, got none"):
             await connect(transport, target_at())
 
-    async def test_the_battery_drops_the_link_and_the_next_poll_works(
-        self, tasks: asyncio.TaskGroup
-    ) -> None:
+    async def test_poll_after_a_dropped_link_succeeds(self, tasks: asyncio.TaskGroup) -> None:
         virtual = battery(faults=Faults(silent=True))
         air = make_air([virtual])
         poller = make_poller(make_routes(air), tasks)
@@ -353,7 +345,7 @@ class TestFailures:
         assert dropped.failures == {FailureReason.LINK_LOST: 1}
         assert snapshot.up
 
-    async def test_a_link_to_a_dropped_connection_refuses_to_write(self) -> None:
+    async def test_write_to_a_dropped_connection_is_an_error(self) -> None:
         air = make_air([battery()])
         with pytest.raises(LinkLostError, match="write: "):
             async with make_transport(air).connect(target_at(), deadline_s=30.0) as connection:
@@ -361,7 +353,7 @@ class TestFailures:
                 air.drop(ADDRESS)
                 await link.write(b"\x00")
 
-    async def test_nor_can_it_be_subscribed_to(self) -> None:
+    async def test_subscription_on_a_dropped_connection_is_an_error(self) -> None:
         air = make_air([battery()])
         with pytest.raises(LinkLostError, match="subscribe"):
             async with make_transport(air).connect(target_at(), deadline_s=30.0) as connection:
@@ -370,9 +362,7 @@ class TestFailures:
 
 
 class TestHeld:
-    async def test_the_time_in_which_the_phone_is_locked_out_is_counted(
-        self, tasks: asyncio.TaskGroup
-    ) -> None:
+    async def test_connected_time_is_counted(self, tasks: asyncio.TaskGroup) -> None:
         virtual = battery()
         poller = make_poller(make_routes(make_air([virtual])), tasks)
         await poller.refresh(timeout_s=SCRAPE_S)
@@ -383,7 +373,7 @@ class TestHeld:
         # 0.24 s for four registers, of which two are asked at once, then the disconnect of 2 s.
         assert snapshot.link.held_s == pytest.approx(2.24, abs=0.05)
 
-    async def test_idle_means_off_the_air(self, tasks: asyncio.TaskGroup) -> None:
+    async def test_radio_is_off_between_polls(self, tasks: asyncio.TaskGroup) -> None:
         virtual = battery()
         _, air = await scrape(virtual, tasks)
         await asyncio.sleep(3600.0)
@@ -409,7 +399,7 @@ class TestMany:
 
         return BleakTransport(backend=Backend(client=OneAfterTheOther, scanner=backend.scanner))
 
-    async def test_no_attempt_is_used_up_by_waiting_for_a_turn(self) -> None:
+    async def test_waiting_for_other_connects_uses_up_no_attempt(self) -> None:
         addresses = [f"A4:C1:38:00:00:{number:02X}" for number in range(16)]
         transport = self.transport(make_air(map(battery, addresses)))
         targets = [target_at(address) for address in addresses]
@@ -422,7 +412,7 @@ class TestMany:
 
 class TestCancelled:
     @pytest.mark.parametrize("after_s", [0.0, 0.3, 0.6, 1.1, 1.25, 1.4, 1.55])
-    async def test_nothing_leaks_whenever_it_comes(self, after_s: float) -> None:
+    async def test_cancel_at_any_moment_leaks_nothing(self, after_s: float) -> None:
         virtual = battery(faults=Faults(lose_first=1))
         air = make_air([virtual])
         routes = make_routes(air)
@@ -437,14 +427,14 @@ class TestCancelled:
         assert virtual.connects == virtual.disconnects
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    async def test_nothing_is_left_for_the_garbage_collector_to_complain_about(self) -> None:
-        await self.test_nothing_leaks_whenever_it_comes(0.6)
+    async def test_cancel_leaves_no_unawaited_coroutine(self) -> None:
+        await self.test_cancel_at_any_moment_leaks_nothing(0.6)
 
         gc.collect()  # an unawaited coroutine or task would be a warning, and warnings fail
 
 
 class TestScan:
-    async def test_everything_heard_is_passed_on(self) -> None:
+    async def test_scan_passes_every_advertisement_on(self) -> None:
         heard: list[Advertisement] = []
         transport = make_transport(make_air([battery(), battery(SECOND)]))
 
@@ -456,7 +446,7 @@ class TestScan:
         assert heard[0].rssi_dbm == -67
         assert heard[0].service_uuids == {PROFILES["ff00"].service}
 
-    async def test_it_shares_the_scan_of_a_poll(self, tasks: asyncio.TaskGroup) -> None:
+    async def test_command_shares_the_scan_of_a_poll(self, tasks: asyncio.TaskGroup) -> None:
         air = make_air([battery()])
         transport = make_transport(air)
         routes = Routes(bluez=lambda _: transport, adapters=list)
@@ -468,7 +458,7 @@ class TestScan:
         assert air.most_scans == 1
         assert air.scans == 0
 
-    async def test_a_scan_notes_when_a_watched_battery_was_heard(self) -> None:
+    async def test_scan_records_advertisements_of_tracked_batteries(self) -> None:
         transport = make_transport(make_air([battery()]))
         target = target_at()
         transport.track(target)
@@ -534,7 +524,7 @@ ADAPTER_ERRORS = [
 
 class TestAdapter:
     @pytest.mark.parametrize(("error", "advice"), ADAPTER_ERRORS)
-    async def test_what_to_do_is_said_and_counted_as_the_adapters_fault(
+    async def test_adapter_error_says_what_to_do(
         self, error: Exception, advice: str, tasks: asyncio.TaskGroup
     ) -> None:
         air = make_air([battery()])
@@ -545,7 +535,7 @@ class TestAdapter:
         assert snapshot.failures == {FailureReason.ADAPTER: 1}
         assert advice in (snapshot.last_error or "")
 
-    async def test_it_works_again_as_soon_as_the_adapter_does(
+    async def test_poll_succeeds_as_soon_as_the_adapter_works_again(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         air = make_air([battery()])
@@ -559,9 +549,7 @@ class TestAdapter:
 
         assert snapshot.up
 
-    async def test_a_bluetoothd_that_never_answers_does_not_hold_a_poll_up(
-        self, tasks: asyncio.TaskGroup
-    ) -> None:
+    async def test_silent_bluetoothd_does_not_block_a_poll(self, tasks: asyncio.TaskGroup) -> None:
         air = make_air([battery()])
         air.scan_hangs = True
         poller = make_poller(make_routes(air), tasks)
@@ -578,7 +566,7 @@ class TestAdapter:
         assert snapshot.up
         assert air.scans == 0
 
-    async def test_a_scan_says_it_too(self) -> None:
+    async def test_scan_without_power_says_what_to_do(self) -> None:
         air = make_air([battery()])
         air.scan_error = BleakBluetoothNotAvailableError("off", NOT_AVAILABLE.POWERED_OFF)
 

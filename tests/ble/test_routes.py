@@ -65,7 +65,7 @@ class TwoAdapters:
     ("rssi_dbm", "best"),
     [({"hci0": -80, "hci1": -50}, "hci1"), ({"hci0": -50, "hci1": -80}, "hci0")],
 )
-async def test_the_adapter_that_hears_a_battery_best_reads_it(
+async def test_adapter_with_the_strongest_signal_reads_the_battery(
     rssi_dbm: dict[str, int], best: str, tasks: asyncio.TaskGroup
 ) -> None:
     machine = TwoAdapters(tasks, rssi_dbm)
@@ -81,7 +81,7 @@ async def test_the_adapter_that_hears_a_battery_best_reads_it(
     ("rssi_dbm", "connects"),
     [({"hci0": -60, "hci1": -64}, [1, 1]), ({"hci0": -60, "hci1": -70}, [2, 0])],
 )
-async def test_adapters_that_hear_alike_share_the_batteries(
+async def test_adapters_with_similar_signals_share_the_batteries(
     rssi_dbm: dict[str, int], connects: list[int], tasks: asyncio.TaskGroup
 ) -> None:
     machine = TwoAdapters(tasks, rssi_dbm)
@@ -93,7 +93,9 @@ async def test_adapters_that_hear_alike_share_the_batteries(
     assert [first[name] + second[name] for name in rssi_dbm] == connects
 
 
-async def test_those_with_a_configured_adapter_count(tasks: asyncio.TaskGroup) -> None:
+async def test_batteries_with_a_configured_adapter_count_as_its_load(
+    tasks: asyncio.TaskGroup,
+) -> None:
     machine = TwoAdapters(tasks, {"hci0": -60, "hci1": -64})
     await machine.poller(adapter=AdapterName("hci0")).refresh(timeout_s=60.0)
 
@@ -102,7 +104,7 @@ async def test_those_with_a_configured_adapter_count(tasks: asyncio.TaskGroup) -
     assert machine.connects(SECOND) == {"hci0": 0, "hci1": 1}
 
 
-async def test_they_are_compared_once(tasks: asyncio.TaskGroup) -> None:
+async def test_adapters_are_compared_once(tasks: asyncio.TaskGroup) -> None:
     machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
     poller = machine.poller()
     await poller.refresh(timeout_s=60.0)
@@ -114,7 +116,7 @@ async def test_they_are_compared_once(tasks: asyncio.TaskGroup) -> None:
     assert now_s() - began_s < 2.0
 
 
-async def test_a_configured_adapter_is_used_without_a_question(tasks: asyncio.TaskGroup) -> None:
+async def test_configured_adapter_is_used_without_comparison(tasks: asyncio.TaskGroup) -> None:
     machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
 
     assert (await machine.poller(adapter=AdapterName("hci0")).refresh(timeout_s=60.0)).up
@@ -122,7 +124,7 @@ async def test_a_configured_adapter_is_used_without_a_question(tasks: asyncio.Ta
     assert machine.connects() == {"hci0": 1, "hci1": 0}
 
 
-async def test_after_a_failure_they_are_compared_again(tasks: asyncio.TaskGroup) -> None:
+async def test_failure_makes_the_next_poll_compare_adapters(tasks: asyncio.TaskGroup) -> None:
     machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
     poller = machine.poller()
     await poller.refresh(timeout_s=60.0)
@@ -134,7 +136,7 @@ async def test_after_a_failure_they_are_compared_again(tasks: asyncio.TaskGroup)
     assert machine.connects() == {"hci0": 1, "hci1": 1}
 
 
-async def test_an_adapter_that_is_pulled_out_fails_only_its_own_batteries(
+async def test_unplugged_adapter_fails_only_its_own_batteries(
     tasks: asyncio.TaskGroup,
 ) -> None:
     machine = TwoAdapters(tasks, {"hci0": -60, "hci1": -60})
@@ -149,7 +151,7 @@ async def test_an_adapter_that_is_pulled_out_fails_only_its_own_batteries(
     assert snapshots[1].failures == {FailureReason.ADAPTER: 1}
 
 
-async def test_a_battery_without_one_moves_to_the_adapter_that_is_left(
+async def test_battery_moves_to_the_remaining_adapter(
     tasks: asyncio.TaskGroup,
 ) -> None:
     machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
@@ -162,7 +164,7 @@ async def test_a_battery_without_one_moves_to_the_adapter_that_is_left(
     assert machine.connects() == {"hci0": 1, "hci1": 1}
 
 
-async def test_where_nobody_can_listen_they_take_turns(tasks: asyncio.TaskGroup) -> None:
+async def test_adapters_take_turns_if_no_scan_works(tasks: asyncio.TaskGroup) -> None:
     machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
     for air in machine.airs.values():
         air.scan_error = AdapterError("bluetoothd is not running")

@@ -178,7 +178,9 @@ def tells(snapshot: Snapshot, number: int) -> bool:
 
 
 @pytest.mark.parametrize("start", range(0, len(CASES), CHUNK))
-async def test_every_fault_has_its_reason_and_passes(start: int, house: House) -> None:
+async def test_each_fault_has_its_reason_and_the_next_poll_succeeds(
+    start: int, house: House
+) -> None:
     chunk = CASES[start : start + CHUNK]
     fleet = [
         a_battery(number, profile, **FAULTS[fault][0])
@@ -218,7 +220,7 @@ async def test_every_fault_has_its_reason_and_passes(start: int, house: House) -
         assert virtual.illegal == []
 
 
-def test_there_are_hundreds() -> None:
+def test_matrix_has_hundreds_of_faults() -> None:
     assert len(CASES) > 400
 
 
@@ -240,7 +242,7 @@ WHAT: Final[dict[str, tuple[Callable[[FakeBluetoothd], Awaitable[None]], ...]]] 
 
 
 class TestManyBatteries:
-    async def test_one_that_hangs_does_not_hide_the_others(self, house: House) -> None:
+    async def test_hanging_connect_does_not_block_other_batteries(self, house: House) -> None:
         hanging, well = a_battery(0), a_battery(1)
         house.fake.batteries.extend([hanging, well])
         house.fake.troubles[hanging.address] = Troubles(connect_hangs=True)
@@ -253,7 +255,7 @@ class TestManyBatteries:
 
 
 class TestBluetoothd:
-    async def test_a_scan_in_progress_by_another_is_waited_for(self, house: House) -> None:
+    async def test_scan_of_another_program_is_awaited(self, house: House) -> None:
         virtual = a_battery(0)
         house.fake.batteries.append(virtual)
         house.fake.scan_errors = [IN_PROGRESS]
@@ -268,7 +270,7 @@ class TestBluetoothd:
             ((FAILED, "Failed"), "Failed"),
         ],
     )
-    async def test_a_scan_that_is_refused_says_what_to_do(
+    async def test_refused_scan_says_what_to_do(
         self, error: tuple[str, str], words: str, house: House
     ) -> None:
         virtual = a_battery(0)
@@ -281,9 +283,7 @@ class TestBluetoothd:
         assert words in (snapshot.last_error or "")
         assert (await house.poll(virtual)).up
 
-    async def test_one_that_takes_everything_and_answers_nothing_is_given_up(
-        self, house: House
-    ) -> None:
+    async def test_silent_bluetoothd_is_given_up(self, house: House) -> None:
         virtual = a_battery(0)
         house.fake.batteries.append(virtual)
         assert (await house.poll(virtual)).up
@@ -297,7 +297,7 @@ class TestBluetoothd:
         await house.fake.restart()
         assert (await house.poll(virtual)).up
 
-    async def test_it_may_fall_silent_in_mid_connect(self, house: House) -> None:
+    async def test_bluetoothd_may_fall_silent_during_a_connect(self, house: House) -> None:
         virtual = a_battery(0)
         house.fake.batteries.append(virtual)
         assert (await house.poll(virtual)).up
@@ -314,7 +314,7 @@ class TestBluetoothd:
 
     @pytest.mark.parametrize("when_s", [0.0, 0.02, 0.08, 0.12, 0.16])
     @pytest.mark.parametrize("what", list(WHAT))
-    async def test_it_may_go_at_any_moment_of_a_poll(
+    async def test_bluetoothd_or_adapter_may_go_during_a_poll(
         self, what: str, when_s: float, house: House
     ) -> None:
         virtual = a_battery(0, gap_s=0.02)
@@ -335,7 +335,7 @@ class TestBluetoothd:
         assert not house.fake.is_connected(virtual)
 
     @pytest.mark.parametrize("when_s", [0.0, 0.05, 0.12])
-    async def test_d_bus_itself_may_go_and_come_back(self, when_s: float, house: House) -> None:
+    async def test_d_bus_may_restart_during_a_poll(self, when_s: float, house: House) -> None:
         virtual = a_battery(0, gap_s=0.02)
         house.fake.batteries.append(virtual)
         assert (await house.poll(virtual)).up
@@ -354,7 +354,7 @@ class TestBluetoothd:
         back = await house.poll(virtual)
         assert back.up, back.last_error
 
-    async def test_a_link_left_by_a_killed_process_is_dropped(self, house: House) -> None:
+    async def test_connection_left_by_a_killed_process_is_dropped(self, house: House) -> None:
         virtual = a_battery(0)
         house.fake.batteries.append(virtual)
         path = house.fake._path("hci0", virtual)
@@ -365,7 +365,7 @@ class TestBluetoothd:
 
         assert snapshot.up, snapshot.last_error
 
-    async def test_so_is_one_that_is_made_after_the_process_died(self, house: House) -> None:
+    async def test_connection_made_after_the_process_died_is_dropped(self, house: House) -> None:
         """A Connect goes on in bluetoothd when the one who asked for it is no more."""
         virtual = a_battery(0)
         house.fake.batteries.append(virtual)
@@ -382,7 +382,7 @@ class TestBluetoothd:
         assert snapshot.up, snapshot.last_error
 
 
-async def test_a_battery_that_is_forgotten_once_it_was_found_is_no_crash(house: House) -> None:
+async def test_battery_forgotten_by_bluetoothd_is_a_link_error(house: House) -> None:
     virtual = a_battery(0)
     house.fake.batteries.append(virtual)
     assert (await house.poll(virtual)).up
@@ -395,7 +395,7 @@ async def test_a_battery_that_is_forgotten_once_it_was_found_is_no_crash(house: 
 
 
 class TestAdapters:
-    async def test_one_that_is_pulled_out_fails_only_its_own_batteries(self, house: House) -> None:
+    async def test_unplugged_adapter_fails_only_its_own_batteries(self, house: House) -> None:
         first, second = a_battery(0), a_battery(1)
         house.fake.batteries += [first, second]
         house.adapters = ["hci0", "hci1"]
@@ -410,7 +410,7 @@ class TestAdapters:
         house.fake.plug("hci1")
         assert (await house.poll(second)).up
 
-    async def test_without_configuration_any_of_two_will_do(self, house: House) -> None:
+    async def test_battery_without_configured_adapter_uses_any(self, house: House) -> None:
         virtual = a_battery(0)
         house.fake.batteries.append(virtual)
         house.adapters = ["hci0", "hci1"]

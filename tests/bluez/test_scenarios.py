@@ -160,7 +160,7 @@ def camper(world: World, link: str, tmp_path: Path) -> Iterator[Camper]:
 
 
 class TestReading:
-    def test_the_mobilektro_that_loses_the_first_command_is_read_three_times_in_a_row(
+    def test_battery_that_loses_the_first_command_is_read_three_times_in_a_row(
         self, camper: Camper
     ) -> None:
         set_faults(camper.world, 0, lose_first=1)
@@ -176,7 +176,7 @@ class TestReading:
         assert camper.exporter.warnings() == []
 
     @pytest.mark.parametrize("batteries", [2, 8])
-    def test_each_of_several_batteries_tells_its_own(
+    def test_each_battery_has_its_own_readings(
         self, batteries: int, world: World, link: str, tmp_path: Path
     ) -> None:
         camper = Camper(world, link, tmp_path, batteries)
@@ -195,15 +195,13 @@ class TestReading:
             seen = let_go(world, number, within_s=10.0)
             assert (seen["connects"], seen["illegal"]) == (seen["disconnects"], [])
 
-    def test_after_a_pause_in_which_bluez_forgets_the_battery_it_is_found_again(
-        self, camper: Camper
-    ) -> None:
+    def test_battery_that_bluez_has_forgotten_is_found_again(self, camper: Camper) -> None:
         camper.reads()
         time.sleep(40.0)
 
         assert failures(camper.reads()) == {}
 
-    def test_the_time_held_is_what_the_battery_saw(self, camper: Camper) -> None:
+    def test_connected_time_is_what_the_battery_measured(self, camper: Camper) -> None:
         before_s = info(camper.world, 0)["held_s"]
         for _ in range(3):
             samples = camper.reads()
@@ -218,7 +216,7 @@ class TestReading:
 
 class TestTheBattery:
     @pytest.mark.parametrize("fault", ["gone", "held"])
-    def test_switched_off_or_held_by_the_phone_it_is_not_found(
+    def test_battery_switched_off_or_held_by_the_phone_is_not_found(
         self, fault: str, camper: Camper
     ) -> None:
         camper.reads()
@@ -229,7 +227,7 @@ class TestTheBattery:
 
         camper.recovers()
 
-    def test_switched_off_while_it_answers_it_is_lost(self, camper: Camper) -> None:
+    def test_battery_switched_off_in_mid_poll_is_a_lost_link(self, camper: Camper) -> None:
         camper.reads()
         set_faults(camper.world, 0, gap_s=1.4)
         began = info(camper.world, 0)["connects"]
@@ -257,7 +255,7 @@ class TestTheBattery:
             # own, which kills bluetoothd as well (list_del corruption in hci_chan_del).
         ],
     )
-    def test_what_it_does_wrong_is_counted_as_that(
+    def test_each_fault_of_the_battery_has_its_reason(
         self, fault: str, reason: str, camper: Camper
     ) -> None:
         camper.reads()
@@ -268,7 +266,7 @@ class TestTheBattery:
 
         camper.recovers()
 
-    def test_three_seconds_between_notifications_are_waited_for(self, camper: Camper) -> None:
+    def test_notifications_3_s_apart_are_awaited(self, camper: Camper) -> None:
         set_faults(camper.world, 0, gap_s=3.0)
 
         assert failures(camper.reads()) == {}
@@ -276,9 +274,7 @@ class TestTheBattery:
 
 class TestBluetoothd:
     @pytest.mark.parametrize("action", ["restart", "kill", "stop"])
-    def test_restarted_killed_or_stopped_it_is_needed_by_one_link_only(
-        self, action: str, camper: Camper
-    ) -> None:
+    def test_bluetoothd_is_needed_by_one_link_only(self, action: str, camper: Camper) -> None:
         camper.reads()
         camper.world.bluetoothd(action)
         if camper.link == "direct":
@@ -291,7 +287,9 @@ class TestBluetoothd:
 
         camper.recovers()
 
-    def test_killed_in_mid_poll_it_is_no_reason_to_restart(self, camper: Camper) -> None:
+    def test_bluetoothd_killed_in_mid_poll_needs_no_restart_of_the_exporter(
+        self, camper: Camper
+    ) -> None:
         set_faults(camper.world, 0, gap_s=1.0)
         began = info(camper.world, 0)["connects"]
         scraping = threading.Thread(target=scrape_in_vain, args=(camper.exporter,))
@@ -306,7 +304,7 @@ class TestBluetoothd:
         samples = camper.recovers()
         assert set(failures(samples)) <= {"link_lost", "adapter", "connect"}
 
-    def test_it_may_be_started_after_the_exporter(
+    def test_bluetoothd_may_start_after_the_exporter(
         self, world: World, link: str, tmp_path: Path
     ) -> None:
         world.bluetoothd("stop")
@@ -327,7 +325,7 @@ class TestTheAdapter:
         ("away", "back", "words"),
         [("off", "on", "switched off"), ("unplug", "plug", "no Bluetooth adapter")],
     )
-    def test_without_it_every_poll_says_so_and_with_it_all_is_well(
+    def test_missing_adapter_is_reported_until_it_returns(
         self, away: str, back: str, words: str, camper: Camper
     ) -> None:
         camper.reads()
@@ -339,7 +337,9 @@ class TestTheAdapter:
 
         camper.recovers()
 
-    def test_unplugged_in_mid_poll_it_is_no_reason_to_restart(self, camper: Camper) -> None:
+    def test_adapter_unplugged_in_mid_poll_needs_no_restart_of_the_exporter(
+        self, camper: Camper
+    ) -> None:
         set_faults(camper.world, 0, gap_s=1.0)
         began = info(camper.world, 0)["connects"]
         scraping = threading.Thread(target=scrape_in_vain, args=(camper.exporter,))
@@ -358,7 +358,7 @@ class TestTheAdapter:
 
 class TestTheProcess:
     @pytest.mark.parametrize("after_s", [0.0, 0.5, 1.5])
-    def test_killed_in_mid_poll_and_started_again_its_next_poll_works(
+    def test_exporter_killed_in_mid_poll_reads_after_its_restart(
         self, after_s: float, camper: Camper, tmp_path: Path
     ) -> None:
         set_faults(camper.world, 0, gap_s=1.0)
@@ -374,7 +374,7 @@ class TestTheProcess:
         with camper.exporter:
             camper.reads()
 
-    def test_stopped_in_mid_poll_it_leaves_nothing_connected(self, camper: Camper) -> None:
+    def test_exporter_stopped_in_mid_poll_leaves_no_connection(self, camper: Camper) -> None:
         set_faults(camper.world, 0, gap_s=1.0)
         began = info(camper.world, 0)["connects"]
         scraping = threading.Thread(target=scrape_in_vain, args=(camper.exporter,), daemon=True)
@@ -385,7 +385,7 @@ class TestTheProcess:
         assert camper.exporter.stop() == 0
         let_go(camper.world, 0, within_s=10.0)
 
-    def test_a_battery_that_is_missing_does_not_delay_the_other(
+    def test_missing_battery_does_not_delay_the_other(
         self, world: World, link: str, tmp_path: Path
     ) -> None:
         set_faults(world, 0, gone=True)
@@ -401,7 +401,7 @@ class TestTheProcess:
         assert value(samples, REMAINING, "b1") == pytest.approx(RECORDED_AH - 1)
         assert took_s < 3.0 * world.patience
 
-    def test_an_ordinary_user_reads_over_the_direct_link_without_bluetoothd(
+    def test_ordinary_user_reads_over_the_direct_link_without_bluetoothd(
         self, world: World
     ) -> None:
         if "direct" not in world.links:
@@ -437,14 +437,14 @@ class TestCommands:
         assert f"address: {address(0)}" in result.stdout
         assert "Traceback" not in result.stderr
 
-    def test_read_reads_one_once(self, world: World) -> None:
+    def test_read_prints_one_battery(self, world: World) -> None:
         result = run(world, "read", address(0))
 
         assert result.returncode == 0, result.stderr
         assert "203.54" in result.stdout
         let_go(world, 0, within_s=10.0)
 
-    def test_read_says_what_is_wrong(self, world: World) -> None:
+    def test_read_reports_a_missing_battery(self, world: World) -> None:
         set_faults(world, 0, gone=True)
 
         result = run(world, "read", address(0))

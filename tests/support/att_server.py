@@ -28,7 +28,7 @@ class Attribute:
 
 @dataclass(slots=True, kw_only=True)
 class AttServer:
-    """One battery's server; made anew for every connection."""
+    """One battery's server; made again for every connection."""
 
     battery: VirtualBattery
     sock: socket.socket
@@ -161,7 +161,7 @@ class AttServer:
 
 @dataclass(slots=True)
 class Air:
-    """What the kernel sees of some batteries."""
+    """Batteries in range of a simulated kernel."""
 
     batteries: dict[str, VirtualBattery]
     address_type: int = PUBLIC

@@ -50,12 +50,12 @@ class Adapter:
 
 
 def packed(address: str) -> bytes:
-    """Return an address as the kernel wants it: last byte first."""
+    """Return an address in the byte order of the kernel: last byte first."""
     return bytes.fromhex(address.replace(":", ""))[::-1]
 
 
 def hci_socket() -> socket.socket:
-    """Open the socket that answers questions about adapters.
+    """Open a socket for queries about adapters.
 
     Raises:
         OSError: This kernel, network namespace or sandbox has no Bluetooth sockets.
@@ -64,7 +64,7 @@ def hci_socket() -> socket.socket:
 
 
 def why_not() -> str | None:
-    """Return why these sockets cannot be used, None if they can."""
+    """Return why these sockets cannot be used; None: they can."""
     try:
         socket.socket(AF_BLUETOOTH, socket.SOCK_SEQPACKET, BTPROTO_L2CAP).close()
         adapters()
@@ -104,7 +104,7 @@ def adapters() -> list[Adapter]:
 
 
 def connected_on(address: str) -> int | None:
-    """Return the index of the adapter that has a connection to this address, None without one.
+    """Return the index of the adapter that is connected to this address; None: none is.
 
     Raises:
         OSError: As for hci_socket.

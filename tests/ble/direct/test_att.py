@@ -17,25 +17,25 @@ from exporter.ble.direct.att import (
 
 
 class TestReceiving:
-    def test_a_notification_tells_its_handle_and_value(self) -> None:
+    def test_notification_has_handle_and_value(self) -> None:
         assert list(Att().receive(bytes.fromhex("1b0a00dd03"))) == [
             Notification(0x0A, bytes.fromhex("dd03"))
         ]
 
-    def test_an_indication_is_a_notification_that_is_confirmed(self) -> None:
+    def test_indication_is_confirmed(self) -> None:
         assert list(Att().receive(bytes.fromhex("1d0a0001"))) == [
             Notification(0x0A, b"\x01"),
             Reaction(b"\x1e"),
         ]
 
-    def test_an_answer_ends_the_request_under_way(self) -> None:
+    def test_response_ends_the_request(self) -> None:
         att = Att()
         att.request(write_request(5, b"\x01\x00"))
 
         assert list(att.receive(b"\x13")) == [Answer(b"\x13")]
         assert att.request(write_request(5, b"")) == bytes.fromhex("120500")
 
-    def test_a_refusal_of_this_request_ends_it_too(self) -> None:
+    def test_refusal_ends_the_request(self) -> None:
         att = Att()
         att.request(write_request(5, b"\x01\x00"))
 
@@ -44,7 +44,7 @@ class TestReceiving:
         ]
 
     @pytest.mark.parametrize("late", ["0108050001", "11", "09", "0112", ""])
-    def test_what_answers_another_request_is_dropped(self, late: str) -> None:
+    def test_response_to_another_request_is_dropped(self, late: str) -> None:
         att = Att()
         att.request(write_request(5, b"\x01\x00"))
 
@@ -52,30 +52,30 @@ class TestReceiving:
         with pytest.raises(AttError, match="still under way"):
             att.request(write_request(5, b""))
 
-    def test_an_answer_to_nothing_is_dropped(self) -> None:
+    def test_response_without_a_request_is_dropped(self) -> None:
         assert list(Att().receive(b"\x13")) == []
 
-    def test_the_server_may_ask_for_longer_pdus(self) -> None:
+    def test_server_may_request_a_larger_mtu(self) -> None:
         att = Att()
 
         assert list(att.receive(bytes.fromhex("02f700"))) == [Reaction(bytes.fromhex("030502"))]
         assert att.mtu == 247
 
     @pytest.mark.parametrize(("asked", "mtu"), [("020000", 23), ("02ffff", 517)])
-    def test_its_wish_is_kept_within_what_is_legal(self, asked: str, mtu: int) -> None:
+    def test_requested_mtu_is_limited_to_the_legal_range(self, asked: str, mtu: int) -> None:
         att = Att()
         list(att.receive(bytes.fromhex(asked)))
 
         assert att.mtu == mtu
 
     @pytest.mark.parametrize("opcode", [0x04, 0x06, 0x08, 0x0A, 0x0C, 0x0E, 0x10, 0x12, 0x16, 0x18])
-    def test_no_question_of_the_server_stays_unanswered(self, opcode: int) -> None:
+    def test_every_request_of_the_server_is_answered(self, opcode: int) -> None:
         refusal = bytes([1, opcode, 0, 0, 6])
 
         assert list(Att().receive(bytes([opcode, 1, 0, 255, 255]))) == [Reaction(refusal)]
 
     @given(st.lists(st.binary(max_size=30)))
-    def test_nothing_that_comes_raises(self, pdus: list[bytes]) -> None:
+    def test_no_received_pdu_raises(self, pdus: list[bytes]) -> None:
         att = Att()
         att.request(write_request(5, b"\x01\x00"))
         for pdu in pdus:
@@ -83,14 +83,12 @@ class TestReceiving:
 
 
 class TestWriting:
-    def test_a_command_and_a_request_differ_in_their_opcode(self) -> None:
+    def test_write_command_and_request_differ_in_their_opcode(self) -> None:
         assert write_command(0x0102, b"\xdd") == bytes.fromhex("520201dd")
         assert write_request(0x0102, b"\xdd") == bytes.fromhex("120201dd")
 
     @pytest.mark.parametrize(("code", "pairing"), [(5, True), (8, True), (15, True), (1, False)])
-    def test_a_refusal_says_whether_pairing_is_what_is_missing(
-        self, code: int, pairing: bool
-    ) -> None:
+    def test_refusal_says_whether_pairing_is_missing(self, code: int, pairing: bool) -> None:
         with pytest.raises(AttError, match=f"{code:#04x}.*handle 0x0005") as caught:
             checked(bytes([1, 0x12, 5, 0, code]))
 

@@ -33,7 +33,7 @@ class TestDiscovery:
     NO_MORE = bytes.fromhex("01080f000a")
     NO_SERVICE = bytes.fromhex("011001000a")
 
-    def test_only_known_services_are_looked_into(self) -> None:
+    def test_characteristics_of_known_services_only_are_read(self) -> None:
         table, asked = drive(
             [self.SERVICES, self.CHARACTERISTICS, self.NO_MORE, bytes.fromhex("05010d000229")]
         )
@@ -54,7 +54,7 @@ class TestDiscovery:
             "040d000d00",
         ]
 
-    def test_a_battery_without_any_is_an_empty_table(self) -> None:
+    def test_device_without_services_has_an_empty_table(self) -> None:
         table, _ = drive([self.NO_SERVICE])
 
         assert table == Table((), {})
@@ -66,7 +66,7 @@ class TestDiscovery:
             pytest.param("0907 0b00 02 0c00 01ff 0e00 0c 0f00 02ff", id="cannot notify"),
         ],
     )
-    def test_half_a_profile_is_none(self, characteristics: str) -> None:
+    def test_incomplete_profile_is_absent(self, characteristics: str) -> None:
         def answer(pdu: bytes) -> bytes:
             if pdu[0] == 0x10:
                 return self.SERVICES
@@ -80,7 +80,7 @@ class TestDiscovery:
 
         assert table.profiles == {}
 
-    def test_a_characteristic_that_nobody_can_subscribe_to_is_none(self) -> None:
+    def test_profile_without_subscription_is_absent(self) -> None:
         table, _ = drive(
             [
                 self.SERVICES,
@@ -104,23 +104,23 @@ class TestDiscovery:
             pytest.param("110600000000 0018", id="handles that do not ascend"),
         ],
     )
-    def test_a_malformed_answer_is_an_error_and_no_endless_loop(self, malformed: str) -> None:
+    def test_malformed_response_is_an_error_and_no_endless_loop(self, malformed: str) -> None:
         with pytest.raises(AttError, match="malformed"):
             drive([bytes.fromhex(malformed), self.NO_SERVICE])
 
     @pytest.mark.parametrize("malformed", ["05", "0503", "0501", "05010d0002", "050101000229"])
-    def test_so_is_a_malformed_descriptor(self, malformed: str) -> None:
+    def test_malformed_descriptor_is_an_error(self, malformed: str) -> None:
         answers = [self.SERVICES, self.CHARACTERISTICS, self.NO_MORE, bytes.fromhex(malformed)]
 
         with pytest.raises(AttError, match="malformed"):
             drive(answers)
 
-    def test_a_refusal_is_an_error(self) -> None:
+    def test_refused_discovery_is_an_error(self) -> None:
         with pytest.raises(AttError, match="insufficient authentication"):
             drive([bytes.fromhex("0110010005")])
 
     @given(st.data())
-    def test_any_answers_end_in_a_table_or_an_error(self, data: st.DataObject) -> None:
+    def test_any_responses_end_in_a_table_or_an_error(self, data: st.DataObject) -> None:
         def answer(pdu: bytes) -> bytes:
             tail = data.draw(st.binary(max_size=24))
             refusal = bytes([1, pdu[0], 0, 0, data.draw(st.sampled_from([1, 5, 0x0A]))])

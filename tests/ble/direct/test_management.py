@@ -47,11 +47,11 @@ def event(kind: int, opcode: int, status: int, data: bytes = b"") -> bytes:
     return struct.pack("<HHH", kind, 0, len(body)) + body
 
 
-def test_the_control_channel_belongs_to_no_adapter() -> None:
+def test_control_channel_belongs_to_no_adapter() -> None:
     assert CONTROL_CHANNEL.hex() == "1f00ffff0300"
 
 
-def test_an_address_is_sent_last_byte_first() -> None:
+def test_address_is_sent_last_byte_first() -> None:
     assert packed(ADDRESS).hex() == "01000038c1a4"
 
 
@@ -65,34 +65,34 @@ def test_an_address_is_sent_last_byte_first() -> None:
         (b"\x01\x00", None),
     ],
 )
-def test_only_the_end_of_our_own_command_is_its_answer(
+def test_only_events_of_the_same_command_answer_it(
     received: bytes, meaning: tuple[int, bytes] | None
 ) -> None:
     assert _answer(received, 0x0014) == meaning
 
 
-class TestLettingGo:
-    async def test_the_kind_of_address_that_is_not_connected_does_no_harm(self) -> None:
+class TestDisconnect:
+    async def test_disconnect_tries_both_address_types(self) -> None:
         kernel = Kernel(0x02, 0x00)
 
         await management(kernel).disconnect(ADDRESS)
 
         assert kernel.asked == [(0x0014, 1, PUBLIC), (0x0014, 1, RANDOM)]
 
-    async def test_a_battery_that_is_not_connected_is_not_asked_about(self) -> None:
+    async def test_disconnect_sends_nothing_without_a_connection(self) -> None:
         kernel = Kernel()
 
         await management(kernel, connected_on=None).disconnect(ADDRESS)
 
         assert kernel.asked == []
 
-    async def test_a_refusal_is_an_error(self) -> None:
+    async def test_refused_disconnect_is_an_error(self) -> None:
         with pytest.raises(ManagementError, match="0x0a"):
             await management(Kernel(0x0A)).disconnect(ADDRESS)
 
 
 class TestParameters:
-    async def test_they_are_loaded_for_all_batteries_on_every_adapter_that_is_on(self) -> None:
+    async def test_parameters_are_loaded_for_all_batteries_on_every_powered_adapter(self) -> None:
         kernel = Kernel(0)
 
         await management(kernel).load_parameters([ADDRESS])
@@ -100,51 +100,53 @@ class TestParameters:
         fast = "0600090000009001"
         assert kernel.asked == [(0x0035, 1, f"0200{PUBLIC}{fast}{RANDOM}{fast}")]
 
-    async def test_a_refusal_is_an_error(self) -> None:
+    async def test_refused_parameters_are_an_error(self) -> None:
         with pytest.raises(ManagementError, match="0x0d"):
             await management(Kernel(0x0D)).load_parameters([ADDRESS])
 
 
 class TestRssi:
     @pytest.mark.parametrize(("raw", "rssi_dbm"), [(b"\xbd", -67), (b"\x7f", None)])
-    async def test_it_is_signed_and_127_is_unknown(self, raw: bytes, rssi_dbm: int | None) -> None:
+    async def test_rssi_is_signed_and_127_is_unknown(
+        self, raw: bytes, rssi_dbm: int | None
+    ) -> None:
         kernel = Kernel(0, data=bytes(7) + raw)
 
         assert await management(kernel).rssi_dbm(ADDRESS) == rssi_dbm
 
-    async def test_nobody_knows_without_a_connection(self) -> None:
+    async def test_rssi_is_unknown_without_a_connection(self) -> None:
         assert await management(Kernel(2, 2)).rssi_dbm(ADDRESS) is None
         assert await management(Kernel(), connected_on=None).rssi_dbm(ADDRESS) is None
 
 
 class TestPower:
-    async def test_an_adapter_is_switched_on(self) -> None:
+    async def test_adapter_is_switched_on(self) -> None:
         kernel = Kernel(0)
 
         await management(kernel).switch_on(1)
 
         assert kernel.asked == [(0x0005, 1, "01")]
 
-    async def test_one_that_rfkill_blocks_is_not(self) -> None:
+    async def test_switching_on_a_blocked_adapter_is_an_error(self) -> None:
         with pytest.raises(ManagementError, match="0x12"):
             await management(Kernel(0x12)).switch_on(1)
 
 
 class TestPermission:
-    async def test_the_capability_is_missing(self) -> None:
+    async def test_missing_capability_is_reported(self) -> None:
         assert await why_not(Kernel(0x14)) == "CAP_NET_ADMIN is not given"
 
     @pytest.mark.parametrize("status", [0x00, 0x11, 0x0F])
-    async def test_it_is_there_even_without_an_adapter(self, status: int) -> None:
+    async def test_capability_is_found_without_an_adapter(self, status: int) -> None:
         assert await why_not(Kernel(status)) is None
 
-    async def test_there_may_be_no_such_socket(self) -> None:
+    async def test_missing_socket_is_reported(self) -> None:
         async def no_socket(*_: object) -> tuple[int, bytes]:
             raise OSError(97, "Address family not supported by protocol")
 
         assert "Address family" in (await why_not(no_socket) or "")
 
-    async def test_a_kernel_that_does_not_answer_is_not_used(self) -> None:
+    async def test_silent_kernel_is_reported(self) -> None:
         async def silent(*_: object) -> tuple[int, bytes]:
             raise ManagementError("no answer to 0x0015 in 3 s")
 

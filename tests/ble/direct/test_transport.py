@@ -36,7 +36,7 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestReading:
-    async def test_a_battery_is_read_without_a_scan_and_without_bluetoothd(
+    async def test_battery_is_read_without_scan_and_bluetoothd(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick())
@@ -53,7 +53,7 @@ class TestReading:
         assert direct.air.attempts == [(PUBLIC, HCI0.address)]
 
     @pytest.mark.parametrize("name", list(PROFILES))
-    async def test_every_profile_is_discovered(self, name: str, tasks: asyncio.TaskGroup) -> None:
+    async def test_each_profile_is_discovered(self, name: str, tasks: asyncio.TaskGroup) -> None:
         profile = PROFILES[name]
 
         snapshot = await DirectBattery(tasks, quick(gatt=(profile,), speaks=profile)).poll()
@@ -61,7 +61,7 @@ class TestReading:
         assert snapshot.identity is not None
         assert snapshot.identity.profile == name
 
-    async def test_all_of_them_at_once_too(self, tasks: asyncio.TaskGroup) -> None:
+    async def test_profile_is_found_among_all_others(self, tasks: asyncio.TaskGroup) -> None:
         virtual = quick(gatt=tuple(PROFILES.values()), speaks=PROFILES["fff0"])
 
         snapshot = await DirectBattery(tasks, virtual).poll()
@@ -69,7 +69,7 @@ class TestReading:
         assert snapshot.identity is not None
         assert snapshot.identity.profile == "fff0"
 
-    async def test_the_second_poll_sends_a_subscription_two_requests_and_nothing_else(
+    async def test_second_poll_sends_only_a_subscription_and_two_requests(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick())
@@ -82,7 +82,7 @@ class TestReading:
         assert snapshot.reading.cell_voltages_v is not None
         assert [pdu[0] for pdu in direct.air.servers[1].received] == [0x52, 0x12, 0x52]
 
-    async def test_the_first_request_is_written_before_anybody_listens(
+    async def test_first_request_is_written_before_the_subscription(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick(faults=Faults(reply_s=0.005, lose_first=1)))
@@ -96,7 +96,7 @@ class TestReading:
         assert first[3:] == bytes.fromhex("dda50300fffd77")
         assert snapshot.link.resends == 0
 
-    async def test_a_write_with_response_is_used_where_there_is_no_other(
+    async def test_write_with_response_is_used_if_there_is_no_other(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick(write_properties=("write",)))
@@ -104,7 +104,7 @@ class TestReading:
         assert remaining_ah(await direct.poll()) == 203.54
         assert set(direct.battery.writes) == {True}
 
-    async def test_questions_of_the_battery_are_answered(self, tasks: asyncio.TaskGroup) -> None:
+    async def test_requests_of_the_battery_are_answered(self, tasks: asyncio.TaskGroup) -> None:
         direct = DirectBattery(tasks, quick(faults=Faults(reply_s=0.1)))
         asking = asyncio.create_task(direct.poll())
         await asyncio.sleep(0.05)  # discovered and subscribed, not yet answered
@@ -117,7 +117,7 @@ class TestReading:
 
 class TestLeftovers:
     @pytest.mark.parametrize("leftover_s", [0.0, 0.001], ids=["before", "after"])
-    async def test_leftover_around_the_response_to_the_subscription_is_dropped(
+    async def test_leftover_around_the_subscription_is_dropped(
         self, leftover_s: float, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("exporter.protocol.exchange.BYTE_S", 10 / 9600)
@@ -142,7 +142,7 @@ class TestAddresses:
             (RANDOM_ADDRESS, PUBLIC, [RANDOM, PUBLIC]),
         ],
     )
-    async def test_the_likelier_kind_is_tried_first_and_the_right_one_remembered(
+    async def test_likelier_address_type_is_tried_first_and_the_right_one_remembered(
         self, address: str, kind: int, tried: list[int], tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick(address=address), address_type=kind)
@@ -154,9 +154,7 @@ class TestAddresses:
 
 
 class TestMemory:
-    async def test_handles_that_moved_are_found_in_the_same_poll(
-        self, tasks: asyncio.TaskGroup
-    ) -> None:
+    async def test_moved_handles_are_found_in_the_same_poll(self, tasks: asyncio.TaskGroup) -> None:
         direct = DirectBattery(tasks, quick())
         await direct.poll()
         direct.air.options = {"first_handle": 40}
@@ -178,7 +176,9 @@ class TestMemory:
         assert (await direct.poll()).up
         assert 0x10 in {pdu[0] for pdu in direct.air.servers[2].received}
 
-    async def test_so_does_a_server_that_does_not_answer(self, tasks: asyncio.TaskGroup) -> None:
+    async def test_unanswered_subscription_makes_the_next_poll_discover_again(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
         direct = DirectBattery(tasks, quick())
         await direct.poll()
         direct.air.options = {"deaf_to": {0x12}}
@@ -192,7 +192,7 @@ class TestMemory:
 
 
 class TestFailures:
-    async def test_a_missing_battery_is_not_found_and_no_attempt_is_counted(
+    async def test_missing_battery_is_not_found_and_counts_no_attempt(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
@@ -205,7 +205,7 @@ class TestFailures:
         direct.battery.faults = Faults()
         assert (await direct.poll()).up
 
-    async def test_nor_is_one_that_the_poll_s_own_time_out_cuts_short(
+    async def test_poll_timeout_before_any_advertisement_counts_no_attempt(
         self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 30.0)
@@ -217,7 +217,7 @@ class TestFailures:
         assert snapshot.failures == {FailureReason.NOT_FOUND: 1}
         assert snapshot.link.connection_attempts == 0
 
-    async def test_a_service_without_characteristics_is_no_profile_and_is_looked_for_again(
+    async def test_service_without_characteristics_is_discovered_again(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick(), options={"refuse": {0x08: 0x0A}})
@@ -228,9 +228,7 @@ class TestFailures:
         assert snapshot.failures == {FailureReason.PROFILE: 1}
         assert (await direct.poll()).up
 
-    async def test_only_a_battery_that_wants_pairing_is_left_to_bluetoothd(
-        self, tasks: asyncio.TaskGroup
-    ) -> None:
+    async def test_wrong_password_does_not_change_the_route(self, tasks: asyncio.TaskGroup) -> None:
         direct = DirectBattery(tasks, quick())
         target = Target(address=ADDRESS, stats=LinkStats())
         for error, left in ((AuthError("wrong password"), set()), (PairingError(""), {ADDRESS})):
@@ -239,25 +237,25 @@ class TestFailures:
                     raise error
             assert direct.routes._wanting_pairing == left
 
-    async def test_a_time_out_in_the_moment_of_another_s_success_is_one_battery_s_alone(
+    async def test_timeout_during_another_connect_concerns_one_battery(
         self,
     ) -> None:
         turns = kernel.Turns()
 
-        async def wait_in_vain() -> None:
+        async def wait_for_nothing() -> None:
             async with turns.wait(0.05):
                 await asyncio.sleep(10.0)
 
-        vain = asyncio.create_task(wait_in_vain())
+        waiting = asyncio.create_task(wait_for_nothing())
         await asyncio.sleep(0)
         async with turns.wait(5.0):
             time.sleep(0.1)  # noqa: ASYNC251 - a slow machine
             await asyncio.sleep(0)
 
         with pytest.raises(TimeoutError):
-            await vain
+            await waiting
 
-    async def test_a_refused_connection_is_tried_again(self, tasks: asyncio.TaskGroup) -> None:
+    async def test_refused_connect_is_retried(self, tasks: asyncio.TaskGroup) -> None:
         direct = DirectBattery(tasks, quick())
         direct.air.errors = [ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")]
 
@@ -267,7 +265,7 @@ class TestFailures:
         assert snapshot.link.connection_attempts == 2
         assert snapshot.link.connection_failures == {FailureReason.CONNECT: 1}
 
-    async def test_one_that_always_refuses_is_a_failure_to_connect(
+    async def test_three_refused_connects_are_a_connect_error(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick(faults=Faults(refuses=True)))
@@ -281,7 +279,9 @@ class TestFailures:
             snapshot.last_error
         )
 
-    async def test_another_program_that_holds_it_is_named(self, tasks: asyncio.TaskGroup) -> None:
+    async def test_error_says_that_another_program_is_connected(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
         direct = DirectBattery(tasks, quick())
         direct.air.errors = [OSError(errno.EBUSY, "Device or resource busy")] * 3
 
@@ -299,7 +299,7 @@ class TestFailures:
             ),
         ],
     )
-    async def test_an_adapter_that_cannot_be_used_is_the_adapter_s_fault(
+    async def test_unusable_adapter_is_an_adapter_error(
         self, adapters: list[Adapter], advice: str, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick(), adapters=adapters)
@@ -311,13 +311,15 @@ class TestFailures:
         direct.air.adapters = [HCI0]
         assert (await direct.poll()).up
 
-    async def test_one_that_goes_away_in_this_moment_too(self, tasks: asyncio.TaskGroup) -> None:
+    async def test_adapter_unplugged_during_the_connect_is_an_adapter_error(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
         direct = DirectBattery(tasks, quick())
         direct.air.errors = [OSError(errno.EHOSTUNREACH, "No route to host")]
 
         assert (await direct.fail()).failures == {FailureReason.ADAPTER: 1}
 
-    async def test_a_stranger_is_no_battery(self, tasks: asyncio.TaskGroup) -> None:
+    async def test_foreign_device_has_no_profile(self, tasks: asyncio.TaskGroup) -> None:
         snapshot = await DirectBattery(tasks, quick(gatt=())).fail()
 
         assert snapshot.failures == {FailureReason.PROFILE: 1}
@@ -332,7 +334,7 @@ class TestFailures:
             (Faults(wrong_register=True), "protocol"),
         ],
     )
-    async def test_faults_of_the_battery_have_their_reasons(
+    async def test_each_fault_of_the_battery_has_its_reason(
         self, faults: Faults, reason: str, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick(faults=faults))
@@ -340,7 +342,7 @@ class TestFailures:
         assert (await direct.fail()).failures == {FailureReason(reason): 1}
 
     @pytest.mark.parametrize("opcode", [0x10, 0x08, 0x12])
-    async def test_a_battery_that_wants_pairing_is_left_to_bluetoothd(
+    async def test_battery_that_wants_pairing_is_read_through_bluetoothd(
         self, opcode: int, tasks: asyncio.TaskGroup, caplog: pytest.LogCaptureFixture
     ) -> None:
         direct = DirectBattery(tasks, quick(), options={"refuse": {opcode: 0x05}})
@@ -352,14 +354,14 @@ class TestFailures:
         assert caplog.text.count("read through bluetoothd from now on") == 1
 
     @pytest.mark.parametrize("opcode", [0x10, 0x08, 0x04])
-    async def test_a_server_that_refuses_discovery_cannot_be_connected_to(
+    async def test_refused_discovery_is_a_connect_error(
         self, opcode: int, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick(), options={"refuse": {opcode: 0x0E}})
 
         assert (await direct.fail()).failures == {FailureReason.CONNECT: 1}
 
-    async def test_a_subscription_refused_after_all_is_a_lost_link(
+    async def test_twice_refused_subscription_is_a_lost_link(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick(), options={"refuse": {0x12: 0x03}})
@@ -394,7 +396,7 @@ class TestManagement:
         )
         return fake
 
-    async def test_the_next_connection_is_made_fast_and_let_go_at_once(
+    async def test_connection_is_fast_and_ends_at_once_with_management(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick())
@@ -417,7 +419,7 @@ class TestManagement:
             ("rssi", {0x0035, 0x0014}),
         ],
     )
-    async def test_each_can_be_turned_off(
+    async def test_each_management_option_can_be_turned_off(
         self, off: str, left: set[int], tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick())
@@ -427,9 +429,7 @@ class TestManagement:
         assert (await direct.poll()).up
         assert {opcode for opcode, _, _ in fake.commands} == left
 
-    async def test_a_connection_that_is_not_ours_is_not_let_go(
-        self, tasks: asyncio.TaskGroup
-    ) -> None:
+    async def test_lost_connection_is_not_disconnected(self, tasks: asyncio.TaskGroup) -> None:
         direct = DirectBattery(tasks, quick(faults=Faults(cut=True)))
         fake = self.managed(direct, release=True)
 
@@ -437,7 +437,9 @@ class TestManagement:
 
         assert fake.commands == []
 
-    async def test_a_kernel_that_refuses_costs_no_reading(self, tasks: asyncio.TaskGroup) -> None:
+    async def test_refused_management_commands_cost_no_reading(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
         direct = DirectBattery(tasks, quick())
         self.managed(direct, release=True, parameters=True, rssi=True)
 
