@@ -18,8 +18,6 @@ from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, ScanningTransport
 from exporter.config.schema import BatteryConfig, Config, Name, TransportChoice, normal_address
 from exporter.demo.battery import VirtualBattery
-from exporter.demo.fleet import build_replayed
-from exporter.demo.replay import read_recording
 from tests.support import att_server
 
 
@@ -39,12 +37,19 @@ async def serve(config: Config, batteries: dict[str, VirtualBattery], address: s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("frames", type=Path, help="recorded frames, as for demo --replay")
+    parser.add_argument("frames", type=Path, help="recorded frames in hex, one a line")
     parser.add_argument("--batteries", type=int, default=4)
     parser.add_argument("--web.listen-address", dest="address", required=True)
     options = parser.parse_args()
-    answers, _ = read_recording(options.frames)
-    batteries = build_replayed({f"b{number}": answers for number in range(options.batteries)})
+    # Not through demo.replay: the process should load what the exporter loads, and little else.
+    frames = [bytes.fromhex(line) for line in options.frames.read_text().split()]
+    answers = {frame[1]: frame for frame in frames}  # by register
+    batteries = {
+        f"b{number}": VirtualBattery(
+            address=f"A4:C1:38:00:00:{number:02X}", answers=answers.__getitem__
+        )
+        for number in range(options.batteries)
+    }
     config = Config(
         batteries=tuple(
             BatteryConfig(name=Name(name), address=normal_address(one.address))

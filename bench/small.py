@@ -38,7 +38,7 @@ print(flush=True)
 time.sleep(3600)
 """
 LIBRARIES: Final = """
-import asyncio, bleak, bleak.backends.client, cattrs, logfmter, tornado.httpserver, tornado.web, yaml
+import asyncio, cattrs, logfmter, tornado.httpserver, tornado.web, yaml
 import prometheus_client, systemd_watchdog
 print(flush=True)
 __import__("time").sleep(3600)

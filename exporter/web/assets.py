@@ -2,8 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Final
 
 TYPES: Final = {
@@ -27,10 +26,10 @@ class Asset:
 
 def assets() -> dict[str, Asset]:
     """Return every file of the page by its path below /page/; other kinds of files are left out."""
-    return dict(_walk(files("exporter.web") / "page", ""))
+    return dict(_walk(Path(__file__).with_name("page"), ""))
 
 
-def _walk(folder: Traversable, prefix: str) -> list[tuple[str, Asset]]:
+def _walk(folder: Path, prefix: str) -> list[tuple[str, Asset]]:
     found = []
     for entry in folder.iterdir():
         if entry.is_dir():

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from dataclasses import dataclass, field
-from uuid import UUID
 
 from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.sockets import PUBLIC, Adapter
@@ -15,7 +14,7 @@ PROPERTIES = {"write-without-response": 0x04, "write": 0x08}
 
 def wire(uuid: str) -> bytes:
     """Return a UUID as it is sent: a short one in two bytes."""
-    raw = UUID(uuid).bytes[::-1]
+    raw = bytes.fromhex(uuid.replace("-", ""))[::-1]
     return raw[12:14] if uuid.endswith("-0000-1000-8000-00805f9b34fb") else raw
 
 

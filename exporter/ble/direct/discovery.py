@@ -6,7 +6,6 @@ Source: Bluetooth Core Specification 5.4, volume 3, part G (GATT).
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
 
 from exporter.ble.direct.att import ERROR, AttError, checked
 from exporter.protocol.profiles import Profile
@@ -161,4 +160,5 @@ def _uuid(raw: bytes) -> str:
         return f"0000{raw[::-1].hex()}-0000-1000-8000-00805f9b34fb"
     if len(raw) != 16:  # noqa: PLR2004
         raise AttError(f"malformed UUID: {raw.hex()}")
-    return str(UUID(bytes=raw[::-1]))
+    digits = raw[::-1].hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
