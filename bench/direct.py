@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from exporter import app
-from exporter import batteries as batteries_module
+from exporter.ble import machine
 from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, ScanningTransport
@@ -28,10 +28,10 @@ async def serve(config: Config, batteries: dict[str, VirtualBattery], address: s
     def no_bluez(_adapter: str | None) -> ScanningTransport:
         raise AssertionError("bluetoothd is not needed")
 
-    async def build_routes(config: Config, backend: Backend | None = None) -> Routes:  # noqa: ARG001 - replaces it
+    async def build_routes(config: Config, backend: Backend | None = None) -> Routes:  # noqa: ARG001
         return Routes(bluez=no_bluez, direct=lambda _: transport, adapters=list)
 
-    batteries_module.build_routes = build_routes
+    machine.build_routes = build_routes
     await app.serve(lambda: config, app.ServeOptions(listen_addresses=(address,)))
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from systemd_watchdog.systemd_watchdog import WatchDog
 
-from exporter.batteries import Batteries, build_battery, build_routes
+from exporter.batteries import Batteries, build_battery
 from exporter.battery.poller import Snapshot
+from exporter.ble.machine import build_routes
 from exporter.ble.transport import Backend
 from exporter.config.schema import BatteryConfig, Config
 from exporter.errors import ConfigError

@@ -20,18 +20,13 @@ Renew = Callable[[], Awaitable[None]]
 class Link(Protocol):
     """One profile of an open connection: bytes out, notifications in."""
 
-    early_sent: bool
-    """Whether a request was written before the subscription."""
+    early_sent: bool  # whether a request was written before the subscription
 
     async def write(self, data: bytes) -> None:
         """Send one request. Raises LinkLostError."""
 
     async def receive(self) -> tuple[float, bytes]:
-        """Return when the next notification came, by the loop's clock, and its bytes.
-
-        Raises:
-            LinkLostError: The connection ended.
-        """
+        """Return arrival time (loop clock) and bytes of the next one. Raises LinkLostError."""
 
 
 class Connection(Protocol):
@@ -39,7 +34,7 @@ class Connection(Protocol):
 
     @property
     def profiles(self) -> Sequence[str]:
-        """The names of the known profiles that the battery has, best first; never empty."""
+        """The names of the profiles to try, in this order; never empty."""
 
     async def open(self, profile: str, early: bytes = b"") -> Link:
         """Subscribe to the notifications of one profile.

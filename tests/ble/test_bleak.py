@@ -1,4 +1,4 @@
-"""The way to a battery, through bleak itself and bleak-retry-connector, on a virtual air."""
+"""The transport over bleak, through bleak and bleak-retry-connector, on a virtual radio."""
 
 import asyncio
 import gc
@@ -15,7 +15,6 @@ from dbus_fast.errors import InvalidAddressError
 
 from exporter.battery.poller import Snapshot
 from exporter.ble.bleak import BleakTransport
-from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, Target
 from exporter.config.schema import PollConfig, ProfileName, Seconds
 from exporter.demo.battery import Faults, VirtualBattery, encode_reply
@@ -29,7 +28,6 @@ from exporter.errors import (
     ProfileError,
 )
 from exporter.link_stats import LinkStats
-from exporter.protocol.advertisement import Advertisement
 from exporter.protocol.profiles import PROFILES
 from tests.support.recorded import MOBILEKTRO
 from tests.support.virtual import ADDRESS, battery, make_poller, make_routes, make_transport, now_s
@@ -431,43 +429,6 @@ class TestCancelled:
         await self.test_cancel_at_any_moment_leaks_nothing(0.6)
 
         gc.collect()  # an unawaited coroutine or task would be a warning, and warnings fail
-
-
-class TestScan:
-    async def test_scan_passes_every_advertisement_on(self) -> None:
-        heard: list[Advertisement] = []
-        transport = make_transport(make_air([battery(), battery(SECOND)]))
-
-        async with transport.advertisements(heard.append):
-            await asyncio.sleep(1.0)
-
-        assert {advertisement.address for advertisement in heard} == {ADDRESS, SECOND}
-        assert heard[0].name == "JBD-SP04S034"
-        assert heard[0].rssi_dbm == -67
-        assert heard[0].service_uuids == {PROFILES["ff00"].service}
-
-    async def test_command_shares_the_scan_of_a_poll(self, tasks: asyncio.TaskGroup) -> None:
-        air = make_air([battery()])
-        transport = make_transport(air)
-        routes = Routes(bluez=lambda _: transport, adapters=list)
-
-        async with transport.advertisements(lambda _: None):
-            snapshot = await make_poller(routes, tasks).refresh(timeout_s=SCRAPE_S)
-
-        assert snapshot.up
-        assert air.most_scans == 1
-        assert air.scans == 0
-
-    async def test_scan_records_advertisements_of_tracked_batteries(self) -> None:
-        transport = make_transport(make_air([battery()]))
-        target = target_at()
-        transport.track(target)
-
-        async with transport.advertisements(lambda _: None):
-            await asyncio.sleep(1.0)
-
-        assert target.stats.rssi_dbm == -67
-        assert target.stats.seen_at_s == pytest.approx(0.5)
 
 
 NOT_AVAILABLE = BleakBluetoothNotAvailableReason

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from exporter import batteries
+from exporter.ble import machine
 from exporter.ble.direct import sockets
 from exporter.ble.direct.sockets import Adapter
 from exporter.config.schema import BatteryConfig, Config, Name, TransportChoice, normal_address
@@ -61,9 +61,9 @@ def test_bleak_is_loaded_at_start_if_it_will_be_used(
     present = [HCI0, Adapter(1, "00:1B:DC:0F:AA:02", up=True)][:adapters]
     monkeypatch.setattr(sockets, "why_not", lambda: None)
     monkeypatch.setattr(sockets, "adapters", lambda: present)
-    monkeypatch.setattr(batteries, "import_module", loaded.append)
+    monkeypatch.setattr(machine, "import_module", loaded.append)
     battery = BatteryConfig(name=Name("camper"), address=normal_address(ADDRESS))
 
-    asyncio.run(batteries.build_routes(Config(batteries=(battery,), link=link)))
+    asyncio.run(machine.build_routes(Config(batteries=(battery,), link=link)))
 
     assert loaded == ["exporter.ble.bleak"] * is_loaded

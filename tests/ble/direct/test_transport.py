@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import time
 
 import pytest
 
@@ -236,24 +235,6 @@ class TestFailures:
                 async with direct.routes.connect(target, deadline_s=now_s() + 5.0):
                     raise error
             assert direct.routes._wanting_pairing == left
-
-    async def test_timeout_during_another_connect_concerns_one_battery(
-        self,
-    ) -> None:
-        turns = kernel.Turns()
-
-        async def wait_for_nothing() -> None:
-            async with turns.wait(0.05):
-                await asyncio.sleep(10.0)
-
-        waiting = asyncio.create_task(wait_for_nothing())
-        await asyncio.sleep(0)
-        async with turns.wait(5.0):
-            time.sleep(0.1)  # noqa: ASYNC251 - a slow machine
-            await asyncio.sleep(0)
-
-        with pytest.raises(TimeoutError):
-            await waiting
 
     async def test_refused_connect_is_retried(self, tasks: asyncio.TaskGroup) -> None:
         direct = DirectBattery(tasks, quick())

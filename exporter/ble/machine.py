@@ -1,0 +1,85 @@
+"""Finds out which transports this machine allows, and builds the routes over them."""
+
+import logging
+from dataclasses import asdict, fields
+from functools import partial
+from importlib import import_module
+
+from exporter.ble.direct import management, sockets
+from exporter.ble.direct.management import Management
+from exporter.ble.direct.transport import DirectTransport
+from exporter.ble.routes import Routes
+from exporter.ble.transport import Backend, ScanningTransport
+from exporter.config.schema import Config, TransportChoice
+from exporter.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+def adapters_up() -> list[str]:
+    """Return the names of the adapters that are switched on; empty if that is unknown."""
+    try:
+        return [adapter.name for adapter in sockets.adapters() if adapter.up]
+    except OSError:
+        return []
+
+
+async def build_routes(config: Config, backend: Backend | None = None) -> Routes:
+    """Find out which transports this machine allows, log it once, and return the routes.
+
+    Raises:
+        ConfigError: The direct link is configured, and this machine has none.
+    """
+    if backend is not None:
+        return Routes(bluez=partial(_make_bluez, backend, None), adapters=list)
+    wanted = {battery.link or config.link for battery in config.batteries}
+    why_not_direct = sockets.why_not()
+    if why_not_direct and TransportChoice.DIRECT in wanted:
+        raise ConfigError([f"link: direct cannot be used here: {why_not_direct}"])
+    why_not_managed = why_not_direct or await management.why_not()
+    links = _links_in_use(wanted, why_not_direct)
+    present = adapters_up()
+    if TransportChoice.BLUEZ in links or len(present) > 1:  # bluetoothd compares several adapters
+        import_module("exporter.ble.bleak")  # now, not in the middle of a scrape
+    asked = [f.name for f in fields(config.management) if getattr(config.management, f.name)]
+    log.info(
+        "bluetooth",
+        extra={
+            "link": ",".join(sorted(links)),
+            "management": "none" if why_not_managed else ",".join(asked) or "off",
+        },
+    )
+    if why_not_direct and TransportChoice.AUTO in wanted:
+        log.info("no direct link, bluetoothd is used", extra={"why": why_not_direct})
+    if why_not_managed and asked:
+        log.info(
+            "each reading holds its battery 2 s longer than with CAP_NET_ADMIN",
+            extra={"why": why_not_managed, "see": "README, Permissions"},
+        )
+    if why_not_direct is None and not present:
+        log.warning("no Bluetooth adapter is switched on yet: see bluetoothctl list, rfkill list")
+    managed = None if why_not_managed else Management(**asdict(config.management))
+    return Routes(
+        bluez=partial(_make_bluez, None, managed),
+        direct=None if why_not_direct else partial(_make_direct, managed),
+        prefers_direct=config.link is not TransportChoice.BLUEZ,
+        adapters=adapters_up,
+    )
+
+
+def _make_bluez(
+    backend: Backend | None, managed: Management | None, adapter: str | None
+) -> ScanningTransport:
+    # Loads bleak and D-Bus, which the direct link does without.
+    from exporter.ble.bleak import BleakTransport  # noqa: PLC0415
+
+    return BleakTransport(adapter=adapter, backend=backend, management=managed)
+
+
+def _make_direct(managed: Management | None, adapter: str | None) -> DirectTransport:
+    return DirectTransport(adapter=adapter, management=managed)
+
+
+def _links_in_use(wanted: set[TransportChoice], why_not_direct: str | None) -> set[TransportChoice]:
+    auto = TransportChoice.BLUEZ if why_not_direct else TransportChoice.DIRECT
+    return {auto if link is TransportChoice.AUTO else link for link in wanted}
