@@ -1,6 +1,8 @@
 """Several adapters: each battery by the one that hears it best."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +12,7 @@ from exporter.batteries import build_battery
 from exporter.battery.poller import Poller
 from exporter.ble.bleak import BleakTransport
 from exporter.ble.routes import Routes
+from exporter.ble.transport import Connection, Target
 from exporter.clock import WallClock
 from exporter.config.schema import (
     AdapterName,
@@ -17,12 +20,13 @@ from exporter.config.schema import (
     Name,
     PollConfig,
     Seconds,
+    TransportChoice,
     normal_address,
 )
 from exporter.demo.battery import Faults
 from exporter.demo.radio import Air, make_air
-from exporter.errors import AdapterError, FailureReason
-from tests.support.virtual import ADDRESS, battery, make_transport, now_s
+from exporter.errors import AdapterError, FailureReason, PairingError
+from tests.support.virtual import ADDRESS, battery, make_poller, make_transport, now_s
 
 SECOND = "A4:C1:38:00:00:02"
 
@@ -181,3 +185,59 @@ async def test_adapters_take_turns_if_no_scan_works(tasks: asyncio.TaskGroup) ->
         await poller.refresh(timeout_s=60.0)
 
     assert [tried.index(transport) for transport in tried] == [0, 1, 0, 1]
+
+
+class WantsPairing:
+    """A direct transport to a battery that wants pairing."""
+
+    def __init__(self) -> None:
+        self.connects = 0
+
+    def track(self, target: Target) -> None:
+        pass
+
+    def untrack(self, address: str) -> None:
+        pass
+
+    @asynccontextmanager
+    async def connect(self, target: Target, *, deadline_s: float) -> AsyncIterator[Connection]:
+        self.connects += 1
+        raise PairingError(f"{target.address} wants pairing until {deadline_s}")
+        yield
+
+
+@pytest.mark.parametrize(
+    ("link", "prefers_direct", "direct_connects", "is_up"),
+    [
+        pytest.param(None, True, 1, [False, True, True], id="falls back"),
+        pytest.param(TransportChoice.AUTO, True, 1, [False, True, True], id="auto falls back"),
+        pytest.param(TransportChoice.DIRECT, True, 3, [False] * 3, id="configured direct stays"),
+        pytest.param(TransportChoice.BLUEZ, True, 0, [True] * 3, id="configured bluez"),
+        pytest.param(None, False, 0, [True] * 3, id="bluez for all"),
+    ],
+)
+async def test_battery_that_wants_pairing_is_read_through_bluetoothd_unless_configured(
+    link: TransportChoice | None,
+    prefers_direct: bool,
+    direct_connects: int,
+    is_up: list[bool],
+    tasks: asyncio.TaskGroup,
+) -> None:
+    direct = WantsPairing()
+    bluez = make_transport(make_air([battery()]))
+    routes = Routes(
+        bluez=lambda _: bluez,
+        direct=lambda _: direct,
+        prefers_direct=prefers_direct,
+        adapters=list,
+    )
+    poll = PollConfig(min_interval_s=Seconds(0.0))
+    poller = make_poller(routes, tasks, poll=poll, link=link)
+
+    snapshots = []
+    for _ in range(3):
+        snapshots.append(await poller.refresh(timeout_s=60.0))
+        await asyncio.sleep(1200.0)
+
+    assert [snapshot.up for snapshot in snapshots] == is_up
+    assert direct.connects == direct_connects
