@@ -131,10 +131,9 @@ class DirectConnection:
             self._memory.table = None
 
     async def _rediscover(self, profile: str) -> Handles:
-        self._table = await _discover(self._channel)
+        self._memory.table = self._table = await _discover(self._channel)
         if profile not in self._table.profiles:
             raise LinkLostError(f"profile {profile} is not there any more")
-        self._memory.table = self._table
         return self._table.profiles[profile]
 
 

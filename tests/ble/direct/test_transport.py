@@ -162,6 +162,20 @@ class TestMemory:
         assert remaining_ah(await direct.poll()) == 203.54
         assert {pdu[0] for pdu in direct.air.servers[2].received} == {0x12, 0x52}
 
+    async def test_battery_with_another_profile_is_read_in_the_next_poll(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        direct = DirectBattery(tasks, quick())
+        await direct.poll()
+        direct.battery.gatt, direct.battery.speaks = (PROFILES["ff00"],), PROFILES["ff00"]
+        direct.air.options = {"first_handle": 40}
+
+        snapshot = await direct.fail()
+
+        assert snapshot.failures == {FailureReason.LINK_LOST: 1}
+        assert "profile nus is not there any more" in (snapshot.last_error or "")
+        assert remaining_ah(await direct.poll()) == 203.54
+
     async def test_silence_makes_the_next_poll_discover_again(
         self, tasks: asyncio.TaskGroup
     ) -> None:
