@@ -32,7 +32,7 @@ from exporter.ble.direct.sockets import adapters, packed
 from exporter.demo.battery import Faults
 from exporter.protocol.frame import Command, encode_request
 from vm_world import VmWorld
-from world import Exporter, address, info, let_go, set_faults
+from world import Exporter, address, info, set_faults, wait_disconnected
 
 BATTERY: Final = 1  # advertises and has ff00, as all programs expect
 PAUSE_S: Final = 1.0
@@ -123,7 +123,7 @@ def cost(world: VmWorld, act: Callable[[], bool], *, stays: bool = False) -> Cos
     succeeded = act()
     told_s = time.monotonic() - asked_s
     if not stays:
-        let_go(world, BATTERY, within_s=30.0)
+        wait_disconnected(world, BATTERY, timeout_s=30.0)
     air = traffic(world)
     time.sleep(PAUSE_S)
     after = info(world, BATTERY)
@@ -152,7 +152,7 @@ def forget(world: VmWorld) -> None:
     subprocess.run(
         ["bluetoothctl", "remove", address(BATTERY)], check=False, stdout=subprocess.DEVNULL
     )
-    let_go(world, BATTERY, within_s=30.0)
+    wait_disconnected(world, BATTERY, timeout_s=30.0)
 
 
 def usual_parameters() -> None:

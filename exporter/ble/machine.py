@@ -37,15 +37,31 @@ async def build_routes(config: Config, backend: Backend | None = None) -> Routes
     if why_not_direct and TransportChoice.DIRECT in wanted:
         raise ConfigError([f"link: direct cannot be used here: {why_not_direct}"])
     why_not_managed = why_not_direct or await management.why_not()
-    links = _links_in_use(wanted, why_not_direct)
-    present = adapters_up()
-    if TransportChoice.BLUEZ in links or len(present) > 1:  # bluetoothd compares several adapters
+    several = len(adapters_up()) > 1  # then bluetoothd compares them
+    chooses = several and any(battery.adapter is None for battery in config.batteries)
+    if TransportChoice.BLUEZ in _links_in_use(wanted, why_not_direct) or chooses:
         import_module("exporter.ble.bleak")  # now, not in the middle of a scrape
+    _log_transports(config, wanted, why_not_direct, why_not_managed)
+    managed = None if why_not_managed else Management(**asdict(config.management))
+    return Routes(
+        bluez=partial(_make_bluez, None, managed),
+        direct=None if why_not_direct else partial(_make_direct, managed),
+        prefers_direct=config.link is not TransportChoice.BLUEZ,
+        adapters=adapters_up,
+    )
+
+
+def _log_transports(
+    config: Config,
+    wanted: set[TransportChoice],
+    why_not_direct: str | None,
+    why_not_managed: str | None,
+) -> None:
     asked = [f.name for f in fields(config.management) if getattr(config.management, f.name)]
     log.info(
         "bluetooth",
         extra={
-            "link": ",".join(sorted(links)),
+            "link": ",".join(sorted(_links_in_use(wanted, why_not_direct))),
             "management": "none" if why_not_managed else ",".join(asked) or "off",
         },
     )
@@ -56,15 +72,8 @@ async def build_routes(config: Config, backend: Backend | None = None) -> Routes
             "each reading holds its battery 2 s longer than with CAP_NET_ADMIN",
             extra={"why": why_not_managed, "see": "README, Permissions"},
         )
-    if why_not_direct is None and not present:
+    if why_not_direct is None and not adapters_up():
         log.warning("no Bluetooth adapter is switched on yet: see bluetoothctl list, rfkill list")
-    managed = None if why_not_managed else Management(**asdict(config.management))
-    return Routes(
-        bluez=partial(_make_bluez, None, managed),
-        direct=None if why_not_direct else partial(_make_direct, managed),
-        prefers_direct=config.link is not TransportChoice.BLUEZ,
-        adapters=adapters_up,
-    )
 
 
 def _make_bluez(

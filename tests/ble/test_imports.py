@@ -9,7 +9,14 @@ import pytest
 from exporter.ble import machine
 from exporter.ble.direct import sockets
 from exporter.ble.direct.sockets import Adapter
-from exporter.config.schema import BatteryConfig, Config, Name, TransportChoice, normal_address
+from exporter.config.schema import (
+    AdapterName,
+    BatteryConfig,
+    Config,
+    Name,
+    TransportChoice,
+    normal_address,
+)
 from tests.support.att_server import HCI0
 from tests.support.paths import PROJECT
 from tests.support.virtual import ADDRESS
@@ -46,23 +53,28 @@ def test_direct_link_loads_neither_bleak_nor_dbus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("link", "adapters", "is_loaded"),
+    ("link", "adapters", "adapter", "is_loaded"),
     [
-        (TransportChoice.BLUEZ, 1, True),
-        (TransportChoice.DIRECT, 1, False),
-        (TransportChoice.AUTO, 1, False),
-        (TransportChoice.AUTO, 2, True),  # bluetoothd compares them
+        (TransportChoice.BLUEZ, 1, None, True),
+        (TransportChoice.DIRECT, 1, None, False),
+        (TransportChoice.AUTO, 1, None, False),
+        (TransportChoice.AUTO, 2, None, True),  # bluetoothd compares them
+        (TransportChoice.AUTO, 2, "hci1", False),
     ],
 )
 def test_bleak_is_loaded_at_start_if_it_will_be_used(
-    link: TransportChoice, adapters: int, is_loaded: bool, monkeypatch: pytest.MonkeyPatch
+    link: TransportChoice,
+    adapters: int,
+    adapter: AdapterName | None,
+    is_loaded: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loaded: list[str] = []
     present = [HCI0, Adapter(1, "00:1B:DC:0F:AA:02", up=True)][:adapters]
     monkeypatch.setattr(sockets, "why_not", lambda: None)
     monkeypatch.setattr(sockets, "adapters", lambda: present)
     monkeypatch.setattr(machine, "import_module", loaded.append)
-    battery = BatteryConfig(name=Name("camper"), address=normal_address(ADDRESS))
+    battery = BatteryConfig(name=Name("camper"), address=normal_address(ADDRESS), adapter=adapter)
 
     asyncio.run(machine.build_routes(Config(batteries=(battery,), link=link)))
 

@@ -1,4 +1,4 @@
-"""The eight batteries of every world."""
+"""The eight batteries of every simulated environment."""
 
 from typing import Final
 
@@ -12,7 +12,7 @@ ANSWERS: Final = {0x03: MOBILEKTRO, 0x04: CELLS, 0x05: HARDWARE, 0xAA: COUNTERS}
 
 
 def eight() -> list[VirtualBattery]:
-    """Return them; battery n tells a remaining capacity of 203.54 Ah - n."""
+    """Return all eight; battery n reports a remaining capacity of 203.54 Ah - n."""
     return [battery(number) for number in range(len(OF_BATTERY))]
 
 

@@ -1,4 +1,4 @@
-"""A D-Bus of our own, which may be ended and started again at the same address."""
+"""A private D-Bus daemon that can be stopped and restarted at the same address."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ class Bus:
     """One dbus-daemon."""
 
     def __init__(self, folder: Path) -> None:
-        """Prepare; the folder holds its socket."""
+        """Choose the address; the folder holds the socket."""
         self._socket = folder / "bus"
         self._configuration = folder / "bus.conf"
         self._configuration.write_text(CONFIGURATION.format(socket=self._socket), encoding="utf-8")
@@ -36,7 +36,7 @@ class Bus:
         return f"unix:path={self._socket}"
 
     def start(self) -> None:
-        """Start it; return when it listens."""
+        """Start the daemon; return when it listens."""
         words = [f"--config-file={self._configuration}", "--nofork", "--nopidfile"]
         self._process = subprocess.Popen(
             ["dbus-daemon", *words, "--print-address"],
@@ -48,7 +48,7 @@ class Bus:
             assert listening.readline(), "dbus-daemon does not start"
 
     def stop(self) -> None:
-        """End it; everybody on it loses the connection."""
+        """Stop the daemon; every client loses its connection."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -57,7 +57,7 @@ class Bus:
 
 
 def need_dbus() -> None:
-    """Skip where there is no dbus-daemon; CI installs it and must not miss it."""
+    """Skip a test without dbus-daemon, unless REQUIRE_TOOLS is set, as in CI."""
     if shutil.which("dbus-daemon") is None:
         if os.environ.get("REQUIRE_TOOLS"):
             pytest.fail("dbus-daemon is not installed")

@@ -1,4 +1,4 @@
-"""Driving virtual batteries from outside: one JSON request a line, one JSON answer a line.
+"""Controls virtual batteries from another process: one JSON request and answer per line.
 
 The same for every air: the fake bluetoothd's and the virtual machine's.
 
@@ -17,21 +17,21 @@ from exporter.demo.battery import Faults, VirtualBattery
 
 
 class Air(Protocol):
-    """What a radio must be able to do beside carrying bytes."""
+    """The interface of a radio for tests, beside carrying bytes."""
 
     @property
     def batteries(self) -> Sequence[VirtualBattery]: ...
 
     def changed(self, battery: VirtualBattery) -> None:
-        """Its faults changed: one that is gone neither advertises nor keeps its connection."""
+        """Apply changed faults: a battery that is gone neither advertises nor stays connected."""
 
     def drop(self, battery: VirtualBattery) -> None:
-        """End its connection from its side."""
+        """End the connection from the battery's side."""
 
     def is_connected(self, battery: VirtualBattery) -> bool: ...
 
     def held_s(self, battery: VirtualBattery) -> float:
-        """Return the seconds for which it was connected so far, the present one included."""
+        """Return the connected time so far in seconds, with the present connection."""
 
 
 class Info(TypedDict):
@@ -45,14 +45,14 @@ class Info(TypedDict):
 
 
 class Control:
-    """Carries requests out."""
+    """Executes requests."""
 
     def __init__(self, air: Air) -> None:
         self._air = air
         self._frames: dict[str, dict[int, bytes]] = {}
 
     async def answer_later(self, line: bytes) -> bytes:
-        """Return the answer to one line, of which a subclass may take its time."""
+        """Return the answer to one line; a subclass may wait for it."""
         return self.answer(line)
 
     def answer(self, line: str | bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""A fake bluetoothd: the part of its D-Bus interface that bleak uses, and what goes wrong.
+"""A fake bluetoothd: the part of its D-Bus interface that bleak uses, with faults to inject.
 
 It is driven like the virtual machine (see control.py) and answers as bluetoothd 5.66 was seen to.
 """
@@ -35,7 +35,7 @@ SIGNATURES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """How long things take; the defaults are those of bluetoothd 5.66."""
+    """Durations in seconds; the defaults are those of bluetoothd 5.66."""
 
     connect_s: float = 0.7
     disconnect_s: float = 2.0
@@ -50,8 +50,8 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Troubles:
-    """What bluetoothd does wrong with one battery; numbers count how often."""
+class DaemonFaults:
+    """Faults of bluetoothd with one battery; numbers count how often they happen."""
 
     connect_errors: Sequence[tuple[str, str]] = ()  # name and text, one for each Connect
     abort_by_local: int = 0  # connected, and dropped at once
@@ -91,7 +91,7 @@ class FakeBluetoothd:
     ) -> None:
         self.batteries = list(batteries)
         self.times = times or Times()
-        self.troubles: dict[str, Troubles] = {}  # by the battery's address
+        self.daemon_faults: dict[str, DaemonFaults] = {}  # by the battery's address
         self.scan_errors: list[tuple[str, str]] = []  # one for each StartDiscovery
         self.mute = False  # takes everything, answers nothing
         self._bus_address = bus_address
@@ -140,7 +140,7 @@ class FakeBluetoothd:
                 await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
 
     async def kill(self) -> None:
-        """End without a word: nobody is told that the connections ended."""
+        """Stop silently: no client learns that the connections ended."""
         bus, self._bus = self._bus, None
         if bus is not None:
             bus.disconnect()
@@ -160,14 +160,14 @@ class FakeBluetoothd:
             self._drop_all(adapter)
 
     def unplug(self, adapter: str) -> None:
-        """Take an adapter away, and all devices that it knows."""
+        """Remove an adapter and all of its devices."""
         self._drop_all(adapter)
         self._adapters.pop(adapter, None)
         for path in [one for one in self._objects if one.startswith(f"/org/bluez/{adapter}")]:
             self._remove(path)
 
     def plug(self, adapter: str) -> None:
-        """Put it back."""
+        """Add the adapter again."""
         self._adapters[adapter] = True
         self._add(f"/org/bluez/{adapter}", self._adapter(adapter, powered=True))
 
@@ -188,14 +188,14 @@ class FakeBluetoothd:
             self._end(battery.address)
 
     def drop(self, battery: VirtualBattery) -> None:
-        """End its connection from its side."""
+        """End the connection from the battery's side."""
         self._end(battery.address)
 
     def is_connected(self, battery: VirtualBattery) -> bool:
         return battery.address in self._connections
 
     def held_s(self, battery: VirtualBattery) -> float:
-        """Return the seconds for which it was connected so far."""
+        """Return the connected time so far in seconds."""
         connection = self._connections.get(battery.address)
         now_s = asyncio.get_running_loop().time()
         running_s = 0.0 if connection is None else now_s - connection.since_s
@@ -375,22 +375,22 @@ class FakeBluetoothd:
             raise Refusal("org.bluez.Error.InProgress", "Operation already in progress")
         clients.add(sender)
 
-    async def _connect(self, path: str) -> None:  # noqa: C901 - a list of troubles
+    async def _connect(self, path: str) -> None:  # noqa: C901 - a list of faults
         battery = self._battery(path)
-        troubles = self.troubles.get(battery.address, Troubles())
+        daemon_faults = self.daemon_faults.get(battery.address, DaemonFaults())
         if self._objects[path][DEVICE]["Connected"]:
             return
         if battery.moods is not None:
             battery.faults = battery.moods()
-        if troubles.connect_errors:
-            first, *rest = troubles.connect_errors
-            self.troubles[battery.address] = replace(troubles, connect_errors=tuple(rest))
+        if daemon_faults.connect_errors:
+            first, *rest = daemon_faults.connect_errors
+            self.daemon_faults[battery.address] = replace(daemon_faults, connect_errors=tuple(rest))
             raise Refusal(*first)
-        if troubles.expires:
-            self.troubles[battery.address] = replace(troubles, expires=False)
+        if daemon_faults.expires:
+            self.daemon_faults[battery.address] = replace(daemon_faults, expires=False)
             self._forget(path)
             raise Refusal(f"{DBUS}.Error.UnknownObject", f"Method Connect with no object {path}")
-        if troubles.connect_hangs:
+        if daemon_faults.connect_hangs:
             await asyncio.Event().wait()
         await asyncio.sleep(self.times.connect_s)
         if battery.faults.refuses:
@@ -399,12 +399,12 @@ class FakeBluetoothd:
             await asyncio.sleep(self.times.abandon_s)
             raise Refusal(FAILED, "le-connection-abort-by-local")
         self._begin(path, battery)
-        if troubles.abort_by_local:
-            left = troubles.abort_by_local - 1
-            self.troubles[battery.address] = replace(troubles, abort_by_local=left)
+        if daemon_faults.abort_by_local:
+            left = daemon_faults.abort_by_local - 1
+            self.daemon_faults[battery.address] = replace(daemon_faults, abort_by_local=left)
             self._end(battery.address)
             raise Refusal(FAILED, "le-connection-abort-by-local")
-        if troubles.never_resolved:
+        if daemon_faults.never_resolved:
             return
         for number, profile in enumerate(battery.gatt):
             service = f"{path}/service{16 * number + 16:04x}"
@@ -437,16 +437,16 @@ class FakeBluetoothd:
 
     async def _disconnect(self, path: str) -> None:
         battery = self._battery(path)
-        troubles = self.troubles.get(battery.address, Troubles())
+        daemon_faults = self.daemon_faults.get(battery.address, DaemonFaults())
         if connecting := self._connecting.get(path):
             for one in connecting:  # a Disconnect calls every Connect under way off
                 one.cancel()
             return
         if not self._objects[path][DEVICE]["Connected"]:
             raise Refusal("org.bluez.Error.NotConnected", "Not Connected")
-        if troubles.disconnect_error:
-            raise Refusal(*troubles.disconnect_error)
-        if troubles.disconnect_hangs:
+        if daemon_faults.disconnect_error:
+            raise Refusal(*daemon_faults.disconnect_error)
+        if daemon_faults.disconnect_hangs:
             await asyncio.Event().wait()
         connection = self._connections.get(battery.address)
         await asyncio.sleep(self.times.disconnect_s)
@@ -472,9 +472,9 @@ class FakeBluetoothd:
     async def _subscribe(self, path: str) -> None:
         device = path.rpartition("/service")[0]
         battery = self._battery(path)
-        troubles = self.troubles.get(battery.address, Troubles())
-        if troubles.subscribe_error:
-            raise Refusal(*troubles.subscribe_error)
+        daemon_faults = self.daemon_faults.get(battery.address, DaemonFaults())
+        if daemon_faults.subscribe_error:
+            raise Refusal(*daemon_faults.subscribe_error)
         await asyncio.sleep(self.times.subscribe_s)
         connection = self._connections.get(battery.address)
         if connection is None or device not in self._objects:
@@ -484,9 +484,9 @@ class FakeBluetoothd:
 
     def _write(self, path: str, data: bytes) -> None:
         battery = self._battery(path)
-        troubles = self.troubles.get(battery.address, Troubles())
-        if troubles.write_error:
-            raise Refusal(*troubles.write_error)
+        daemon_faults = self.daemon_faults.get(battery.address, DaemonFaults())
+        if daemon_faults.write_error:
+            raise Refusal(*daemon_faults.write_error)
         if battery.address not in self._connections:
             raise Refusal("org.bluez.Error.NotConnected", "Not Connected")
         if self._objects[path][CHARACTERISTIC]["UUID"] == battery.speaks.write:
@@ -566,9 +566,9 @@ class BusControl(Control):
                         self._fake.plug(name)
                     case action:
                         self._fake.power(name, on=action == "on")
-            case "troubles":
+            case "daemon_faults":
                 battery = self._fake.batteries[request["battery"]]
-                self._fake.troubles[battery.address] = Troubles(**request["set"])
+                self._fake.daemon_faults[battery.address] = DaemonFaults(**request["set"])
             case _:
                 return self.answer(line)
         return b"{}\n"

@@ -1,4 +1,4 @@
-"""The world of the fake bluetoothd: on a D-Bus of its own, at a tenth of the time."""
+"""The environment with the fake bluetoothd, on a private D-Bus, ten times as fast."""
 
 import json
 import socket
@@ -24,7 +24,7 @@ class FakeWorld:
     patience: Final = 1.0
 
     def __init__(self, faster: float = FASTER) -> None:
-        """Prepare; all times are divided by `faster`."""
+        """Divide all times by `faster`."""
         self._faster = faster
         self._folder = Path(tempfile.mkdtemp())
         self._bus = Bus(self._folder)
@@ -67,18 +67,18 @@ class FakeWorld:
         return said
 
     def bluetoothd(self, action: str) -> None:
-        """Start, stop, kill or restart it."""
+        """Start, stop, kill or restart bluetoothd."""
         self._running = action in ("start", "restart")
         self.ask({"do": "bluetoothd", "action": action})
 
     def adapter(self, action: str) -> None:
-        """Switch it off or on, unplug it or plug it."""
+        """Switch the adapter off or on, unplug or plug it."""
         self._powered = action != "off"
         self._plugged = action != "unplug"
         self.ask({"do": "adapter", "action": action})
 
     def heal(self) -> None:
-        """Put back whatever a test has taken away."""
+        """Restore whatever a test has stopped or removed."""
         if not self._running:
             self.bluetoothd("start")
         if not self._plugged:
@@ -87,9 +87,9 @@ class FakeWorld:
             self.adapter("on")
 
     def environment(self) -> Mapping[str, str]:
-        """Return what the exporter needs in its environment."""
+        """Return the environment variables of the exporter."""
         return {"DBUS_SYSTEM_BUS_ADDRESS": self._bus.address}
 
     def command(self) -> Sequence[str]:
-        """Return how to start the exporter here."""
+        """Return the command that starts the exporter here."""
         return [sys.executable, str(HERE / "hasty.py"), str(self._faster)]

@@ -42,7 +42,7 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"stray": b""}, {"one_at_a_time": True}, {"notification": 1}, {"notification": 0},
 )  # fmt: skip
 FAILED: Final = "org.bluez.Error.Failed"
-TROUBLES: Final[tuple[dict[str, Any], ...]] = (
+DAEMON_FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {}, {}, {}, {}, {}, {},
     {"connect_errors": [["org.bluez.Error.InProgress", "Operation already in progress"]]},
     {"connect_errors": [[FAILED, "Software caused connection abort"]] * 3},
@@ -53,7 +53,7 @@ TROUBLES: Final[tuple[dict[str, Any], ...]] = (
 
 @dataclass(slots=True)
 class Record:
-    """What the exporter's process held, from time to time."""
+    """Resources that the process held at several times."""
 
     rss_mb: list[float] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
@@ -86,7 +86,7 @@ async def names_on_the_bus() -> int:
 
 
 class Soak:
-    """The pollers, the world, and what was seen."""
+    """The pollers, their environment, and the results."""
 
     def __init__(self, world: FakeWorld, seed: int, tasks: asyncio.TaskGroup) -> None:
         self._world = world
@@ -135,7 +135,7 @@ class Soak:
                 self.problems.append(f"b{number}: {told_ah} Ah instead of {expected[number]}")
 
     def _prepare(self, number: int) -> float:
-        """Give a battery a fault, bluetoothd a trouble, and the battery a number that is new."""
+        """Give a battery a fault, bluetoothd a fault, and the battery a new number."""
         self._said = (self._said + 1) % 0x10000
         payload = bytearray(answer(number, 0x03)[4:-3])
         payload[4:6] = self._said.to_bytes(2, "big")
@@ -144,12 +144,12 @@ class Soak:
         faults.pop("stray", None)
         self._world.ask({"do": "frame", "battery": number, "hex": frame.hex()})
         self._world.ask({"do": "faults", "battery": number, "set": faults})
-        troubles = self._dice.choice(TROUBLES)
-        self._world.ask({"do": "troubles", "battery": number, "set": troubles})
+        daemon_faults = self._dice.choice(DAEMON_FAULTS)
+        self._world.ask({"do": "daemon_faults", "battery": number, "set": daemon_faults})
         return self._said / 100
 
     def add_up(self) -> None:
-        """Compare what was counted with what the batteries saw."""
+        """Compare the exporter's counters with those of the batteries."""
         for number, snapshot in self.snapshots.items():
             seen = info(self._world, number)
             counted = sum(snapshot.failures.values())
@@ -180,7 +180,7 @@ class Soak:
 
 
 async def soak(world: FakeWorld, polls: int, seed: int) -> list[str]:
-    """Poll, and return what is wrong."""
+    """Poll, and return the problems."""
     began_s = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         one = Soak(world, seed, tasks)
@@ -206,7 +206,7 @@ async def soak(world: FakeWorld, polls: int, seed: int) -> list[str]:
 
 
 def main() -> int:
-    """Run it; return the exit status."""
+    """Run the soak test; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--polls", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)

@@ -32,7 +32,7 @@ from exporter.config.schema import (
 )
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.errors import FailureReason, LinkError
-from fake_bluetoothd import DBUS, FAILED, FakeBluetoothd, Times, Troubles
+from fake_bluetoothd import DBUS, FAILED, DaemonFaults, FakeBluetoothd, Times
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - a real D-Bus lives in real time
 FASTER: Final = 15.0
@@ -58,42 +58,45 @@ FAULTS: Final[dict[str, tuple[dict[str, Any], set[str]]]] = {
     "held by the phone": ({"held": True}, {"not_found"}),
 }
 IN_PROGRESS: Final = ("org.bluez.Error.InProgress", "Operation already in progress")
-TROUBLES: Final[dict[str, tuple[Troubles, set[str]]]] = {
-    "none": (Troubles(), {UP}),
-    "connect in progress, once": (Troubles(connect_errors=(IN_PROGRESS,)), {UP}),
-    "connect in progress, always": (Troubles(connect_errors=(IN_PROGRESS,) * 9), {"connect"}),
-    "abort by local, once": (Troubles(abort_by_local=1), {UP}),
-    "abort by local, always": (Troubles(abort_by_local=99), {"connect"}),
+DAEMON_FAULTS: Final[dict[str, tuple[DaemonFaults, set[str]]]] = {
+    "none": (DaemonFaults(), {UP}),
+    "connect in progress, once": (DaemonFaults(connect_errors=(IN_PROGRESS,)), {UP}),
+    "connect in progress, always": (DaemonFaults(connect_errors=(IN_PROGRESS,) * 9), {"connect"}),
+    "abort by local, once": (DaemonFaults(abort_by_local=1), {UP}),
+    "abort by local, always": (DaemonFaults(abort_by_local=99), {"connect"}),
     "no slots, once": (
-        Troubles(connect_errors=((FAILED, "no available connection slot"),)),
+        DaemonFaults(connect_errors=((FAILED, "no available connection slot"),)),
         {UP},
     ),
     "no slots": (
-        Troubles(connect_errors=((FAILED, "no available connection slot"),) * 9),
+        DaemonFaults(connect_errors=((FAILED, "no available connection slot"),) * 9),
         {"connect"},
     ),
     "permission denied": (
-        Troubles(connect_errors=((f"{DBUS}.Error.AccessDenied", "Rejected send message"),) * 9),
+        DaemonFaults(connect_errors=((f"{DBUS}.Error.AccessDenied", "Rejected send message"),) * 9),
         {"adapter"},
     ),
-    "the object expires": (Troubles(expires=True), {UP, "connect"}),
-    "connect hangs": (Troubles(connect_hangs=True), {"connect"}),
-    "services are never resolved": (Troubles(never_resolved=True), {"connect"}),
-    "subscription fails": (Troubles(subscribe_error=(FAILED, "Operation failed")), {"link_lost"}),
-    "subscription is not permitted": (
-        Troubles(subscribe_error=("org.bluez.Error.NotPermitted", "Not permitted")),
+    "the object expires": (DaemonFaults(expires=True), {UP, "connect"}),
+    "connect hangs": (DaemonFaults(connect_hangs=True), {"connect"}),
+    "services are never resolved": (DaemonFaults(never_resolved=True), {"connect"}),
+    "subscription fails": (
+        DaemonFaults(subscribe_error=(FAILED, "Operation failed")),
         {"link_lost"},
     ),
-    "write fails": (Troubles(write_error=(FAILED, "Not connected")), {"link_lost"}),
-    "disconnect fails": (Troubles(disconnect_error=(FAILED, "Disconnect failed")), {UP}),
-    "disconnect hangs": (Troubles(disconnect_hangs=True), {UP}),
+    "subscription is not permitted": (
+        DaemonFaults(subscribe_error=("org.bluez.Error.NotPermitted", "Not permitted")),
+        {"link_lost"},
+    ),
+    "write fails": (DaemonFaults(write_error=(FAILED, "Not connected")), {"link_lost"}),
+    "disconnect fails": (DaemonFaults(disconnect_error=(FAILED, "Disconnect failed")), {UP}),
+    "disconnect hangs": (DaemonFaults(disconnect_hangs=True), {UP}),
 }
-CASES: Final = list(product(FAULTS, TROUBLES, PROFILES))
+CASES: Final = list(product(FAULTS, DAEMON_FAULTS, PROFILES))
 
 
 @dataclass(slots=True)
-class House:
-    """A bluetoothd with batteries, and pollers for them."""
+class FakeCamper:
+    """A fake bluetoothd with batteries, and pollers for them."""
 
     bus: Bus
     fake: FakeBluetoothd
@@ -129,7 +132,7 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+async def camper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeCamper]:
     need_dbus()
     bus = Bus(tmp_path)
     bus.start()
@@ -138,7 +141,7 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     await fake.start()
     async with asyncio.TaskGroup() as tasks:
         with hurry(FASTER):
-            yield House(bus, fake, tasks)
+            yield FakeCamper(bus, fake, tasks)
     await let_bleak_go()
     await fake.stop()
     bus.stop()
@@ -155,7 +158,7 @@ async def let_bleak_go() -> None:
 
 
 def a_battery(number: int, profile: str = "nus", **faults: Any) -> VirtualBattery:
-    """Return one of many: number n tells 203.54 Ah - n."""
+    """Return one of many: number n reports 203.54 Ah - n."""
     model = batteries.battery(0 if profile == "nus" else 1)
     return replace(
         model,
@@ -171,7 +174,7 @@ def outcome(snapshot: Snapshot) -> str:
     return UP if snapshot.up else next(iter(snapshot.failures))
 
 
-def tells(snapshot: Snapshot, number: int) -> bool:
+def shows(snapshot: Snapshot, number: int) -> bool:
     assert snapshot.reading is not None, snapshot.last_error
     assert snapshot.reading.basic is not None
     return snapshot.reading.basic.remaining_ah == pytest.approx(203.54 - number)
@@ -179,25 +182,25 @@ def tells(snapshot: Snapshot, number: int) -> bool:
 
 @pytest.mark.parametrize("start", range(0, len(CASES), CHUNK))
 async def test_each_fault_has_its_reason_and_the_next_poll_succeeds(
-    start: int, house: House
+    start: int, camper: FakeCamper
 ) -> None:
     chunk = CASES[start : start + CHUNK]
     fleet = [
         a_battery(number, profile, **FAULTS[fault][0])
         for number, (fault, _, profile) in enumerate(chunk)
     ]
-    house.fake.batteries.extend(fleet)
-    for virtual, (_, trouble, _) in zip(fleet, chunk, strict=True):
-        house.fake.troubles[virtual.address] = TROUBLES[trouble][0]
+    camper.fake.batteries.extend(fleet)
+    for virtual, (_, daemon_fault, _) in zip(fleet, chunk, strict=True):
+        camper.fake.daemon_faults[virtual.address] = DAEMON_FAULTS[daemon_fault][0]
 
-    snapshots = await asyncio.gather(*(house.poll(virtual) for virtual in fleet))
+    snapshots = await asyncio.gather(*(camper.poll(virtual) for virtual in fleet))
 
-    for (fault, trouble, _), snapshot in zip(chunk, snapshots, strict=True):
-        of_battery, of_bluetoothd = FAULTS[fault][1], TROUBLES[trouble][1]
+    for (fault, daemon_fault, _), snapshot in zip(chunk, snapshots, strict=True):
+        of_battery, of_bluetoothd = FAULTS[fault][1], DAEMON_FAULTS[daemon_fault][1]
         expected = (of_battery | of_bluetoothd) - {UP} or {UP}
         if UP in of_bluetoothd and len(of_bluetoothd) > 1:
             expected |= of_battery
-        assert outcome(snapshot) in expected, (fault, trouble, snapshot.last_error)
+        assert outcome(snapshot) in expected, (fault, daemon_fault, snapshot.last_error)
         assert snapshot.polls == 1
         assert (snapshot.reading is not None) == snapshot.up
         link = snapshot.link
@@ -208,14 +211,14 @@ async def test_each_fault_has_its_reason_and_the_next_poll_succeeds(
     # When all is well again, so is every battery.
     for virtual in fleet:
         virtual.faults = Faults(**QUICK)  # type: ignore[arg-type]
-        house.fake.troubles[virtual.address] = Troubles()
-        house.fake.drop(virtual)  # what a bluetoothd that refused to disconnect still holds
-    again = await asyncio.gather(*(house.poll(virtual) for virtual in fleet))
+        camper.fake.daemon_faults[virtual.address] = DaemonFaults()
+        camper.fake.drop(virtual)  # what a bluetoothd that refused to disconnect still holds
+    again = await asyncio.gather(*(camper.poll(virtual) for virtual in fleet))
     for number, (case, snapshot) in enumerate(zip(chunk, again, strict=True)):
         assert snapshot.up, (case, snapshot.last_error)
-        assert tells(snapshot, number)
+        assert shows(snapshot, number)
     for virtual in fleet:
-        assert not house.fake.is_connected(virtual)
+        assert not camper.fake.is_connected(virtual)
         assert virtual.connects == virtual.disconnects
         assert virtual.illegal == []
 
@@ -242,25 +245,25 @@ WHAT: Final[dict[str, tuple[Callable[[FakeBluetoothd], Awaitable[None]], ...]]] 
 
 
 class TestManyBatteries:
-    async def test_hanging_connect_does_not_block_other_batteries(self, house: House) -> None:
+    async def test_hanging_connect_does_not_block_other_batteries(self, camper: FakeCamper) -> None:
         hanging, well = a_battery(0), a_battery(1)
-        house.fake.batteries.extend([hanging, well])
-        house.fake.troubles[hanging.address] = Troubles(connect_hangs=True)
-        hung = asyncio.create_task(house.poll(hanging))
+        camper.fake.batteries.extend([hanging, well])
+        camper.fake.daemon_faults[hanging.address] = DaemonFaults(connect_hangs=True)
+        hung = asyncio.create_task(camper.poll(hanging))
         await asyncio.sleep(0.2)  # it connects, or rather does not
 
-        assert (await house.poll(well)).up
+        assert (await camper.poll(well)).up
         assert not hung.done()
         await hung
 
 
 class TestBluetoothd:
-    async def test_scan_of_another_program_is_awaited(self, house: House) -> None:
+    async def test_scan_of_another_program_is_awaited(self, camper: FakeCamper) -> None:
         virtual = a_battery(0)
-        house.fake.batteries.append(virtual)
-        house.fake.scan_errors = [IN_PROGRESS]
+        camper.fake.batteries.append(virtual)
+        camper.fake.scan_errors = [IN_PROGRESS]
 
-        assert (await house.poll(virtual)).up
+        assert (await camper.poll(virtual)).up
 
     @pytest.mark.parametrize(
         ("error", "words"),
@@ -271,110 +274,112 @@ class TestBluetoothd:
         ],
     )
     async def test_refused_scan_says_what_to_do(
-        self, error: tuple[str, str], words: str, house: House
+        self, error: tuple[str, str], words: str, camper: FakeCamper
     ) -> None:
         virtual = a_battery(0)
-        house.fake.batteries.append(virtual)
-        house.fake.scan_errors = [error] * 3
+        camper.fake.batteries.append(virtual)
+        camper.fake.scan_errors = [error] * 3
 
-        snapshot = await house.poll(virtual)
+        snapshot = await camper.poll(virtual)
 
         assert snapshot.failures == {FailureReason.ADAPTER: 1}
         assert words in (snapshot.last_error or "")
-        assert (await house.poll(virtual)).up
+        assert (await camper.poll(virtual)).up
 
-    async def test_silent_bluetoothd_is_given_up(self, house: House) -> None:
+    async def test_silent_bluetoothd_is_given_up(self, camper: FakeCamper) -> None:
         virtual = a_battery(0)
-        house.fake.batteries.append(virtual)
-        assert (await house.poll(virtual)).up
-        house.fake.mute = True
+        camper.fake.batteries.append(virtual)
+        assert (await camper.poll(virtual)).up
+        camper.fake.mute = True
 
-        snapshot = await house.poll(virtual)
+        snapshot = await camper.poll(virtual)
 
         assert snapshot.failures == {FailureReason.ADAPTER: 1}
         assert "does not answer" in (snapshot.last_error or "")
-        house.fake.mute = False
-        await house.fake.restart()
-        assert (await house.poll(virtual)).up
+        camper.fake.mute = False
+        await camper.fake.restart()
+        assert (await camper.poll(virtual)).up
 
-    async def test_bluetoothd_may_fall_silent_during_a_connect(self, house: House) -> None:
+    async def test_bluetoothd_may_fall_silent_during_a_connect(self, camper: FakeCamper) -> None:
         virtual = a_battery(0)
-        house.fake.batteries.append(virtual)
-        assert (await house.poll(virtual)).up
-        polling = asyncio.create_task(house.poll(virtual))
+        camper.fake.batteries.append(virtual)
+        assert (await camper.poll(virtual)).up
+        polling = asyncio.create_task(camper.poll(virtual))
         await asyncio.sleep(0.09)  # found after 0.07 s, connected 0.05 s later
-        house.fake.mute = True
+        camper.fake.mute = True
 
         snapshot = await asyncio.wait_for(polling, 10.0)
 
         assert not snapshot.up
-        house.fake.mute = False
-        await house.fake.restart()
-        assert (await house.poll(virtual)).up
+        camper.fake.mute = False
+        await camper.fake.restart()
+        assert (await camper.poll(virtual)).up
 
     @pytest.mark.parametrize("when_s", [0.0, 0.02, 0.08, 0.12, 0.16])
     @pytest.mark.parametrize("what", list(WHAT))
     async def test_bluetoothd_or_adapter_may_go_during_a_poll(
-        self, what: str, when_s: float, house: House
+        self, what: str, when_s: float, camper: FakeCamper
     ) -> None:
         virtual = a_battery(0, gap_s=0.02)
-        house.fake.batteries.append(virtual)
-        assert (await house.poll(virtual)).up
-        polling = asyncio.create_task(house.poll(virtual))
+        camper.fake.batteries.append(virtual)
+        assert (await camper.poll(virtual)).up
+        polling = asyncio.create_task(camper.poll(virtual))
         await asyncio.sleep(when_s)
-        await WHAT[what][0](house.fake)
+        await WHAT[what][0](camper.fake)
         first = await asyncio.wait_for(polling, 10.0)
-        gone = await house.poll(virtual)
+        gone = await camper.poll(virtual)
 
         assert outcome(first) in (UP, "adapter", "connect", "link_lost", "not_found")
         assert not gone.up
         assert gone.failures[FailureReason.ADAPTER] >= 1
-        await WHAT[what][1](house.fake)
-        back = await house.poll(virtual)
+        await WHAT[what][1](camper.fake)
+        back = await camper.poll(virtual)
         assert back.up, back.last_error
-        assert not house.fake.is_connected(virtual)
+        assert not camper.fake.is_connected(virtual)
 
     @pytest.mark.parametrize("when_s", [0.0, 0.05, 0.12])
-    async def test_d_bus_may_restart_during_a_poll(self, when_s: float, house: House) -> None:
+    async def test_d_bus_may_restart_during_a_poll(self, when_s: float, camper: FakeCamper) -> None:
         virtual = a_battery(0, gap_s=0.02)
-        house.fake.batteries.append(virtual)
-        assert (await house.poll(virtual)).up
-        polling = asyncio.create_task(house.poll(virtual))
+        camper.fake.batteries.append(virtual)
+        assert (await camper.poll(virtual)).up
+        polling = asyncio.create_task(camper.poll(virtual))
         await asyncio.sleep(when_s)
-        house.bus.stop()
-        await house.fake.stop()
+        camper.bus.stop()
+        await camper.fake.stop()
         first = await asyncio.wait_for(polling, 10.0)
-        gone = await house.poll(virtual)
+        gone = await camper.poll(virtual)
 
         assert outcome(first) in (UP, "adapter", "connect", "link_lost", "not_found")
         assert gone.failures[FailureReason.ADAPTER] >= 1
         assert "no D-Bus" in (gone.last_error or "")
-        house.bus.start()
-        await house.fake.start()
-        back = await house.poll(virtual)
+        camper.bus.start()
+        await camper.fake.start()
+        back = await camper.poll(virtual)
         assert back.up, back.last_error
 
-    async def test_connection_left_by_a_killed_process_is_dropped(self, house: House) -> None:
+    async def test_connection_left_by_a_killed_process_is_dropped(self, camper: FakeCamper) -> None:
         virtual = a_battery(0)
-        house.fake.batteries.append(virtual)
-        path = house.fake._path("hci0", virtual)
-        house.fake._add(path, house.fake._device("hci0", virtual))
-        house.fake._begin(path, virtual)
+        camper.fake.batteries.append(virtual)
+        path = camper.fake._path("hci0", virtual)
+        camper.fake._add(path, camper.fake._device("hci0", virtual))
+        camper.fake._begin(path, virtual)
 
-        snapshot = await house.poll(virtual)
+        snapshot = await camper.poll(virtual)
 
         assert snapshot.up, snapshot.last_error
 
-    async def test_connection_made_after_the_process_died_is_dropped(self, house: House) -> None:
-        """A Connect goes on in bluetoothd when the one who asked for it is no more."""
+    async def test_connection_made_after_the_process_died_is_dropped(
+        self, camper: FakeCamper
+    ) -> None:
+        """bluetoothd completes a Connect although its client has ended."""
         virtual = a_battery(0)
-        house.fake.batteries.append(virtual)
-        path = house.fake._path("hci0", virtual)
-        house.fake._add(path, house.fake._device("hci0", virtual))
+        camper.fake.batteries.append(virtual)
+        path = camper.fake._path("hci0", virtual)
+        camper.fake._add(path, camper.fake._device("hci0", virtual))
         virtual.faults = Faults(held=True)
-        polling = asyncio.create_task(house.poll(virtual))
+        polling = asyncio.create_task(camper.poll(virtual))
         await asyncio.sleep(0.1)
-        house.fake._begin(path, virtual)
+        camper.fake._begin(path, virtual)
         virtual.faults = Faults(**QUICK)  # type: ignore[arg-type]
 
         snapshot = await polling
@@ -382,10 +387,10 @@ class TestBluetoothd:
         assert snapshot.up, snapshot.last_error
 
 
-async def test_battery_forgotten_by_bluetoothd_is_a_link_error(house: House) -> None:
+async def test_battery_forgotten_by_bluetoothd_is_a_link_error(camper: FakeCamper) -> None:
     virtual = a_battery(0)
-    house.fake.batteries.append(virtual)
-    assert (await house.poll(virtual)).up
+    camper.fake.batteries.append(virtual)
+    assert (await camper.poll(virtual)).up
     path = "/org/bluez/hci0/dev_A4_C1_38_00_00_99"
     forgotten = BLEDevice("A4:C1:38:00:00:99", None, {"path": path})
 
@@ -395,27 +400,27 @@ async def test_battery_forgotten_by_bluetoothd_is_a_link_error(house: House) -> 
 
 
 class TestAdapters:
-    async def test_unplugged_adapter_fails_only_its_own_batteries(self, house: House) -> None:
+    async def test_unplugged_adapter_fails_only_its_own_batteries(self, camper: FakeCamper) -> None:
         first, second = a_battery(0), a_battery(1)
-        house.fake.batteries += [first, second]
-        house.adapters = ["hci0", "hci1"]
-        assert (await house.poll(first, "hci0")).up
-        assert (await house.poll(second, "hci1")).up
-        house.fake.unplug("hci1")
+        camper.fake.batteries += [first, second]
+        camper.adapters = ["hci0", "hci1"]
+        assert (await camper.poll(first, "hci0")).up
+        assert (await camper.poll(second, "hci1")).up
+        camper.fake.unplug("hci1")
 
-        snapshots = await asyncio.gather(house.poll(first), house.poll(second))
+        snapshots = await asyncio.gather(camper.poll(first), camper.poll(second))
 
         assert snapshots[0].up
         assert snapshots[1].failures == {FailureReason.ADAPTER: 1}
-        house.fake.plug("hci1")
-        assert (await house.poll(second)).up
+        camper.fake.plug("hci1")
+        assert (await camper.poll(second)).up
 
-    async def test_battery_without_configured_adapter_uses_any(self, house: House) -> None:
+    async def test_battery_without_configured_adapter_uses_any(self, camper: FakeCamper) -> None:
         virtual = a_battery(0)
-        house.fake.batteries.append(virtual)
-        house.adapters = ["hci0", "hci1"]
+        camper.fake.batteries.append(virtual)
+        camper.adapters = ["hci0", "hci1"]
 
-        assert (await house.poll(virtual)).up
+        assert (await camper.poll(virtual)).up
 
 
 def test_no_file_descriptor_is_left() -> None:

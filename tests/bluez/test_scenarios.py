@@ -1,4 +1,4 @@
-"""What happens to the exporter in a camper, on both links; played in any world of world.py."""
+"""Scenarios of a camper on both links, in any environment of world.py."""
 
 import contextlib
 import os
@@ -22,20 +22,20 @@ from world import (
     World,
     address,
     info,
-    let_go,
     run,
     set_faults,
     value,
+    wait_disconnected,
 )
 
-BACKOFF_S = 5.0  # the longest step that these exporters are told to take
+BACKOFF_S = 5.0  # the longest step that these exporters use
 RECORDED_AH = 203.54
 REMAINING = "bms_remaining_capacity_amperehours"
 
 
 @pytest.fixture(scope="session")
 def any_world() -> Iterator[World]:
-    """Return the world that BMS_WORLD names; without it, scenarios need one and are skipped."""
+    """Return the environment that BMS_WORLD names; without it, skip."""
     match os.environ.get("BMS_WORLD"):
         case "vm":
             from vm_world import VmWorld  # noqa: PLC0415 - lives only in the machine
@@ -53,7 +53,7 @@ def any_world() -> Iterator[World]:
 
 @pytest.fixture
 def world(any_world: World) -> Iterator[World]:
-    """Return a world in which everything is well; put it in order afterwards."""
+    """Return a healthy environment; restore it afterwards."""
     heal(any_world)
     yield any_world
     heal(any_world)
@@ -64,7 +64,7 @@ def heal(world: World) -> None:
         set_faults(world, battery)
     world.heal()
     for battery in range(len(PROFILES)):
-        let_go(world, battery, within_s=20.0)
+        wait_disconnected(world, battery, timeout_s=20.0)
 
 
 @pytest.fixture(params=["direct", "bluez"])
@@ -76,7 +76,7 @@ def link(request: pytest.FixtureRequest, world: World) -> str:
 
 
 class Camper:
-    """An exporter of some batteries, and what everybody expects of it."""
+    """An exporter of some batteries, with checks of what it must always do."""
 
     def __init__(self, world: World, link: str, folder: Path, batteries: int = 1) -> None:
         self.world = world
@@ -95,7 +95,7 @@ class Camper:
         return Exporter(self.world, "\n".join(lines) + "\n", self._folder)
 
     def scrape(self) -> Samples:
-        """Return what is shown: of every battery its own numbers, or none."""
+        """Return the samples; check that each battery has its own numbers or none."""
         samples = self.exporter.scrape()
         for number in range(self._batteries):
             shown = value(samples, REMAINING, f"b{number}")
@@ -106,14 +106,14 @@ class Camper:
         return samples
 
     def reads(self, battery: int = 0) -> Samples:
-        """Scrape, and see that a battery is read and let go."""
+        """Scrape, and check that a battery is read and disconnected."""
         samples = self.scrape()
         assert value(samples, "bms_up", f"b{battery}") == 1, self.exporter.log()
-        let_go(self.world, battery, within_s=10.0)
+        wait_disconnected(self.world, battery, timeout_s=10.0)
         return samples
 
     def fails(self, *reasons: str) -> float:
-        """Scrape, and see that battery 0 fails for one of these reasons; return the seconds."""
+        """Scrape, and check that battery 0 fails for one of these reasons; return the seconds."""
         began_s = time.monotonic()
         samples = self.scrape()
         took_s = time.monotonic() - began_s
@@ -123,7 +123,7 @@ class Camper:
         return took_s
 
     def recovers(self) -> Samples:
-        """See that battery 0 is read again within one step of the back-off."""
+        """Check that battery 0 is read again after at most one step of the back-off."""
         up = value(self.scrape(), "bms_up", "b0")  # perhaps of a poll that began before
         end_s = time.monotonic() + BACKOFF_S * self.world.patience
         while up != 1:
@@ -135,11 +135,11 @@ class Camper:
         return samples
 
     def said_once(self, words: str) -> None:
-        """See that the log has one helpful line about what happened, and no page."""
+        """Check that the log has one helpful line about the fault, and no traceback."""
         warnings = self.exporter.warnings()
-        told = [line for line in warnings if "poll failed" in line]
-        assert re.search(words, "\n".join(told)), warnings
-        assert len(told) <= 2, warnings  # a second one where the reason changed
+        failed = [line for line in warnings if "poll failed" in line]
+        assert re.search(words, "\n".join(failed)), warnings
+        assert len(failed) <= 2, warnings  # a second one where the reason changed
         assert "Traceback" not in self.exporter.log()
 
 
@@ -192,7 +192,7 @@ class TestReading:
         }
         assert found == {f"b{number}": PROFILES[number] for number in range(batteries)}
         for number in range(batteries):
-            seen = let_go(world, number, within_s=10.0)
+            seen = wait_disconnected(world, number, timeout_s=10.0)
             assert (seen["connects"], seen["illegal"]) == (seen["disconnects"], [])
 
     def test_battery_that_bluez_has_forgotten_is_found_again(self, camper: Camper) -> None:
@@ -383,7 +383,7 @@ class TestTheProcess:
             time.sleep(0.05)
 
         assert camper.exporter.stop() == 0
-        let_go(camper.world, 0, within_s=10.0)
+        wait_disconnected(camper.world, 0, timeout_s=10.0)
 
     def test_missing_battery_does_not_delay_the_other(
         self, world: World, link: str, tmp_path: Path
@@ -417,14 +417,14 @@ class TestTheProcess:
             with Exporter(world, config, folder, through=ORDINARY_USER) as exporter:
                 for action in ("kill", "start"):
                     assert value(exporter.scrape(), "bms_up", "b0") == 1
-                    let_go(world, 0, within_s=10.0)
+                    wait_disconnected(world, 0, timeout_s=10.0)
                     world.bluetoothd(action)
                 assert "CAP_NET_ADMIN is not given" in exporter.log()
                 assert exporter.warnings() == []
 
 
 def scrape_in_vain(exporter: Exporter) -> None:
-    """Scrape an exporter that will not live to answer."""
+    """Scrape an exporter that ends before it answers."""
     with contextlib.suppress(httpx.HTTPError):
         exporter.scrape()
 
@@ -442,7 +442,7 @@ class TestCommands:
 
         assert result.returncode == 0, result.stderr
         assert "203.54" in result.stdout
-        let_go(world, 0, within_s=10.0)
+        wait_disconnected(world, 0, timeout_s=10.0)
 
     def test_read_reports_a_missing_battery(self, world: World) -> None:
         set_faults(world, 0, gone=True)

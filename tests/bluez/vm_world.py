@@ -1,4 +1,4 @@
-"""The world inside the virtual machine: Linux's own Bluetooth, a real bluetoothd, Bumble's air."""
+"""The virtual machine: Linux's own Bluetooth, a real bluetoothd, radio by Bumble."""
 
 import json
 import os
@@ -40,7 +40,7 @@ class VmWorld:
         return said
 
     def bluetoothd(self, action: str) -> None:
-        """Start, stop, kill or restart it."""
+        """Start, stop, kill or restart bluetoothd."""
         pid_file = RUN / "bluetoothd.pid"
         if action in ("stop", "restart", "kill"):
             number = signal.SIGKILL if action == "kill" else signal.SIGTERM
@@ -53,7 +53,7 @@ class VmWorld:
             until(self.is_ready)
 
     def adapter(self, action: str) -> None:
-        """Switch it off or on, unplug it or plug it."""
+        """Switch the adapter off or on, unplug or plug it."""
         pid_file = RUN / "bridge.pid"
         if action in ("off", "on"):
             subprocess.run(["bluetoothctl", "power", action], check=True, capture_output=True)
@@ -68,7 +68,7 @@ class VmWorld:
             until(self.is_ready)
 
     def is_ready(self) -> bool:
-        """Whether bluetoothd runs and has an adapter that is switched on."""
+        """Return whether bluetoothd runs and has an adapter that is switched on."""
         try:
             shown = subprocess.run(
                 ["bluetoothctl", "show"], capture_output=True, text=True, check=False, timeout=5
@@ -78,7 +78,7 @@ class VmWorld:
         return "Powered: yes" in shown.stdout
 
     def heal(self) -> None:
-        """Put back whatever a test has taken away."""
+        """Restore whatever a test has stopped or removed."""
         if not adapters():
             self.adapter("plug")
         if not Path(f"/proc/{(RUN / 'bluetoothd.pid').read_text().strip()}/exe").exists():
@@ -87,16 +87,16 @@ class VmWorld:
             self.adapter("on")
 
     def environment(self) -> Mapping[str, str]:
-        """Return what the exporter needs in its environment: nothing more."""
+        """Return the environment variables of the exporter: none."""
         return {}
 
     def command(self) -> Sequence[str]:
-        """Return how to start the exporter: as a user does."""
+        """Return the command that starts the exporter, as a user does."""
         return ["bms-exporter"]
 
 
 def end(pid: int, number: signal.Signals, process: subprocess.Popen[bytes] | None) -> None:
-    """End a process, ours or the machine's, and wait until it has ended."""
+    """Terminate a process and wait for its end."""
     os.kill(pid, number)
     if process is not None and process.pid == pid:
         process.wait(PATIENCE_S)
@@ -105,7 +105,7 @@ def end(pid: int, number: signal.Signals, process: subprocess.Popen[bytes] | Non
 
 
 def until(done: Callable[[], bool]) -> None:
-    """Wait for something that takes a moment."""
+    """Wait until a condition is true; fail after some seconds."""
     end_s = time.monotonic() + PATIENCE_S
     while not done():
         assert time.monotonic() < end_s, "the virtual machine is not ready"

@@ -1,4 +1,4 @@
-"""A world with batteries, bluetoothd and an adapter in it, in which the exporter is run."""
+"""The interface of an environment: batteries, bluetoothd and an adapter around the exporter."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def address(battery: int) -> str:
 
 
 class World(Protocol):
-    """What happens to an exporter."""
+    """The environment of an exporter."""
 
     @property
     def links(self) -> Sequence[str]:
@@ -47,19 +47,19 @@ class World(Protocol):
         """Pass one request of control.py on; return its answer."""
 
     def bluetoothd(self, action: str) -> None:
-        """Start, stop, kill or restart it; return when that is done."""
+        """Start, stop, kill or restart bluetoothd; return when that is done."""
 
     def adapter(self, action: str) -> None:
-        """Switch it off or on, unplug it or plug it; return when that is done."""
+        """Switch the adapter off or on, unplug or plug it; return when that is done."""
 
     def heal(self) -> None:
         """Put bluetoothd and the adapter back as they were."""
 
     def environment(self) -> Mapping[str, str]:
-        """Return what the exporter needs in its environment."""
+        """Return the environment variables of the exporter."""
 
     def command(self) -> Sequence[str]:
-        """Return how to start the exporter here."""
+        """Return the command that starts the exporter here."""
 
 
 def set_faults(world: World, battery: int, **faults: Any) -> None:
@@ -68,14 +68,14 @@ def set_faults(world: World, battery: int, **faults: Any) -> None:
 
 
 def info(world: World, battery: int) -> Info:
-    """Return what the battery itself saw."""
+    """Return what the battery itself recorded."""
     answer: Info = world.ask({"do": "info", "battery": battery})
     return answer
 
 
-def let_go(world: World, battery: int, *, within_s: float) -> Info:
-    """Wait until the battery is not connected any more; fail if that takes too long."""
-    end_s = time.monotonic() + within_s
+def wait_disconnected(world: World, battery: int, *, timeout_s: float) -> Info:
+    """Wait until the battery is disconnected; fail after `timeout_s`."""
+    end_s = time.monotonic() + timeout_s
     while (seen := info(world, battery))["connected"]:
         assert time.monotonic() < end_s, f"battery {battery} is still connected"
         time.sleep(0.05)
@@ -83,12 +83,12 @@ def let_go(world: World, battery: int, *, within_s: float) -> Info:
 
 
 class Exporter:
-    """A running exporter, asked over HTTP as Prometheus does."""
+    """A running exporter, scraped over HTTP as Prometheus does."""
 
     def __init__(
         self, world: World, config: str, folder: Path, *, through: Sequence[str] = ()
     ) -> None:
-        """Start it, perhaps through another command; return when it listens."""
+        """Start the exporter, perhaps through another command; return when it listens."""
         with socket.create_server(("127.0.0.1", 0)) as server:
             self._port = server.getsockname()[1]
         path = folder / "config.yaml"
@@ -130,7 +130,7 @@ class Exporter:
         return self._log.read_text(encoding="utf-8")
 
     def warnings(self) -> list[str]:
-        """Return the log lines that a user is bothered with."""
+        """Return the log lines above level info, without those of OF_NO_CONCERN."""
         lines = self.log().splitlines()
         return [line for line in lines if not re.search(f"level=info|{OF_NO_CONCERN}", line)]
 
@@ -144,16 +144,16 @@ class Exporter:
         }
 
     def get(self, path: str) -> str:
-        """Return what it answers."""
+        """Return the body of a response."""
         return httpx.get(f"http://127.0.0.1:{self._port}{path}", timeout=120).text
 
     def stop(self) -> int:
-        """End it as systemd does; return its exit status."""
+        """Stop the exporter as systemd does; return its exit status."""
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60 * self._patience)
 
     def kill(self) -> None:
-        """End it so that it can clean up nothing."""
+        """Kill the exporter: it cannot clean up."""
         self._process.kill()
         self._process.wait()
 
