@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import looptime
 
 from exporter.batteries import build_battery
-from exporter.battery.poller import Poller, Snapshot
+from exporter.battery.poller import Poller
+from exporter.battery.snapshot import Snapshot
 from exporter.ble.bleak import BleakTransport
 from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.management import Management

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from systemd_watchdog.systemd_watchdog import WatchDog
 
 from exporter.batteries import Batteries, build_battery
-from exporter.battery.poller import Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.ble.machine import build_routes
 from exporter.ble.transport import Backend
 from exporter.config.schema import BatteryConfig, Config

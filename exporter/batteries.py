@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from exporter.battery.poller import Poll, Poller, Publish
-from exporter.battery.session import Bms
+from exporter.battery.session import Session
 from exporter.ble import machine
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, Target
@@ -50,13 +50,13 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
     """
     wall = wall or WallClock()
     if known is not None and (known.config, known.routes) == (config, routes):
-        target, bms = known.target, known.bms
+        target, session = known.target, known.session
     else:
-        target, bms = _build_session(config, known, wall.now_s)
+        target, session = _build_session(config, known, wall.now_s)
         if known is not None:
             known.routes.untrack(config.address)
         routes.track(target)
-    read = _make_poll(routes, target, bms, poll.timeout_s)
+    read = _make_poll(routes, target, session, poll.timeout_s)
     if known is not None:
         poller = known.poller
         poller.change(read, poll)
@@ -72,12 +72,12 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
             wall=wall,
             changed=on_change,
         )
-    return Battery(config=config, routes=routes, target=target, bms=bms, poller=poller)
+    return Battery(config=config, routes=routes, target=target, session=session, poller=poller)
 
 
 def _build_session(
     config: BatteryConfig, known: Battery | None, clock: Clock
-) -> tuple[Target, Bms]:
+) -> tuple[Target, Session]:
     stats = LinkStats() if known is None else known.target.stats
     target = Target(
         address=config.address,
@@ -86,7 +86,7 @@ def _build_session(
         adapter=config.adapter,
         link=config.link,
     )
-    bms = Bms(
+    session = Session(
         stats=stats,
         mac=bytes.fromhex(config.address.replace(":", "")),
         cells=config.cells,
@@ -95,10 +95,10 @@ def _build_session(
         password=config.password,
         clock=clock,
     )
-    return target, bms
+    return target, session
 
 
-def _make_poll(routes: Routes, target: Target, bms: Bms, timeout_s: float) -> Poll:
+def _make_poll(routes: Routes, target: Target, session: Session, timeout_s: float) -> Poll:
     """Return the function that reads a battery once; the timeout excludes the disconnect."""
 
     async def poll(publish: Publish) -> None:
@@ -106,7 +106,7 @@ def _make_poll(routes: Routes, target: Target, bms: Bms, timeout_s: float) -> Po
         async with routes.connect(target, deadline_s=deadline_s) as connection:
             # Published before the disconnect, which may take 2 s: no scrape waits for it.
             try:
-                publish(await bms.read(connection, deadline_s=deadline_s))
+                publish(await session.read(connection, deadline_s=deadline_s))
             except BmsError as error:
                 publish(error)
                 raise

@@ -19,7 +19,7 @@ ALL = list(subclasses(BmsError))
 
 @pytest.mark.parametrize("error", ALL, ids=lambda error: error.__name__)
 def test_every_error_class_states_its_reason(error: type[BmsError]) -> None:
-    assert isinstance(vars(error)["reason"], FailureReason)
+    assert isinstance(error.reason, FailureReason)
 
 
 def test_every_reason_belongs_to_an_error() -> None:

@@ -16,7 +16,7 @@ from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
 from bleak.exc import BleakError
 
 from exporter.ble.transport import Backend
-from exporter.demo.battery import Notification, VirtualBattery
+from exporter.demo.battery import Delivery, VirtualBattery
 
 MTU: Final = 23
 

@@ -13,7 +13,7 @@ from bleak.exc import (
 )
 from dbus_fast.errors import InvalidAddressError
 
-from exporter.battery.poller import Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.ble.bleak import BleakTransport
 from exporter.ble.transport import Backend, Target
 from exporter.config.schema import PollConfig, ProfileName, Seconds

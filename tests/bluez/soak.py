@@ -23,7 +23,8 @@ from hasty import hurry
 
 from batteries import answer
 from exporter.batteries import build_battery
-from exporter.battery.poller import Poller, Snapshot
+from exporter.battery.poller import Poller
+from exporter.battery.snapshot import Snapshot
 from exporter.ble.bleak import BleakTransport
 from exporter.ble.routes import Routes
 from exporter.config.schema import BatteryConfig, Name, PollConfig, Seconds, normal_address

@@ -18,7 +18,8 @@ from hasty import hurry
 import batteries
 from bus import Bus, need_dbus
 from exporter.batteries import build_battery
-from exporter.battery.poller import Poller, Snapshot
+from exporter.battery.poller import Poller
+from exporter.battery.snapshot import Snapshot
 from exporter.ble import bluez
 from exporter.ble.bleak import BleakTransport
 from exporter.ble.routes import Routes

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.demo.battery import Faults, Notification, VirtualBattery, encode_reply
+from exporter.demo.battery import Delivery, Faults, VirtualBattery, encode_reply
 from exporter.errors import (
     AnotherProtocolError,
     AuthError,
@@ -124,7 +124,7 @@ class Wire:
         elif data[0] == 0xDD:
             self._arrive(self.battery.request(data, self.now_s))
 
-    def _arrive(self, notifications: list[Notification]) -> None:
+    def _arrive(self, notifications: list[Delivery]) -> None:
         self.deliver(*((self.now_s + n.after_s, n.data) for n in notifications if n.data))
 
 

@@ -3,7 +3,8 @@
 import asyncio
 from typing import Any
 
-from exporter.battery.poller import Poller, Snapshot
+from exporter.battery.poller import Poller
+from exporter.battery.snapshot import Snapshot
 from exporter.ble.direct.transport import DirectTransport
 from exporter.config.schema import PollConfig, Seconds
 from exporter.demo.battery import Faults, VirtualBattery

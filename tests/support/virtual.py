@@ -11,7 +11,7 @@ from exporter.ble.routes import Routes
 from exporter.ble.transport import Transport
 from exporter.clock import WallClock
 from exporter.config.schema import AdapterName, BatteryConfig, Name, PollConfig, normal_address
-from exporter.demo.battery import Notification, VirtualBattery, encode_reply
+from exporter.demo.battery import Delivery, VirtualBattery, encode_reply
 from exporter.errors import LinkLostError
 from exporter.protocol.profiles import PROFILES
 from tests.support.recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
