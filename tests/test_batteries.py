@@ -15,7 +15,8 @@ from exporter.config.schema import BatteryConfig, Config, Name, PollConfig, Seco
 from exporter.demo.battery import VirtualBattery
 from exporter.demo.radio import make_air, make_backend
 from exporter.errors import ConfigError
-from exporter.metrics import ExporterCollector, registry_of
+from exporter.metrics import ExporterCollector
+from tests.support.registry import make_registry
 from tests.support.virtual import ANSWERS, WallTime, answering, now_s
 
 ADDRESSES = {name: f"A4:C1:38:00:00:{n:02X}" for n, name in enumerate(("one", "two", "three"))}
@@ -165,7 +166,7 @@ async def test_valid_file_after_an_invalid_one_is_applied(camper: Camper) -> Non
     assert not problems
     assert own.reload_succeeded
     loaded = "bms_exporter_config_last_reload_success_timestamp_seconds"
-    assert registry_of(own).get_sample_value(loaded) == 1_795_391_284.5 + began_s
+    assert make_registry(own).get_sample_value(loaded) == 1_795_391_284.5 + began_s
     assert list(camper.batteries.pollers) == ["two"]
 
 

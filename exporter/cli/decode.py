@@ -12,7 +12,7 @@ from exporter.cli.output import dump_json
 from exporter.config.files import read_text
 from exporter.errors import BmsError, DeviceError
 from exporter.link_stats import LinkTotals
-from exporter.metrics import READING_ROWS, BatteryCollector, registry_of
+from exporter.metrics import READING_ROWS, BatteryCollector
 from exporter.protocol import jbd
 from exporter.protocol.explain import (
     Line,
@@ -212,4 +212,4 @@ def to_metrics(decoded: Sequence[DecodedFrame]) -> str:
         last_error=None,
         link=LinkTotals(),
     )
-    return generate_latest(registry_of(BatteryCollector([snapshot], READING_ROWS))).decode()
+    return generate_latest(BatteryCollector([snapshot], READING_ROWS)).decode()

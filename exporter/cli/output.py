@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 
 from exporter.battery.snapshot import Snapshot
 from exporter.config.schema import MAX_NAME
-from exporter.metrics import BatteryCollector, registry_of
+from exporter.metrics import BatteryCollector
 from exporter.protocol.advertisement import Advertisement, is_certain, why_jbd
 from exporter.reading import Reading
 
@@ -76,7 +76,7 @@ def reading_json(snapshot: Snapshot) -> str:
 
 def reading_metrics(snapshot: Snapshot) -> str:
     """Return one reading in Prometheus' text format, as /metrics shows it."""
-    return generate_latest(registry_of(BatteryCollector([snapshot]))).decode()
+    return generate_latest(BatteryCollector([snapshot])).decode()
 
 
 def dump_json(value: Any) -> str:

@@ -8,14 +8,14 @@ from typing import Any, Final, Protocol
 
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
-from exporter.metrics import ExporterCollector
+from exporter.metrics import PROCESS, ExporterCollector
 from exporter.web.auth import Access
 from exporter.web.exposition import Exposition
 from exporter.web.handler import App, ChangeHandler, Handler, Route
 from exporter.web.page_handlers import page_routes
 from exporter.web.subscribers import Watch
 
-REMEMBERED: Final = 16  # renderings to keep, beside two for each battery
+TEMPLATES: Final = 16  # to keep, beside two for each battery
 TIMEOUT_HEADER: Final = "X-Prometheus-Scrape-Timeout-Seconds"
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
@@ -83,7 +83,9 @@ def make_app(  # noqa: PLR0913 - options, all by name
     scraping = {
         "scraping": Scraping(
             batteries=batteries,
-            exposition=Exposition(own, lambda: REMEMBERED + 2 * len(batteries)),
+            exposition=Exposition(
+                [own, PROCESS] if own else [PROCESS], lambda: TEMPLATES + 2 * len(batteries)
+            ),
             timeout_offset_s=timeout_offset_s,
         )
     }
@@ -129,7 +131,7 @@ class _ScrapeHandler(Handler):
         )
         for name, value in headers.items():
             self.set_header(name, value)
-        await self.send(200, *body)
+        await self.send(200, body)
 
 
 class MetricsHandler(_ScrapeHandler):

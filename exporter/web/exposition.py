@@ -1,42 +1,31 @@
-"""Snapshots as Prometheus text, rendered no more often than they change."""
+"""Snapshots as Prometheus text: prometheus_client renders, and numbers are filled in again."""
 
-import asyncio
 import re
 import zlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
+from prometheus_client import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from exporter.battery.snapshot import Snapshot
-from exporter.metrics import (
-    KNOWN_ROWS,
-    PROCESS,
-    SERVED_ROWS,
-    BatteryCollector,
-    ExporterCollector,
-    registry_of,
-)
+from exporter.metrics import ROWS, BatteryCollector
 
 GZIP: Final = re.compile(r"(?:^|,)\s*gzip\s*(?P<refused>;\s*q=0(\.0*)?\s*)?(?:[;,]|$)")
-GZIP_LEVEL: Final = 3  # 9 takes five times as long for a tenth less
-# zlib's wbits and memLevel: a quarter of the memory of its own, 64 KiB, for the same size.
-GZIP_FORMAT: Final = 16 + 13
-GZIP_MEMORY: Final = 6
+GZIP_LEVEL: Final = 3  # 1 is hardly faster; 6 takes twice as long for a tenth less
+GZIP_FORMAT: Final = 16 + zlib.MAX_WBITS
 EOF: Final = b"# EOF\n"  # of OpenMetrics
+PLAIN: Final = 1e6  # below it numbers are written as in Python, without floatToGoString: faster
+SAMPLE: Final = re.compile(r"^([^#].* )\S+$", re.MULTILINE)
 SAMPLE_NAME: Final = re.compile(rb"[^{ ]+")
-
-Rendered = tuple[dict[str, str], Sequence[bytes]]
-"""Headers, and the parts of the body; the larger ones are shared by all responses."""
-
-Encode = Callable[[Collector], bytes]
 
 VERSIONS: Final = ("0.0.4", "1.0.0")
 ESCAPINGS: Final = ("allow-utf-8", "underscores", "dots", "values")
-FORMATS: Final = {
+FORMATS: Final[dict[str, Callable[[Collector], bytes]]] = {
     content_type: encode
     for accept in (
         "",
@@ -53,35 +42,23 @@ FORMATS: Final = {
 """How to encode each content type. A client may invent versions; none of them is rendered."""
 
 
-class Query(NamedTuple):
-    """The parameters of a rendering, beside the snapshots."""
-
-    content_type: str
-    own: bool  # with the exporter's own metrics
-
-
 class Exposition:
-    """Renders no more than has changed, and once for all scrapes of one turn of the event loop.
+    """Renders every scrape anew, from templates that last as long as the series stay the same."""
 
-    A thousand scrapes that waited for one poll cost one rendering, and a client that scrapes
-    faster than the exporter can render does not keep others waiting.
-    """
-
-    def __init__(self, own: ExporterCollector | None, bound: Callable[[], int]) -> None:
-        """Start with nothing rendered.
+    def __init__(self, own: Sequence[Collector], bound: Callable[[], int]) -> None:
+        """Start without templates.
 
         Args:
-            own: The exporter's own metrics.
-            bound: Returns how many renderings to remember; the most recently used ones stay.
+            own: The metrics of the exporter and its process.
+            bound: Returns how many templates to keep; the most recently used ones stay.
         """
         self._own = own
         self._bound = bound
-        self._rendered: dict[Hashable, Rendered] = {}
-        self._known: dict[Hashable, Known] = {}
+        self._templates: dict[Hashable, Template] = {}
 
     def response(
         self, headers: Mapping[str, str], query: str, snapshots: Sequence[Snapshot], *, own: bool
-    ) -> Rendered:
+    ) -> tuple[dict[str, str], bytes]:
         """Return headers and body that show these snapshots.
 
         Args:
@@ -90,74 +67,90 @@ class Exposition:
             snapshots: What to show.
             own: Whether to add the exporter's own metrics.
         """
-        names = frozenset(name.encode() for name in parse_qs(query).get("name[]", ()))
-        asked = Query(_content_type(headers.get("Accept", "")), own)
-        gzipped = _takes_gzip(headers.get("Accept-Encoding", ""))
-        key = asked, names, tuple((s.battery, s.revision) for s in snapshots), gzipped
-        if key not in self._rendered:
-            self._rendered[key] = self._render(asked, snapshots, names, gzipped=gzipped)
-            asyncio.get_running_loop().call_soon(self._rendered.pop, key)
-        return self._rendered[key]
+        content_type = _content_type(headers.get("Accept", ""))
+        body = self._render(content_type, Scrape(snapshots, self._own if own else ()), own=own)
+        if names := parse_qs(query).get("name[]"):
+            body = only(frozenset(name.encode() for name in names), body)
+        answered = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        if _takes_gzip(headers.get("Accept-Encoding", "")):
+            answered["Content-Encoding"] = "gzip"
+            body = zlib.compress(body, GZIP_LEVEL, GZIP_FORMAT)
+        return answered, body
 
-    def _render(
-        self,
-        asked: Query,
-        snapshots: Sequence[Snapshot],
-        names: frozenset[bytes],
-        *,
-        gzipped: bool,
-    ) -> Rendered:
-        served = BatteryCollector(snapshots, SERVED_ROWS, with_info=False)
-        fresh = _exposed(asked, served, *([PROCESS] if asked.own else ()))
-        known = self._known_of(asked, snapshots)
-        if names:
-            fresh = only(names, fresh)
-            known = Known(known.revision, only(names, known.text))
-        headers = {"Content-Type": asked.content_type, "Vary": "Accept, Accept-Encoding"}
-        if gzipped:
-            return headers | {"Content-Encoding": "gzip"}, known.packed.followed_by(fresh)
-        return headers, (known.text, fresh)
-
-    def _known_of(self, asked: Query, snapshots: Sequence[Snapshot]) -> "Known":
-        """Return the text that seldom changes; only the newest of each query is remembered."""
-        key = asked, tuple(snapshot.battery for snapshot in snapshots)
-        own = self._own if asked.own else None
-        revision = own and own.revision, tuple(snapshot.revision for snapshot in snapshots)
-        known = self._known.pop(key, None)
-        if known is None or known.revision != revision:
-            batteries = BatteryCollector(snapshots, KNOWN_ROWS)
-            text = _exposed(asked, batteries, *([own] if own else ()))
-            known = Known(revision, text.removesuffix(EOF))
-        self._known[key] = known  # the last one is the newest
-        while len(self._known) > self._bound():
-            del self._known[next(iter(self._known))]
-        return known
+    def _render(self, content_type: str, scrape: "Scrape", *, own: bool) -> bytes:
+        key = content_type, own, scrape.batteries
+        template = self._templates.pop(key, None)
+        if template is None or template.series != scrape.series:
+            template = Template.render(scrape, FORMATS[content_type])
+        self._templates[key] = template  # the last one is the newest
+        while len(self._templates) > self._bound():
+            del self._templates[next(iter(self._templates))]
+        return template.fill(scrape.values)
 
 
-class Known:
-    """Cached exposition text of one set of snapshots."""
+class Scrape(Collector):
+    """The metrics of one scrape: families for prometheus_client, or only their numbers."""
 
-    def __init__(self, revision: Hashable, text: bytes) -> None:
-        self.revision = revision
-        self.text = text
+    def __init__(self, snapshots: Sequence[Snapshot], others: Iterable[Collector]) -> None:
+        """Take every number now.
 
-    @cached_property
-    def packed(self) -> "Packed":
-        """The compressed text, made for the first client that accepts gzip."""
-        return Packed(self.text)
+        Args:
+            snapshots: One of each battery.
+            others: The collectors of further metrics.
+        """
+        self._snapshots = snapshots
+        self._others = [family for collector in others for family in collector.collect()]
+        self.batteries = tuple(snapshot.battery for snapshot in snapshots)
+        self.values: list[float] = []
+        """In the order in which prometheus_client shows them."""
+        self.series: list[Hashable] = []
+        """Equal for two scrapes that show the same names and labels."""
+        for row in ROWS:
+            for snapshot in snapshots:
+                self._add(row.value(snapshot))
+        for snapshot in snapshots:
+            identity = snapshot.identity
+            self._add(None if identity is None else 1.0)
+            self.series.append((snapshot.address, identity))
+        for sample in chain.from_iterable(family.samples for family in self._others):
+            self.values.append(sample.value)
+            self.series.append((sample.name, *sample.labels.items()))
+
+    def _add(self, value: float | dict[str, float] | None) -> None:
+        if isinstance(value, dict):
+            self.values += value.values()
+            self.series.append(tuple(value))
+        elif value is not None:
+            self.values.append(value)
+            self.series.append(True)
+        else:
+            self.series.append(False)
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield every family."""
+        yield from BatteryCollector(self._snapshots).collect()
+        yield from self._others
 
 
-class Packed:
-    """The beginning of a gzip stream that can be continued more than once."""
+class Template(NamedTuple):
+    """The exposition of some series, without the numbers."""
 
-    def __init__(self, text: bytes) -> None:
-        self._packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_FORMAT, memLevel=GZIP_MEMORY)
-        self._packed = self._packer.compress(text)
+    series: Sequence[Hashable]
+    text: str  # %s in place of each number
 
-    def followed_by(self, text: bytes) -> tuple[bytes, bytes]:
-        """Return the whole stream with this text at its end, in two parts."""
-        packer = self._packer.copy()
-        return self._packed, packer.compress(text) + packer.flush()
+    @classmethod
+    def render(cls, scrape: Scrape, encode: Callable[[Collector], bytes]) -> "Template":
+        """Let prometheus_client render a scrape, and remove the numbers."""
+        text = encode(scrape).decode().replace("%", "%%")
+        return cls(scrape.series, SAMPLE.sub(r"\1%s", text))
+
+    def fill(self, values: Iterable[float]) -> bytes:
+        """Return the exposition with these numbers, in the order of the series."""
+        numbers = (
+            repr(float(value)) if -PLAIN < value < PLAIN else floatToGoString(value)
+            for value in values
+        )
+        return (self.text % (*numbers,)).encode()
 
 
 def only(names: frozenset[bytes], text: bytes) -> bytes:
@@ -176,10 +169,6 @@ def only(names: frozenset[bytes], text: bytes) -> bytes:
             kept += [*comments, line]
             comments = []
     return b"".join([*kept, EOF] if text.endswith(EOF) else kept)
-
-
-def _exposed(asked: Query, *collectors: Collector) -> bytes:
-    return FORMATS[asked.content_type](registry_of(*collectors))
 
 
 def _content_type(accept: str) -> str:
