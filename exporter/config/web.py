@@ -82,12 +82,10 @@ KNOWN: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """How connections are encrypted. A certificate is a file or PEM text."""
+    """The settings of TLS; `client_ca` is PEM text."""
 
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    cert: str | None = None
-    key: str | None = field(default=None, repr=False)
+    cert_file: Path
+    key_file: Path
     client_ca_file: Path | None = None
     client_ca: str | None = None
     client_auth: ssl.VerifyMode = ssl.CERT_NONE
@@ -342,10 +340,8 @@ def _tls(reader: _Reader, folder: Path) -> Tls:
         reader.complain(f"{name}.min_version", "expected at most max_version")
     prefer = reader.text(name, "prefer_server_cipher_suites", bool)
     return Tls(
-        cert_file=file("cert_file"),
-        key_file=file("key_file"),
-        cert=reader.text(name, "cert"),
-        key=reader.text(name, "key"),
+        cert_file=file("cert_file") or folder,  # that it is missing was reported
+        key_file=file("key_file") or folder,
         client_ca_file=file("client_ca_file"),
         client_ca=reader.text(name, "client_ca"),
         client_auth=verify,
@@ -359,12 +355,13 @@ def _tls(reader: _Reader, folder: Path) -> Tls:
 
 
 def _check_certificate(reader: _Reader, name: str) -> None:
-    for one, other in (("cert", "cert_file"), ("key", "key_file"), ("client_ca", "client_ca_file")):
-        if reader.text(name, one) and reader.text(name, other):
-            reader.complain(f"{name}.{one}", f"{other} is given too; one of them is enough")
+    if reader.text(name, "client_ca") and reader.text(name, "client_ca_file"):
+        reader.complain(f"{name}.client_ca", "client_ca_file is given too; one of them is enough")
     for one in ("cert", "key"):
-        if not (reader.text(name, one) or reader.text(name, f"{one}_file")):
-            reader.complain(name, f"expected {one}_file (or {one})")
+        if reader.text(name, one):
+            reader.complain(f"{name}.{one}", f"write it to a file: {one}_file")
+        elif not reader.text(name, f"{one}_file"):
+            reader.complain(name, f"expected {one}_file")
 
 
 def _ciphers(reader: _Reader, name: str) -> tuple[str, ...]:

@@ -1,10 +1,9 @@
 """TLS contexts that follow their certificate files."""
 
 import logging
-import os
 import ssl
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +19,7 @@ Admit = Callable[[ssl.SSLSocket], bool]
 """Whether a client may go on after the TLS handshake."""
 
 
-def context_of(tls: Tls) -> ssl.SSLContext:
+def make_context(tls: Tls) -> ssl.SSLContext:
     """Return the context for these settings.
 
     Raises:
@@ -35,15 +34,14 @@ def context_of(tls: Tls) -> ssl.SSLContext:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     else:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    with ExitStack() as stack:
-        cert = _in_memory(_pem("cert", tls.cert, tls.cert_file), stack)
-        key = _in_memory(_pem("key", tls.key, tls.key_file), stack)
-        try:
-            # An encrypted key would be asked for at the terminal: here it has no password.
-            context.load_cert_chain(cert, key, password=lambda: b"")
-        except (OSError, ValueError) as error:
-            files = f"{tls.cert_file or 'cert'}, {tls.key_file or 'key'}"
-            raise ConfigError([f"tls_server_config: {files}: {_reason(error)}"]) from error
+    for name, file in (("cert_file", tls.cert_file), ("key_file", tls.key_file)):
+        _read(name, file)  # says which of them cannot be read, and refuses what is no small file
+    try:
+        # An encrypted key would be asked for at the terminal: here it has no password.
+        context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: b"")
+    except (OSError, ValueError) as error:
+        files = f"{tls.cert_file}, {tls.key_file}"
+        raise ConfigError([f"tls_server_config: {files}: {_reason(error)}"]) from error
     try:
         if tls.ciphers:
             context.set_ciphers(":".join(tls.ciphers))
@@ -53,26 +51,31 @@ def context_of(tls: Tls) -> ssl.SSLContext:
         raise ConfigError([f"tls_server_config: {_reason(error)}"]) from error
     if tls.client_auth is not ssl.CERT_NONE:
         context.verify_mode = tls.client_auth
-        try:
-            if tls.client_ca_file or tls.client_ca:
-                authority = _pem("client_ca", tls.client_ca, tls.client_ca_file)
-                context.load_verify_locations(cadata=authority.decode("ascii"))
-            else:  # as Go does: the machine's own authorities
-                context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-        except (OSError, ValueError) as error:
-            where = tls.client_ca_file or "client_ca"
-            raise ConfigError([f"tls_server_config: {where}: {_reason(error)}"]) from error
+        _trust_authorities(context, tls)
     return context
 
 
-def _pem(name: str, text: str | None, file: Path | None) -> bytes:
-    """Return a certificate or key, wherever it stands. Raises ConfigError."""
-    if file is None:
-        return (text or "").encode()
+def _trust_authorities(context: ssl.SSLContext, tls: Tls) -> None:
+    """Load the authorities that sign client certificates. Raises ConfigError."""
+    authorities = (tls.client_ca or "").encode()
+    if tls.client_ca_file is not None:
+        authorities = _read("client_ca_file", tls.client_ca_file)
+    try:
+        if tls.has_client_ca:
+            context.load_verify_locations(cadata=authorities.decode("ascii"))
+        else:  # as Go does: the machine's own authorities
+            context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+    except (OSError, ValueError) as error:
+        where = tls.client_ca_file or "client_ca"
+        raise ConfigError([f"tls_server_config: {where}: {_reason(error)}"]) from error
+
+
+def _read(name: str, file: Path) -> bytes:
+    """Return what a file holds. Raises ConfigError."""
     try:
         return read_small(file)
     except (OSError, ValueError) as error:
-        raise ConfigError([f"tls_server_config: {name}_file: {file}: {_reason(error)}"]) from error
+        raise ConfigError([f"tls_server_config: {name}: {file}: {_reason(error)}"]) from error
 
 
 def names_in(certificate: Mapping[str, Any]) -> set[str]:
@@ -121,7 +124,7 @@ class Certificates:
         tls = self._settings()
         if tls is None:
             raise ConfigError(["tls_server_config: it is gone; a restart serves without TLS"])
-        return context_of(tls), partial(_is_admitted, frozenset(tls.allowed_sans))
+        return make_context(tls), partial(_is_admitted, frozenset(tls.allowed_sans))
 
 
 def _is_admitted(allowed_sans: frozenset[str], connection: ssl.SSLSocket) -> bool:
@@ -134,14 +137,6 @@ def _is_admitted(allowed_sans: frozenset[str], connection: ssl.SSLSocket) -> boo
         return True
     log.warning("client certificate refused", extra={"error": "no name of client_allowed_sans"})
     return False
-
-
-def _in_memory(content: bytes, stack: ExitStack) -> Path:
-    """Return a path of a file that only this process has: Python's ssl takes no text."""
-    number = os.memfd_create("certificate")
-    stack.callback(os.close, number)
-    os.write(number, content)
-    return Path(f"/proc/self/fd/{number}")
 
 
 def _reason(error: Exception) -> str:

@@ -224,19 +224,11 @@ class TestTls:
                     assert answer.startswith(b"HTTP/1.1 ")
                     assert b" 101 " not in answer
 
-    def test_certificates_may_stand_in_the_file_itself(
+    def test_versions_below_min_version_are_refused(
         self, authority: trustme.CA, tmp_path: Path
     ) -> None:
-        certificate = authority.issue_cert("127.0.0.1")
-
-        def indented(pem: trustme.Blob) -> str:
-            return "".join(f"    {line}\n" for line in pem.bytes().decode().splitlines())
-
-        text = (
-            f"tls_server_config:\n  cert: |\n{indented(certificate.cert_chain_pems[0])}"
-            f"  key: |\n{indented(certificate.private_key_pem)}  min_version: TLS13\n"
-        )
-        with serving(tmp_path, text) as exporter:
+        write_certificate(authority, tmp_path, "127.0.0.1")
+        with serving(tmp_path, f"{TLS}  min_version: TLS13\n") as exporter:
             url = f"https://127.0.0.1:{exporter.port}/-/healthy"
             assert httpx.get(url, verify=trusting(authority)).status_code == 200
             old = trusting(authority)
@@ -251,7 +243,7 @@ class TestTls:
             ("basic_auth_users: {a: b}\n", "expected a bcrypt hash"),
             (
                 "tls_server_config: {cert: nonsense, key: nonsense}\n",
-                "tls_server_config: cert, key",
+                "tls_server_config.key: write it to a file: key_file",
             ),
         ],
     )
