@@ -475,7 +475,7 @@ async def test_thousands_of_tls_clients_take_less_memory_than_the_unit_allows(
             async def act(connection: Connection) -> None:
                 connection.writer.write(b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 15_000)
 
-            attacking = asyncio.create_task(crowd(target, 4000, act))
+            attacking = asyncio.create_task(crowd(target, 2000, act))
             answers = []
             while not attacking.done():
                 answers.append(await target.scrape())
