@@ -191,7 +191,7 @@ class TestTheImage:
     def test_has_compiled_what_it_cannot_write(self, image: Image) -> None:
         modules = image.root / INSTALLED / "lib/python3.13/site-packages/exporter"
 
-        assert (modules / "__pycache__/cli.cpython-313.pyc").exists()
+        assert (modules / "cli/__pycache__/commands.cpython-313.pyc").exists()
 
 
 class TestTheDemo:
