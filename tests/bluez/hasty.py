@@ -8,9 +8,9 @@ from typing import Any, Final
 import bleak_retry_connector
 
 from exporter import cli
-from exporter.battery import poller
-from exporter.battery import session as bms
+from exporter.battery import backoff, session
 from exporter.ble import bleak, bluez, routes, scanner, timeouts
+from exporter.protocol import exchange
 
 WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (bleak, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "CONNECTION_S", "UNDO_S")),
@@ -18,8 +18,9 @@ WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (bluez, ("ANSWER_S",)),
     (scanner, ("ANSWER_S", "PAUSE_S", "RENEW_S")),
     (routes, ("COMPARE_S",)),
-    (poller, ("BACKOFF_S",)),
-    (bms, ("BYTE_S", "RESEND_S", "UNFINISHED_S", "GIVE_UP_S", "EXTRA_GIVE_UP_S")),
+    (backoff, ("BACKOFF_S",)),
+    (exchange, ("BYTE_S", "RESEND_S", "UNFINISHED_S", "GIVE_UP_S")),
+    (session, ("GIVE_UP_S", "EXTRA_GIVE_UP_S")),
     (
         bleak_retry_connector,
         tuple(name for name in vars(bleak_retry_connector) if name.endswith("_BACKOFF_TIME")),
