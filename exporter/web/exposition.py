@@ -1,4 +1,4 @@
-"""Snapshots as Prometheus text: prometheus_client renders, and numbers are filled in again."""
+"""Snapshots as Prometheus text: prometheus_client renders a template, scrapes fill in numbers."""
 
 import re
 import zlib
@@ -43,7 +43,7 @@ FORMATS: Final[dict[str, Callable[[Collector], bytes]]] = {
 
 
 class Exposition:
-    """Renders every scrape anew, from templates that last as long as the series stay the same."""
+    """Fills the numbers of each scrape into a template, kept while the series stay the same."""
 
     def __init__(self, own: Sequence[Collector], bound: Callable[[], int]) -> None:
         """Start without templates.
