@@ -153,7 +153,7 @@ test-systemd: ## install the service as README.md says, under systemd in the sam
 
 .PHONY: test-dbus
 test-dbus: .venv/.tools ## faults of bluetoothd, and the scenarios, on a fake one (needs dbus-daemon)
-	@time BMS_WORLD=fake REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q $(ARGS) tests/bluez -k 'not direct'
+	@time BMS_WORLD=fake REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q -n 6 --dist worksteal $(ARGS) tests/bluez -k 'not direct'
 
 .PHONY: test-page
 test-page: .venv/.page ## the page in a real browser (needs Debian's chromium)

@@ -194,6 +194,12 @@ class FakeBluetoothd:
     def is_connected(self, battery: VirtualBattery) -> bool:
         return battery.address in self._connections
 
+    def is_connecting(self, battery: VirtualBattery) -> bool:
+        return any(
+            connecting and self._battery(path) is battery
+            for path, connecting in self._connecting.items()
+        )
+
     def held_s(self, battery: VirtualBattery) -> float:
         """Return the connected time so far in seconds."""
         connection = self._connections.get(battery.address)

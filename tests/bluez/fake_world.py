@@ -1,4 +1,4 @@
-"""The environment with the fake bluetoothd, on a private D-Bus, ten times as fast."""
+"""The environment with the fake bluetoothd, on a private D-Bus, several times as fast."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ from bus import Bus
 from exporter.demo.battery import Faults
 
 HERE: Final = Path(__file__).parent
-FASTER: Final = 10.0
+FASTER: Final = 5.0
 
 
 class FakeWorld:

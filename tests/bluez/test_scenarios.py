@@ -136,9 +136,13 @@ class Camper:
 
     def said_once(self, words: str) -> None:
         """Check that the log has one helpful line about the fault, and no traceback."""
-        warnings = self.exporter.warnings()
-        failed = [line for line in warnings if "poll failed" in line]
-        assert re.search(words, "\n".join(failed)), warnings
+        end_s = time.monotonic() + 5.0 * self.world.patience
+        failed: list[str] = []
+        while not re.search(words, "\n".join(failed)):  # a thread writes the log
+            warnings = self.exporter.warnings()
+            assert time.monotonic() < end_s, warnings
+            failed = [line for line in warnings if "poll failed" in line]
+            time.sleep(0.05)
         assert len(failed) <= 2, warnings  # a second one where the reason changed
         assert "Traceback" not in self.exporter.log()
 
