@@ -7,7 +7,7 @@ from functools import partial
 
 from exporter.battery.poller import Poll, Poller, Publish
 from exporter.battery.session import Session
-from exporter.ble import machine
+from exporter.ble.machine import build_routes
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, Target
 from exporter.clock import Clock, WallClock
@@ -119,29 +119,29 @@ class Batteries:
 
     def __init__(
         self,
+        config: Config,
+        routes: Routes,
         tasks: asyncio.TaskGroup,
-        backend: Backend | None = None,
         *,
-        on_change: Callable[[str | None], None] = lambda _name: None,
+        backend: Backend | None = None,
     ) -> None:
-        """Start without a battery.
+        """Build the batteries.
 
         Args:
+            config: Which batteries.
+            routes: The ways to them, as `build_routes` found them.
             tasks: Runs the polls.
             backend: Another one than bluetoothd and the kernel, for the demo.
-            on_change: Called with the name of a battery after each change of its snapshot, and with
-                None when batteries come or go.
         """
         self._tasks = tasks
         self._backend = backend
-        self._on_change = on_change
-        self._config: Config | None = None
-        self._routes: Routes | None = None
+        self._listeners: list[Callable[[str | None], None]] = []
         self._batteries: dict[str, Battery] = {}
         self.wall = WallClock()
         """Converts the moments of all batteries to unix time."""
         self.pollers: dict[str, Poller] = {}
         """By configured name, in the order of the configuration; changed in place."""
+        self._replace(config, routes)
 
     async def apply(self, config: Config) -> None:
         """Read these batteries from now on.
@@ -152,9 +152,12 @@ class Batteries:
         Raises:
             ConfigError: This machine cannot do it; nothing has changed.
         """
-        old = self._config
-        if self._routes is None or old is None or _routing(old) != _routing(config):
-            self._routes = await machine.build_routes(config, self._backend)
+        is_same = _routing(self._config) == _routing(config)
+        self._replace(
+            config, self._routes if is_same else await build_routes(config, self._backend)
+        )
+
+    def _replace(self, config: Config, routes: Routes) -> None:
         batteries: dict[str, Battery] = {}
         for wanted in config.batteries:
             known = self._batteries.pop(wanted.name, None)
@@ -164,18 +167,28 @@ class Batteries:
             batteries[wanted.name] = build_battery(
                 wanted,
                 config.poll,
-                self._routes,
+                routes,
                 tasks=self._tasks,
                 wall=self.wall,
                 known=known,
-                on_change=partial(self._on_change, wanted.name),
+                on_change=partial(self._notify, wanted.name),
             )
         self._close_removed({one.target.address for one in batteries.values()})
-        self._batteries = batteries
-        self._config = config
+        self._config, self._routes, self._batteries = config, routes, batteries
         self.pollers.clear()
         self.pollers.update({name: one.poller for name, one in batteries.items()})
-        self._on_change(None)
+        self._notify(None)
+
+    def subscribe(self, listener: Callable[[str | None], None]) -> None:
+        """Call `listener` with a battery's name after each change of its snapshot.
+
+        It is called with None when batteries come or go.
+        """
+        self._listeners.append(listener)
+
+    def _notify(self, name: str | None) -> None:
+        for listener in self._listeners:
+            listener(name)
 
     def _close_removed(self, kept: set[str]) -> None:
         for removed in self._batteries.values():

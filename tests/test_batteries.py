@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from exporter.app import Reload
 from exporter.batteries import Batteries
+from exporter.ble.machine import build_routes
 from exporter.clock import WallClock
 from exporter.config.schema import BatteryConfig, Config, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import VirtualBattery
 from exporter.demo.radio import make_air, make_backend
 from exporter.errors import ConfigError
 from exporter.metrics import ExporterCollector
+from exporter.reload import Reload
 from tests.support.registry import make_registry
 from tests.support.virtual import ANSWERS, WallTime, answering, now_s
 
@@ -49,8 +50,9 @@ async def camper() -> AsyncIterator[Camper]:
     }
     backend = make_backend(make_air(virtual.values()))
     async with asyncio.TaskGroup() as tasks:
-        batteries = Batteries(tasks, backend)
-        await batteries.apply(configured("one", "two"))
+        config = configured("one", "two")
+        routes = await build_routes(config, backend)
+        batteries = Batteries(config, routes, tasks, backend=backend)
         yield Camper(batteries, virtual)
         await batteries.close()
 
