@@ -19,22 +19,14 @@ import trustme
 from tornado.httputil import HTTPHeaders, HTTPInputError, RequestStartLine, parse_request_start_line
 
 from exporter.battery.snapshot import Snapshot
-from exporter.ble.direct.att import (
-    DEFAULT_MTU,
-    OUR_MTU,
-    Answer,
-    Att,
-    AttError,
-    Notification,
-    Reaction,
-)
+from exporter.ble.direct.att import Answer, Att, AttError, Notification, Reaction
 from exporter.ble.direct.discovery import Table, discover
 from exporter.cli.decode import decode_all, problems, to_json, to_metrics, to_text
 from exporter.cli.output import scan_yaml
 from exporter.config import Config, loader, schema
 from exporter.config import web as webconfig
 from exporter.demo.battery import encode_reply
-from exporter.errors import AuthError, ConfigError, DecodeError
+from exporter.errors import AuthError, ConfigError, DecodeError, PairingError
 from exporter.link_stats import LinkTotals
 from exporter.protocol import auth as exchange
 from exporter.protocol import explain, jbd, pasted
@@ -257,7 +249,7 @@ def att(data: bytes) -> None:
         while True:
             _asks(state, request)
             request = steps.send(_answer(state, pdus))
-    except AttError:
+    except (AttError, PairingError):
         pass
     except StopIteration as end:
         if isinstance(end.value, Table):
@@ -266,6 +258,9 @@ def att(data: bytes) -> None:
                 assert all(0 <= number <= 0xFFFF for number in numbers)
     except EOFError:
         pass
+
+
+DEFAULT_MTU: Final = 23
 
 
 def _asks(state: Att, request: bytes) -> None:
@@ -284,7 +279,6 @@ def _answer(state: Att, pdus: Iterator[bytes]) -> bytes:
             else:
                 assert isinstance(event, Notification)
                 assert 0 <= event.handle <= 0xFFFF
-        assert DEFAULT_MTU <= state.mtu <= OUR_MTU
         if answers:
             assert len(answers) == 1
             return answers[0]

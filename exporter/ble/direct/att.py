@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from exporter.errors import LinkLostError, PairingError
+
 ERROR: Final = 0x01
 MTU_REQUEST: Final = 0x02
 MTU_RESPONSE: Final = 0x03
@@ -24,23 +26,12 @@ FIRST_AFTER_REQUESTS: Final = 0x1B  # below it, even opcodes are requests, odd o
 REQUEST_NOT_SUPPORTED: Final = 0x06
 INSUFFICIENT: Final = {0x05: "authentication", 0x08: "authorization", 0x0F: "encryption"}
 
-SUBSCRIBE: Final = b"\x01\x00"
-
-DEFAULT_MTU: Final = 23
-OUR_MTU: Final = 517  # no notification is longer
+# No notification is longer. We never request an MTU: it costs a round trip.
+OUR_MTU: Final = 517
 
 
-class AttError(Exception):
+class AttError(LinkLostError):
     """The server refused a request, or sent a malformed response."""
-
-    def __init__(self, message: str, code: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-
-    @property
-    def wants_pairing(self) -> bool:
-        """Whether the refusal is about authentication or encryption."""
-        return self.code in INSUFFICIENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +60,9 @@ Event = Notification | Answer | Reaction
 
 
 class Att:
-    """The state of one channel: the request under way and the MTU."""
+    """The state of one channel: the request under way."""
 
     def __init__(self) -> None:
-        self.mtu = DEFAULT_MTU
-        """Bytes; larger once the server requests it. We do not: it costs a round trip."""
         self._asked: int | None = None
 
     def request(self, pdu: bytes) -> bytes:
@@ -98,7 +87,6 @@ class Att:
             self._asked = None
             yield Answer(pdu)
         elif opcode == MTU_REQUEST and pdu[2:]:
-            self.mtu = max(DEFAULT_MTU, min(OUR_MTU, int.from_bytes(pdu[1:3], "little")))
             yield Reaction(bytes([MTU_RESPONSE]) + OUR_MTU.to_bytes(2, "little"))
         elif opcode and not opcode & (COMMAND_FLAG | 1) and opcode < FIRST_AFTER_REQUESTS:
             yield Reaction(bytes([ERROR, opcode, 0, 0, REQUEST_NOT_SUPPORTED]))
@@ -126,11 +114,14 @@ def checked(answer: bytes) -> bytes:
     """Return a response unless it is a refusal.
 
     Raises:
-        AttError: The server refused the request.
+        PairingError: The server wants authentication or encryption.
+        AttError: It refused the request for another reason.
     """
     if answer[0] != ERROR:
         return answer
     asked, code = answer[1], answer[4]
-    handle = int.from_bytes(answer[2:4], "little")
-    meaning = f", insufficient {INSUFFICIENT[code]}" if code in INSUFFICIENT else ""
-    raise AttError(f"ATT error {code:#04x}{meaning} on {asked:#04x}, handle {handle:#06x}", code)
+    where = f"on {asked:#04x}, handle {int.from_bytes(answer[2:4], 'little'):#06x}"
+    if code in INSUFFICIENT:
+        refusal = f"ATT error {code:#04x}, insufficient {INSUFFICIENT[code]} {where}"
+        raise PairingError(f"the battery wants pairing first ({refusal})")
+    raise AttError(f"ATT error {code:#04x} {where}")

@@ -6,8 +6,8 @@ import socket
 from collections.abc import Callable, Generator
 from typing import Final, TypeVar
 
-from exporter.ble.direct.att import Answer, Att, AttError, Event, Notification, Reaction
-from exporter.errors import LinkLostError, PairingError
+from exporter.ble.direct.att import Answer, Att, Event, Notification, Reaction
+from exporter.errors import LinkLostError
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +65,6 @@ class AttChannel:
         except StopIteration as done:
             result: T = done.value
             return result
-        except AttError as error:
-            raise link_error(error) from error
 
     async def request(self, pdu: bytes) -> bytes:
         """Send one request and return its response, which may be a refusal.
@@ -116,13 +114,10 @@ class AttChannel:
             return
         if not pdu:
             self._lost("the battery ended the connection")
-            return
         for event in self._att.receive(pdu):
-            if not self._handle(event, sock):
-                return
+            self._handle(event, sock)
 
-    def _handle(self, event: Event, sock: socket.socket) -> bool:
-        """Act on an event; return whether the connection goes on."""
+    def _handle(self, event: Event, sock: socket.socket) -> None:
         match event:
             case Notification(handle, value):
                 if self._listener is not None and self._listener[0] == handle:
@@ -131,27 +126,13 @@ class AttChannel:
                 if self._answer is not None and not self._answer.done():
                     self._answer.set_result(answer)
             case Reaction(reaction):
-                return self._react(sock, reaction)
-        return True
-
-    def _react(self, sock: socket.socket, reaction: bytes) -> bool:
-        """Answer a request of the battery; return whether the connection goes on."""
-        try:
-            sock.send(reaction)
-        except OSError as error:  # it ended, or the battery sends endless requests without reading
-            self._lost(error.strerror or str(error))
-            return False
-        return True
+                try:
+                    sock.send(reaction)
+                except OSError as error:  # it ended, or the battery sends requests without reading
+                    self._lost(error.strerror or str(error))
 
     def _lost(self, reason: str) -> None:
         log.debug("connection ended", extra={"address": self.address, "error": reason})
         self.close()
         for callback in self.on_lost:
             callback()
-
-
-def link_error(error: AttError) -> PairingError | LinkLostError:
-    """Return the error for a refused request."""
-    if error.wants_pairing:
-        return PairingError(f"the battery wants pairing first ({error})")
-    return LinkLostError(str(error))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.ble.direct.att import AttError, checked, write_command, write_request
-from exporter.ble.direct.channel import AttChannel, NoAnswerError, link_error
+from exporter.ble.direct.channel import AttChannel, NoAnswerError
 from exporter.ble.direct.discovery import Handles, Table, discover
 from exporter.ble.gatt import choose_profiles
 from exporter.ble.notifications import Notifications
-from exporter.errors import LinkLostError, ProfileError
+from exporter.errors import LinkLostError, PairingError, ProfileError
 from exporter.link_stats import LinkStats
 from exporter.protocol.profiles import PROFILES
 
@@ -102,12 +102,10 @@ class DirectConnection:
             try:
                 await self._subscribe(link)
             except AttError as error:
-                if error.wants_pairing:
-                    raise link_error(error) from error
                 log.debug("handles are discovered again", extra={"error": str(error)})
                 link.handles = await self._rediscover(profile)
                 await self._subscribe(link)
-        except (AttError, LinkLostError) as error:
+        except LinkLostError as error:
             raise LinkLostError(f"subscribe: {error}") from error
         return link
 
@@ -159,5 +157,5 @@ class DirectLink:
                 await self._channel.send(write_command(self.handles.write, data))
             else:
                 checked(await self._channel.request(write_request(self.handles.write, data)))
-        except (AttError, LinkLostError) as error:
+        except (LinkLostError, PairingError) as error:
             raise LinkLostError(f"write: {error}") from error

@@ -21,7 +21,6 @@ SUBSCRIPTION: Final = 0x2902  # the client characteristic configuration descript
 
 LAST_HANDLE: Final = 0xFFFF
 CAN_WRITE_COMMAND: Final = 0x04
-CAN_WRITE: Final = 0x08
 CAN_NOTIFY: Final = 0x10
 
 
@@ -32,7 +31,6 @@ class Handles:
     notify: int  # of the value
     subscription: int
     write: int  # of the value
-    can_write: bool
     can_write_command: bool
 
 
@@ -52,7 +50,8 @@ def discover(wanted: Mapping[str, Profile]) -> Discovery:
     """Find all services, and the characteristics of the wanted ones.
 
     Raises:
-        AttError: A request was refused, or its answer is malformed.
+        PairingError: The battery wants pairing.
+        AttError: It refused a request for another reason, or its answer is malformed.
     """
     services = []
     for _, value in (yield from _read_all(READ_BY_GROUP_TYPE, PRIMARY_SERVICE, 1, LAST_HANDLE)):
@@ -88,7 +87,6 @@ def _characteristics(
         notify=notify,
         subscription=subscription,
         write=write,
-        can_write=bool(properties & CAN_WRITE),
         can_write_command=bool(properties & CAN_WRITE_COMMAND),
     )
 
