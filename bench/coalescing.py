@@ -31,7 +31,6 @@ from exporter.battery.poller import Poller
 from exporter.battery.snapshot import Snapshot
 from exporter.ble.bleak import BleakTransport
 from exporter.ble.direct.kernel import Kernel
-from exporter.ble.direct.management import Management
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.routes import Routes
@@ -286,7 +285,6 @@ def direct(addresses: list[str], rssi_dbm: dict[str, list[int]], kept_s: float) 
         return DirectTransport(
             adapter=adapter,
             kernel=kernels[adapter or "hci0"],
-            management=Management(connected_on=connected_on, adapters=lambda: adapters),
             clock=now_s,
         )
 

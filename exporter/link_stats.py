@@ -1,5 +1,6 @@
 """Counters of the link to one battery."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,27 @@ class LinkStats:
     discarded_bytes: int = 0
     rssi_dbm: int | None = None
     seen_at_s: float | None = None  # by the clock
+    connected_at_s: float | None = None  # by the loop's clock; None: it is not connected now
+
+    def record_rssi(self, rssi_dbm: int, at_s: float) -> None:
+        """Record the signal strength, and when it was measured, by the clock."""
+        self.rssi_dbm = rssi_dbm
+        self.seen_at_s = at_s
+
+    def record_attempt(self, failure: FailureReason | None) -> None:
+        """Count one attempt to connect, unless it only waited for an advertisement."""
+        if failure is not FailureReason.NOT_FOUND:
+            self.connection_attempts += 1
+            self.connection_failures.update([failure] if failure else [])
+
+    def record_connection(self, *, connected: bool) -> None:
+        """Record a change of state; repeated reports are ignored."""
+        now_s = asyncio.get_running_loop().time()
+        if self.connected_at_s is not None and not connected:
+            self.held_s += now_s - self.connected_at_s
+            self.connected_at_s = None
+        elif self.connected_at_s is None and connected:
+            self.connected_at_s = now_s
 
     def totals(self) -> LinkTotals:
         """Return the counters as they are now."""

@@ -12,10 +12,9 @@ from bleak.backends.scanner import AdvertisementData
 from bleak_retry_connector import establish_connection
 
 from exporter.ble import bluez
-from exporter.ble.accounting import Hold, count_attempt, note_rssi
 from exporter.ble.bleak_connection import BleakConnection, BleakLink
 from exporter.ble.bleak_errors import BLEAK_ERRORS, text, translate
-from exporter.ble.direct.management import Management, optional
+from exporter.ble.direct.management import Management
 from exporter.ble.scanner import Scanner
 from exporter.ble.timeouts import ATTEMPTS, CONNECTION_S, FIND_S, UNDO_S, with_timeout
 from exporter.ble.transport import Backend, Target
@@ -76,17 +75,16 @@ class BleakTransport:
     async def connect(self, target: Target, *, deadline_s: float) -> AsyncIterator[BleakConnection]:
         """Find the battery, connect, and disconnect when the context ends; see `Transport`."""
         links: list[BleakLink] = []
+        record = target.stats.record_connection
         async with AsyncExitStack() as stack:
-            hold = Hold(target.stats)
-            stack.callback(hold.note, connected=False)  # at the latest, when all is over
+            stack.callback(record, connected=False)  # at the latest, when all is over
             device = await self._find(target, deadline_s)
-            with optional("connection parameters not loaded"):
-                await self._management.load_parameters(sorted(self._addresses))
+            await self._management.load_parameters(sorted(self._addresses))
             if self._client is None:
-                await bluez.follow(device, lambda connected: hold.note(connected=connected), stack)
+                await bluez.follow(device, lambda connected: record(connected=connected), stack)
             client = await self._establish(device, target, links, deadline_s)
-            hold.note(connected=True)
-            measuring = asyncio.create_task(note_rssi(target, self._management, self._clock))
+            record(connected=True)
+            measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:
                 yield BleakConnection(client, target.profile, target.stats, links)
             finally:
@@ -95,8 +93,7 @@ class BleakTransport:
 
     async def _disconnect(self, client: BleakClient, address: str) -> None:
         if client.is_connected:
-            with optional("not released", address):
-                await self._management.disconnect(address)
+            await self._management.disconnect(address)
         try:
             await with_timeout(client.disconnect(), UNDO_S)
         except BLEAK_ERRORS as error:
@@ -133,8 +130,7 @@ class BleakTransport:
         """Drop a connection that a killed process left in bluetoothd: it hides the battery."""
         self._freed.add(address)
         if self._client is None:
-            with optional("not released", address):
-                await self._management.disconnect(address)
+            await self._management.disconnect(address)
             await bluez.free(address)
 
     async def _establish(
@@ -187,7 +183,7 @@ def _counting_client(stats: LinkStats, attempt_s: Callable[[], float]) -> type[B
                 failure = translate(error, "connect").reason
                 raise
             finally:
-                count_attempt(stats, failure)
+                stats.record_attempt(failure)
 
     return CountingClient
 

@@ -194,8 +194,7 @@ class Scanner:
 
     def _advertised(self, device: BLEDevice, data: AdvertisementData) -> None:
         if (target := self._tracked.get(device.address.upper())) is not None:
-            target.stats.rssi_dbm = data.rssi
-            target.stats.seen_at_s = self._clock()
+            target.stats.record_rssi(data.rssi, self._clock())
         for listener in (*self._listeners,):
             listener(device, data)
 

@@ -11,20 +11,13 @@ import logging
 import struct
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from exporter.ble.direct.sockets import (
-    AF_BLUETOOTH,
-    PUBLIC,
-    RANDOM,
-    Adapter,
-    adapters,
-    bind,
-    connected_on,
-    hci_socket,
-    packed,
-)
+from exporter.ble.direct.kernel import Kernel
+from exporter.ble.direct.sockets import AF_BLUETOOTH, PUBLIC, RANDOM, bind, hci_socket, packed
+from exporter.ble.transport import Target
+from exporter.clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +55,7 @@ class ManagementError(Exception):
 
 
 @contextmanager
-def optional(failure: str, address: str | None = None) -> Iterator[None]:
+def _optional(failure: str, address: str | None = None) -> Iterator[None]:
     """Log a management command that failed: a reading does without it."""
     try:
         yield
@@ -107,83 +100,81 @@ async def why_not(command: Command = command) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """Commands through the management socket; those that are off do nothing."""
+    """Commands through the management socket; those that are off do nothing.
+
+    Failures are logged only: a reading does without these commands.
+    """
 
     release: bool = False
     parameters: bool = False
     rssi: bool = False
     power: bool = False
     command: Command = command
-    connected_on: Callable[[str], int | None] = connected_on
-    adapters: Callable[[], list[Adapter]] = adapters
+    kernel: Kernel = field(default_factory=Kernel)
 
-    async def switch_on(self, adapter: int) -> None:
-        """Switch an adapter on.
+    async def switch_on(self, name: str | None) -> None:
+        """Switch on an adapter that is off because bluetoothd has ended.
 
-        Raises:
-            OSError: This machine has no management socket.
-            ManagementError: The kernel refused, as it does when rfkill blocks it.
+        Args:
+            name: hci0 and the like; None: the first one, if all are off.
         """
-        if self.power:
-            status, _ = await self.command(SET_POWERED, adapter, b"\x01")
-            if status != SUCCESS:
-                raise ManagementError(f"not switched on: status {status:#04x}")
+        if not self.power:
+            return
+        with _optional("not switched on"):
+            named = [one for one in self.kernel.adapters() if name in {None, one.name}]
+            if named and not any(one.up for one in named):
+                from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed
+
+                if not await bluez.is_off_on_purpose():
+                    await self._send(SET_POWERED, named[0].index, b"\x01")
 
     async def disconnect(self, address: str) -> None:
-        """End our connection to a battery; return when it is disconnected.
-
-        Raises:
-            OSError: This machine has no management socket.
-            ManagementError: The kernel did not do it.
-        """
-        adapter = self.connected_on(address) if self.release else None
-        if adapter is None:
-            return
-        for kind in KINDS:
-            status, _ = await self.command(DISCONNECT, adapter, _device(address, kind))
-            if status == SUCCESS:
-                return
-            if status != NOT_CONNECTED:
-                raise ManagementError(f"not disconnected: status {status:#04x}")
+        """End our connection to a battery; return when it is disconnected."""
+        if self.release:
+            with _optional("not released", address):
+                await self._send_about(address, DISCONNECT)
 
     async def load_parameters(self, addresses: Iterable[str]) -> None:
         """Give the next connection to each battery a fast connection interval.
 
         All batteries at once: on kernels before 6.11 each call clears what an earlier one loaded.
-
-        Raises:
-            OSError: This machine has no management socket.
-            ManagementError: The kernel refused.
         """
         if not self.parameters:
             return
         entries = [_device(address, kind) + FAST for address in addresses for kind in KINDS]
         payload = struct.pack("<H", len(entries)) + b"".join(entries)
-        for adapter in self.adapters():
-            if not adapter.up:
-                continue
-            status, _ = await self.command(LOAD_CONNECTION_PARAMETERS, adapter.index, payload)
-            if status != SUCCESS:
-                raise ManagementError(f"connection parameters not loaded: status {status:#04x}")
+        with _optional("connection parameters not loaded"):
+            for adapter in self.kernel.adapters():
+                if adapter.up:
+                    await self._send(LOAD_CONNECTION_PARAMETERS, adapter.index, payload)
 
-    async def rssi_dbm(self, address: str) -> int | None:
-        """Return the signal strength of a connected battery; None: unknown.
+    async def record_rssi(self, target: Target, clock: Clock) -> None:
+        """Record the signal strength of a connected battery where the kernel measures it."""
+        if not self.rssi:
+            return
+        with _optional("no RSSI", target.address):
+            data = await self._send_about(target.address, GET_CONNECTION_INFORMATION)
+            if data[7:]:  # after address and type
+                (rssi_dbm,) = struct.unpack_from("<b", data, 7)
+                if rssi_dbm != UNKNOWN_RSSI:
+                    target.stats.record_rssi(rssi_dbm, clock())
 
-        Raises:
-            OSError: This machine has no management socket.
-            ManagementError: The kernel did not answer.
-        """
-        adapter = self.connected_on(address) if self.rssi else None
-        if adapter is None:
-            return None
-        for kind in KINDS:
-            status, data = await self.command(
-                GET_CONNECTION_INFORMATION, adapter, _device(address, kind)
-            )
-            if status == SUCCESS and data[7:]:
-                (rssi,) = struct.unpack_from("<b", data, 7)  # after address and type
-                return None if rssi == UNKNOWN_RSSI else int(rssi)
-        return None
+    async def _send_about(self, address: str, opcode: int) -> bytes:
+        """Send a command about a battery; return the answer, empty if it is not connected."""
+        adapter = self.kernel.connected_on(address)
+        if adapter is not None:
+            for kind in KINDS:
+                data = await self._send(opcode, adapter, _device(address, kind))
+                if data is not None:
+                    return data
+        return b""
+
+    async def _send(self, opcode: int, adapter: int, payload: bytes) -> bytes | None:
+        """Send a command; return the answer, None if the battery is not connected."""
+        status, data = await self.command(opcode, adapter, payload)
+        if status not in {SUCCESS, NOT_CONNECTED}:
+            raise ManagementError(f"command {opcode:#06x} refused: status {status:#04x}")
+        return data if status == SUCCESS else None
 
 
 def _device(address: str, kind: int) -> bytes:

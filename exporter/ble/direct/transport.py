@@ -7,23 +7,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from exporter.ble.accounting import Hold, count_attempt, note_rssi
 from exporter.ble.direct import sockets
 from exporter.ble.direct.channel import AttChannel
 from exporter.ble.direct.connection import DirectConnection, Memory, read_table
 from exporter.ble.direct.discovery import Table
 from exporter.ble.direct.kernel import Kernel, Turns
-from exporter.ble.direct.management import Management, optional
+from exporter.ble.direct.management import Management
 from exporter.ble.timeouts import ATTEMPTS, FIND_S
 from exporter.ble.transport import Target
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
     AdapterError,
-    BmsError,
     ConnectError,
     FailureReason,
     LinkLostError,
     NotFoundError,
+    PairingError,
 )
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ class DirectTransport:
         """
         self._adapter = adapter
         self._kernel = kernel or Kernel()
-        self._management = management or Management()
+        self._management = management or Management(kernel=self._kernel)
         self._clock = clock
         self._turns = Turns()
         self._addresses: set[str] = set()
@@ -80,39 +79,26 @@ class DirectTransport:
     ) -> AsyncIterator[DirectConnection]:
         """Connect as soon as the battery advertises, and disconnect at the end; see `Transport`."""
         memory = self._memories.setdefault(target.address, Memory())
-        hold = Hold(target.stats)
         try:
             await self._make_ready(target.address)
-            channel, table = await self._connect_in_time(target, memory, hold, deadline_s)
-            measuring = asyncio.create_task(note_rssi(target, self._management, self._clock))
+            channel, table = await self._connect_in_time(target, memory, deadline_s)
+            measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:
                 yield DirectConnection(channel, table, memory, target.stats, target.profile)
             finally:
                 measuring.cancel()
                 await self._disconnect(channel)
         finally:
-            hold.note(connected=False)
+            target.stats.record_connection(connected=False)
 
     async def _make_ready(self, address: str) -> None:
-        await self._switch_on()
+        await self._management.switch_on(self._adapter)
         if self._is_connected(address):  # by a process that has ended, or by bluetoothd
             from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed
 
-            with optional("not released", address):
-                await self._management.disconnect(address)
+            await self._management.disconnect(address)
             await bluez.free(address)
-        with optional("connection parameters not loaded"):
-            await self._management.load_parameters(sorted(self._addresses))
-
-    async def _switch_on(self) -> None:
-        """Switch on an adapter that is off because bluetoothd has ended."""
-        with optional("not switched on"):
-            named = [one for one in self._kernel.adapters() if self._adapter in {None, one.name}]
-            if named and not any(one.up for one in named):
-                from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed
-
-                if not await bluez.is_off_on_purpose():
-                    await self._management.switch_on(named[0].index)
+        await self._management.load_parameters(sorted(self._addresses))
 
     def _is_connected(self, address: str) -> bool:
         try:
@@ -121,7 +107,7 @@ class DirectTransport:
             return False
 
     async def _connect_in_time(
-        self, target: Target, memory: Memory, hold: Hold, deadline_s: float
+        self, target: Target, memory: Memory, deadline_s: float
     ) -> tuple[AttChannel, Table]:
         timeout_s = min(FIND_S, deadline_s - asyncio.get_running_loop().time())
         attempt = 0
@@ -130,7 +116,7 @@ class DirectTransport:
                 while True:
                     attempt += 1
                     try:
-                        return await self._attempt(target, memory, hold, timeout_s)
+                        return await self._attempt(target, memory, timeout_s)
                     except (ConnectError, LinkLostError) as error:
                         if attempt == ATTEMPTS:
                             raise ConnectError(
@@ -142,29 +128,23 @@ class DirectTransport:
             raise NotFoundError(f"{target.address} not seen within poll.timeout") from None
 
     async def _attempt(
-        self, target: Target, memory: Memory, hold: Hold, timeout_s: float
+        self, target: Target, memory: Memory, timeout_s: float
     ) -> tuple[AttChannel, Table]:
-        failure: FailureReason | None = FailureReason.CONNECT
+        channel = None
+        failure: FailureReason | None = FailureReason.NOT_FOUND  # also if it is cancelled
         try:
             channel = await self._open_channel(target.address, memory, timeout_s)
-            hold.note(connected=True)
-            try:
-                table = await read_table(channel, memory)
-            except BaseException:
-                channel.close()
-                raise
+            target.stats.record_connection(connected=True)
+            failure = FailureReason.CONNECT  # also if the link is lost, or this is cancelled
+            table = await read_table(channel, memory)
             failure = None
-        except LinkLostError:  # during discovery
-            raise
-        except BmsError as error:
+        except (AdapterError, ConnectError, PairingError) as error:
             failure = error.reason
             raise
-        except asyncio.CancelledError:
-            if not hold.is_connected:
-                failure = FailureReason.NOT_FOUND
-            raise
         finally:
-            count_attempt(target.stats, failure)
+            target.stats.record_attempt(failure)
+            if failure is not None and channel is not None:
+                channel.close()
         return channel, table
 
     async def _open_channel(self, address: str, memory: Memory, timeout_s: float) -> AttChannel:
@@ -205,8 +185,7 @@ class DirectTransport:
         """Close the channel; return when the kernel has disconnected."""
         try:
             if channel.is_open:
-                with optional("not released", channel.address):
-                    await self._management.disconnect(channel.address)
+                await self._management.disconnect(channel.address)
             if channel.is_open:
                 channel.close()
                 async with asyncio.timeout(DISCONNECT_S):

@@ -4,6 +4,8 @@ import struct
 
 import pytest
 
+from exporter.ble import bluez
+from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.management import (
     CONTROL_CHANNEL,
     Management,
@@ -12,13 +14,15 @@ from exporter.ble.direct.management import (
     why_not,
 )
 from exporter.ble.direct.sockets import Adapter, packed
+from exporter.ble.transport import Target
+from exporter.link_stats import LinkStats
 
 ADDRESS = "A4:C1:38:00:00:01"
 PUBLIC, RANDOM = "01000038c1a401", "01000038c1a402"
 
 
-class Kernel:
-    """Answers every command with the next of some statuses."""
+class Commands:
+    """A kernel that answers every command with the next of some statuses."""
 
     def __init__(self, *statuses: int, data: bytes = b"") -> None:
         self.asked: list[tuple[int, int, str]] = []
@@ -30,16 +34,29 @@ class Kernel:
         return self._statuses.pop(0), self._data
 
 
-def management(kernel: Kernel, *, connected_on: int | None = 1) -> Management:
+def management(command: Commands, *, connected_on: int | None = 1) -> Management:
     return Management(
         release=True,
         parameters=True,
         rssi=True,
         power=True,
-        command=kernel,
-        connected_on=lambda _: connected_on,
-        adapters=lambda: [Adapter(0, "00:00:00:00:00:01", up=False), Adapter(1, "", up=True)],
+        command=command,
+        kernel=Kernel(
+            connected_on=lambda _: connected_on,
+            adapters=lambda: [Adapter(0, "00:00:00:00:00:01", up=False), Adapter(1, "", up=True)],
+        ),
     )
+
+
+@pytest.fixture(autouse=True)
+def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Return the log, which alone shows that a command failed."""
+    caplog.set_level("DEBUG", "exporter.ble.direct.management")
+    return caplog
+
+
+def failures(logged: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.message, vars(record)["error"]) for record in logged.records]
 
 
 def event(kind: int, opcode: int, status: int, data: bytes = b"") -> bytes:
@@ -73,72 +90,129 @@ def test_only_events_of_the_same_command_answer_it(
 
 class TestDisconnect:
     async def test_disconnect_tries_both_address_types(self) -> None:
-        kernel = Kernel(0x02, 0x00)
+        commands = Commands(0x02, 0x00)
 
-        await management(kernel).disconnect(ADDRESS)
+        await management(commands).disconnect(ADDRESS)
 
-        assert kernel.asked == [(0x0014, 1, PUBLIC), (0x0014, 1, RANDOM)]
+        assert commands.asked == [(0x0014, 1, PUBLIC), (0x0014, 1, RANDOM)]
 
     async def test_disconnect_sends_nothing_without_a_connection(self) -> None:
-        kernel = Kernel()
+        commands = Commands()
 
-        await management(kernel, connected_on=None).disconnect(ADDRESS)
+        await management(commands, connected_on=None).disconnect(ADDRESS)
 
-        assert kernel.asked == []
+        assert commands.asked == []
 
-    async def test_refused_disconnect_is_an_error(self) -> None:
-        with pytest.raises(ManagementError, match="0x0a"):
-            await management(Kernel(0x0A)).disconnect(ADDRESS)
+    async def test_refused_disconnect_is_logged(self, logged: pytest.LogCaptureFixture) -> None:
+        await management(Commands(0x0A)).disconnect(ADDRESS)
+
+        assert failures(logged) == [("not released", "command 0x0014 refused: status 0x0a")]
+
+    async def test_disconnect_without_sockets_is_logged(
+        self, logged: pytest.LogCaptureFixture
+    ) -> None:
+        def no_sockets(_address: str) -> int | None:
+            raise OSError(97, "Address family not supported by protocol")
+
+        await Management(release=True, kernel=Kernel(connected_on=no_sockets)).disconnect(ADDRESS)
+
+        assert [(message, error[:10]) for message, error in failures(logged)] == [
+            ("not released", "[Errno 97]")
+        ]
 
 
 class TestParameters:
     async def test_parameters_are_loaded_for_all_batteries_on_every_powered_adapter(self) -> None:
-        kernel = Kernel(0)
+        commands = Commands(0)
 
-        await management(kernel).load_parameters([ADDRESS])
+        await management(commands).load_parameters([ADDRESS])
 
         fast = "0600090000009001"
-        assert kernel.asked == [(0x0035, 1, f"0200{PUBLIC}{fast}{RANDOM}{fast}")]
+        assert commands.asked == [(0x0035, 1, f"0200{PUBLIC}{fast}{RANDOM}{fast}")]
 
-    async def test_refused_parameters_are_an_error(self) -> None:
-        with pytest.raises(ManagementError, match="0x0d"):
-            await management(Kernel(0x0D)).load_parameters([ADDRESS])
+    async def test_refused_parameters_are_logged(self, logged: pytest.LogCaptureFixture) -> None:
+        await management(Commands(0x0D)).load_parameters([ADDRESS])
+
+        assert failures(logged) == [
+            ("connection parameters not loaded", "command 0x0035 refused: status 0x0d")
+        ]
+
+
+async def recorded_rssi(management: Management) -> tuple[int | None, float | None]:
+    target = Target(address=ADDRESS, stats=LinkStats())
+    await management.record_rssi(target, clock=lambda: 7.0)
+    return target.stats.rssi_dbm, target.stats.seen_at_s
 
 
 class TestRssi:
-    @pytest.mark.parametrize(("raw", "rssi_dbm"), [(b"\xbd", -67), (b"\x7f", None)])
-    async def test_rssi_is_signed_and_127_is_unknown(
+    @pytest.mark.parametrize(("raw", "rssi_dbm"), [(b"\xbd", -67), (b"\x7f", None), (b"", None)])
+    async def test_rssi_is_signed_and_127_or_nothing_is_unknown(
         self, raw: bytes, rssi_dbm: int | None
     ) -> None:
-        kernel = Kernel(0, data=bytes(7) + raw)
+        commands = Commands(0, data=bytes(7) + raw)
 
-        assert await management(kernel).rssi_dbm(ADDRESS) == rssi_dbm
+        seen_at_s = None if rssi_dbm is None else 7.0
+        assert await recorded_rssi(management(commands)) == (rssi_dbm, seen_at_s)
 
     async def test_rssi_is_unknown_without_a_connection(self) -> None:
-        assert await management(Kernel(2, 2)).rssi_dbm(ADDRESS) is None
-        assert await management(Kernel(), connected_on=None).rssi_dbm(ADDRESS) is None
+        assert await recorded_rssi(management(Commands(2, 2))) == (None, None)
+        assert await recorded_rssi(management(Commands(), connected_on=None)) == (None, None)
 
 
 class TestPower:
-    async def test_adapter_is_switched_on(self) -> None:
-        kernel = Kernel(0)
+    @pytest.fixture(autouse=True)
+    def bluetoothd(self, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+        """Return what bluetoothd says next: whether it has switched Bluetooth off."""
+        answers = [False]
 
-        await management(kernel).switch_on(1)
+        async def is_off_on_purpose() -> bool:
+            return answers.pop()
 
-        assert kernel.asked == [(0x0005, 1, "01")]
+        monkeypatch.setattr(bluez, "is_off_on_purpose", is_off_on_purpose)
+        return answers
 
-    async def test_switching_on_a_blocked_adapter_is_an_error(self) -> None:
-        with pytest.raises(ManagementError, match="0x12"):
-            await management(Kernel(0x12)).switch_on(1)
+    async def test_adapter_that_is_off_is_switched_on(self) -> None:
+        commands = Commands(0)
+
+        await management(commands).switch_on("hci0")
+
+        assert commands.asked == [(0x0005, 0, "01")]
+
+    async def test_adapter_that_bluetoothd_switched_off_stays_off(
+        self, bluetoothd: list[bool]
+    ) -> None:
+        bluetoothd[:] = [True]
+        commands = Commands()
+
+        await management(commands).switch_on("hci0")
+
+        assert commands.asked == []
+
+    @pytest.mark.parametrize("name", [None, "hci1", "hci2"])
+    async def test_no_adapter_is_switched_on_if_one_is_on_or_none_is_there(
+        self, name: str | None
+    ) -> None:
+        commands = Commands()
+
+        await management(commands).switch_on(name)
+
+        assert commands.asked == []
+
+    async def test_switching_on_a_blocked_adapter_is_logged(
+        self, logged: pytest.LogCaptureFixture
+    ) -> None:
+        await management(Commands(0x12)).switch_on("hci0")
+
+        assert failures(logged) == [("not switched on", "command 0x0005 refused: status 0x12")]
 
 
 class TestPermission:
     async def test_missing_capability_is_reported(self) -> None:
-        assert await why_not(Kernel(0x14)) == "CAP_NET_ADMIN is not given"
+        assert await why_not(Commands(0x14)) == "CAP_NET_ADMIN is not given"
 
     @pytest.mark.parametrize("status", [0x00, 0x11, 0x0F])
     async def test_capability_is_found_without_an_adapter(self, status: int) -> None:
-        assert await why_not(Kernel(status)) is None
+        assert await why_not(Commands(status)) is None
 
     async def test_missing_socket_is_reported(self) -> None:
         async def no_socket(*_: object) -> tuple[int, bytes]:

@@ -384,10 +384,9 @@ class FakeManagement:
 
 class TestManagement:
     def managed(self, direct: DirectBattery, **options: bool) -> FakeManagement:
-        kernel = direct.air.make_kernel()
         fake = FakeManagement(direct.air)
         direct.transport._management = Management(
-            **options, command=fake, connected_on=kernel.connected_on, adapters=kernel.adapters
+            **options, command=fake, kernel=direct.air.make_kernel()
         )
         return fake
 
