@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -55,21 +55,15 @@ class BleakTransport:
         self._client = backend.client
         self._management = management or Management()
         self._clock = clock
-        self._scanner = Scanner(adapter, backend.scanner, clock)
+        self.targets: Mapping[str, Target] = {}
+        self._scanner = Scanner(adapter, backend.scanner, self._record)
         self.advertisements = self._scanner.advertisements
         self._connecting = 0  # batteries
         self._freed: set[str] = set()
-        self._addresses: set[str] = set()
 
-    def track(self, target: Target) -> None:
-        """Prepare for connections to this battery, and record what it advertises."""
-        self._scanner.track(target)
-        self._addresses.add(target.address)
-
-    def untrack(self, address: str) -> None:
-        """Undo `track`."""
-        self._scanner.untrack(address)
-        self._addresses.discard(address)
+    def _record(self, device: BLEDevice, data: AdvertisementData) -> None:
+        if (target := self.targets.get(device.address.upper())) is not None:
+            target.stats.record_rssi(data.rssi, self._clock())
 
     @asynccontextmanager
     async def connect(self, target: Target, *, deadline_s: float) -> AsyncIterator[BleakConnection]:
@@ -79,7 +73,7 @@ class BleakTransport:
         async with AsyncExitStack() as stack:
             stack.callback(record, connected=False)  # at the latest, when all is over
             device = await self._find(target, deadline_s)
-            await self._management.load_parameters(sorted(self._addresses))
+            await self._management.load_parameters(sorted(self.targets))
             if self._client is None:
                 await bluez.follow(device, lambda connected: record(connected=connected), stack)
             client = await self._establish(device, target, links, deadline_s)

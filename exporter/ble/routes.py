@@ -5,7 +5,8 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from functools import cache, partial
+from typing import Final, TypeVar
 
 from exporter.ble.transport import Connection, Hear, ScanningTransport, Target, Transport
 from exporter.config.schema import TransportChoice
@@ -19,6 +20,7 @@ COMPARE_S: Final = 3.0
 # The RSSI of a battery that does not move varies by as much from one advertisement to the next.
 SIMILAR_DB: Final = 6
 
+T = TypeVar("T", bound=Transport)
 Adapters = Callable[[], Sequence[str]]
 """Returns the names of the adapters that are switched on now; empty: unknown."""
 
@@ -42,12 +44,10 @@ class Routes:
             prefers_direct: What batteries use that have no transport configured.
             adapters: The adapters to choose from.
         """
-        self._make_bluez = bluez
-        self._make_direct = direct
+        self._bluez = cache(partial(self._make, bluez))  # one transport for each adapter
+        self._direct = None if direct is None else cache(partial(self._make, direct))
         self._prefers_direct = prefers_direct
         self._adapters = adapters
-        self._bluez: dict[str | None, ScanningTransport] = {}  # by adapter
-        self._direct: dict[str | None, Transport] = {}
         self._targets: dict[str, Target] = {}  # by address
         self._best: dict[str, str] = {}  # adapter by address
         self._wanting_pairing: set[str] = set()  # addresses
@@ -56,15 +56,11 @@ class Routes:
     def track(self, target: Target) -> None:
         """Prepare for connections to this battery, and record what it advertises."""
         self._targets[target.address] = target
-        for transport in (*self._bluez.values(), *self._direct.values()):
-            transport.track(target)
 
     def untrack(self, address: str) -> None:
         """Undo `track`."""
         self._targets.pop(address, None)
         self._best.pop(address, None)
-        for transport in (*self._bluez.values(), *self._direct.values()):
-            transport.untrack(address)
 
     @asynccontextmanager
     async def connect(self, target: Target, *, deadline_s: float) -> AsyncIterator[Connection]:
@@ -76,7 +72,8 @@ class Routes:
         if target.adapter is not None:
             self._best[target.address] = target.adapter  # counts when others choose
         adapter = target.adapter or await self._choose(target)
-        transport = self._transport(target, adapter)
+        direct = self._direct if self._uses_direct(target) else None
+        transport: Transport = self._bluez(adapter) if direct is None else direct(adapter)
         try:
             async with transport.connect(target, deadline_s=deadline_s) as connection:
                 yield connection
@@ -88,26 +85,13 @@ class Routes:
                 self._best.pop(target.address, None)  # another one may do better
             raise
 
-    def _transport(self, target: Target, adapter: str | None) -> Transport:
-        if self._make_direct is None or not self._uses_direct(target):
-            return self._bluez_transport(adapter)
-        if adapter not in self._direct:
-            self._direct[adapter] = self._make_direct(adapter)
-            self._track_all(self._direct[adapter])
-        return self._direct[adapter]
-
-    def _bluez_transport(self, adapter: str | None) -> ScanningTransport:
-        if adapter not in self._bluez:
-            self._bluez[adapter] = self._make_bluez(adapter)
-            self._track_all(self._bluez[adapter])
-        return self._bluez[adapter]
-
-    def _track_all(self, transport: Transport) -> None:
-        for target in self._targets.values():
-            transport.track(target)
+    def _make(self, make: Callable[[str | None], T], adapter: str | None) -> T:
+        transport = make(adapter)
+        transport.targets = self._targets
+        return transport
 
     def _uses_direct(self, target: Target) -> bool:
-        if self._make_direct is None or target.address in self._wanting_pairing:
+        if self._direct is None or target.address in self._wanting_pairing:
             return False
         if target.link is None:
             return self._prefers_direct
@@ -154,7 +138,7 @@ class Routes:
 
         async with AsyncExitStack() as scans:
             for adapter in present:
-                scan = self._bluez_transport(adapter).advertisements(note(adapter))
+                scan = self._bluez(adapter).advertisements(note(adapter))
                 try:
                     await scans.enter_async_context(scan)
                     scanning += 1

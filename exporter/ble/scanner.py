@@ -14,8 +14,7 @@ from bleak_retry_connector import retry_bluetooth_connection_error
 
 from exporter.ble.bleak_errors import BLEAK_ERRORS, adapter_error, text
 from exporter.ble.timeouts import ANSWER_S
-from exporter.ble.transport import Hear, Renew, Target
-from exporter.clock import Clock, boot_s
+from exporter.ble.transport import Hear, Renew
 from exporter.errors import AdapterError
 from exporter.protocol.advertisement import Advertisement
 
@@ -37,33 +36,24 @@ class Scanner:
         self,
         adapter: str | None = None,
         backend: type[BaseBleakScanner] | None = None,
-        clock: Clock = boot_s,
+        record: Listener | None = None,
     ) -> None:
         """Configure the scan.
 
         Args:
             adapter: hci0 and the like; None is the system's default.
             backend: Another implementation than bluetoothd's.
-            clock: Gives `LinkStats.seen_at_s`.
+            record: Called for every advertisement of every scan; nothing scans for it.
         """
         self._adapter = adapter
         self._backend = backend
-        self._clock = clock
+        self._record = record
         self._lock = asyncio.Lock()
         self._scanner: BleakScanner | None = None
         self._listeners: list[Listener] = []
-        self._tracked: dict[str, Target] = {}  # by address; nothing scans for them
         self._connecting = 0
         self._scanned_s = 0.0
         self._since_s: float | None = None  # of the present scan
-
-    def track(self, target: Target) -> None:
-        """Record the advertisements of this battery from every scan."""
-        self._tracked[target.address] = target
-
-    def untrack(self, address: str) -> None:
-        """Undo `track`."""
-        self._tracked.pop(address, None)
 
     @asynccontextmanager
     async def advertisements(self, hear: Hear) -> AsyncIterator[Renew]:
@@ -193,8 +183,8 @@ class Scanner:
             await _stop(scanner)
 
     def _advertised(self, device: BLEDevice, data: AdvertisementData) -> None:
-        if (target := self._tracked.get(device.address.upper())) is not None:
-            target.stats.record_rssi(data.rssi, self._clock())
+        if self._record is not None:
+            self._record(device, data)
         for listener in (*self._listeners,):
             listener(device, data)
 

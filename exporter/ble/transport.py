@@ -1,6 +1,6 @@
 """The interfaces between the ways to a battery and their users, and the data that they share."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -64,11 +64,8 @@ class Target:
 class Transport(Protocol):
     """Connects to batteries over one adapter."""
 
-    def track(self, target: Target) -> None:
-        """Prepare for connections to this battery, and record what it advertises."""
-
-    def untrack(self, address: str) -> None:
-        """Undo `track`."""
+    targets: Mapping[str, Target]
+    """The batteries to prepare for and to record, by address; `Routes` sets and changes them."""
 
     def connect(
         self, target: Target, *, deadline_s: float

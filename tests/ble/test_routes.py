@@ -1,7 +1,7 @@
 """Several adapters: each battery by the one that hears it best."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +24,7 @@ from exporter.config.schema import (
     normal_address,
 )
 from exporter.demo.battery import Faults
-from exporter.demo.radio import Air, make_air
+from exporter.demo.radio import Air, make_air, make_backend
 from exporter.errors import AdapterError, FailureReason, PairingError
 from tests.support.virtual import ADDRESS, battery, make_poller, make_transport, now_s
 
@@ -172,7 +172,6 @@ async def test_adapters_take_turns_if_no_scan_works(tasks: asyncio.TaskGroup) ->
     machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
     for air in machine.airs.values():
         air.scan_error = AdapterError("bluetoothd is not running")
-    poller = machine.poller()
     tried = []
 
     class Deaf(BleakTransport):
@@ -180,7 +179,11 @@ async def test_adapters_take_turns_if_no_scan_works(tasks: asyncio.TaskGroup) ->
             tried.append(self)
             raise AdapterError("no")
 
-    machine.routes._bluez = {name: Deaf() for name in machine.present}
+    def make_deaf(adapter: str | None) -> Deaf:
+        return Deaf(backend=make_backend(machine.airs[adapter]))
+
+    machine.routes = Routes(bluez=make_deaf, adapters=lambda: machine.present)
+    poller = machine.poller()
     for _ in range(4):
         await poller.refresh(timeout_s=60.0)
 
@@ -192,12 +195,7 @@ class WantsPairing:
 
     def __init__(self) -> None:
         self.connects = 0
-
-    def track(self, target: Target) -> None:
-        pass
-
-    def untrack(self, address: str) -> None:
-        pass
+        self.targets: Mapping[str, Target] = {}
 
     @asynccontextmanager
     async def connect(self, target: Target, *, deadline_s: float) -> AsyncIterator[Connection]:

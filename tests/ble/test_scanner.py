@@ -44,7 +44,7 @@ async def test_command_shares_the_scan_of_a_poll(tasks: asyncio.TaskGroup) -> No
 async def test_scan_records_advertisements_of_tracked_batteries() -> None:
     transport = make_transport(make_air([battery()]))
     target = Target(address=ADDRESS, stats=LinkStats())
-    transport.track(target)
+    transport.targets = {ADDRESS: target}
 
     async with transport.advertisements(lambda _: None):
         await asyncio.sleep(1.0)

@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -62,16 +62,8 @@ class DirectTransport:
         self._management = management or Management(kernel=self._kernel)
         self._clock = clock
         self._turns = Turns()
-        self._addresses: set[str] = set()
+        self.targets: Mapping[str, Target] = {}
         self._memories: dict[str, Memory] = {}  # by address
-
-    def track(self, target: Target) -> None:
-        """Prepare for connections to this battery."""
-        self._addresses.add(target.address)
-
-    def untrack(self, address: str) -> None:
-        """Undo `track`."""
-        self._addresses.discard(address)
 
     @asynccontextmanager
     async def connect(
@@ -98,7 +90,7 @@ class DirectTransport:
 
             await self._management.disconnect(address)
             await bluez.free(address)
-        await self._management.load_parameters(sorted(self._addresses))
+        await self._management.load_parameters(sorted(self.targets))
 
     def _is_connected(self, address: str) -> bool:
         try:
