@@ -92,12 +92,7 @@ class VirtualBattery:
 
     def subscribed(self) -> list[Delivery]:
         """Return what the Bluetooth module kept from an earlier connection."""
-        faults = self.faults
-        size = faults.notification or MAX_FRAME
-        return [
-            Delivery(faults.leftover_s + number * APART_S, faults.leftover[at : at + size])
-            for number, at in enumerate(range(0, len(faults.leftover), size))
-        ]
+        return self._cut(self.faults.leftover, self.faults.leftover_s, APART_S)
 
     def request(self, data: bytes, at_s: float | None = None) -> list[Delivery]:
         """Return the notifications that a written request causes, in order.
@@ -138,15 +133,18 @@ class VirtualBattery:
 
     def _notifications(self, frame: bytes) -> list[Delivery]:
         faults = self.faults
-        size = faults.notification or len(frame)
-        notifications = [
-            Delivery(faults.reply_s + faults.gap_s * number, frame[start : start + size])
-            for number, start in enumerate(range(0, len(frame), size))
-        ]
+        notifications = self._cut(frame, faults.reply_s, faults.gap_s)
         if faults.truncated or faults.cut:
+            if len(notifications) == 1:  # a short frame loses its end
+                notifications = [Delivery(faults.reply_s, frame[: OVERHEAD - 1])]
             del notifications[1:]
-            if len(frame) <= size:  # a short frame loses its end
-                notifications[0] = Delivery(faults.reply_s, frame[: OVERHEAD - 1])
         if faults.cut:
             notifications.append(Delivery(faults.reply_s + faults.gap_s, None))
         return notifications
+
+    def _cut(self, data: bytes, after_s: float, gap_s: float) -> list[Delivery]:
+        size = self.faults.notification or MAX_FRAME
+        return [
+            Delivery(after_s + gap_s * number, data[at : at + size])
+            for number, at in enumerate(range(0, len(data), size))
+        ]

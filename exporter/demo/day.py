@@ -74,16 +74,15 @@ class Day:
     def answer(self, register: int) -> bytes:
         """Return the reply frame of one register."""
         self._advance()
-        payloads = {
+        payloads: dict[int, Callable[[], bytes]] = {
             Command.BASIC_INFO: self._basic,
             Command.CELL_VOLTAGES: self._cells,
             Command.HARDWARE: self._life.hardware.encode,
             Command.EVENT_COUNTERS: self._event_counters,
         }
-        payload = payloads.get(Command(register)) if register in set(Command) else None
-        if payload is None:
+        if register not in payloads:
             return encode_reply(register, status=UNKNOWN_REGISTER)
-        return encode_reply(register, payload())
+        return encode_reply(register, payloads[register]())
 
     def _advance(self) -> None:
         target_s = (self._now_s() - self._begin_s) * self._speed
@@ -134,51 +133,41 @@ class Day:
         balancing = sum(
             1 << i for i, cell_v in enumerate(cells_v) if charging and cell_v > BALANCE_ABOVE_V
         )
-        active = set()
-        if self._too_cold_to_charge():
-            active.add(Protection.CHARGE_UNDERTEMPERATURE)
-        if self._empty():
-            active.add(Protection.CELL_UNDERVOLTAGE)
-        charge_on = not self._too_cold_to_charge()
-        discharge_on = not self._empty()
+        cold, empty = self._too_cold_to_charge(), self._empty()
+        active = {Protection.CHARGE_UNDERTEMPERATURE: cold, Protection.CELL_UNDERVOLTAGE: empty}
+        protections = sum(on << jbd.PROTECTION_BITS.index(one) for one, on in active.items())
+        mosfets = (not cold) << jbd.CHARGE_FET_BIT | (not empty) << jbd.DISCHARGE_FET_BIT
         year, month, day = life.manufactured
         temperature_c = self._temperature_c()
-        return b"".join(
-            (
-                _encode(jbd.VOLTAGE, sum(cells_v)),
-                _encode(jbd.CURRENT, self._current_a()),
-                _encode(jbd.REMAINING, self._remaining_ah),
-                _encode(jbd.NOMINAL, life.nominal_ah),
-                _encode(jbd.CYCLES, life.cycles),
-                _encode(jbd.MANUFACTURED, year - 2000 << 9 | month << 5 | day),
-                _encode(jbd.BALANCE_1_16, balancing),
-                _encode(jbd.BALANCE_17_32, 0),
-                _encode(
-                    jbd.PROTECTIONS, sum(1 << jbd.PROTECTION_BITS.index(one) for one in active)
-                ),
-                _encode(jbd.SOFTWARE, 0x83),
-                _encode(jbd.RSOC, self._remaining_ah / life.nominal_ah),
-                _encode(
-                    jbd.STATUS,
-                    charge_on << jbd.CHARGE_FET_BIT | discharge_on << jbd.DISCHARGE_FET_BIT,
-                ),
-                _encode(jbd.CELL_COUNT, len(cells_v)),
-                _encode(jbd.NTC_COUNT, 2),
-                _encode(jbd.NTC, temperature_c),
-                _encode(jbd.NTC, temperature_c + 0.4),
-            )
+        return _encode(
+            (jbd.VOLTAGE, sum(cells_v)),
+            (jbd.CURRENT, self._current_a()),
+            (jbd.REMAINING, self._remaining_ah),
+            (jbd.NOMINAL, life.nominal_ah),
+            (jbd.CYCLES, life.cycles),
+            (jbd.MANUFACTURED, year - 2000 << 9 | month << 5 | day),
+            (jbd.BALANCE_1_16, balancing),
+            (jbd.BALANCE_17_32, 0),
+            (jbd.PROTECTIONS, protections),
+            (jbd.SOFTWARE, 0x83),
+            (jbd.RSOC, self._remaining_ah / life.nominal_ah),
+            (jbd.STATUS, mosfets),
+            (jbd.CELL_COUNT, len(cells_v)),
+            (jbd.NTC_COUNT, 2),
+            (jbd.NTC, temperature_c),
+            (jbd.NTC, temperature_c + 0.4),
         )
 
     def _cells(self) -> bytes:
-        return b"".join(_encode(jbd.CELL_VOLTAGE, cell_v) for cell_v in self._cell_volts())
+        return _encode(*((jbd.CELL_VOLTAGE, cell_v) for cell_v in self._cell_volts()))
 
     def _event_counters(self) -> bytes:
         events = {Protection.CHARGE_UNDERTEMPERATURE: 3, Protection.CELL_OVERVOLTAGE: 1}
         words = [events.get(protection, 0) for protection in jbd.EVENT_COUNTER_BITS] + [1]
-        return b"".join(_encode(jbd.EVENT_COUNT, word) for word in words)
+        return _encode(*((jbd.EVENT_COUNT, word) for word in words))
 
 
-def _encode(register: Register, value: float) -> bytes:
-    """Return the bytes of one number, the inverse of `Register.read`."""
-    raw = round(value * register.divisor) - register.offset
-    return raw.to_bytes(register.size, "big", signed=register.signed)
+def _encode(*fields: tuple[Register, float]) -> bytes:
+    """Return the bytes of some numbers, the inverse of `Register.read`."""
+    raw = [(one, round(value * one.divisor) - one.offset) for one, value in fields]
+    return b"".join(number.to_bytes(one.size, "big", signed=one.signed) for one, number in raw)

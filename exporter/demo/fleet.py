@@ -1,6 +1,6 @@
 """The batteries that `bms-exporter demo` serves."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Final
 
@@ -96,7 +96,7 @@ def build_replayed(recordings: Mapping[str, Answers]) -> dict[str, VirtualBatter
 
 def _moods(random: Random) -> Callable[[], Faults]:
     """Return a random choice of faults at the edge of range; about half let a poll pass."""
-    moods: Iterable[Faults] = (
+    moods = (
         Faults(lose_first=1),
         Faults(lose_first=3, reply_s=0.3),
         Faults(lose_first=1, notification=7, gap_s=0.02),
@@ -105,5 +105,4 @@ def _moods(random: Random) -> Callable[[], Faults]:
         Faults(bad_checksum=True),
         Faults(cut=True),
     )
-    choices = list(moods)
-    return lambda: random.choice(choices)
+    return lambda: random.choice(moods)

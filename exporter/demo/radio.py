@@ -1,7 +1,7 @@
 """A virtual radio: bleak backends that reach virtual batteries instead of bluetoothd."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -9,7 +9,6 @@ from bleak.args import SizedBuffer
 from bleak.assigned_numbers import CharacteristicPropertyName
 from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.client import BaseBleakClient, NotifyCallback
-from bleak.backends.descriptor import BleakGATTDescriptor
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData, AdvertisementDataCallback, BaseBleakScanner
 from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
@@ -64,17 +63,17 @@ def make_backend(air: Air) -> Backend:
 
 class _Scanner(BaseBleakScanner):
     _air: ClassVar[Air]
+    _next: asyncio.TimerHandle | None = None
+    _deaf = False
 
     def __init__(
         self,
         detection_callback: AdvertisementDataCallback | None,
         service_uuids: list[str] | None,
-        scanning_mode: str,
-        **_options: Any,
+        *_: Any,
+        **__: Any,
     ) -> None:
         super().__init__(detection_callback, service_uuids)
-        self._next: asyncio.TimerHandle | None = None
-        self._deaf = False
 
     async def start(self) -> None:
         if self._air.scan_error is not None:
@@ -119,20 +118,8 @@ class _Scanner(BaseBleakScanner):
 class _Client(BaseBleakClient):
     _air: ClassVar[Air]
 
-    def __init__(
-        self,
-        address_or_ble_device: BLEDevice | str,
-        *,
-        disconnected_callback: Callable[[], None] | None,
-        timeout: float,
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            address_or_ble_device,
-            disconnected_callback=disconnected_callback,
-            timeout=timeout,
-            **options,
-        )
+    def __init__(self, address_or_ble_device: BLEDevice | str, **options: Any) -> None:
+        super().__init__(address_or_ble_device, **options)
         self._battery = self._air.batteries[self.address]
         self._callbacks: dict[str, NotifyCallback] = {}
         self._underway: set[asyncio.TimerHandle] = set()
@@ -180,21 +167,10 @@ class _Client(BaseBleakClient):
         self._forget()
         self._ended()
 
-    async def pair(self, *args: Any, **kwargs: Any) -> None:
+    async def _unused(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
-    async def unpair(self) -> None:
-        raise NotImplementedError
-
-    async def read_gatt_char(
-        self, characteristic: BleakGATTCharacteristic, **kwargs: Any
-    ) -> bytearray:
-        raise NotImplementedError
-
-    async def read_gatt_descriptor(
-        self, descriptor: BleakGATTDescriptor, **kwargs: Any
-    ) -> bytearray:
-        raise NotImplementedError
+    pair = unpair = read_gatt_char = read_gatt_descriptor = write_gatt_descriptor = _unused
 
     async def write_gatt_char(
         self, characteristic: BleakGATTCharacteristic, data: SizedBuffer, response: bool
@@ -205,11 +181,6 @@ class _Client(BaseBleakClient):
             self._battery.writes[response] += 1
             now_s = asyncio.get_running_loop().time()
             self._deliver(self._battery.request(bytes(data), now_s))
-
-    async def write_gatt_descriptor(
-        self, descriptor: BleakGATTDescriptor, data: SizedBuffer
-    ) -> None:
-        raise NotImplementedError
 
     async def start_notify(
         self, characteristic: BleakGATTCharacteristic, callback: NotifyCallback, **kwargs: Any
