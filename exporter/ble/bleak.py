@@ -17,9 +17,9 @@ from exporter.ble.bleak_errors import BLEAK_ERRORS, text, translate
 from exporter.ble.direct.management import Management
 from exporter.ble.scanner import Scanner
 from exporter.ble.timeouts import ATTEMPTS, CONNECTION_S, FIND_S, UNDO_S, with_timeout
-from exporter.ble.transport import Backend, Target
+from exporter.ble.transport import Backend, Target, make_not_found
 from exporter.clock import Clock, boot_s
-from exporter.errors import FailureReason, LinkError, NotFoundError
+from exporter.errors import FailureReason, LinkError
 from exporter.link_stats import LinkStats
 
 log = logging.getLogger(__name__)
@@ -115,10 +115,7 @@ class BleakTransport:
                 if left_s < ROUNDING_S:
                     break
                 await self._scanner.renew()
-        raise NotFoundError(
-            f"{target.address} not seen in {listened_s:.0f} s: is it switched on and in "
-            "range, and is the phone app disconnected?"
-        )
+        raise make_not_found(target.address, listened_s)
 
     async def _free(self, address: str) -> None:
         """Drop a connection that a killed process left in bluetoothd: it hides the battery."""
@@ -150,7 +147,9 @@ class BleakTransport:
                     backend=self._client,
                 )
                 left_s = deadline_s - asyncio.get_running_loop().time()
-                return await with_timeout(establishing, left_s, _disconnect_late)
+                # Of a client that connected just after this was cancelled.
+                undo = BleakClient.disconnect
+                return await with_timeout(establishing, left_s, undo)
         except LinkError:
             raise
         except BLEAK_ERRORS as error:
@@ -180,8 +179,3 @@ def _counting_client(stats: LinkStats, attempt_s: Callable[[], float]) -> type[B
                 stats.record_attempt(failure)
 
     return CountingClient
-
-
-async def _disconnect_late(client: BleakClient) -> None:
-    """Disconnect a client that connected just after its caller was cancelled."""
-    await client.disconnect()

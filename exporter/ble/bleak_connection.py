@@ -1,7 +1,6 @@
 """An open connection over bleak: the GATT profiles of a battery, and a link through any of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from bleak import BleakClient
@@ -20,12 +19,8 @@ from exporter.protocol.profiles import PROFILES
 UNKNOWN_OBJECT: Final = "org.freedesktop.DBus.Error.UnknownObject"
 
 
-@dataclass(frozen=True, slots=True)
-class Characteristics:
-    """The characteristics of one profile in a battery's GATT table."""
-
-    notify: BleakGATTCharacteristic
-    write: BleakGATTCharacteristic
+Characteristics = tuple[BleakGATTCharacteristic, BleakGATTCharacteristic]
+"""Of one profile in a battery's GATT table: the one that notifies, and the one to write to."""
 
 
 class BleakConnection:
@@ -57,18 +52,14 @@ class BleakConnection:
         self._present = choose_profiles(
             _find_profiles(services), (service.uuid for service in services), configured
         )
+        self.profiles = tuple(self._present)
         self._client = client
         self._stats = stats
         self._links = links
 
-    @property
-    def profiles(self) -> Sequence[str]:
-        """The names of the profiles to try, in this order."""
-        return tuple(self._present)
-
     async def open(self, profile: str, early: bytes = b"") -> "BleakLink":
         """Subscribe to the notifications of one profile; see `Connection`."""
-        link = BleakLink(self._client, self._present[profile])
+        link = BleakLink(self._client, *self._present[profile])
         self._links.append(link)
         if early and link.writes_at_once:
             self._stats.requests += 1
@@ -81,43 +72,33 @@ class BleakConnection:
 class BleakLink:
     """Implements `Link`."""
 
-    def __init__(self, client: BleakClient, characteristics: Characteristics) -> None:
+    def __init__(
+        self, client: BleakClient, notify: BleakGATTCharacteristic, write: BleakGATTCharacteristic
+    ) -> None:
         self._client = client
-        self._notify = characteristics.notify
-        self._write = characteristics.write
+        self._notify = notify
+        self._write = write
+        self.writes_at_once = "write-without-response" in write.properties
+        """Whether requests are written without waiting for a response."""
         self.early_sent = False
         self.notifications = Notifications()
         self.receive = self.notifications.receive
 
-    @property
-    def writes_at_once(self) -> bool:
-        """Whether requests are written without waiting for a response."""
-        return "write-without-response" in self._write.properties
-
     async def subscribe(self) -> None:
         """Request notifications. Raises LinkLostError."""
-
-        def notified(_characteristic: object, data: bytearray) -> None:
-            self.notifications.add(bytes(data))
-
+        add = self.notifications.add
         try:
-            await self._client.start_notify(self._notify, notified)
+            await self._client.start_notify(self._notify, lambda _, data: add(bytes(data)))
         except BLEAK_ERRORS as error:
-            await _forget_bluetoothd(error)
-            raise LinkLostError(f"subscribe: {text(error)}") from error
+            raise await _make_lost("subscribe", error) from error
 
     async def write(self, data: bytes) -> None:
-        """Send one request, without response where that is offered.
-
-        Raises:
-            LinkLostError: The connection ended.
-        """
+        """Send one request, without response where that is offered. Raises LinkLostError."""
         response = not self.writes_at_once
         try:
             await self._client.write_gatt_char(self._write, data, response=response)
         except BLEAK_ERRORS as error:
-            await _forget_bluetoothd(error)
-            raise LinkLostError(f"write: {text(error)}") from error
+            raise await _make_lost("write", error) from error
 
 
 def _find_profiles(services: Sequence[BleakGATTService]) -> Mapping[str, Characteristics]:
@@ -127,11 +108,12 @@ def _find_profiles(services: Sequence[BleakGATTService]) -> Mapping[str, Charact
             notify = service.get_characteristic(profile.notify)
             write = service.get_characteristic(profile.write)
             if service.uuid == profile.service and notify and write:
-                present[name] = Characteristics(notify, write)
+                present[name] = notify, write
     return present
 
 
-async def _forget_bluetoothd(error: Exception) -> None:
+async def _make_lost(doing: str, error: Exception) -> LinkLostError:
     """Drop what bleak has cached if it belongs to a bluetoothd that was killed."""
     if isinstance(error, BleakDBusError) and error.dbus_error == UNKNOWN_OBJECT:
         await bluez.forget()
+    return LinkLostError(f"{doing}: {text(error)}")

@@ -26,33 +26,33 @@ BLEAK_ERRORS: Final[tuple[type[Exception], ...]] = (
     UnicodeDecodeError,
 )
 
+NOT_RUNNING: Final = "bluetoothd is not running: run systemctl start bluetooth"
+SWITCHED_OFF: Final = (
+    "Bluetooth is switched off: run bluetoothctl power on, or rfkill unblock bluetooth"
+)
 ADAPTER_ADVICE: Final = {
     BleakBluetoothNotAvailableReason.NO_BLUETOOTH: "no Bluetooth adapter: does bluetoothctl list "
     "show one, and is bluetoothd running (systemctl status bluetooth)?",
     BleakBluetoothNotAvailableReason.NO_BLE_CENTRAL_ROLE: "the Bluetooth adapter cannot do "
     "Bluetooth Low Energy: use another one",
-    BleakBluetoothNotAvailableReason.POWERED_OFF: "Bluetooth is switched off: run bluetoothctl "
-    "power on, or rfkill unblock bluetooth",
+    BleakBluetoothNotAvailableReason.POWERED_OFF: SWITCHED_OFF,
     BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM: "no permission to use D-Bus: add the user "
     "to the group bluetooth",
 }
 # D-Bus tried to start bluetoothd by itself.
 CANNOT_START: Final = "org.freedesktop.DBus.Error.Spawn."
 DBUS_ADVICE: Final = {
-    "org.freedesktop.DBus.Error.ServiceUnknown": "bluetoothd is not running: run systemctl start "
-    "bluetooth",
-    "org.freedesktop.DBus.Error.NameHasNoOwner": "bluetoothd is not running: run systemctl start "
-    "bluetooth",
+    "org.freedesktop.DBus.Error.ServiceUnknown": NOT_RUNNING,
+    "org.freedesktop.DBus.Error.NameHasNoOwner": NOT_RUNNING,
     "org.freedesktop.DBus.Error.AccessDenied": "no permission to talk to bluetoothd: add the user "
     "to the group bluetooth",
-    "org.bluez.Error.NotReady": "Bluetooth is switched off: run bluetoothctl power on, or rfkill "
-    "unblock bluetooth",
+    "org.bluez.Error.NotReady": SWITCHED_OFF,
 }
 
 
 def _advice(error: BleakDBusError) -> str | None:
     if error.dbus_error.startswith(CANNOT_START):
-        return DBUS_ADVICE["org.freedesktop.DBus.Error.ServiceUnknown"]
+        return NOT_RUNNING
     return DBUS_ADVICE.get(error.dbus_error)
 
 

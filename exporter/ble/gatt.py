@@ -24,7 +24,7 @@ def choose_profiles(
     Raises:
         ProfileError: There is none, or not the configured one.
     """
-    offered = ", ".join(sorted(services)) or "none"
+    offered = ", ".join(sorted(set(services))) or "none"
     if not present:
         raise ProfileError(f"no JBD service: expected one of {', '.join(PROFILES)}, got {offered}")
     if configured is None:

@@ -43,9 +43,13 @@ async def build_routes(config: Config, backend: Backend | None = None) -> Routes
         import_module("exporter.ble.bleak")  # now, not in the middle of a scrape
     _log_transports(config, wanted, why_not_direct, why_not_managed)
     managed = None if why_not_managed else Management(**asdict(config.management))
+
+    def make_direct(adapter: str | None) -> DirectTransport:
+        return DirectTransport(adapter=adapter, management=managed)
+
     return Routes(
         bluez=partial(_make_bluez, None, managed),
-        direct=None if why_not_direct else partial(_make_direct, managed),
+        direct=None if why_not_direct else make_direct,
         prefers_direct=config.link is not TransportChoice.BLUEZ,
         adapters=adapters_up,
     )
@@ -83,10 +87,6 @@ def _make_bluez(
     from exporter.ble.bleak import BleakTransport  # noqa: PLC0415
 
     return BleakTransport(adapter=adapter, backend=backend, management=managed)
-
-
-def _make_direct(managed: Management | None, adapter: str | None) -> DirectTransport:
-    return DirectTransport(adapter=adapter, management=managed)
 
 
 def _links_in_use(wanted: set[TransportChoice], why_not_direct: str | None) -> set[TransportChoice]:

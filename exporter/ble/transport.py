@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from exporter.config.schema import TransportChoice
+from exporter.errors import NotFoundError
 from exporter.link_stats import LinkStats
 from exporter.protocol.advertisement import Advertisement
 
@@ -109,3 +110,11 @@ class Backend:
 
     client: "type[BaseBleakClient] | None" = None
     scanner: "type[BaseBleakScanner] | None" = None
+
+
+def make_not_found(address: str, waited_s: float) -> NotFoundError:
+    """Return the error for a battery that did not advertise in this time."""
+    return NotFoundError(
+        f"{address} not seen in {waited_s:.0f} s: is it switched on and in range, and is the "
+        "phone app disconnected?"
+    )

@@ -1,7 +1,6 @@
 """An open connection over the direct link: the profiles of a battery, and a link through any."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,16 +76,10 @@ class DirectConnection:
         self._stats = stats
         self._table = table
         try:
-            services = dict.fromkeys(table.services)
-            self._present = choose_profiles(table.profiles, services, configured)
+            self.profiles = tuple(choose_profiles(table.profiles, table.services, configured))
         except ProfileError:
             memory.table = None
             raise
-
-    @property
-    def profiles(self) -> Sequence[str]:
-        """The names of the profiles to try, in this order."""
-        return tuple(self._present)
 
     async def open(self, profile: str, early: bytes = b"") -> "DirectLink":
         """Subscribe to the notifications of one profile; see `Connection`.

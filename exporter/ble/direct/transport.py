@@ -14,7 +14,7 @@ from exporter.ble.direct.discovery import Table
 from exporter.ble.direct.kernel import Kernel, Turns
 from exporter.ble.direct.management import Management
 from exporter.ble.timeouts import ATTEMPTS, FIND_S
-from exporter.ble.transport import Target
+from exporter.ble.transport import Target, make_not_found
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
     AdapterError,
@@ -168,10 +168,7 @@ class DirectTransport:
                 memory.address_type = address_type
                 return AttChannel(sock, address)
         memory.failed_type = likely
-        raise NotFoundError(
-            f"{address} not seen in {timeout_s:.0f} s: is it switched on and in range, "
-            "and is the phone app disconnected?"
-        )
+        raise make_not_found(address, timeout_s)
 
     async def _disconnect(self, channel: AttChannel) -> None:
         """Close the channel; return when the kernel has disconnected."""
