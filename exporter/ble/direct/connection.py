@@ -1,6 +1,7 @@
 """An open connection over the direct link: the profiles of a battery, and a link through any."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,30 +23,20 @@ SUBSCRIBE: Final = b"\x01\x00"
 class Memory:
     """What earlier connections to one battery taught; it is verified in use."""
 
-    address_type: int | None = None
-    failed_type: int | None = None  # tried first in the last failed attempt
+    address_types: Sequence[int]  # to try, in this order
     table: Table | None = None
 
 
 async def read_table(channel: AttChannel, memory: Memory) -> Table:
-    """Return the GATT table of a battery, from its memory if that holds one.
+    """Discover the GATT table of a battery, and remember it.
 
     Raises:
         PairingError: The battery wants pairing.
         LinkLostError: The connection ended, or the battery refused.
     """
-    if memory.table is not None:
-        return memory.table
-    table = await _discover(channel)
-    if table.profiles:  # an empty table may be a passing fault: discover again at the next connect
-        memory.table = table
-    return table
-
-
-async def _discover(channel: AttChannel) -> Table:
-    table = await channel.run(discover(PROFILES))
-    log.debug("discovered", extra={"address": channel.address, "table": table})
-    return table
+    memory.table = await channel.run(discover(PROFILES))
+    log.debug("discovered", extra={"address": channel.address, "table": memory.table})
+    return memory.table
 
 
 class DirectConnection:
@@ -63,7 +54,7 @@ class DirectConnection:
 
         Args:
             channel: To the battery; its opener closes it.
-            table: What `read_table` returned.
+            table: Read from it now or earlier.
             memory: Where to keep a table that is discovered again.
             stats: Counts requests.
             configured: The only profile to use; None: any.
@@ -78,7 +69,7 @@ class DirectConnection:
         try:
             self.profiles = tuple(choose_profiles(table.profiles, table.services, configured))
         except ProfileError:
-            memory.table = None
+            memory.table = None  # an incomplete table may be a passing fault
             raise
 
     async def open(self, profile: str, early: bytes = b"") -> "DirectLink":
@@ -122,7 +113,7 @@ class DirectConnection:
             self._memory.table = None
 
     async def _rediscover(self, profile: str) -> Handles:
-        self._memory.table = self._table = await _discover(self._channel)
+        self._table = await read_table(self._channel, self._memory)
         if profile not in self._table.profiles:
             raise LinkLostError(f"profile {profile} is not there any more")
         return self._table.profiles[profile]

@@ -149,7 +149,7 @@ async def open_att_channel(
             await _writable(sock)
             if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 _raise(code)
-    except BaseException:
+    except BaseException:  # also if it is cancelled: nothing else knows of this socket
         sock.close()
         raise
     return sock

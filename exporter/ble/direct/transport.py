@@ -4,15 +4,14 @@ import asyncio
 import errno
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from exporter.ble.direct import sockets
 from exporter.ble.direct.channel import AttChannel
 from exporter.ble.direct.connection import DirectConnection, Memory, read_table
 from exporter.ble.direct.discovery import Table
 from exporter.ble.direct.kernel import Kernel, Turns
-from exporter.ble.direct.management import Management
+from exporter.ble.direct.management import KINDS, Management
 from exporter.ble.timeouts import ATTEMPTS, FIND_S
 from exporter.ble.transport import Target, make_not_found
 from exporter.clock import Clock, boot_s
@@ -70,7 +69,8 @@ class DirectTransport:
         self, target: Target, *, deadline_s: float
     ) -> AsyncIterator[DirectConnection]:
         """Connect as soon as the battery advertises, and disconnect at the end; see `Transport`."""
-        memory = self._memories.setdefault(target.address, Memory())
+        types = KINDS[::-1] if target.address >= FIRST_STATIC else KINDS  # the likelier one first
+        memory = self._memories.setdefault(target.address, Memory(types))
         try:
             await self._make_ready(target.address)
             channel, table = await self._connect_in_time(target, memory, deadline_s)
@@ -85,18 +85,15 @@ class DirectTransport:
 
     async def _make_ready(self, address: str) -> None:
         await self._management.switch_on(self._adapter)
-        if self._is_connected(address):  # by a process that has ended, or by bluetoothd
-            from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed
+        with suppress(OSError):  # the attempt to connect reports it
+            if (
+                self._kernel.connected_on(address) is not None
+            ):  # by bluetoothd, or by a dead process
+                from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed
 
-            await self._management.disconnect(address)
-            await bluez.free(address)
+                await self._management.disconnect(address)
+                await bluez.free(address)
         await self._management.load_parameters(sorted(self.targets))
-
-    def _is_connected(self, address: str) -> bool:
-        try:
-            return self._kernel.connected_on(address) is not None
-        except OSError:
-            return False
 
     async def _connect_in_time(
         self, target: Target, memory: Memory, deadline_s: float
@@ -128,7 +125,7 @@ class DirectTransport:
             channel = await self._open_channel(target.address, memory, timeout_s)
             target.stats.record_connection(connected=True)
             failure = FailureReason.CONNECT  # also if the link is lost, or this is cancelled
-            table = await read_table(channel, memory)
+            table = memory.table or await read_table(channel, memory)
             failure = None
         except (AdapterError, ConnectError, PairingError) as error:
             failure = error.reason
@@ -151,23 +148,18 @@ class DirectTransport:
             ConnectError: The attempt failed.
         """
         adapter = self._kernel.find_adapter(self._adapter, address)
-        likely = sockets.RANDOM if address >= FIRST_STATIC else sockets.PUBLIC
-        if memory.failed_type is not None:
-            likely = _other_type(memory.failed_type)
-        known = memory.address_type
-        types = (likely, _other_type(likely)) if known is None else (known,)
-        for address_type in types:
+        for address_type in memory.address_types:
             try:
-                async with self._turns.wait(timeout_s / len(types)):
+                async with self._turns.wait(timeout_s / len(memory.address_types)):
                     sock = await self._kernel.open_channel(address, address_type, adapter.address)
             except TimeoutError:
                 await asyncio.sleep(CANCEL_S)
             except OSError as error:
                 raise _refused(address, error) from None
             else:
-                memory.address_type = address_type
+                memory.address_types = [address_type]
                 return AttChannel(sock, address)
-        memory.failed_type = likely
+        memory.address_types = memory.address_types[::-1]  # the next attempt may be cut short
         raise make_not_found(address, timeout_s)
 
     async def _disconnect(self, channel: AttChannel) -> None:
@@ -185,10 +177,6 @@ class DirectTransport:
             log.debug("disconnect failed", extra={"address": channel.address, "error": str(error)})
         finally:
             channel.close()
-
-
-def _other_type(address_type: int) -> int:
-    return sockets.PUBLIC if address_type == sockets.RANDOM else sockets.RANDOM
 
 
 def _refused(address: str, error: OSError) -> ConnectError | AdapterError:
