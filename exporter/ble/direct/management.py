@@ -10,7 +10,7 @@ import asyncio
 import logging
 import struct
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,6 +27,8 @@ COMMAND_COMPLETE: Final = 0x0001
 COMMAND_STATUS: Final = 0x0002
 ANSWER: Final = struct.Struct("<HB")  # opcode, status
 MAX_EVENT: Final = 1024
+SOL_BLUETOOTH: Final = 274
+BT_SNDMTU: Final = 12
 
 SET_POWERED: Final = 0x0005
 DISCONNECT: Final = 0x0014
@@ -75,6 +77,8 @@ async def command(opcode: int, adapter: int, payload: bytes) -> tuple[int, bytes
     with hci_socket() as sock:
         sock.setblocking(False)  # noqa: FBT003 - its interface
         bind(sock, CONTROL_CHANNEL)
+        with suppress(OSError):  # before Linux 5.16 no command is longer than 1,028 bytes
+            sock.setsockopt(SOL_BLUETOOTH, BT_SNDMTU, struct.pack("H", 0xFFFF))
         # One datagram. The kernel says that it has sent 0 bytes of a command that it refuses.
         sock.send(HEADER.pack(opcode, adapter, len(payload)) + payload)
         try:

@@ -1,6 +1,10 @@
 """The management socket's commands, against a kernel that is a function."""
 
+import errno
+import socket
 import struct
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -136,6 +140,65 @@ class TestParameters:
         assert failures(logged) == [
             ("connection parameters not loaded", "command 0x0035 refused: status 0x0d")
         ]
+
+
+class CommandSocket(socket.socket):
+    """Our end of a socket that limits a command as the kernel's does."""
+
+    limit = 1028  # bytes
+    can_raise_limit = True
+
+    def setsockopt(self, level: int, option: int, value: Any) -> None:  # type: ignore[override]
+        if not self.can_raise_limit:
+            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+        assert (level, option) == (274, 12)
+        (self.limit,) = struct.unpack("H", value)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        if len(data) > self.limit:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return super().send(data, flags)
+
+
+class TestManyBatteries:
+    """34 batteries with both types of address fill the 1,028 bytes of a command."""
+
+    @pytest.fixture
+    def kernel_end(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        opened = CommandSocket(fileno=ours.detach())
+        monkeypatch.setattr("exporter.ble.direct.management.hci_socket", lambda: opened)
+        monkeypatch.setattr("exporter.ble.direct.management.bind", lambda *_: None)
+        with theirs:
+            theirs.send(event(1, 0x0035, 0))
+            yield theirs
+
+    @pytest.mark.parametrize(("count", "size"), [(34, 1028), (35, 1058), (100, 3008)])
+    async def test_parameters_of_any_number_of_batteries_are_loaded(
+        self, count: int, size: int, kernel_end: socket.socket, logged: pytest.LogCaptureFixture
+    ) -> None:
+        await self.load(count)
+
+        assert failures(logged) == []
+        assert len(kernel_end.recv(65536)) == size
+
+    async def test_old_kernel_refuses_a_long_command_and_costs_no_reading(
+        self,
+        kernel_end: socket.socket,
+        monkeypatch: pytest.MonkeyPatch,
+        logged: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(CommandSocket, "can_raise_limit", False)
+
+        await self.load(35)
+
+        assert [message for message, _ in failures(logged)] == ["connection parameters not loaded"]
+
+    @staticmethod
+    async def load(count: int) -> None:
+        kernel = Kernel(adapters=lambda: [Adapter(1, "", up=True)])
+        addresses = [f"A4:C1:38:00:00:{number:02X}" for number in range(count)]
+        await Management(parameters=True, kernel=kernel).load_parameters(addresses)
 
 
 async def recorded_rssi(management: Management) -> tuple[int | None, float | None]:
