@@ -51,7 +51,7 @@ class Scanner:
         self._lock = asyncio.Lock()
         self._scanner: BleakScanner | None = None
         self._listeners: list[Listener] = []
-        self._connecting = 0
+        self._connecting: set[object] = set()  # the connects for which the scan pauses
         self._scanned_s = 0.0
         self._since_s: float | None = None  # of the present scan
 
@@ -124,26 +124,21 @@ class Scanner:
         waits for: a missing battery would delay every other one until its own scan ends. After
         PAUSE_S the scan goes on although the connect has not ended.
         """
-        async with self._lock:
-            self._connecting += 1
-            await self._stop()
-        pausing = True
-
-        def resume() -> None:
-            nonlocal pausing
-            self._connecting -= pausing
-            pausing = False
+        connect = object()
+        self._connecting.add(connect)
 
         async def resume_late() -> None:
             await asyncio.sleep(PAUSE_S)
-            resume()
+            self._connecting.discard(connect)
             await self._restart()
 
         late = asyncio.create_task(resume_late())
         try:
+            async with self._lock:
+                await self._stop()
             yield
         finally:
-            resume()
+            self._connecting.discard(connect)
             late.cancel()
             await asyncio.wait([late])
             await self._restart()

@@ -48,6 +48,19 @@ async def connect(
         return tuple(connection.profiles)
 
 
+def make_slowly_scanning_transport(air: Air) -> BleakTransport:
+    """Return a transport that takes a second to end a scan."""
+    backend = make_backend(air)
+    assert backend.scanner is not None
+
+    class Slow(backend.scanner):  # type: ignore[misc, name-defined]
+        async def stop(self) -> None:
+            await asyncio.sleep(1.0)
+            await super().stop()
+
+    return BleakTransport(backend=Backend(client=backend.client, scanner=Slow))
+
+
 async def scrape(
     virtual: VirtualBattery, tasks: asyncio.TaskGroup, **options: Any
 ) -> tuple[Snapshot, Air]:
@@ -232,15 +245,7 @@ class TestFailures:
 
     async def test_cancel_during_the_end_of_a_scan_leaves_no_scan(self) -> None:
         air = make_air([battery(faults=Faults(gone=True))])
-        backend = make_backend(air)
-        assert backend.scanner is not None
-
-        class Slow(backend.scanner):  # type: ignore[misc, name-defined]
-            async def stop(self) -> None:
-                await asyncio.sleep(1.0)
-                await super().stop()
-
-        transport = BleakTransport(backend=Backend(client=backend.client, scanner=Slow))
+        transport = make_slowly_scanning_transport(air)
         looking = asyncio.create_task(connect(transport, target_at()))
         await asyncio.sleep(3.0)  # it has been ending since 2.5 s
 
@@ -249,6 +254,20 @@ class TestFailures:
             await looking
 
         assert air.scans == 0
+
+    async def test_cancel_during_the_pause_of_a_scan_lets_it_go_on(self) -> None:
+        air = make_air([battery(faults=Faults(gone=True)), battery(SECOND)])
+        transport = make_slowly_scanning_transport(air)
+        looking = asyncio.create_task(connect(transport, target_at()))
+        connecting = asyncio.create_task(connect(transport, target_at(SECOND)))
+        await asyncio.sleep(1.0)  # it was found after 0.5 s, and the scan is being stopped
+
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        air.batteries[ADDRESS].faults = Faults()
+
+        assert await looking == ("nus",)
 
     async def test_scan_that_cannot_be_restarted_is_an_adapter_error(self) -> None:
         air = make_air([battery(faults=Faults(gone=True))])
