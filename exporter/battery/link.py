@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from exporter.connection import Link
 from exporter.errors import DecodeError
 from exporter.link_stats import LinkStats
 from exporter.protocol.auth import PasswordExchange
@@ -15,39 +16,6 @@ from exporter.protocol.frame import Command, FrameError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-class Link(Protocol):
-    """One profile of an open connection: bytes out, notifications in."""
-
-    early_sent: bool
-    """Whether a request was written before the subscription."""
-
-    async def write(self, data: bytes) -> None:
-        """Send one request. Raises LinkLostError."""
-
-    async def receive(self) -> tuple[float, bytes]:
-        """Return when the next notification came, by the loop's clock, and its bytes.
-
-        Raises:
-            LinkLostError: The connection ended.
-        """
-
-
-class Connection(Protocol):
-    """An open connection to one battery."""
-
-    @property
-    def profiles(self) -> Sequence[str]:
-        """The names of the known profiles that the battery has, best first; never empty."""
-
-    async def open(self, profile: str, early: bytes) -> Link:
-        """Subscribe to one of them; `early` is written before where that costs no time.
-
-        Raises:
-            AuthError: The battery wants pairing.
-            LinkLostError: The connection ended.
-        """
 
 
 @dataclass(slots=True)

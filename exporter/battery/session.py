@@ -4,9 +4,10 @@ import asyncio
 import logging
 from typing import Final, TypeVar
 
-from exporter.battery.link import Connection, OpenLink
+from exporter.battery.link import OpenLink
 from exporter.battery.optional_register import OptionalRegister
 from exporter.clock import Clock, boot_s
+from exporter.connection import Connection
 from exporter.errors import (
     AnotherProtocolError,
     BmsError,

@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 from typing import Final, TypeVar
 
-from exporter.ble.transport import Connection, Hear, ScanningTransport, Target, Transport
+from exporter.ble.transport import Hear, ScanningTransport, Target, Transport
 from exporter.config.schema import TransportChoice
+from exporter.connection import Connection
 from exporter.errors import AdapterError, LinkError, PairingError
 from exporter.protocol.advertisement import Advertisement
 

@@ -1,11 +1,12 @@
 """The interfaces between the ways to a battery and their users, and the data that they share."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from exporter.config.schema import TransportChoice
+from exporter.connection import Connection
 from exporter.errors import NotFoundError
 from exporter.link_stats import LinkStats
 from exporter.protocol.advertisement import Advertisement
@@ -16,39 +17,6 @@ if TYPE_CHECKING:  # the direct link does without bleak
 
 Hear = Callable[[Advertisement], None]
 Renew = Callable[[], Awaitable[None]]
-
-
-class Link(Protocol):
-    """One profile of an open connection: bytes out, notifications in."""
-
-    early_sent: bool  # whether a request was written before the subscription
-
-    async def write(self, data: bytes) -> None:
-        """Send one request. Raises LinkLostError."""
-
-    async def receive(self) -> tuple[float, bytes]:
-        """Return arrival time (loop clock) and bytes of the next one. Raises LinkLostError."""
-
-
-class Connection(Protocol):
-    """An open connection to one battery."""
-
-    @property
-    def profiles(self) -> Sequence[str]:
-        """The names of the profiles to try, in this order; never empty."""
-
-    async def open(self, profile: str, early: bytes = b"") -> Link:
-        """Subscribe to the notifications of one profile.
-
-        Args:
-            profile: One of `profiles`.
-            early: Written before the subscription if that costs no time. The first request after
-                a connect is often lost, so this one is lost during the subscription.
-
-        Raises:
-            PairingError: The battery wants pairing.
-            LinkLostError: The connection ended, or the battery refused.
-        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

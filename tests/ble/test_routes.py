@@ -12,7 +12,7 @@ from exporter.batteries import build_battery
 from exporter.battery.poller import Poller
 from exporter.ble.bleak import BleakTransport
 from exporter.ble.routes import Routes
-from exporter.ble.transport import Connection, Target
+from exporter.ble.transport import Target
 from exporter.clock import WallClock
 from exporter.config.schema import (
     AdapterName,
@@ -23,6 +23,7 @@ from exporter.config.schema import (
     TransportChoice,
     normal_address,
 )
+from exporter.connection import Connection
 from exporter.demo.battery import Faults
 from exporter.demo.radio import Air, make_air, make_backend
 from exporter.errors import AdapterError, FailureReason, PairingError
