@@ -1,4 +1,4 @@
-"""Scans through bluetoothd: one scan per adapter, shared by all who look for a battery."""
+"""Scans through bluetoothd: one scan per adapter, shared by all its listeners."""
 
 import asyncio
 import logging

@@ -68,7 +68,7 @@ class VirtualBattery:
     write_properties: "tuple[CharacteristicPropertyName, ...]" = ("write-without-response",)
     rssi_dbm: int = -67
     faults: Faults = field(default_factory=Faults)
-    moods: Callable[[], Faults] | None = None  # chooses the faults of every connection
+    choose_faults: Callable[[], Faults] | None = None  # of every connection
 
     requests: list[int] = field(default_factory=list)  # registers, resends included
     connects: int = 0

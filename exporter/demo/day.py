@@ -40,7 +40,7 @@ CELL_OFFSETS_V: Final = (0.0, 0.004, -0.003, 0.001)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Life:
+class Scenario:
     """The loads, the sun and the climate of one battery."""
 
     nominal_ah: float
@@ -60,16 +60,21 @@ class Day:
     """One simulated battery, whose time advances at each request."""
 
     def __init__(
-        self, life: Life, now_s: Callable[[], float], *, speed: float = 1.0, start_h: float = 8.0
+        self,
+        scenario: Scenario,
+        now_s: Callable[[], float],
+        *,
+        speed: float = 1.0,
+        start_h: float = 8.0,
     ) -> None:
         """Start at `start_h` o'clock; `speed` is simulated seconds per second of `now_s`."""
-        self._life = life
+        self._scenario = scenario
         self._now_s = now_s
         self._speed = speed
         self._begin_s = now_s()
         self._start_h = start_h
         self._simulated_s = 0.0
-        self._remaining_ah = life.start_ah
+        self._remaining_ah = scenario.start_ah
 
     def answer(self, register: int) -> bytes:
         """Return the reply frame of one register."""
@@ -77,7 +82,7 @@ class Day:
         payloads: dict[int, Callable[[], bytes]] = {
             Command.BASIC_INFO: self._basic,
             Command.CELL_VOLTAGES: self._cells,
-            Command.HARDWARE: self._life.hardware.encode,
+            Command.HARDWARE: self._scenario.hardware.encode,
             Command.EVENT_COUNTERS: self._event_counters,
         }
         if register not in payloads:
@@ -89,14 +94,14 @@ class Day:
         step_s = max(STEP_S, (target_s - self._simulated_s) / MAX_STEPS)
         while self._simulated_s + step_s <= target_s:
             self._remaining_ah += self._current_a() * step_s / HOUR_S
-            self._remaining_ah = min(max(self._remaining_ah, 0.0), self._life.nominal_ah)
+            self._remaining_ah = min(max(self._remaining_ah, 0.0), self._scenario.nominal_ah)
             self._simulated_s += step_s
 
     def _hour(self) -> float:
         return (self._start_h + self._simulated_s / HOUR_S) % DAY_H
 
     def _temperature_c(self) -> float:
-        return self._life.mean_c - self._life.swing_c * cos(
+        return self._scenario.mean_c - self._scenario.swing_c * cos(
             2 * pi * (self._hour() - COLDEST_H) / DAY_H
         )
 
@@ -107,19 +112,19 @@ class Day:
         return self._remaining_ah <= 0
 
     def _current_a(self) -> float:
-        hour, life = self._hour(), self._life
+        hour, scenario = self._hour(), self._scenario
         daylight = (hour - SUNRISE_H) / (SUNSET_H - SUNRISE_H)
-        solar_a = life.solar_peak_a * sin(pi * daylight) if 0 < daylight < 1 else 0.0
-        load_a = life.base_a + (life.fridge_a if hour % 0.5 < 1 / 6 else 0.0)
-        if life.coffee and any(0 <= hour - at < COFFEE_MINUTES / 60 for at in COFFEE_H):
+        solar_a = scenario.solar_peak_a * sin(pi * daylight) if 0 < daylight < 1 else 0.0
+        load_a = scenario.base_a + (scenario.fridge_a if hour % 0.5 < 1 / 6 else 0.0)
+        if scenario.coffee and any(0 <= hour - at < COFFEE_MINUTES / 60 for at in COFFEE_H):
             load_a += COFFEE_A
         net_a = solar_a - load_a
-        if net_a > 0 and (self._too_cold_to_charge() or self._remaining_ah >= life.nominal_ah):
+        if net_a > 0 and (self._too_cold_to_charge() or self._remaining_ah >= scenario.nominal_ah):
             return 0.0
         return 0.0 if net_a < 0 and self._empty() else net_a
 
     def _cell_volts(self) -> list[float]:
-        ratio = self._remaining_ah / self._life.nominal_ah
+        ratio = self._remaining_ah / self._scenario.nominal_ah
         upper = next(i for i, (at, _) in enumerate(OPEN_CIRCUIT_V) if ratio <= at or at == 1.0)
         (low, low_v), (high, high_v) = OPEN_CIRCUIT_V[max(upper - 1, 0)], OPEN_CIRCUIT_V[upper]
         part = (ratio - low) / (high - low) if high > low else 1.0
@@ -127,7 +132,7 @@ class Day:
         return [cell_v + offset for offset in CELL_OFFSETS_V]
 
     def _basic(self) -> bytes:
-        life = self._life
+        scenario = self._scenario
         cells_v = self._cell_volts()
         charging = self._current_a() > 0
         balancing = sum(
@@ -137,20 +142,20 @@ class Day:
         active = {Protection.CHARGE_UNDERTEMPERATURE: cold, Protection.CELL_UNDERVOLTAGE: empty}
         protections = sum(on << jbd.PROTECTION_BITS.index(one) for one, on in active.items())
         mosfets = (not cold) << jbd.CHARGE_FET_BIT | (not empty) << jbd.DISCHARGE_FET_BIT
-        year, month, day = life.manufactured
+        year, month, day = scenario.manufactured
         temperature_c = self._temperature_c()
         return _encode(
             (jbd.VOLTAGE, sum(cells_v)),
             (jbd.CURRENT, self._current_a()),
             (jbd.REMAINING, self._remaining_ah),
-            (jbd.NOMINAL, life.nominal_ah),
-            (jbd.CYCLES, life.cycles),
+            (jbd.NOMINAL, scenario.nominal_ah),
+            (jbd.CYCLES, scenario.cycles),
             (jbd.MANUFACTURED, year - 2000 << 9 | month << 5 | day),
             (jbd.BALANCE_1_16, balancing),
             (jbd.BALANCE_17_32, 0),
             (jbd.PROTECTIONS, protections),
             (jbd.SOFTWARE, 0x83),
-            (jbd.RSOC, self._remaining_ah / life.nominal_ah),
+            (jbd.RSOC, self._remaining_ah / scenario.nominal_ah),
             (jbd.STATUS, mosfets),
             (jbd.CELL_COUNT, len(cells_v)),
             (jbd.NTC_COUNT, 2),

@@ -5,10 +5,10 @@ from random import Random
 from typing import Final
 
 from exporter.demo.battery import Answers, Faults, VirtualBattery
-from exporter.demo.day import Day, Life
+from exporter.demo.day import Day, Scenario
 from exporter.protocol.profiles import PROFILES
 
-HEALTHY: Final = Life(
+HEALTHY: Final = Scenario(
     nominal_ah=200.0,
     start_ah=131.0,
     solar_peak_a=11.0,
@@ -21,7 +21,7 @@ HEALTHY: Final = Life(
     manufactured=(2022, 8, 12),
     cycles=19,
 )
-FLAKY: Final = Life(
+FLAKY: Final = Scenario(
     nominal_ah=100.0,
     start_ah=58.0,
     solar_peak_a=4.5,
@@ -35,7 +35,7 @@ FLAKY: Final = Life(
     cycles=27,
 )
 # Too cold to charge until the late morning, nearly empty until then, charged in the afternoon.
-COLD: Final = Life(
+COLD: Final = Scenario(
     nominal_ah=100.0,
     start_ah=6.5,
     solar_peak_a=9.0,
@@ -69,7 +69,7 @@ def build_camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str,
             gatt=(ff00,),
             speaks=ff00,
             rssi_dbm=-91,
-            moods=_moods(Random(12200)),  # noqa: S311 - a demo that is the same every time
+            choose_faults=_make_choice(Random(12200)),  # noqa: S311 - a demo that is the same every time
         ),
         "cold": VirtualBattery(
             address="A4:C1:38:00:00:03",
@@ -94,9 +94,9 @@ def build_replayed(recordings: Mapping[str, Answers]) -> dict[str, VirtualBatter
     }
 
 
-def _moods(random: Random) -> Callable[[], Faults]:
+def _make_choice(random: Random) -> Callable[[], Faults]:
     """Return a random choice of faults at the edge of range; about half let a poll pass."""
-    moods = (
+    choices = (
         Faults(lose_first=1),
         Faults(lose_first=3, reply_s=0.3),
         Faults(lose_first=1, notification=7, gap_s=0.02),
@@ -105,4 +105,4 @@ def _moods(random: Random) -> Callable[[], Faults]:
         Faults(bad_checksum=True),
         Faults(cut=True),
     )
-    return lambda: random.choice(moods)
+    return lambda: random.choice(choices)

@@ -138,8 +138,8 @@ class _Client(BaseBleakClient):
 
     async def connect(self, pair: bool, **kwargs: Any) -> None:
         battery = self._battery
-        if battery.moods is not None:
-            battery.faults = battery.moods()
+        if battery.choose_faults is not None:
+            battery.faults = battery.choose_faults()
         async with asyncio.timeout(kwargs.get("timeout", self._timeout)):
             while self._unreachable():  # noqa: ASYNC110 - the end of a fault is not reported
                 await asyncio.sleep(self._air.advertise_every_s)

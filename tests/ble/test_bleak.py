@@ -1,4 +1,4 @@
-"""The transport over bleak, through bleak and bleak-retry-connector, on a virtual radio."""
+"""The transport over bleak reads batteries of a virtual radio through bleak-retry-connector."""
 
 import asyncio
 import gc
@@ -69,7 +69,7 @@ async def scrape(
     return snapshot, air
 
 
-class TestTheWholeWay:
+class TestPolls:
     async def test_battery_that_advertises_ff00_is_read_through_its_nordic_uart(
         self, tasks: asyncio.TaskGroup
     ) -> None:
@@ -297,9 +297,9 @@ class TestFailures:
     async def test_failed_attempt_is_followed_by_a_successful_one(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        moods = iter([Faults(refuses=True), Faults()])
+        faults = iter([Faults(refuses=True), Faults()])
 
-        snapshot, _ = await scrape(battery(moods=lambda: next(moods)), tasks)
+        snapshot, _ = await scrape(battery(choose_faults=lambda: next(faults)), tasks)
 
         assert snapshot.up
         assert snapshot.link.connection_attempts == 2
@@ -310,7 +310,7 @@ class TestFailures:
         transport = make_transport(make_air([virtual]))
         target = target_at()
         # It advertises after 0.5 s and then leaves.
-        virtual.moods = lambda: Faults(gone=True)
+        virtual.choose_faults = lambda: Faults(gone=True)
 
         with pytest.raises(ConnectError):
             await connect(transport, target, timeout_s=30.0)
@@ -378,7 +378,7 @@ class TestFailures:
                 await connection.open("nus")
 
 
-class TestHeld:
+class TestConnectedTime:
     async def test_connected_time_is_counted(self, tasks: asyncio.TaskGroup) -> None:
         virtual = battery()
         poller = make_poller(make_routes(make_air([virtual])), tasks)
@@ -400,8 +400,8 @@ class TestHeld:
         assert air.connected == {}
 
 
-class TestMany:
-    """An adapter makes one connection after the other."""
+class TestManyBatteries:
+    """With many batteries, an adapter makes one connection after the other."""
 
     @staticmethod
     def transport(air: Air) -> BleakTransport:
@@ -496,9 +496,9 @@ ADAPTER_ERRORS = [
         "DBUS_SYSTEM_BUS_ADDRESS",
         id="a malformed bus address",
     ),
-    pytest.param(KeyError("org.bluez.Adapter1"), "org.bluez.Adapter1", id="bleak trips"),
-    pytest.param(AssertionError(), "AssertionError", id="bleak trips in another way"),
-    pytest.param(EOFError(), "EOFError", id="a bus that ends in mid-sentence"),
+    pytest.param(KeyError("org.bluez.Adapter1"), "org.bluez.Adapter1", id="an error in bleak"),
+    pytest.param(AssertionError(), "AssertionError", id="an error without a message in bleak"),
+    pytest.param(EOFError(), "EOFError", id="a bus that ends in mid-call"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What a process loads for the transports that it uses."""
+"""A process loads only what the transports that it uses need."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""Several adapters: each battery by the one that hears it best."""
+"""Each battery is read through the adapter that receives it best."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -45,8 +45,8 @@ class TwoAdapters:
 
     def __post_init__(self) -> None:
         for name, rssi_dbm in self.rssi_dbm.items():
-            heard = [battery(rssi_dbm=rssi_dbm), battery(SECOND, rssi_dbm=rssi_dbm)]
-            self.airs[name] = make_air(heard)
+            in_range = [battery(rssi_dbm=rssi_dbm), battery(SECOND, rssi_dbm=rssi_dbm)]
+            self.airs[name] = make_air(in_range)
         self.routes = Routes(bluez=self.transport, adapters=lambda: self.present)
 
     def transport(self, adapter: str | None) -> BleakTransport:

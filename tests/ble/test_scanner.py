@@ -1,4 +1,4 @@
-"""The scan that all listeners of one adapter share, on a virtual radio."""
+"""All listeners of one adapter share one scan, here on a virtual radio."""
 
 import asyncio
 

@@ -386,8 +386,8 @@ class FakeBluetoothd:
         daemon_faults = self.daemon_faults.get(battery.address, DaemonFaults())
         if self._objects[path][DEVICE]["Connected"]:
             return
-        if battery.moods is not None:
-            battery.faults = battery.moods()
+        if battery.choose_faults is not None:
+            battery.faults = battery.choose_faults()
         if daemon_faults.connect_errors:
             first, *rest = daemon_faults.connect_errors
             self.daemon_faults[battery.address] = replace(daemon_faults, connect_errors=tuple(rest))

@@ -1,4 +1,4 @@
-"""The simulated day of a battery could have happened."""
+"""The simulated day of a battery is plausible."""
 
 import pytest
 
@@ -29,10 +29,10 @@ def read_basic(day: Day) -> BasicInfo:
 
 
 class TestDay:
-    @pytest.mark.parametrize("life", [HEALTHY, FLAKY, COLD], ids=["healthy", "flaky", "cold"])
-    def test_every_minute_of_two_simulated_days_is_plausible(self, life: object) -> None:
+    @pytest.mark.parametrize("scenario", [HEALTHY, FLAKY, COLD], ids=["healthy", "flaky", "cold"])
+    def test_every_minute_of_two_simulated_days_is_plausible(self, scenario: object) -> None:
         clock = Clock()
-        day = Day(life, clock)  # type: ignore[arg-type]
+        day = Day(scenario, clock)  # type: ignore[arg-type]
         before = read_basic(day)
         for _ in range(2 * 24 * 60):
             clock.s += 60.0
@@ -81,7 +81,7 @@ class TestDay:
         assert afternoon.protections == frozenset()
         assert afternoon.charge_fet_on
 
-    def test_fast_day_equals_a_slow_one(self) -> None:
+    def test_fast_simulated_day_equals_a_slow_one(self) -> None:
         slow_clock, fast_clock = Clock(), Clock()
         slow, fast = Day(HEALTHY, slow_clock), Day(HEALTHY, fast_clock, speed=60.0)
         slow_clock.s, fast_clock.s = 3600.0, 60.0

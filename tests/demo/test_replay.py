@@ -44,7 +44,7 @@ class TestReplay:
         assert answers(0x03).hex() == damaged
         assert remarks == [f"{path}:2: a damaged frame, served as it is"]
 
-    def test_log_with_requests_is_served(self, tmp_path: Path) -> None:
+    def test_replies_in_a_log_with_requests_are_served(self, tmp_path: Path) -> None:
         path = tmp_path / "log.txt"
         start = "ts=2026-11-28T00:42:19.573+00:00 level=debug logger=exporter.bms msg=received hex="
         path.write_text(

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from playwright.sync_api import sync_playwright
 
-from exporter.demo.day import Day, Life
+from exporter.demo.day import Day, Scenario
 from exporter.demo.fleet import COLD, FLAKY, HEALTHY
 from exporter.protocol import jbd
 from exporter.protocol.explain import parse_frame
@@ -27,10 +27,10 @@ PICTURES: Final[list[tuple[str, str, int, int, Literal["dark", "light"]]]] = [
 ]
 
 
-def simulate(life: Life) -> tuple[fake.Json, list[list[float]]]:
+def simulate(scenario: Scenario) -> tuple[fake.Json, list[list[float]]]:
     """Return the last reading of a battery and its samples of the last 12 hours."""
     now_s = 0.0
-    day = Day(life, lambda: now_s)
+    day = Day(scenario, lambda: now_s)
     end_s = (SHOWN_H - BEGIN_H) * HOUR_S
     offset_s = time.time() - end_s
     samples = []

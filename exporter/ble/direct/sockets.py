@@ -96,7 +96,7 @@ def adapters() -> list[Adapter]:
             info = bytearray(struct.pack("<H", index).ljust(DEVICE_INFO_SIZE, b"\0"))
             try:
                 fcntl.ioctl(sock, HCI_DEVICE_INFO, info)
-            except OSError:  # pulled out in this moment
+            except OSError:  # unplugged since it was listed
                 continue
             _, _, address, flags = struct.unpack_from("<H8s6sI", info)
             found.append(Adapter(index, address[::-1].hex(":").upper(), bool(flags & FLAG_UP)))
@@ -118,7 +118,7 @@ def connected_on(address: str) -> int | None:
             )
             try:
                 fcntl.ioctl(sock, HCI_CONNECTION_LIST, request)
-            except OSError:  # pulled out in this moment
+            except OSError:  # unplugged since it was listed
                 continue
             (count,) = struct.unpack_from("<H", request, 2)
             for number in range(count):

@@ -1,4 +1,4 @@
-"""The Attribute Protocol as pure functions of bytes."""
+"""The Attribute Protocol turns bytes into events, without I/O."""
 
 import pytest
 from hypothesis import given

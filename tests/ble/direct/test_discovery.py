@@ -1,4 +1,4 @@
-"""Discovery as pure functions of bytes."""
+"""Discovery turns responses into the table of a battery, without I/O."""
 
 from collections.abc import Callable
 

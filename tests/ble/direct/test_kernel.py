@@ -1,4 +1,4 @@
-"""The turns in which one adapter connects to batteries."""
+"""An adapter connects to one battery at a time, and the timeouts of the others allow for it."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The management socket's commands, against a kernel that is a function."""
+"""Management commands reach the kernel, and their failures cost no reading."""
 
 import errno
 import socket
@@ -72,7 +72,7 @@ def test_control_channel_belongs_to_no_adapter() -> None:
     assert CONTROL_CHANNEL.hex() == "1f00ffff0300"
 
 
-def test_address_is_sent_last_byte_first() -> None:
+def test_management_sends_addresses_last_byte_first() -> None:
     assert packed(ADDRESS).hex() == "01000038c1a4"
 
 
@@ -126,7 +126,9 @@ class TestDisconnect:
 
 
 class TestParameters:
-    async def test_parameters_are_loaded_for_all_batteries_on_every_powered_adapter(self) -> None:
+    async def test_connection_parameters_are_loaded_for_all_batteries_on_every_powered_adapter(
+        self,
+    ) -> None:
         commands = Commands(0)
 
         await management(commands).load_parameters([ADDRESS])
@@ -134,7 +136,9 @@ class TestParameters:
         fast = "0600090000009001"
         assert commands.asked == [(0x0035, 1, f"0200{PUBLIC}{fast}{RANDOM}{fast}")]
 
-    async def test_refused_parameters_are_logged(self, logged: pytest.LogCaptureFixture) -> None:
+    async def test_refused_connection_parameters_are_logged(
+        self, logged: pytest.LogCaptureFixture
+    ) -> None:
         await management(Commands(0x0D)).load_parameters([ADDRESS])
 
         assert failures(logged) == [
@@ -174,7 +178,7 @@ class TestManyBatteries:
             yield theirs
 
     @pytest.mark.parametrize(("count", "size"), [(34, 1028), (35, 1058), (100, 3008)])
-    async def test_parameters_of_any_number_of_batteries_are_loaded(
+    async def test_connection_parameters_of_any_number_of_batteries_are_loaded(
         self, count: int, size: int, kernel_end: socket.socket, logged: pytest.LogCaptureFixture
     ) -> None:
         await self.load(count)
@@ -225,7 +229,7 @@ class TestRssi:
 class TestPower:
     @pytest.fixture(autouse=True)
     def bluetoothd(self, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-        """Return what bluetoothd says next: whether it has switched Bluetooth off."""
+        """Return bluetoothd's next answers: whether it has switched Bluetooth off."""
         answers = [False]
 
         async def is_off_on_purpose() -> bool:
@@ -270,20 +274,20 @@ class TestPower:
 
 
 class TestPermission:
-    async def test_missing_capability_is_reported(self) -> None:
+    async def test_missing_capability_for_management_is_reported(self) -> None:
         assert await why_not(Commands(0x14)) == "CAP_NET_ADMIN is not given"
 
     @pytest.mark.parametrize("status", [0x00, 0x11, 0x0F])
-    async def test_capability_is_found_without_an_adapter(self, status: int) -> None:
+    async def test_capability_for_management_is_found_without_an_adapter(self, status: int) -> None:
         assert await why_not(Commands(status)) is None
 
-    async def test_missing_socket_is_reported(self) -> None:
+    async def test_missing_management_socket_is_reported(self) -> None:
         async def no_socket(*_: object) -> tuple[int, bytes]:
             raise OSError(97, "Address family not supported by protocol")
 
         assert "Address family" in (await why_not(no_socket) or "")
 
-    async def test_silent_kernel_is_reported(self) -> None:
+    async def test_kernel_that_answers_no_management_command_is_reported(self) -> None:
         async def silent(*_: object) -> tuple[int, bytes]:
             raise ManagementError("no answer to 0x0015 in 3 s")
 

@@ -1,4 +1,4 @@
-"""The direct link, through the whole exporter, against an ATT server on a socket."""
+"""The whole exporter reads batteries over the direct link, from an ATT server on a socket."""
 
 import asyncio
 import errno
@@ -24,7 +24,7 @@ RANDOM_ADDRESS = "C4:C1:38:00:00:01"
 
 
 @pytest.fixture(autouse=True)
-def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.4)
     monkeypatch.setattr("exporter.battery.session.GIVE_UP_S", 1.0)
     monkeypatch.setattr("exporter.protocol.exchange.RESEND_S", 0.3)
