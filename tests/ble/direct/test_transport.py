@@ -25,12 +25,12 @@ RANDOM_ADDRESS = "C4:C1:38:00:00:01"
 
 @pytest.fixture(autouse=True)
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.4)
+    monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 2.0)
     monkeypatch.setattr("exporter.battery.session.GIVE_UP_S", 1.0)
     monkeypatch.setattr("exporter.protocol.exchange.RESEND_S", 0.3)
     monkeypatch.setattr("exporter.protocol.exchange.BYTE_S", 1e-5)
     monkeypatch.setattr("exporter.protocol.exchange.UNFINISHED_S", 0.4)
-    monkeypatch.setattr(channel, "ANSWER_S", 0.3)
+    monkeypatch.setattr(channel, "ANSWER_S", 1.0)
     monkeypatch.setattr(transport, "CANCEL_S", 0.01)
 
 
