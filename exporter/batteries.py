@@ -86,16 +86,7 @@ def _build_session(
         adapter=config.adapter,
         link=config.link,
     )
-    session = Session(
-        stats=stats,
-        mac=bytes.fromhex(config.address.replace(":", "")),
-        cells=config.cells,
-        hardware=config.hardware,
-        counters=config.counters,
-        password=config.password,
-        clock=clock,
-    )
-    return target, session
+    return target, Session(config, stats=stats, clock=clock)
 
 
 def _make_poll(routes: Routes, target: Target, session: Session, timeout_s: float) -> Poll:

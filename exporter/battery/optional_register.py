@@ -12,7 +12,7 @@ SILENCES: Final = 3
 T = TypeVar("T")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class OptionalRegister(Generic[T]):
     """A register that a reading can do without, and the time when to request it again."""
 

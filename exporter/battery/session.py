@@ -6,7 +6,8 @@ from typing import Final, TypeVar
 
 from exporter.battery.link import OpenLink
 from exporter.battery.optional_register import OptionalRegister
-from exporter.clock import Clock, boot_s
+from exporter.clock import Clock
+from exporter.config.schema import BatteryConfig
 from exporter.connection import Connection
 from exporter.errors import (
     AnotherProtocolError,
@@ -42,49 +43,28 @@ T = TypeVar("T")
 class Session:
     """What is requested from one battery, and what is kept from poll to poll."""
 
-    def __init__(  # noqa: PLR0913 - one argument for each option
-        self,
-        *,
-        stats: LinkStats,
-        mac: bytes = bytes(6),
-        cells: bool = True,
-        hardware: bool = True,
-        counters: bool = True,
-        password: bytes | None = None,
-        clock: Clock = boot_s,
-    ) -> None:
-        """Set the options of one battery.
+    def __init__(self, battery: BatteryConfig, *, stats: LinkStats, clock: Clock) -> None:
+        """Start without knowledge from earlier polls.
 
         Args:
+            battery: Its optional registers, and its password, which the address encrypts.
             stats: Where to count what happens.
-            mac: The battery's address, first byte first; for the password exchange.
-            cells: Request register 0x04.
-            hardware: Request register 0x05.
-            counters: Request register 0xAA.
-            password: The BMS's password, sent before any request; None: it has none.
             clock: The clock by which readings age; it includes the time in suspend.
         """
+        self._battery = battery
         self._stats = stats
-        self._mac = mac
-        self._password = password
         self._clock = clock
         self._profile: str | None = None
         self._takes_early = True
         self._polls = 0
         self._cells = OptionalRegister(
-            command=Command.CELL_VOLTAGES, decode=decode_cells, give_up_s=GIVE_UP_S, wanted=cells
+            Command.CELL_VOLTAGES, decode_cells, GIVE_UP_S, wanted=battery.cells
         )
         self._event_counters = OptionalRegister(
-            command=Command.EVENT_COUNTERS,
-            decode=decode_event_counters,
-            give_up_s=EXTRA_GIVE_UP_S,
-            wanted=counters,
+            Command.EVENT_COUNTERS, decode_event_counters, EXTRA_GIVE_UP_S, wanted=battery.counters
         )
         self._hardware = OptionalRegister(
-            command=Command.HARDWARE,
-            decode=decode_hardware,
-            give_up_s=EXTRA_GIVE_UP_S,
-            wanted=hardware,
+            Command.HARDWARE, decode_hardware, EXTRA_GIVE_UP_S, wanted=battery.hardware
         )
         self._counters: EventCounters | None = None  # as last read
         self._counters_at_s = float("-inf")
@@ -147,8 +127,9 @@ class Session:
             exchange = Exchange(self._stats, early=early if link.early_sent else None)
             opened.append(open_link := OpenLink(link, exchange, profile, self._stats))
             try:
-                if self._password is not None:
-                    await open_link.authenticate(PasswordExchange(self._password, self._mac))
+                if (password := self._battery.password) is not None:
+                    mac = bytes.fromhex(self._battery.address.replace(":", ""))
+                    await open_link.authenticate(PasswordExchange(password, mac))
                 open_link.requested_at_s = opened_at_s if link.early_sent else self._clock()
                 basic = await open_link.read(Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S)
             except (ReplyTimeoutError, AnotherProtocolError) as error:
@@ -174,7 +155,7 @@ class Session:
         The first request after a connect is often lost: then only this one is lost, which is
         requested later anyway. If it is not lost, its reply is used.
         """
-        if self._password is not None or not self._takes_early:
+        if self._battery.password is not None or not self._takes_early:
             return None
         is_due = self._cells.is_due(self._clock())
         return Command.CELL_VOLTAGES if is_due else Command.BASIC_INFO

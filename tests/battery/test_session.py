@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.battery.session import Session
+from exporter.config.schema import BatteryConfig, Name, normal_address
 from exporter.demo.battery import Faults, VirtualBattery, encode_reply
 from exporter.errors import (
     AnotherProtocolError,
@@ -25,9 +26,15 @@ from exporter.reading import Identity, Protection, Reading
 from tests.support.recorded import CELLS, FIELD_REPORTS, MOBILEKTRO
 from tests.support.virtual import ANSWERS, FakeConnection, FakeLink, answering, battery, now_s
 
+# Recorded with password 123456 and random 0x24; the address is part of what is encrypted.
+ADDRESS = normal_address("10:A5:62:32:75:36")
 
-def session_for(stats: LinkStats | None = None, **options: Any) -> Session:
-    return Session(stats=stats or LinkStats(), clock=now_s, **options)
+
+def session_for(
+    stats: LinkStats | None = None, clock: Callable[[], float] = now_s, **options: Any
+) -> Session:
+    config = BatteryConfig(name=Name("camper"), address=ADDRESS, **options)
+    return Session(config, stats=stats or LinkStats(), clock=clock)
 
 
 async def read_with(
@@ -630,8 +637,6 @@ class FakeModule(FakeLink):
 
 
 class TestPassword:
-    # Recorded: mac 10:a5:62:32:75:36, password 123456, random 0x24.
-    MAC = bytes.fromhex("10a562327536")
     EXCHANGE = {  # noqa: RUF012 - never changed
         bytes.fromhex("ffaa15063030303030303b"): bytes.fromhex("ffaa15010016"),
         bytes.fromhex("ffaa170017"): bytes.fromhex("ffaa1701243c"),
@@ -651,7 +656,7 @@ class TestPassword:
     async def test_password_is_proved_before_any_register_is_requested(self) -> None:
         connection, module = self.connection(self.EXCHANGE)
 
-        reading = await read_with(session_for(mac=self.MAC, password=b"123456"), connection)
+        reading = await read_with(session_for(password=b"123456"), connection)
 
         assert reading.basic is not None
         assert [data[:3].hex() for _, data in module.written[:4]] == [
@@ -666,7 +671,7 @@ class TestPassword:
         connection, _ = self.connection(self.EXCHANGE | {last: bytes.fromhex("ffaa1801011a")})
 
         with pytest.raises(AuthError, match="rejected the password"):
-            await read_with(session_for(mac=self.MAC, password=b"123456"), connection)
+            await read_with(session_for(password=b"123456"), connection)
 
 
 class TestEarlyRequest:
@@ -778,7 +783,7 @@ class TestAge:
             nonlocal asleep_s
             asleep_s = 8 * 3600.0
 
-        session = Session(stats=LinkStats(), clock=clock)
+        session = session_for(clock=clock)
         asyncio.get_running_loop().call_later(0.04, fall_asleep)  # between request and reply
 
         reading = await read_with(session, connection)
