@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -119,13 +120,13 @@ def exporter(port: int, _text: Path, batteries: int) -> None:
 
 
 def renewing(port: int, text: Path, batteries: int) -> None:
-    """Serve as if every scrape found readings that none has seen before."""
-    from exporter.battery.poller import REVISIONS, Poller  # noqa: PLC0415 - peers have none of it
+    """Serve as if every scrape found numbers that none has seen before."""
+    from exporter.battery.poller import Poller  # noqa: PLC0415 - peers have none of it
 
-    show = Poller.show
+    show, polls = Poller.show, count(1)
 
     def anew(poller: Poller) -> "Snapshot":
-        return replace(show(poller), revision=next(REVISIONS))
+        return replace(show(poller), polls=next(polls))
 
     Poller.show = anew  # type: ignore[assignment, method-assign]
     exporter(port, text, batteries)

@@ -68,7 +68,6 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
             config=poll,
             stats=target.stats,
             tasks=tasks,
-            clock=wall.now_s,
             wall=wall,
             changed=on_change,
         )

@@ -164,8 +164,8 @@ ROWS: Final = (
     Row("bms_request_resends", COUNTER, "Requests sent again because no answer came.", lambda shot: shot.link.resends),
     Row("bms_frame_errors", COUNTER, "Complete replies refused; decode: valid, but its numbers cannot be true.", _frame_errors, "reason"),
     Row("bms_discarded_bytes", COUNTER, "Bytes received that belong to no accepted reply.", lambda shot: shot.link.discarded_bytes),
-    Row("bms_readings_served", COUNTER, "Readings given to scrapes.", lambda shot: shot.serving.served),
-    Row("bms_readings_coalesced", COUNTER, "Readings given to scrapes from a poll that another scrape had started.", lambda shot: shot.serving.coalesced),
+    Row("bms_readings_served", COUNTER, "Readings given to scrapes.", lambda shot: shot.served),
+    Row("bms_readings_coalesced", COUNTER, "Readings given to scrapes from a poll that another scrape had started.", lambda shot: shot.coalesced),
 )
 # fmt: on
 """Every metric with the label `battery`, except the info metric; a counter's name gets `_total`."""

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 from exporter import __version__
-from exporter.battery.snapshot import Serving, Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.errors import FailureReason
 from exporter.link_stats import LinkTotals
@@ -68,14 +68,14 @@ def snapshot(**changes: Any) -> Snapshot:
         reading=READING,
         identity=IDENTITY,
         rssi_dbm=-67,
-        read_at_s=100.0,
-        clock_difference_s=1_795_391_124.5,
+        last_success_unix_s=1_795_391_224.5,
         poll_duration_s=1.25,
         poll_timeout_s=30.0,
         polls=5,
         failures={FailureReason.NOT_FOUND: 2},
         last_error=None,
-        serving=Serving(8, 3),
+        served=8,
+        coalesced=3,
         link=LINK,
     )
     return replace(whole, **changes)
@@ -327,13 +327,18 @@ class TestAbsence:
         assert "bms_up" not in names(exposed(snapshot(up=None)))
 
     def test_the_time_of_the_last_success_is_absent_before_the_first(self) -> None:
-        shown = names(exposed(snapshot(read_at_s=None)))
+        shown = names(exposed(snapshot(last_success_unix_s=None)))
 
         assert "bms_last_poll_success_timestamp_seconds" not in shown
 
     def test_before_the_first_poll_the_counters_name_the_battery_with_0(self) -> None:
         unread = snapshot(
-            up=None, reading=None, read_at_s=None, polls=0, failures={}, poll_duration_s=None
+            up=None,
+            reading=None,
+            last_success_unix_s=None,
+            polls=0,
+            failures={},
+            poll_duration_s=None,
         )
 
         assert value(exposed(unread), "bms_polls_total") == 0

@@ -4,23 +4,19 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from itertools import count
-from typing import Final
+from dataclasses import dataclass, field
 
 from exporter.battery.backoff import Backoff
 from exporter.battery.history import History, Sample
 from exporter.battery.running_polls import RunningPolls
-from exporter.battery.snapshot import Serving, Snapshot
-from exporter.clock import Clock, WallClock, boot_s
+from exporter.battery.snapshot import Snapshot
+from exporter.clock import WallClock
 from exporter.config.schema import PollConfig
 from exporter.errors import BmsError, FailureReason
 from exporter.link_stats import LinkStats
 from exporter.reading import Reading
 
 log = logging.getLogger(__name__)
-
-REVISIONS: Final = count(1)  # of all snapshots: a battery that was removed and added repeats none
 
 Publish = Callable[[Reading | BmsError], None]
 """Takes the result of a poll, once, before it disconnects."""
@@ -58,8 +54,7 @@ class Poller:
         config: PollConfig,
         stats: LinkStats,
         tasks: asyncio.TaskGroup,
-        clock: Clock = boot_s,
-        wall: WallClock | None = None,
+        wall: WallClock,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Start without a reading; the first refresh polls.
@@ -71,8 +66,7 @@ class Poller:
             config: Durations.
             stats: What `poll` counts.
             tasks: Owns the polls, so that a bug in one ends the program.
-            clock: Ages readings.
-            wall: Converts moments of `clock` to unix time. None: one of its own.
+            wall: Ages readings, and converts moments to unix time.
             changed: Called when a poll began or ended, and when a pause began or ended.
         """
         self._battery = battery
@@ -80,18 +74,17 @@ class Poller:
         self._poll = poll
         self._config = config
         self._stats = stats
-        self._clock = clock
-        self._wall = wall or WallClock(clock)
+        self._clock = wall.now_s
+        self._wall = wall
         self._changed = changed
-        self.history = History(self._wall)
+        self.history = History(wall)
         """Its last hours."""
         self._running = RunningPolls(tasks, f"poll {battery}", changed=changed)
         self._finished = Finished()
         self._latest: Latest | None = None
         self._backoff = Backoff()
         self._paused_until_s: float | None = None
-        self._serving = Serving()
-        self._last: Snapshot | None = None
+        self._served = self._coalesced = 0
 
     @property
     def is_fresh(self) -> bool:
@@ -212,8 +205,8 @@ class Poller:
         max_age_s = float(self._config.max_age_s)
         latest = self._latest
         if latest and self._is_shown(latest.read_at_s, max_age_s, is_current=is_current):
-            serving = self._serving
-            self._serving = Serving(serving.served + 1, serving.coalesced + is_coalesced)
+            self._served += 1
+            self._coalesced += is_coalesced
         return self._snapshot(max_age_s, is_current=is_current)
 
     def _is_shown(self, at_s: float, max_age_s: float, *, is_current: bool) -> bool:
@@ -224,9 +217,13 @@ class Poller:
         def shown(at_s: float | None) -> bool:
             return at_s is not None and self._is_shown(at_s, max_age_s, is_current=is_current)
 
-        latest, backoff, last = self._latest, self._backoff, self._last
+        def unix_s(at_s: float | None) -> float | None:
+            return None if at_s is None else at_s + difference_s
+
+        difference_s = self._wall.difference_s()
+        latest, backoff = self._latest, self._backoff
         read_at_s = latest.read_at_s if latest else None
-        now = Snapshot(
+        return Snapshot(
             battery=self._battery,
             address=self._address,
             up=backoff.reason is None if self._finished.polls else None,
@@ -239,15 +236,12 @@ class Poller:
             failures=dict(self._finished.failures),
             last_error=backoff.message,
             failure=backoff.reason,
-            failing_since_s=backoff.since_s,
-            read_at_s=read_at_s,
+            failing_since_unix_s=unix_s(backoff.since_s),
+            last_success_unix_s=unix_s(read_at_s),
             max_age_s=max_age_s,
             polling=self._running.outcome is not None,
-            paused_until_s=self._pause_end_s(),
-            clock_difference_s=self._wall.difference_s(),
-            serving=self._serving,
+            paused_until_unix_s=unix_s(self._pause_end_s()),
             link=self._stats.totals(),
-            revision=last.revision if last else 0,
+            served=self._served,
+            coalesced=self._coalesced,
         )
-        self._last = now if now == last else replace(now, revision=next(REVISIONS))
-        return self._last

@@ -11,7 +11,6 @@ from exporter.battery.snapshot import Snapshot
 from exporter.cli.output import dump_json
 from exporter.config.files import read_text
 from exporter.errors import BmsError, DeviceError
-from exporter.link_stats import LinkTotals
 from exporter.metrics import READING_ROWS, BatteryCollector
 from exporter.protocol import jbd
 from exporter.protocol.explain import (
@@ -201,15 +200,7 @@ def to_metrics(decoded: Sequence[DecodedFrame]) -> str:
     snapshot = Snapshot(
         battery=BATTERY,
         address="",
-        up=True,
         reading=Reading(**facts),
         identity=identity if hardware is not None else None,
-        rssi_dbm=None,
-        poll_duration_s=None,
-        poll_timeout_s=0,
-        polls=0,
-        failures={},
-        last_error=None,
-        link=LinkTotals(),
     )
     return generate_latest(BatteryCollector([snapshot], READING_ROWS)).decode()

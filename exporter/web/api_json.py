@@ -38,7 +38,7 @@ def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
         "reading": None
         if reading is None or basic is None
         else {
-            "read_unix_s": snapshot.read_unix_s,
+            "read_unix_s": snapshot.last_success_unix_s,
             **_charge(basic, history.mean_current_a()),
             **_rest(reading, basic),
         },

@@ -57,7 +57,7 @@ class State:
         self._metrics_path = metrics_path
         self._curves = b""
         self._curves_of: object = None
-        self._events: dict[str, tuple[int, float, bytes]] = {}  # revision, unix time, event
+        self._events: dict[str, tuple[object, float, bytes]] = {}  # snapshot, unix time, event
 
     def batteries(self) -> Sequence[bytes]:
         """Return everything that is known now, as JSON."""
@@ -93,11 +93,11 @@ class State:
         battery = self.watch.batteries[name]
         snapshot = battery.peek(OWN_MAX_AGE_S)
         now_unix_s = self._wall.now_unix_s()
-        revision, sent_unix_s, event = self._events.get(name, (0, 0.0, b""))
-        if revision != snapshot.revision or abs(now_unix_s - sent_unix_s) > NOW_S:
+        sent, sent_unix_s, event = self._events.get(name, (None, 0.0, b""))
+        if sent != snapshot or abs(now_unix_s - sent_unix_s) > NOW_S:
             data = {"now_unix_s": now_unix_s, "battery": battery_json(battery)}
             event = _event("battery", data)
-            self._events[name] = snapshot.revision, now_unix_s, event
+            self._events[name] = snapshot, now_unix_s, event
         return event
 
 

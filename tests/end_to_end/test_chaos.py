@@ -103,4 +103,4 @@ async def test_no_number_is_wrong_or_stale_and_nothing_leaks(seed: int) -> None:
     assert last.polls > 50
     assert last.polls > sum(last.failures.values()) > 0
     assert set(last.failures) >= {FailureReason.TIMEOUT, FailureReason.NOT_FOUND}
-    assert last.serving.coalesced <= last.serving.served <= len(snapshots)
+    assert last.coalesced <= last.served <= len(snapshots)

@@ -11,7 +11,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from exporter.battery.snapshot import Serving, Snapshot
+from exporter.battery.snapshot import Snapshot
 from exporter.demo.day import DAY_H, HOUR_S, Day
 from exporter.demo.fleet import COLD, FLAKY, HEALTHY
 from exporter.errors import FailureReason
@@ -110,13 +110,13 @@ def day_of_scrapes() -> Iterable[list[Snapshot]]:
                     if number > 2 * index
                     else None,
                     rssi_dbm=None if number % 4 == 0 else -60 - number % 30,
-                    read_at_s=now_s,
-                    clock_difference_s=1_795_391_124.5,
+                    last_success_unix_s=now_s + 1_795_391_124.5,
                     poll_duration_s=number / 7,
                     polls=number * 10_007,
                     failures={FailureReason.TIMEOUT: number // 7},
                     link=LinkTotals(requests=number, held_s=number * 1e-6),
-                    serving=Serving(number, number // 2),
+                    served=number,
+                    coalesced=number // 2,
                 )
             )
         yield snapshots

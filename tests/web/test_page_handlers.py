@@ -203,11 +203,11 @@ class TestState:
 
     async def test_to_look_at_it_is_no_scrape(self, camper: Camper) -> None:
         await camper.pollers["camper"].refresh()
-        before = camper.pollers["camper"].peek(0.0).serving.served
+        before = camper.pollers["camper"].peek(0.0).served
 
         await camper.state()
 
-        assert camper.pollers["camper"].peek(0.0).serving.served == before
+        assert camper.pollers["camper"].peek(0.0).served == before
 
 
 class TestForecast:
