@@ -80,22 +80,22 @@ def stamp(path: Path) -> Stamp:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
-class Following:
-    """When to read again: after a change, and some time after a failure."""
+class ChangeDetector:
+    """Decides when to read files again: after a change, and some time after a failure."""
 
     def __init__(self, seen: object) -> None:
-        """Begin with what was read."""
+        """Start with the stamps of the files that were just read."""
         self._seen = seen
         self._again_s = float("inf")
 
     def is_due(self, now: object) -> bool:
-        """Whether to read, because this is not what was seen the last time."""
+        """Return whether to read again, given the stamps now; True once for each change."""
         if now == self._seen and time.monotonic() < self._again_s:
             return False
         self._seen = now
         self._again_s = float("inf")
         return True
 
-    def failed(self) -> None:
-        """Say that reading failed: it may have been for want of something that comes back."""
+    def note_failure(self) -> None:
+        """Read again in RETRY_S without a change: what was missing elsewhere may be back."""
         self._again_s = time.monotonic() + RETRY_S

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cattrs import Converter, transform_error
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
@@ -23,6 +23,9 @@ from exporter.config.schema import (
 )
 from exporter.config.yaml_document import Complaint, Document, read_yaml, shown, unknown_key
 
+EXPECTED_MAPPING: Final = "expected a mapping (key: value)"
+VERBATIM: Final = {"address"}
+
 
 def load(path: Path) -> Config:
     """Read a configuration file and the password files that it names.
@@ -31,7 +34,7 @@ def load(path: Path) -> Config:
         ConfigError: The file cannot be read, or holds at least one mistake.
     """
     text = read_config(path, hint="; see config.example.yaml, or --config.file")
-    document = _read(text, str(path))
+    document = read_yaml(text, str(path), verbatim=VERBATIM)
     return _with_passwords(_structured(document), document, path.parent)
 
 
@@ -41,18 +44,15 @@ def parse(text: str, name: str = "config.yaml") -> Config:
     Raises:
         ConfigError: With every mistake in it.
     """
-    return _structured(_read(text, name))
-
-
-def _read(text: str, name: str) -> Document:
-    document = read_yaml(text, name, verbatim={"address"})
-    for section in ("poll", "management"):
-        if isinstance(document.data, dict) and document.data.get(section, {}) is None:
-            del document.data[section]  # every line of it is commented out
-    return document
+    return _structured(read_yaml(text, name, verbatim=VERBATIM))
 
 
 def _structured(document: Document) -> Config:
+    if not isinstance(document.data, dict):
+        raise document.error([*document.duplicates, document.complaint("", EXPECTED_MAPPING)])
+    for section in ("poll", "management"):
+        if document.data.get(section, {}) is None:
+            del document.data[section]  # every line of it is commented out
     complaints = [
         *document.duplicates,
         *_battery_complaints(document),
@@ -60,7 +60,7 @@ def _structured(document: Document) -> Config:
     ]
     try:
         config = make_converter().structure(document.data, Config)
-    except (BaseValidationError, TypeError, AttributeError) as error:
+    except BaseValidationError as error:
         raise document.error([*_structure_complaints(error, document), *complaints]) from error
     if complaints:
         raise document.error(complaints)
@@ -77,10 +77,7 @@ def make_converter() -> Converter:
         BatteryConfig: {"password": override(omit=True)},
     }
     for kind, by_field in overrides.items():
-        converter.register_structure_hook(
-            kind,
-            make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True, **by_field),
-        )
+        converter.register_structure_hook(kind, make_dict_structure_fn(kind, converter, **by_field))
     batteries = tuple[BatteryConfig, ...]
     structure_batteries = converter.get_structure_hook(batteries)
 
@@ -111,8 +108,8 @@ def _structure_complaints(error: Exception, document: Document) -> Iterator[Comp
             return "\n".join(f"{key}\t{unknown_key(key, known)}" for key in error.extra_fields)
         if isinstance(error, KeyError):
             return "missing"
-        if isinstance(error, TypeError | AttributeError) and (kind is None or is_dataclass(kind)):
-            return "expected a mapping (key: value)"
+        if isinstance(error, TypeError | AttributeError) and is_dataclass(kind):
+            return EXPECTED_MAPPING
         return str(error)
 
     for line in transform_error(error, format_exception=message):
@@ -125,7 +122,7 @@ def _structure_complaints(error: Exception, document: Document) -> Iterator[Comp
 
 def _battery_complaints(document: Document) -> Iterator[Complaint]:
     """Find names and addresses that two batteries share, even if either has other mistakes."""
-    batteries = document.data.get("batteries") if isinstance(document.data, Mapping) else None
+    batteries = document.data.get("batteries")
     if batteries == []:
         yield document.complaint(
             "batteries", "expected at least one battery: bms-exporter scan finds them"
@@ -144,10 +141,10 @@ def _battery_complaints(document: Document) -> Iterator[Complaint]:
 
 def _poll_complaints(document: Document) -> Iterator[Complaint]:
     """Find durations that are well-formed but out of range or contradict each other."""
-    poll = document.data.get("poll") if isinstance(document.data, Mapping) else None
+    poll = document.data.get("poll")
     durations = {_key(f.name): getattr(PollConfig(), f.name) for f in fields(PollConfig)}
-    for key, (least, greatest) in RANGES_S.items():
-        if not (isinstance(poll, Mapping) and key in poll):
+    for key, (least, greatest) in RANGES_S.items() if isinstance(poll, Mapping) else ():
+        if key not in poll:
             continue
         try:
             durations[key] = parse_duration(poll[key])
@@ -171,8 +168,8 @@ def _with_passwords(config: Config, document: Document, folder: Path) -> Config:
         try:
             batteries.append(replace(battery, password=_password(battery, folder)))
         except ValueError as error:
-            key, _, text = str(error).partition(": ")
-            complaints.append(document.complaint(f"batteries[{index}].{key}", text))
+            key = "password_file" if battery.password_env is None else "password_env"
+            complaints.append(document.complaint(f"batteries[{index}].{key}", str(error)))
     if complaints:
         raise document.error(complaints)
     return replace(config, batteries=tuple(batteries))
@@ -182,24 +179,23 @@ def _password(battery: BatteryConfig, folder: Path) -> bytes | None:
     """Return a battery's password from its file or its environment variable.
 
     Raises:
-        ValueError: It is not there, or has the wrong length; the text begins with the key.
+        ValueError: It is not there, has the wrong length, or is given twice.
     """
-    if battery.password_file is not None and battery.password_env is not None:
-        raise ValueError("password_env: password_file is given too; one of them is enough")
-    if battery.password_file is not None:
-        key = "password_file"
+    file, variable = battery.password_file, battery.password_env
+    if file is not None and variable is not None:
+        raise ValueError("password_file is given too; one of them is enough")
+    if file is not None:
         try:
-            password = read_small(folder / battery.password_file).rstrip(b"\r\n")
+            password = read_small(folder / file).rstrip(b"\r\n")
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
             reason = error.strerror if isinstance(error, OSError) else "no name of a file"
-            raise ValueError(f"{key}: {battery.password_file!r}: {reason}") from error
-    elif battery.password_env is not None:
-        key = "password_env"
-        if battery.password_env not in os.environ:
-            raise ValueError(f"{key}: the variable {battery.password_env} is not set")
-        password = os.environb[battery.password_env.encode()]
+            raise ValueError(f"{file!r}: {reason}") from error
+    elif variable is not None:
+        if variable not in os.environ:
+            raise ValueError(f"the variable {variable} is not set")
+        password = os.environb[variable.encode()]
     else:
         return None
     if len(password) != PASSWORD_LENGTH:
-        raise ValueError(f"{key}: expected {PASSWORD_LENGTH} bytes, got {len(password)}")
+        raise ValueError(f"expected {PASSWORD_LENGTH} bytes, got {len(password)}")
     return password

@@ -1,9 +1,10 @@
 """The configuration as frozen dataclasses, and the rules for each kind of value."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, NewType
 
 from exporter.config.yaml_document import shown
@@ -146,16 +147,10 @@ def parse_adapter(value: object) -> AdapterName:
     return AdapterName(value)
 
 
-def _profile(value: object) -> ProfileName:
-    if not (isinstance(value, str) and value in PROFILES):
-        raise ValueError(f"expected one of {', '.join(PROFILES)}, got {shown(value)}")
-    return ProfileName(value)
-
-
-def _link(value: object) -> TransportChoice:
-    if not (isinstance(value, str) and value in list(TransportChoice)):
-        raise ValueError(f"expected one of {', '.join(TransportChoice)}, got {shown(value)}")
-    return TransportChoice(value)
+def _one_of(choices: Sequence[str], value: object) -> str:
+    if not (isinstance(value, str) and value in choices):
+        raise ValueError(f"expected one of {', '.join(choices)}, got {shown(value)}")
+    return choices[choices.index(value)]
 
 
 def _variable(value: object) -> Variable:
@@ -183,8 +178,8 @@ PARSERS: Final[Mapping[Any, Callable[[object], object]]] = {  # each raises Valu
     Address: normal_address,
     Name: normal_name,
     AdapterName: parse_adapter,
-    ProfileName: _profile,
-    TransportChoice: _link,
+    ProfileName: partial(_one_of, list(PROFILES)),
+    TransportChoice: partial(_one_of, list(TransportChoice)),
     Variable: _variable,
     str: _file_name,
     bool: _bool,

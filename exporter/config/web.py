@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.config.files import Following, read_config, stamp
+from exporter.config.files import ChangeDetector, read_config, stamp
 from exporter.config.schema import parse_duration
 from exporter.config.yaml_document import Document, read_yaml, unknown_key
 from exporter.errors import ConfigError
@@ -125,17 +125,17 @@ class WebConfigFile:
     def __init__(self, path: Path) -> None:
         """Read the file. Raises ConfigError."""
         self._path = path
-        self._following = Following(stamp(path))
+        self._changes = ChangeDetector(stamp(path))
         self._config = load(path)
 
     def current(self) -> WebConfig:
         """Return the newest valid configuration of the file."""
-        if self._following.is_due(stamp(self._path)):
+        if self._changes.is_due(stamp(self._path)):
             try:
                 config = load(self._path)
                 _raise_weakened(self._path, self._config, config)
             except ConfigError as error:
-                self._following.failed()
+                self._changes.note_failure()
                 for problem in error.problems:
                     log.error(  # noqa: TRY400 - a user's mistake
                         "web configuration not read again, the old one stays",

@@ -25,16 +25,11 @@ PLAIN: Final = {
     "found unexpected end of stream": "a quote is not closed",
     "could not find expected ':'": "a key without a colon",
 }
+TAGS: Final = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float")}
 TOKEN: Final = re.compile(r"'?<([a-z ]+)>'?")
 
 Complaint = tuple[int, str]
 """A line number, from 1, and what is wrong there."""
-
-
-def complaint_error(name: str, complaints: Iterable[Complaint]) -> ConfigError:
-    """Return an error with each complaint as "FILE:LINE: text", once and in the file's order."""
-    ordered = sorted(dict.fromkeys(complaints), key=lambda complaint: complaint[0])
-    return ConfigError([f"{name}:{line}: {text}" for line, text in ordered])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +50,8 @@ class Document:
 
     def error(self, complaints: Iterable[Complaint]) -> ConfigError:
         """Return an error with each complaint as "FILE:LINE: text", once and in order."""
-        return complaint_error(self.name, complaints)
+        ordered = sorted(dict.fromkeys(complaints), key=lambda complaint: complaint[0])
+        return ConfigError([f"{self.name}:{line}: {text}" for line, text in ordered])
 
 
 def read_yaml(text: str, name: str, *, verbatim: Container[str] = ()) -> Document:
@@ -75,11 +71,12 @@ def read_yaml(text: str, name: str, *, verbatim: Container[str] = ()) -> Documen
         walker = _Walker(verbatim)
         data = walker.value(node, "", 0) if node else None
     except _TooLargeError as error:
-        raise complaint_error(name, [(error.line, str(error))]) from error
+        line, reason = error.args
+        raise ConfigError([f"{name}:{line}: {reason}"]) from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # "\\U00110000", %YAML 1.99999...
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = mark.line + 1 if mark else 1
-        raise complaint_error(name, [(line, f"not YAML: {_plain(error)}")]) from error
+        raise ConfigError([f"{name}:{line}: not YAML: {_plain(error)}"]) from error
     return Document(name=name, data=data, lines=walker.lines, duplicates=tuple(walker.duplicates))
 
 
@@ -107,8 +104,8 @@ def unknown_key(key: str, known: Collection[str]) -> str:
 
 def _plain(error: Exception) -> str:
     """Return the reason of an error without the names of PyYAML's tokens."""
-    told = getattr(error, "problem", None) or getattr(error, "context", None)
-    reason = told or str(error).partition("\n")[0]
+    reason = getattr(error, "problem", None) or getattr(error, "context", None)
+    reason = reason or str(error).partition("\n")[0]
     for start, plain in PLAIN.items():
         if reason.startswith(start):
             return plain
@@ -116,9 +113,7 @@ def _plain(error: Exception) -> str:
 
 
 class _TooLargeError(Exception):
-    def __init__(self, line: int, text: str) -> None:
-        super().__init__(text)
-        self.line = line
+    """Raised with a line number and the reason."""
 
 
 class _Limits:
@@ -208,13 +203,7 @@ class _Walker:
     def _scalar(self, node: Any, path: str) -> Any:
         if path.rpartition(".")[2] in self._verbatim or len(node.value) > MAX_NUMBER:
             return node.value
-        construct = {
-            "tag:yaml.org,2002:null": self._constructor.construct_yaml_null,
-            "tag:yaml.org,2002:bool": self._constructor.construct_yaml_bool,
-            "tag:yaml.org,2002:int": self._constructor.construct_yaml_int,
-            "tag:yaml.org,2002:float": self._constructor.construct_yaml_float,
-        }.get(node.tag)
         try:
-            return construct(node) if construct else node.value
+            return self._constructor.construct_object(node) if node.tag in TAGS else node.value
         except (ValueError, KeyError, IndexError, OverflowError):  # !!int x, !!bool x, !!float _
             return node.value

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from exporter.config.files import Following, Stamp, read_small, stamp
+from exporter.config.files import ChangeDetector, Stamp, read_small, stamp
 from exporter.config.web import Tls
 from exporter.errors import ConfigError
 
@@ -96,7 +96,7 @@ class Certificates:
     def __init__(self, settings: Callable[[], Tls | None]) -> None:
         """Load them. Raises ConfigError."""
         self._settings = settings
-        self._following = Following(self._now())
+        self._changes = ChangeDetector(self._now())
         self._newest = self._make()
 
     def newest(self) -> tuple[ssl.SSLContext, Admit]:
@@ -105,12 +105,12 @@ class Certificates:
         Every change makes a new context, which refuses the session tickets of the old one. So a
         client that was accepted before the change does not stay accepted.
         """
-        if self._following.is_due(self._now()):
+        if self._changes.is_due(self._now()):
             try:
                 self._newest = self._make()
                 log.info("certificates read again")
             except ConfigError as error:
-                self._following.failed()
+                self._changes.note_failure()
                 log.error(  # noqa: TRY400 - a user's mistake
                     "certificates not read again, the old ones stay", extra={"error": str(error)}
                 )

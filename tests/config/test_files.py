@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config import files
-from exporter.config.files import Following, read_config, read_small, read_text, stamp
+from exporter.config.files import ChangeDetector, read_config, read_small, read_text, stamp
 from exporter.errors import ConfigError
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -116,23 +116,23 @@ class TestStamp:
         assert len({first, second, stamp(path)}) == 3
 
 
-class TestFollowing:
+class TestChangeDetector:
     def test_unchanged_file_is_not_read_again(self) -> None:
-        assert not Following("seen").is_due("seen")
+        assert not ChangeDetector("seen").is_due("seen")
 
     def test_changed_file_is_read_once(self) -> None:
-        following = Following("before")
+        changes = ChangeDetector("before")
 
-        assert following.is_due("after")
-        assert not following.is_due("after")
+        assert changes.is_due("after")
+        assert not changes.is_due("after")
 
     def test_failed_reading_is_tried_again_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        following = Following("seen")
-        following.failed()
-        assert not following.is_due("seen")
+        changes = ChangeDetector("seen")
+        changes.note_failure()
+        assert not changes.is_due("seen")
 
         monkeypatch.setattr(files, "RETRY_S", 0.0)
-        following.failed()
+        changes.note_failure()
 
-        assert following.is_due("seen")
-        assert not following.is_due("seen")
+        assert changes.is_due("seen")
+        assert not changes.is_due("seen")

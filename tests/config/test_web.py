@@ -193,7 +193,7 @@ def accepted(folder: Path, before: str, after: str) -> bool:
     return False
 
 
-class TestFollowing:
+class TestChanges:
     def test_a_changed_file_is_followed_and_a_wrong_one_is_not(self, tmp_path: Path) -> None:
         path = write(tmp_path, USERS)
         file = WebConfigFile(path)
