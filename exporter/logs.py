@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -34,7 +33,6 @@ LEVELS: Final = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-
 
 BURST: Final = 10  # equal lines in PAUSE_S; a flooded port or a bug repeats more
 PAUSE_S: Final = 60.0
@@ -67,9 +65,8 @@ class _Repeats(logging.Filter):
     def __init__(self, clock: Clock = boot_s) -> None:
         super().__init__()
         self._clock = clock  # not record.created: the wall clock may be set back by days
-        self._seen: dict[
-            tuple[object, ...], tuple[float, int]
-        ] = {}  # start of the pause, lines since then
+        # By what makes lines equal: the start of the pause, and the lines since then.
+        self._seen: dict[tuple[object, ...], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the line is written."""
@@ -89,18 +86,6 @@ class _Repeats(logging.Filter):
         if len(self._seen) > MAX_KEYS:
             self._seen.clear()
         return count < BURST
-
-
-class _Logfmt(Logfmter):
-    """Formats logfmt with ISO 8601 times."""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002
-        """Return the time of the event in UTC, to the millisecond."""
-        return _iso(record)
-
-
-def _iso(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
 def set_up(*, level: str, log_format: LogFormat, redact_addresses: bool = False) -> None:
@@ -125,27 +110,20 @@ def set_up(*, level: str, log_format: LogFormat, redact_addresses: bool = False)
 
 
 def _formatter(log_format: LogFormat) -> logging.Formatter:
+    """Return a formatter whose times are ISO 8601 in UTC, to the millisecond."""
+    formatter: logging.Formatter
     if log_format is LogFormat.LOGFMT:
-        return _Logfmt(
-            keys=["ts", "level", "logger"],
-            mapping={"ts": "asctime", "level": "levelname", "logger": "name"},
-        )
-    from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415 - 2.6 MB that logfmt saves
+        keys = {"ts": "asctime", "level": "levelname", "logger": "name"}
+        formatter = Logfmter(keys=list(keys), mapping=keys)
+    else:
+        from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415 - 2.6 MB that logfmt saves
 
-    class Json(JsonFormatter):
-        def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002
-            return _iso(record)
-
-    return Json(
-        "{asctime}{levelname}{name}{message}",
-        style="{",
-        rename_fields={
-            "asctime": "ts",
-            "levelname": "level",
-            "name": "logger",
-            "message": "msg",
-        },
-    )
+        keys = {"asctime": "ts", "levelname": "level", "name": "logger", "message": "msg"}
+        formatter = JsonFormatter(list(keys), rename_fields=keys)
+    formatter.converter = time.gmtime
+    formatter.default_time_format = "%Y-%m-%dT%H:%M:%S"
+    formatter.default_msec_format = "%s.%03d+00:00"
+    return formatter
 
 
 class QueuedStderr(io.BufferedIOBase):

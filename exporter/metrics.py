@@ -1,10 +1,10 @@
 """The table of metrics, and snapshots turned into metric families: a pure function, every scrape."""
 
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, TypeVar
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import (
@@ -20,7 +20,7 @@ from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.errors import FailureReason
 from exporter.protocol.frame import FrameError
-from exporter.reading import BasicInfo, Protection
+from exporter.reading import BasicInfo, EventCounters, Protection
 
 CONNECTION_REASONS: Final = (
     FailureReason.ADAPTER,
@@ -28,6 +28,9 @@ CONNECTION_REASONS: Final = (
     FailureReason.LINK_LOST,
 )
 """Why a connection can fail; a poll can fail for more reasons."""
+
+Value = float | dict[str, float] | None
+Reason = TypeVar("Reason", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +44,27 @@ class Row:
     name: str
     kind: type[GaugeMetricFamily] | type[CounterMetricFamily]
     help: str
-    value: Callable[[Snapshot], float | dict[str, float] | None]
+    value: Callable[[Snapshot], Value]
     label: str | None = None
 
 
-def _basic(value: Callable[[BasicInfo], float | None]) -> Callable[[Snapshot], float | None]:
-    """Return a function that takes a number out of the reply to 0x03."""
+def _basic(value: Callable[[BasicInfo], Value]) -> Callable[[Snapshot], Value]:
+    """Return a function that takes a value out of the reply to 0x03."""
     return lambda shot: value(shot.reading.basic) if shot.reading and shot.reading.basic else None
 
 
-def _restarts(snapshot: Snapshot) -> float | None:
-    counters = snapshot.reading and snapshot.reading.counters
-    return counters.restarts if counters else None
+def _counters(value: Callable[[EventCounters], Value]) -> Callable[[Snapshot], Value]:
+    """Return a function that takes a value out of the reply to 0xAA."""
+    return lambda shot: (
+        value(shot.reading.counters) if shot.reading and shot.reading.counters else None
+    )
+
+
+def _by_reason(
+    reasons: Iterable[Reason], counts: Callable[[Snapshot], Mapping[Reason, int]]
+) -> Callable[[Snapshot], Value]:
+    """Return a function that takes the count of every reason, also at 0."""
+    return lambda shot: {reason: counts(shot).get(reason, 0) for reason in reasons}
 
 
 @cache
@@ -71,54 +83,24 @@ def _cell_voltages(snapshot: Snapshot) -> dict[str, float]:
     }
 
 
-def _cell_balancing(snapshot: Snapshot) -> dict[str, float]:
+def _cell_balancing(basic: BasicInfo) -> dict[str, float]:
     """Return every cell up to the BMS's own count, or to the highest that is balancing."""
-    basic = snapshot.reading and snapshot.reading.basic
-    if not basic:
-        return {}
     highest = max(basic.cell_count, *basic.balancing_cells, 0)
     return {cell_label(number): number in basic.balancing_cells for number in range(1, highest + 1)}
 
 
-def _temperatures(snapshot: Snapshot) -> dict[str, float]:
+def _temperatures(basic: BasicInfo) -> dict[str, float]:
     """Return each NTC that has a temperature, numbered in the BMS's own order."""
-    basic = snapshot.reading and snapshot.reading.basic
     return {
         f"ntc{number}": celsius
-        for number, celsius in enumerate(basic.temperatures_c if basic else (), start=1)
+        for number, celsius in enumerate(basic.temperatures_c, start=1)
         if celsius is not None
     }
 
 
-def _protections(snapshot: Snapshot) -> dict[str, float]:
+def _protections(basic: BasicInfo) -> dict[str, float]:
     """Return all of them, active or not."""
-    basic = snapshot.reading and snapshot.reading.basic
-    if not basic:
-        return {}
     return {protection: protection in basic.protections for protection in Protection}
-
-
-def _protection_events(snapshot: Snapshot) -> dict[str, float]:
-    """Return those that register 0xAA counts."""
-    counters = snapshot.reading and snapshot.reading.counters
-    return dict[str, float](counters.protection_events.items()) if counters else {}
-
-
-def _poll_failures(snapshot: Snapshot) -> dict[str, float]:
-    """Return every reason, also at 0."""
-    return {reason: snapshot.failures.get(reason, 0) for reason in FailureReason}
-
-
-def _connection_failures(snapshot: Snapshot) -> dict[str, float]:
-    """Return every reason, also at 0."""
-    return {
-        reason: snapshot.link.connection_failures.get(reason, 0) for reason in CONNECTION_REASONS
-    }
-
-
-def _frame_errors(snapshot: Snapshot) -> dict[str, float]:
-    """Return every reason, also at 0."""
-    return {reason: snapshot.link.frame_errors.get(reason, 0) for reason in FrameError}
 
 
 GAUGE: Final = GaugeMetricFamily
@@ -134,13 +116,13 @@ READING_ROWS: Final = (
     Row("bms_current_amperes", GAUGE, "Current, positive while charging, negative while discharging.", _basic(lambda basic: basic.current_a)),
     Row("bms_cells", GAUGE, "Cells in series that the BMS is configured for.", _basic(lambda basic: basic.cell_count)),
     Row("bms_cell_voltage_volts", GAUGE, "Voltage of one cell as measured; 0 or more than 5 V means a broken sense wire.", _cell_voltages, "cell"),
-    Row("bms_cell_balancing", GAUGE, "Whether the BMS is balancing the cell.", _cell_balancing, "cell"),
-    Row("bms_temperature_celsius", GAUGE, "Temperature of one sensor; -30 is often a socket without one.", _temperatures, "sensor"),
+    Row("bms_cell_balancing", GAUGE, "Whether the BMS is balancing the cell.", _basic(_cell_balancing), "cell"),
+    Row("bms_temperature_celsius", GAUGE, "Temperature of one sensor; -30 is often a socket without one.", _basic(_temperatures), "sensor"),
     Row("bms_cycles", GAUGE, "Charge cycles that the BMS has counted.", _basic(lambda basic: basic.cycles)),
     Row("bms_balance_current_amperes", GAUGE, "Balance current; newer firmware only.", _basic(lambda basic: basic.balance_current_a)),
-    Row("bms_protection_active", GAUGE, "Whether the BMS has opened a MOSFET for this reason.", _protections, "protection"),
-    Row("bms_protection_events", COUNTER, "How often each protection has tripped; the battery may reset it.", _protection_events, "protection"),
-    Row("bms_restarts", COUNTER, "Restarts of the BMS, where it counts them; the battery may reset it.", _restarts),
+    Row("bms_protection_active", GAUGE, "Whether the BMS has opened a MOSFET for this reason.", _basic(_protections), "protection"),
+    Row("bms_protection_events", COUNTER, "How often each protection has tripped; the battery may reset it.", _counters(lambda counters: dict[str, float](counters.protection_events.items())), "protection"),
+    Row("bms_restarts", COUNTER, "Restarts of the BMS, where it counts them; the battery may reset it.", _counters(lambda counters: counters.restarts)),
     Row("bms_charge_mosfet_on", GAUGE, "Whether the battery can be charged.", _basic(lambda basic: basic.charge_fet_on)),
     Row("bms_discharge_mosfet_on", GAUGE, "Whether the battery can be discharged.", _basic(lambda basic: basic.discharge_fet_on)),
     Row("bms_heater_on", GAUGE, "Whether the battery is heating itself.", _basic(lambda basic: basic.heater_on)),
@@ -156,13 +138,13 @@ ROWS: Final = (
     Row("bms_poll_duration_seconds", GAUGE, "How long the last finished poll took, disconnecting excluded.", lambda shot: shot.poll_duration_s),
     Row("bms_poll_timeout_seconds", GAUGE, "How long a poll may take.", lambda shot: shot.poll_timeout_s),
     Row("bms_polls", COUNTER, "Finished polls, failed ones included.", lambda shot: shot.polls),
-    Row("bms_poll_failures", COUNTER, "Failed polls.", _poll_failures, "reason"),
+    Row("bms_poll_failures", COUNTER, "Failed polls.", _by_reason(FailureReason, lambda shot: shot.failures), "reason"),
     Row("bms_connection_attempts", COUNTER, "Attempts to connect.", lambda shot: shot.link.connection_attempts),
-    Row("bms_connection_failures", COUNTER, "Attempts to connect that failed, and connections that broke after the reading.", _connection_failures, "reason"),
+    Row("bms_connection_failures", COUNTER, "Attempts to connect that failed, and connections that broke after the reading.", _by_reason(CONNECTION_REASONS, lambda shot: shot.link.connection_failures), "reason"),
     Row("bms_connection_held_seconds", COUNTER, "Time connected, in which the phone app was locked out.", lambda shot: shot.link.held_s),
     Row("bms_requests", COUNTER, "Requests sent, resends excluded.", lambda shot: shot.link.requests),
     Row("bms_request_resends", COUNTER, "Requests sent again because no answer came.", lambda shot: shot.link.resends),
-    Row("bms_frame_errors", COUNTER, "Complete replies refused; decode: valid, but its numbers cannot be true.", _frame_errors, "reason"),
+    Row("bms_frame_errors", COUNTER, "Complete replies refused; decode: valid, but its numbers cannot be true.", _by_reason(FrameError, lambda shot: shot.link.frame_errors), "reason"),
     Row("bms_discarded_bytes", COUNTER, "Bytes received that belong to no accepted reply.", lambda shot: shot.link.discarded_bytes),
     Row("bms_readings_served", COUNTER, "Readings given to scrapes.", lambda shot: shot.served),
     Row("bms_readings_coalesced", COUNTER, "Readings given to scrapes from a poll that another scrape had started.", lambda shot: shot.coalesced),
@@ -221,7 +203,7 @@ def _info(snapshots: Sequence[Snapshot]) -> Metric:
 
 
 PROCESS: Final = ProcessCollector(registry=None)
-"""What the operating system tells of this process, other with every scrape."""
+"""The operating system's numbers of this process."""
 
 
 class ExporterCollector(Collector):
@@ -240,9 +222,6 @@ class ExporterCollector(Collector):
         """Whether the configuration was read without complaint the last time."""
         self._config_loaded_at_s = self._wall.now_s()
 
-    def _config_loaded_unix_s(self) -> float:
-        return self._config_loaded_at_s + self._wall.difference_s()
-
     def collect(self) -> Iterable[Metric]:
         """Yield every family."""
         build = InfoMetricFamily("bms_exporter_build", "What is running.", labels=())
@@ -256,7 +235,7 @@ class ExporterCollector(Collector):
         yield GaugeMetricFamily(
             "bms_exporter_config_last_reload_success_timestamp_seconds",
             "When the configuration was last read without complaint.",
-            value=self._config_loaded_unix_s(),
+            value=self._config_loaded_at_s + self._wall.difference_s(),
         )
         yield CounterMetricFamily(
             "bms_exporter_log_lines_lost",

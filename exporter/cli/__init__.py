@@ -4,7 +4,7 @@ import errno
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Final
 
 from exporter.ble.transport import Backend
@@ -37,11 +37,7 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
 
 
 def _run(log_options: LogOptions, options: Options, backend: Backend | None) -> int:
-    set_up(
-        level=log_options.level,
-        log_format=log_options.log_format,
-        redact_addresses=log_options.redact_addresses,
-    )
+    set_up(**asdict(log_options))
     try:
         status = run(options, backend)
         sys.stdout.flush()

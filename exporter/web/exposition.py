@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter.battery.snapshot import Snapshot
-from exporter.metrics import ROWS, BatteryCollector
+from exporter.metrics import ROWS, BatteryCollector, Value
 
 GZIP: Final = re.compile(r"(?:^|,)\s*gzip\s*(?P<refused>;\s*q=0(\.0*)?\s*)?(?:[;,]|$)")
 GZIP_LEVEL: Final = 3  # 1 is hardly faster; 6 takes twice as long for a tenth less
@@ -116,7 +116,7 @@ class Scrape(Collector):
             self.values.append(sample.value)
             self.series.append((sample.name, *sample.labels.items()))
 
-    def _add(self, value: float | dict[str, float] | None) -> None:
+    def _add(self, value: Value) -> None:
         if isinstance(value, dict):
             self.values += value.values()
             self.series.append(tuple(value))
