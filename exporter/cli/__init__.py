@@ -8,8 +8,9 @@ from dataclasses import asdict, replace
 from typing import Final
 
 from exporter.ble.transport import Backend
-from exporter.cli.arguments import Demo, LogOptions, Options, Serve, parse_arguments
+from exporter.cli.arguments import parse_arguments
 from exporter.cli.commands import FAILED, run
+from exporter.cli.options import Demo, LogOptions, Options, Serve
 from exporter.cli.streams import complain, discarded, flush_stderr, open_standard_streams
 from exporter.errors import ConfigError
 from exporter.logs import queued_stderr, set_up

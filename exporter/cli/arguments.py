@@ -1,92 +1,27 @@
-"""What the command line may say, and the options that it becomes."""
+"""Turns the command line into options."""
 
 import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from exporter import __version__
 from exporter.app import ServeOptions
-from exporter.config.schema import AdapterName, Seconds, normal_name, parse_adapter, parse_duration
+from exporter.cli.options import Check, Decode, Demo, LogOptions, Options, Read, Scan, Serve
+from exporter.config.schema import Seconds, normal_name, parse_adapter, parse_duration
 from exporter.logs import LEVELS, LogFormat
 
 PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]+")
 MAX_SCAN_S: Final = 600.0
 MAX_SPEED: Final = 86400  # a day in a second
-SCAN_S: Final = Seconds(10.0)
-CONFIG_FILE: Final = Path("config.yaml")
 
 DESCRIPTION: Final = """\
 Prometheus exporter for LiFePO4 batteries with a JBD BMS (Bluetooth Low Energy).
 Without a command it serves /metrics and reads the batteries of the configuration when scraped."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogOptions:
-    """What is logged, and how."""
-
-    level: str  # one of logs.LEVELS
-    log_format: LogFormat
-    redact_addresses: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Serve:
-    """Serve the configured batteries."""
-
-    web: ServeOptions
-    config_file: Path = CONFIG_FILE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """Check the configuration and exit."""
-
-    config_file: Path = CONFIG_FILE
-    web_config: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demo:
-    """Serve virtual batteries."""
-
-    web: ServeOptions
-    speed: float = 1.0
-    replay: Sequence[tuple[str, Path]] = ()  # name and recording; none: the simulated batteries
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
-    """Read one battery once."""
-
-    battery: str | None = None  # name or address; None: the only one that is configured
-    format: Literal["table", "json", "metrics"] = "table"
-    config_file: Path = CONFIG_FILE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
-    """List the batteries nearby."""
-
-    adapter: AdapterName | None = None
-    duration_s: Seconds = SCAN_S
-    all: bool = False  # list other devices, too
-    config_file: Path = CONFIG_FILE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decode:
-    """Explain recorded frames."""
-
-    frames: Sequence[str]  # hex, files, or - for standard input
-    format: Literal["explain", "json", "metrics"] = "explain"
-
-
-Options = Serve | Check | Demo | Read | Scan | Decode
 
 
 def parse_arguments(argv: Sequence[str] | None) -> tuple[LogOptions, Options]:
@@ -105,9 +40,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[LogOptions, Options]:
         log_format=LogFormat(given.get("log_format", LogFormat.LOGFMT)),
         redact_addresses="redact_addresses" in given,
     )
-    is_check = "config_check" in given and given["command"] is Serve
-    command = Check if is_check else given["command"]
-    return log_options, _build(command, given | {"web": _build(ServeOptions, given)})
+    return log_options, _build(given["command"], given | {"web": _build(ServeOptions, given)})
 
 
 def _build(kind: type[T], given: Mapping[str, Any]) -> T:
@@ -183,8 +116,9 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"bms-exporter {__version__}")
     parser.add_argument(
         "--config.check",
-        dest="config_check",
-        action="store_true",
+        dest="command",
+        action="store_const",
+        const=Check,
         help="check the configuration and exit",
     )
     commands = parser.add_subparsers(title="commands", metavar="")

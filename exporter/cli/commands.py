@@ -7,7 +7,7 @@ from typing import Final
 
 from exporter.app import ServeOptions, check_web, read_once, serve
 from exporter.ble.transport import Backend
-from exporter.cli.arguments import Check, Decode, Demo, Options, Read, Scan, Serve
+from exporter.cli.options import Check, Decode, Demo, Options, Read, Scan, Serve
 from exporter.cli.streams import complain
 from exporter.config import Config, load
 from exporter.config.schema import BatteryConfig, Name, normal_address

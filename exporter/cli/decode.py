@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from prometheus_client import generate_latest
@@ -163,25 +163,18 @@ def to_json(decoded: Sequence[DecodedFrame]) -> str:
     """Return a JSON array of the valid frames, with units in the names."""
     return dump_json(
         [
-            _element(part.raw, part.frame, part.facts)
+            {
+                "frame": part.raw.hex(),
+                "register": f"{part.frame.register:#04x}",
+                "name": register_name(part.frame.register),
+                "status": f"{part.frame.status:#04x}",
+                "payload": part.frame.payload.hex(),
+                "decoded": part.facts,
+            }
             for part in decoded
             if part.frame is not None and part.facts is not None
         ]
     )
-
-
-def _element(raw: bytes, frame: Frame, facts: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "frame": raw.hex(),
-        "register": f"{frame.register:#04x}",
-        "name": register_name(frame.register),
-        "status": f"{frame.status:#04x}",
-        "payload": frame.payload.hex(),
-        "decoded": {
-            name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-            for name, value in facts.items()
-        },
-    }
 
 
 def to_metrics(decoded: Sequence[DecodedFrame]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from datetime import date
 from typing import Any, Final
 
@@ -80,9 +80,11 @@ def reading_metrics(snapshot: Snapshot) -> str:
 
 
 def dump_json(value: Any) -> str:
-    """Return JSON of data that may hold dates (ISO 8601) and frozensets (sorted lists)."""
+    """Return JSON of data that may hold data classes, dates (ISO 8601), frozensets (sorted)."""
 
     def simple(part: Any) -> Any:
+        if is_dataclass(part):
+            return asdict(part)  # type: ignore[arg-type] # no class is shown
         if isinstance(part, frozenset):
             return sorted(part)
         if isinstance(part, date):

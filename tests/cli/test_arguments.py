@@ -5,17 +5,8 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.arguments import (
-    Check,
-    Decode,
-    Demo,
-    LogOptions,
-    Options,
-    Read,
-    Scan,
-    Serve,
-    parse_arguments,
-)
+from exporter.cli.arguments import parse_arguments
+from exporter.cli.options import Check, Decode, Demo, LogOptions, Options, Read, Scan, Serve
 from exporter.logs import LogFormat
 
 

@@ -1,0 +1,77 @@
+"""What the command line asks for: a class for each command."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from exporter.app import ServeOptions
+from exporter.config.schema import AdapterName, Seconds
+from exporter.logs import LogFormat
+
+CONFIG_FILE: Final = Path("config.yaml")
+SCAN_S: Final = Seconds(10.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """What is logged, and how."""
+
+    level: str  # one of logs.LEVELS
+    log_format: LogFormat
+    redact_addresses: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    """Serve the configured batteries."""
+
+    web: ServeOptions
+    config_file: Path = CONFIG_FILE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """Check the configuration and exit."""
+
+    config_file: Path = CONFIG_FILE
+    web_config: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """Serve virtual batteries."""
+
+    web: ServeOptions
+    speed: float = 1.0
+    replay: Sequence[tuple[str, Path]] = ()  # name and recording; none: the simulated batteries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """Read one battery once."""
+
+    battery: str | None = None  # name or address; None: the only one that is configured
+    format: Literal["table", "json", "metrics"] = "table"
+    config_file: Path = CONFIG_FILE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """List the batteries nearby."""
+
+    adapter: AdapterName | None = None
+    duration_s: Seconds = SCAN_S
+    all: bool = False  # list other devices, too
+    config_file: Path = CONFIG_FILE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decode:
+    """Explain recorded frames."""
+
+    frames: Sequence[str]  # hex, files, or - for standard input
+    format: Literal["explain", "json", "metrics"] = "explain"
+
+
+Options = Serve | Check | Demo | Read | Scan | Decode
