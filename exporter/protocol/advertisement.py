@@ -60,13 +60,13 @@ def why_jbd(advertisement: Advertisement) -> tuple[str, ...]:
 
     Many other devices use service ff00, which alone is no sign.
     """
+    names = _name_reasons(advertisement)
     if FFF0 in advertisement.service_uuids:
-        reasons = _name_reasons(advertisement.name, DH04_NAMES)
-        return ("service fff0", *reasons) if reasons else ()
+        return ("service fff0", *names) if names else ()
     if FF00 not in advertisement.service_uuids:
         return ()
     reasons = [
-        *_name_reasons(advertisement.name, NAMES),
+        *names,
         *(f"address block {block}" for block in BLOCKS if advertisement.address.startswith(block)),
         *_maker_reasons(advertisement),
     ]
@@ -80,14 +80,13 @@ def is_certain(advertisement: Advertisement) -> bool:
     are hints, and only a reply to register 0x03 proves the protocol.
     Source: patman15/BMS_BLE-HA#303 and #317.
     """
-    if FFF0 in advertisement.service_uuids:
-        return bool(_name_reasons(advertisement.name, DH04_NAMES))
-    known_name = bool(_name_reasons(advertisement.name, NAMES))
-    return FF00 in advertisement.service_uuids and known_name
+    return bool(_name_reasons(advertisement))
 
 
-def _name_reasons(name: str, patterns: tuple[str, ...]) -> list[str]:
-    return [f"name like {pattern}" for pattern in patterns if fnmatchcase(name, pattern)]
+def _name_reasons(advertisement: Advertisement) -> list[str]:
+    services = advertisement.service_uuids
+    known = DH04_NAMES if FFF0 in services else NAMES if FF00 in services else ()
+    return [f"name like {pattern}" for pattern in known if fnmatchcase(advertisement.name, pattern)]
 
 
 def _maker_reasons(advertisement: Advertisement) -> list[str]:

@@ -24,7 +24,6 @@ RANDOM: Final = 0x17
 PASSWORD: Final = 0x18
 ACCEPTED: Final = 0x00
 NOT_NEEDED: Final = 0x02
-PASSWORD_LENGTH: Final = 6
 
 
 def encode(command: int, data: bytes = b"") -> bytes:

@@ -44,24 +44,12 @@ BALANCE_CURRENT = Register(
 
 # Register 0x04: millivolts, cell 1 first.
 CELL_VOLTAGE = Register(name="cell", at=0, size=2, unit="V", divisor=1000)
-# fmt: on
 
 BASIC_FIELDS: Final = (
-    VOLTAGE,
-    CURRENT,
-    REMAINING,
-    NOMINAL,
-    CYCLES,
-    MANUFACTURED,
-    BALANCE_1_16,
-    BALANCE_17_32,
-    PROTECTIONS,
-    SOFTWARE,
-    RSOC,
-    STATUS,
-    CELL_COUNT,
-    NTC_COUNT,
+    VOLTAGE, CURRENT, REMAINING, NOMINAL, CYCLES, MANUFACTURED, BALANCE_1_16, BALANCE_17_32,
+    PROTECTIONS, SOFTWARE, RSOC, STATUS, CELL_COUNT, NTC_COUNT,
 )
+# fmt: on
 TRAILING_FIELDS: Final = (HUMIDITY, ALARM, FULL, REMAINING_AGAIN, BALANCE_CURRENT)
 TRAILING_SIZE: Final = 9
 SCALED_FIELDS: Final = (CURRENT, REMAINING, NOMINAL, FULL, REMAINING_AGAIN)
@@ -208,10 +196,10 @@ def decode_cells(payload: bytes) -> tuple[float, ...]:
     Raises:
         DecodeError: Half a cell was sent.
     """
-    count, rest = divmod(len(payload), CELL_VOLTAGE.size)
-    if rest:
+    size = CELL_VOLTAGE.size
+    if len(payload) % size:
         raise DecodeError(f"cell voltages: expected 2 bytes a cell, got {len(payload)} bytes")
-    return CELL_VOLTAGE.array(payload, count)
+    return tuple(CELL_VOLTAGE.read(payload, base=base) for base in range(0, len(payload), size))
 
 
 def fitted_cells(volts: tuple[float, ...], cell_count: int) -> tuple[float | None, ...]:
@@ -242,14 +230,13 @@ def decode_event_counters(payload: bytes) -> EventCounters:
     Raises:
         DecodeError: The payload is shorter than eleven words, or half a word was sent.
     """
-    words, rest = divmod(len(payload), EVENT_COUNT.size)
-    if words < len(EVENT_COUNTER_BITS) or rest:
+    size, least = EVENT_COUNT.size, EVENT_COUNT.size * len(EVENT_COUNTER_BITS)
+    if len(payload) < least or len(payload) % size:
         raise DecodeError(
-            f"event counters: expected an even number of bytes from "
-            f"{EVENT_COUNT.size * len(EVENT_COUNTER_BITS)} on, got {len(payload)}"
+            f"event counters: expected an even number of bytes from {least} on, got {len(payload)}"
         )
-    counts = [EVENT_COUNT.raw(payload, base=EVENT_COUNT.size * word) for word in range(words)]
+    counts = [EVENT_COUNT.raw(payload, base=base) for base in range(0, len(payload), size)]
     return EventCounters(
         protection_events=dict(zip(EVENT_COUNTER_BITS, counts, strict=False)),
-        restarts=counts[RESTARTS_WORD] if words > RESTARTS_WORD else None,
+        restarts=counts[RESTARTS_WORD] if len(counts) > RESTARTS_WORD else None,
     )

@@ -30,19 +30,7 @@ OWN: Final = re.compile(r'\bhex="?([^\s"\\]+)|"hex\\?"\s*:\s*\\?"([^"\\]+)')
 LITERAL: Final = re.compile(r"""(?<![\w\\])(b?)(['"])((?:\\.|(?!\2)[^\\])*)(?:\2|\\?$)""")
 BARE_LITERAL: Final = re.compile(r"\s*b?((?:\\x[0-9A-Fa-f]{2}).*?)\s*")  # a shell took the quotes
 ESCAPE: Final = re.compile(r"\\(x[0-9A-Fa-f]{2}|.)|(.)", re.DOTALL)
-ESCAPES: Final = {
-    "\\": 0x5C,
-    "'": 0x27,
-    '"': 0x22,
-    "0": 0x00,
-    "a": 0x07,
-    "b": 0x08,
-    "t": 0x09,
-    "n": 0x0A,
-    "v": 0x0B,
-    "f": 0x0C,
-    "r": 0x0D,
-}
+ESCAPES: Final = dict(zip("\\'\"0abtnvfr", b"\\'\"\0\a\b\t\n\v\f\r", strict=True))
 
 DATE: Final = r"20[0-9]{2}[-/.](?:0[1-9]|1[0-2])[-/.](?:[0-2][0-9]|3[01])"
 TIME: Final = (

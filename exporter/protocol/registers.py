@@ -39,10 +39,6 @@ class Register:
         """Return the value in its unit. Raises as `raw` does."""
         return (self.raw(payload, base=base) + self.offset) / self.divisor
 
-    def array(self, payload: bytes, count: int) -> tuple[float, ...]:
-        """Return `count` values stored back to back. Raises as `raw` does."""
-        return tuple(self.read(payload, base=i * self.size) for i in range(count))
-
 
 def bits_set(mask: int) -> frozenset[int]:
     """Return the positions of the 1 bits: 0b101 -> {0, 2}."""
