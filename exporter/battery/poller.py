@@ -63,7 +63,7 @@ class Poller:
             battery: Its configured name.
             address: Its address, for `bms_battery_info`.
             poll: Reads it once. Not called while an earlier call is still disconnecting.
-            config: Durations.
+            config: How often and how long to read it, and how long a reading may be shown.
             stats: What `poll` counts.
             tasks: Owns the polls, so that a bug in one ends the program.
             wall: Ages readings, and converts moments to unix time.

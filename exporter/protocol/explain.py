@@ -1,6 +1,6 @@
 """Explains a reply frame byte by byte, or why it is no valid reply."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -179,30 +179,29 @@ Part = tuple[int, bytes, str, str]
 
 def _part(payload: bytes, register: Register, *, base: int = 0, name: str = "") -> Part:
     at = base + register.at
-    value = _special(register, register.raw(payload, base=base))
+    meaning = MEANINGS.get(register)
+    value = meaning(register.raw(payload, base=base)) if meaning else None
     if value is None:
         value = f"{register.read(payload, base=base):g} {register.unit}".rstrip()
     return at, payload[at : at + register.size], name or register.name, value
 
 
-def _special(register: Register, raw: int) -> str | None:  # noqa: PLR0911 - one a row
-    """Return the meaning of a number that is not a quantity, None for a quantity."""
-    if register is jbd.MANUFACTURED:
-        return str(jbd.unpack_date(raw) or "none")
-    if register is jbd.PROTECTIONS:
-        return ", ".join(jbd.PROTECTION_BITS[bit] for bit in sorted(bits_set(raw))) or "none"
-    if register is jbd.SOFTWARE:
-        return jbd.unpack_version(raw)
-    if register is jbd.RSOC:
-        return f"{raw} %"
-    if register is jbd.STATUS:
-        return ", ".join(jbd.STATUS_BITS[bit] for bit in sorted(bits_set(raw))) or "all off"
-    if register is jbd.NTC and raw in jbd.NO_TEMPERATURE:
-        return "open or shorted"
-    if register in (jbd.BALANCE_1_16, jbd.BALANCE_17_32):
-        first = 1 if register is jbd.BALANCE_1_16 else 17
-        return ", ".join(f"cell {bit + first}" for bit in sorted(bits_set(raw))) or "none"
-    return None
+def _bits(raw: int, names: Sequence[str]) -> str:
+    return ", ".join(names[bit] for bit in sorted(bits_set(raw)))
+
+
+CELLS: Final = [f"cell {number}" for number in range(1, 33)]
+MEANINGS: Final[Mapping[Register, Callable[[int], str | None]]] = {
+    jbd.MANUFACTURED: lambda raw: str(jbd.unpack_date(raw) or "none"),
+    jbd.BALANCE_1_16: lambda raw: _bits(raw, CELLS[:16]) or "none",
+    jbd.BALANCE_17_32: lambda raw: _bits(raw, CELLS[16:]) or "none",
+    jbd.PROTECTIONS: lambda raw: _bits(raw, jbd.PROTECTION_BITS) or "none",
+    jbd.SOFTWARE: jbd.unpack_version,
+    jbd.RSOC: lambda raw: f"{raw} %",
+    jbd.STATUS: lambda raw: _bits(raw, jbd.STATUS_BITS) or "all off",
+    jbd.NTC: lambda raw: "open or shorted" if raw in jbd.NO_TEMPERATURE else None,
+}
+"""What numbers mean that are not quantities; None: it is one after all."""
 
 
 def _basic(payload: bytes) -> Iterator[Part]:
