@@ -8,23 +8,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from exporter.errors import (
-    AnotherProtocolError,
-    BmsError,
-    DeviceError,
-    PairingError,
-    ProtocolError,
-    ReplyTimeoutError,
-)
+from exporter.errors import BmsError, DeviceError, PairingError, ProtocolError, ReplyTimeoutError
+from exporter.protocol.another_protocol import KEPT, another_protocol_error
 from exporter.protocol.auth import PasswordExchange
-from exporter.protocol.frame import (
-    Command,
-    Frame,
-    FrameAssembler,
-    FrameError,
-    encode_request,
-    is_another_protocol,
-)
+from exporter.protocol.frame import Command, Frame, FrameAssembler, FrameError, encode_request
 from exporter.protocol.jbd import status_name
 
 # The first command after a connect is often lost. Replies take 63 to 147 ms in recorded traffic.
@@ -36,8 +23,6 @@ REQUEST_SIZE: Final = 7
 UNFINISHED_S: Final = 1.5
 # The vendor's app was seen to need 4.0 s and two lost commands for its first reply.
 GIVE_UP_S: Final = 5.0
-KEPT: Final = 64  # bytes to recognise another protocol by
-SHOWN: Final = 16  # bytes that a message quotes
 
 
 class Counters(Protocol):
@@ -64,19 +49,16 @@ class _Request:
 class Exchange:
     """Requests and replies on one link, one at a time.
 
-    What came before a register was requested on this link cannot answer it. The Bluetooth module
-    hands over what it kept from earlier connections just after the subscription, perhaps after
-    the first request was written; a reply takes longer, because request and reply cross a serial
-    line. So bytes that come sooner are dropped, even if they look like the reply to the early
-    request; its register is then requested once more. The time does not reveal two kinds:
+    The Bluetooth module hands over leftovers of earlier connections just after the subscription,
+    perhaps after the first request was written. A reply takes longer, because request and reply
+    cross a serial line. So bytes that come sooner are dropped, even if they look like the reply to
+    the early request; its register is then requested once more. Two kinds of leftovers can come
+    later, and are believed if the request was lost:
 
-    - A leftover 0x03 that is handed over later (more than 45 ms after the request), while the
-      real reply is on its way: if a second reply comes within the poll, `has_leftover` is true
-      and 0x03 should be requested again. If the request was lost, or the poll is over first, the
-      leftover is believed.
-    - A leftover of the early request's register that is handed over later (four cells: 23 ms). If
-      the early request arrived, there are two replies and neither is used. If it was lost, the
-      leftover is believed.
+    - 0x03, more than 45 ms after the request. If a second reply comes within the poll,
+      `has_leftover` is true and 0x03 should be requested again.
+    - The register of the early request (four cells: 23 ms). If the early request arrived, there
+      are two replies, and neither is used.
     """
 
     def __init__(self, counters: Counters, *, early: Command | None = None) -> None:
@@ -152,13 +134,10 @@ class Exchange:
             self._request.resend_at_s = now_s + RESEND_S
 
     def receive_data(self, data: bytes, *, at_s: float, now_s: float) -> None:
-        """Take one notification.
+        """Take a notification that came at `at_s`.
 
-        Args:
-            data: The notification.
-            at_s: When it came.
-            now_s: The time now. A reply that has begun gets more time from now on: a second
-                request would interleave with it.
+        A reply that has begun gets more time from `now_s` on: a second request would interleave
+        with it.
 
         Raises:
             AuthError: The password was refused, or the battery sends requests back instead of
@@ -226,16 +205,9 @@ class Exchange:
         return self._open_requests[command] < 0
 
     @property
-    def another_protocol(self) -> AnotherProtocolError | None:
+    def another_protocol(self) -> BmsError | None:
         """The error for a battery that answers in another protocol; None: it does not."""
-        if not is_another_protocol(self._received):
-            return None
-        shown = self._received[:SHOWN]
-        more = "..." if len(self._received) > SHOWN else ""
-        return AnotherProtocolError(
-            f"it answers, but not in the JBD protocol: {shown.hex()}{more}; check the address, "
-            "or try another profile"
-        )
+        return another_protocol_error(self._received)
 
     def _receive_answer(
         self, request: _Request, password: PasswordExchange, data: bytes, at_s: float, now_s: float

@@ -10,7 +10,6 @@ payload: the register byte is not protected, so a reply's register is always com
 requested one.
 """
 
-import re
 from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass
@@ -59,18 +58,6 @@ def encode_request(command: Command) -> bytes:
     """Return the frame that requests one register."""
     body = bytes([command, 0])
     return bytes([HEAD, READ]) + body + checksum(body) + bytes([TAIL])
-
-
-# These bytes show JBD: a reply, an echoed request, the password exchange, the end of a frame.
-JBD_SIGNS: Final = re.compile(rb"\xdd[\x03\x04\x05\xaa\xa5]|\xff\xaa[\x15-\x1d]|\x77[\x00\xff]*\Z")
-# Bluetooth modules send text of their own: "OK+CONN", "ERROR". Idle lines send 00 and FF.
-NOISE: Final = re.compile(rb"(?:AT|OK|ERROR|\+)[\x20-\x7e]*[\r\n]*|[\x00\xff]+")
-MIN_ANSWER: Final = 4  # fewer bytes are noise, too: no known protocol has shorter answers
-
-
-def is_another_protocol(received: bytes) -> bool:
-    """Return whether bytes without a valid frame are an answer in another protocol."""
-    return len(NOISE.sub(b"", received)) >= MIN_ANSWER and not JBD_SIGNS.search(received)
 
 
 class FrameAssembler:
