@@ -151,7 +151,7 @@ def test_repeated_log_lines_are_suppressed(capsys: pytest.CaptureFixture[str]) -
     assert written[-1].endswith('msg="something else"')
 
 
-def test_the_first_line_after_a_pause_counts_the_suppressed_ones() -> None:
+def test_first_line_after_a_pause_counts_the_suppressed_ones() -> None:
     now_s = 1000.0
     repeats = _Repeats(lambda: now_s)
     for _ in range(BURST + 90):

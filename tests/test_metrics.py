@@ -130,7 +130,7 @@ class TestNumbers:
             ("bms_readings_coalesced_total", 3),
         ],
     )
-    def test_each_has_its_place(self, name: str, expected: float) -> None:
+    def test_metric_shows_its_own_value_of_the_snapshot(self, name: str, expected: float) -> None:
         assert value(exposed(snapshot()), name) == expected
 
     @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ class TestNumbers:
             ({"polls": 0}, "bms_polls_total", 0),
         ],
     )
-    def test_zero_is_shown_where_zero_is_meant(
+    def test_measured_0_is_shown_and_not_absent(
         self, changes: dict[str, Any], name: str, expected: float
     ) -> None:
         assert value(exposed(snapshot(**changes)), name) == expected
@@ -165,14 +165,14 @@ class TestNumbers:
             for cell in ("00", "01", "02", "03", "04", "05")
         ] == [None, 0, 1, 0, 0, None]
 
-    def test_and_for_a_higher_one_that_is_balancing(self) -> None:
+    def test_balancing_is_shown_for_a_cell_above_the_count(self) -> None:
         registry = exposed(without_basic(balancing_cells=frozenset({16})))
 
         assert value(registry, "bms_cell_balancing", cell="16") == 1
         assert value(registry, "bms_cell_balancing", cell="15") == 0
         assert value(registry, "bms_cell_balancing", cell="17") is None
 
-    def test_no_cells_means_no_balancing(self) -> None:
+    def test_bms_without_cells_has_no_balancing(self) -> None:
         registry = exposed(without_basic(cell_count=0, balancing_cells=frozenset()))
 
         assert "bms_cell_balancing" not in names(registry)
@@ -191,20 +191,20 @@ class TestNumbers:
         assert value(registry, "bms_temperature_celsius", sensor="ntc2") is None
 
     @pytest.mark.parametrize("protection", list(Protection))
-    def test_every_protection_is_always_there(self, protection: Protection) -> None:
+    def test_every_protection_is_shown_active_or_not(self, protection: Protection) -> None:
         registry = exposed(snapshot())
 
         assert value(registry, "bms_protection_active", protection=protection) == (
             protection == "charge_undertemperature"
         )
 
-    def test_events_are_shown_as_the_battery_counts_them(self) -> None:
+    def test_protection_events_are_shown_as_the_battery_counts_them(self) -> None:
         registry = exposed(snapshot())
 
         assert value(registry, "bms_protection_events_total", protection="cell_overvoltage") == 122
 
     @pytest.mark.parametrize("reason", list(FailureReason))
-    def test_every_reason_to_fail_is_there_also_at_zero(self, reason: FailureReason) -> None:
+    def test_every_reason_of_a_poll_failure_is_shown_also_at_0(self, reason: FailureReason) -> None:
         registry = exposed(snapshot())
 
         assert value(registry, "bms_poll_failures_total", reason=reason) == (
@@ -212,7 +212,7 @@ class TestNumbers:
         )
 
     @pytest.mark.parametrize("reason", ["adapter", "connect", "link_lost"])
-    def test_so_is_every_reason_for_a_connection_to_fail(self, reason: str) -> None:
+    def test_every_reason_of_a_connection_failure_is_shown_also_at_0(self, reason: str) -> None:
         link = replace(LINK, connection_failures={FailureReason.CONNECT: 4})
 
         registry = exposed(snapshot(link=link))
@@ -222,7 +222,7 @@ class TestNumbers:
         )
 
     @pytest.mark.parametrize("reason", ["checksum", "register", "decode"])
-    def test_so_is_every_reason_to_refuse_a_frame(self, reason: str) -> None:
+    def test_every_reason_of_a_frame_error_is_shown_also_at_0(self, reason: str) -> None:
         link = replace(LINK, frame_errors={FrameError.CHECKSUM: 6})
 
         registry = exposed(snapshot(link=link))
@@ -245,7 +245,7 @@ class TestNumbers:
             == 1
         )
 
-    def test_an_unknown_date_is_an_empty_label(self) -> None:
+    def test_unknown_manufacturing_date_is_an_empty_label(self) -> None:
         registry = exposed(snapshot(identity=replace(IDENTITY, manufactured=None)))
 
         assert [
@@ -264,7 +264,7 @@ class TestNumbers:
 
 
 class TestAbsence:
-    def test_without_a_reading_there_are_only_counters_and_up(self) -> None:
+    def test_battery_without_a_reading_has_only_counters_and_up(self) -> None:
         registry = exposed(snapshot(reading=None, identity=None, rssi_dbm=None))
 
         assert names(registry) == {
@@ -294,7 +294,7 @@ class TestAbsence:
             ({"temperatures_c": ()}, "bms_temperature_celsius"),
         ],
     )
-    def test_what_the_battery_does_not_tell_is_absent(
+    def test_value_that_the_battery_does_not_report_is_absent(
         self, changes: dict[str, Any], name: str
     ) -> None:
         assert name in names(exposed(snapshot()))
@@ -326,12 +326,12 @@ class TestAbsence:
     def test_up_is_absent_before_the_first_poll_has_finished(self) -> None:
         assert "bms_up" not in names(exposed(snapshot(up=None)))
 
-    def test_the_time_of_the_last_success_is_absent_before_the_first(self) -> None:
+    def test_time_of_the_last_success_is_absent_before_the_first(self) -> None:
         shown = names(exposed(snapshot(last_success_unix_s=None)))
 
         assert "bms_last_poll_success_timestamp_seconds" not in shown
 
-    def test_before_the_first_poll_the_counters_name_the_battery_with_0(self) -> None:
+    def test_counters_of_a_battery_are_0_before_the_first_poll(self) -> None:
         unread = snapshot(
             up=None,
             reading=None,
@@ -345,10 +345,10 @@ class TestAbsence:
         for reason in FailureReason:
             assert value(exposed(unread), "bms_poll_failures_total", reason=reason) == 0
 
-    def test_the_duration_of_a_poll_is_absent_before_the_first_has_finished(self) -> None:
+    def test_duration_of_a_poll_is_absent_before_the_first_has_finished(self) -> None:
         assert "bms_poll_duration_seconds" not in names(exposed(snapshot(poll_duration_s=None)))
 
-    def test_the_cells_alone_can_be_shown(self) -> None:
+    def test_cell_voltages_are_shown_without_basic_info(self) -> None:
         cells = Reading(cell_voltages_v=(3.3,))
 
         registry = make_registry(BatteryCollector([snapshot(reading=cells)], READING_ROWS))
@@ -369,7 +369,7 @@ class TestText:
 
         assert {"bms_up", "bms_polls", "bms_battery", "bms_exporter_build"} <= families
 
-    def test_promtool_has_nothing_to_say(self, promtool: str) -> None:
+    def test_promtool_accepts_the_metrics(self, promtool: str) -> None:
         text = generate_latest(
             make_registry(
                 BatteryCollector([snapshot()]),
@@ -383,7 +383,7 @@ class TestText:
 
         assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
-    def test_no_sample_has_a_timestamp_or_is_not_a_number(self) -> None:
+    def test_samples_have_no_timestamp_and_are_never_nan(self) -> None:
         for family in exposed(snapshot()).collect():
             for sample in family.samples:
                 assert sample.timestamp is None
@@ -391,7 +391,7 @@ class TestText:
 
 
 class TestExporter:
-    def test_it_says_what_is_running_and_when_it_was_configured(self) -> None:
+    def test_exporter_shows_its_version_and_when_it_was_configured(self) -> None:
         own = ExporterCollector(WallClock(lambda: 100.0, lambda: 1_795_391_224.5))
         registry = make_registry(own)
 
@@ -414,7 +414,9 @@ class TestExporter:
         assert registry.get_sample_value("bms_exporter_log_lines_lost_total") == 3
 
     @pytest.mark.parametrize("step_s", [-432_000.0, 432_000.0])
-    def test_a_step_of_the_wall_clock_corrects_when_it_was_configured(self, step_s: float) -> None:
+    def test_time_of_the_configuration_follows_a_step_of_the_wall_clock(
+        self, step_s: float
+    ) -> None:
         unix_s = 1_795_391_224.5
         registry = make_registry(ExporterCollector(WallClock(lambda: 100.0, lambda: unix_s)))
 
@@ -431,10 +433,10 @@ class TestTable:
     def test_row_has_numbers_by_label_exactly_when_it_has_a_label(self, row: Row) -> None:
         assert isinstance(row.value(snapshot()), dict) is (row.label is not None)
 
-    def test_names_are_unique(self) -> None:
+    def test_metric_names_are_unique(self) -> None:
         assert len({row.name for row in ROWS}) == len(ROWS)
 
-    def test_the_document_is_the_table(self) -> None:
+    def test_documented_metrics_are_those_of_the_table(self) -> None:
         document = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
         for row in ROWS:

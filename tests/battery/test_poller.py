@@ -64,7 +64,7 @@ def stats() -> LinkStats:
     return LinkStats()
 
 
-def poller_for(
+def make_poller(
     battery: FakeBattery,
     tasks: asyncio.TaskGroup,
     stats: LinkStats | None = None,
@@ -97,7 +97,7 @@ class TestCoalescing:
     async def test_thousand_concurrent_scrapes_share_one_poll(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
 
         snapshots = await scrapes(poller, 1000)
 
@@ -109,7 +109,7 @@ class TestCoalescing:
     async def test_scrape_joins_the_poll_that_another_started_a_second_ago(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
         first = asyncio.create_task(poller.refresh(timeout_s=SCRAPE_S))
         await asyncio.sleep(1.0)
         began_s = now_s()
@@ -124,7 +124,7 @@ class TestCoalescing:
     async def test_reading_younger_than_min_interval_is_served_without_a_poll(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, min_interval_s=10.0)
+        poller = make_poller(battery, tasks, min_interval_s=10.0)
         await poller.refresh(timeout_s=SCRAPE_S)
         await asyncio.sleep(9.9)
         began_s = now_s()
@@ -139,7 +139,7 @@ class TestCoalescing:
     async def test_reading_as_old_as_min_interval_causes_a_poll(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, min_interval_s=10.0)
+        poller = make_poller(battery, tasks, min_interval_s=10.0)
         await poller.refresh(timeout_s=SCRAPE_S)
         await asyncio.sleep(10.0)
 
@@ -151,7 +151,7 @@ class TestCoalescing:
     async def test_min_interval_of_zero_polls_for_every_scrape(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, min_interval_s=0.0)
+        poller = make_poller(battery, tasks, min_interval_s=0.0)
 
         for _ in range(3):
             await poller.refresh(timeout_s=SCRAPE_S)
@@ -161,7 +161,7 @@ class TestCoalescing:
     async def test_cancelled_scrape_does_not_cancel_the_others(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
         impatient = asyncio.create_task(poller.refresh(timeout_s=SCRAPE_S))
         patient = asyncio.create_task(poller.refresh(timeout_s=SCRAPE_S))
         await asyncio.sleep(1.0)
@@ -174,7 +174,7 @@ class TestCoalescing:
     async def test_nothing_is_polled_without_a_scrape(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller_for(battery, tasks)
+        make_poller(battery, tasks)
 
         await asyncio.sleep(3600)
 
@@ -186,7 +186,7 @@ class TestDeadline:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
         battery.poll_s = 6.0
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
         began_s = now_s()
 
         snapshot = await poller.refresh(timeout_s=2.5)
@@ -201,7 +201,7 @@ class TestDeadline:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
         battery.poll_s = 6.0
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
         await poller.refresh(timeout_s=2.5)
         await asyncio.sleep(10.0)
 
@@ -214,7 +214,7 @@ class TestDeadline:
     async def test_scrape_without_any_time_still_starts_a_poll(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
 
         snapshot = await poller.refresh(timeout_s=0.0)
         await asyncio.sleep(POLL_S)
@@ -225,7 +225,7 @@ class TestDeadline:
     async def test_scrape_that_times_out_shows_the_last_reading_up_to_max_age(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, max_age_s=60.0)
+        poller = make_poller(battery, tasks, max_age_s=60.0)
         await poller.refresh(timeout_s=SCRAPE_S)
         await asyncio.sleep(30.0)
 
@@ -240,7 +240,7 @@ class TestDisconnecting:
     async def test_reading_is_served_before_the_disconnect_ends(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
         began_s = now_s()
 
         snapshot = await poller.refresh(timeout_s=SCRAPE_S)
@@ -253,7 +253,7 @@ class TestDisconnecting:
     async def test_next_poll_waits_until_the_last_one_has_disconnected(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, min_interval_s=0.0)
+        poller = make_poller(battery, tasks, min_interval_s=0.0)
         await poller.refresh(timeout_s=SCRAPE_S)
 
         snapshot = await poller.refresh(timeout_s=SCRAPE_S)
@@ -265,7 +265,7 @@ class TestDisconnecting:
     async def test_close_ends_the_poll_and_waits_for_its_disconnect(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
         await poller.refresh(timeout_s=1.0)
 
         await poller.close()
@@ -276,7 +276,7 @@ class TestDisconnecting:
     async def test_close_does_not_cancel_a_disconnect(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
         await poller.refresh(timeout_s=SCRAPE_S)
 
         await poller.close()
@@ -287,7 +287,7 @@ class TestDisconnecting:
     async def test_close_waits_for_an_older_disconnect_too(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, min_interval_s=0.0)
+        poller = make_poller(battery, tasks, min_interval_s=0.0)
         await poller.refresh(timeout_s=SCRAPE_S)
         await poller.refresh(timeout_s=1.0)
 
@@ -300,14 +300,14 @@ class TestDisconnecting:
     async def test_close_of_an_idle_poller_returns_at_once(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        await poller_for(battery, tasks).close()
+        await make_poller(battery, tasks).close()
 
         assert now_s() == 0.0
 
     async def test_scrape_whose_poll_is_ended_by_close_is_answered(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
         scrape = asyncio.create_task(poller.refresh(timeout_s=SCRAPE_S))
         await asyncio.sleep(1.0)
 
@@ -320,7 +320,7 @@ class TestPause:
     async def test_paused_battery_is_disconnected_at_once_and_not_polled(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
         scrape = asyncio.create_task(poller.refresh(timeout_s=SCRAPE_S))
         await asyncio.sleep(1.0)
 
@@ -336,7 +336,7 @@ class TestPause:
     async def test_resume_ends_a_pause(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
         await poller.pause(600.0)
 
         poller.resume()
@@ -346,7 +346,7 @@ class TestPause:
     async def test_reading_is_shown_during_a_pause_up_to_max_age(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, max_age_s=60.0)
+        poller = make_poller(battery, tasks, max_age_s=60.0)
         await poller.refresh(timeout_s=SCRAPE_S)
         await poller.pause(600.0)
 
@@ -361,7 +361,7 @@ class TestFailures:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
         battery.error = NotFoundError("not seen in 10 s")
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
 
         snapshot = await poller.refresh(timeout_s=SCRAPE_S)
 
@@ -376,7 +376,7 @@ class TestFailures:
     async def test_snapshot_is_empty_before_the_first_poll_ends(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        snapshot = await poller_for(battery, tasks).refresh(timeout_s=0.1)
+        snapshot = await make_poller(battery, tasks).refresh(timeout_s=0.1)
 
         assert snapshot.up is None
         assert snapshot.last_success_unix_s is None
@@ -386,7 +386,7 @@ class TestFailures:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
         battery.error = NotFoundError("not seen")
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
         await poller.refresh(timeout_s=SCRAPE_S)
         battery.error = None
 
@@ -403,7 +403,7 @@ class TestFailures:
 
         with pytest.raises(ExceptionGroup) as caught:
             async with asyncio.TaskGroup() as tasks:
-                await poller_for(battery, tasks).refresh(timeout_s=SCRAPE_S)
+                await make_poller(battery, tasks).refresh(timeout_s=SCRAPE_S)
 
         assert caught.group_contains(ZeroDivisionError, match="a bug")
 
@@ -411,7 +411,7 @@ class TestFailures:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, stats: LinkStats
     ) -> None:
         battery.error = LinkLostError("dropped")
-        poller = poller_for(battery, tasks, stats)
+        poller = make_poller(battery, tasks, stats)
         before = await poller.refresh(timeout_s=SCRAPE_S)
 
         stats.requests += 1
@@ -438,7 +438,7 @@ class TestFreshness:
     async def test_reading_as_old_as_max_age_is_shown(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, max_age_s=120.0)
+        poller = make_poller(battery, tasks, max_age_s=120.0)
 
         snapshot = await self.gone_after_one_reading(battery, poller, 120.0)
 
@@ -448,7 +448,7 @@ class TestFreshness:
     async def test_stale_reading_is_absent(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, max_age_s=120.0)
+        poller = make_poller(battery, tasks, max_age_s=120.0)
 
         snapshot = await self.gone_after_one_reading(battery, poller, 120.1)
 
@@ -459,7 +459,7 @@ class TestFreshness:
     async def test_max_age_of_zero_shows_only_readings_of_this_poll(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, min_interval_s=0.0, max_age_s=0.0)
+        poller = make_poller(battery, tasks, min_interval_s=0.0, max_age_s=0.0)
         first = await poller.refresh(timeout_s=SCRAPE_S)
         battery.error = NotFoundError("not seen")
 
@@ -472,7 +472,7 @@ class TestFreshness:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
         battery.poll_s = 0.0
-        poller = poller_for(battery, tasks, min_interval_s=0.0, max_age_s=0.0)
+        poller = make_poller(battery, tasks, min_interval_s=0.0, max_age_s=0.0)
         await poller.refresh(timeout_s=SCRAPE_S)
 
         snapshot = await poller.refresh(timeout_s=0.0)
@@ -482,7 +482,7 @@ class TestFreshness:
     async def test_max_age_of_zero_shows_a_reading_younger_than_min_interval(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, min_interval_s=10.0, max_age_s=0.0)
+        poller = make_poller(battery, tasks, min_interval_s=10.0, max_age_s=0.0)
         await poller.refresh(timeout_s=SCRAPE_S)
         await asyncio.sleep(5.0)
 
@@ -493,7 +493,7 @@ class TestFreshness:
     async def test_max_age_below_a_second_is_respected(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, min_interval_s=0.0, max_age_s=0.5)
+        poller = make_poller(battery, tasks, min_interval_s=0.0, max_age_s=0.5)
         await poller.refresh(timeout_s=SCRAPE_S)
 
         young = await poller.refresh(timeout_s=0.4)
@@ -511,7 +511,7 @@ class TestFreshness:
             publish(replace(READING, requested_at_s=requested_at_s))
 
         battery.poll = poll  # type: ignore[method-assign]
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
 
         snapshot = await poller.refresh(timeout_s=9 * 3600.0)
 
@@ -521,7 +521,7 @@ class TestFreshness:
     async def test_stale_reading_is_absent_during_back_off(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        poller = poller_for(battery, tasks, max_age_s=60.0)
+        poller = make_poller(battery, tasks, max_age_s=60.0)
         await poller.refresh(timeout_s=SCRAPE_S)
         battery.error = NotFoundError("not seen")
         await asyncio.sleep(45.0)
@@ -541,7 +541,7 @@ class TestFreshness:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, stats: LinkStats
     ) -> None:
         stats.rssi_dbm, stats.seen_at_s = -67, 5.0
-        poller = poller_for(battery, tasks, stats, max_age_s=120.0)
+        poller = make_poller(battery, tasks, stats, max_age_s=120.0)
 
         await asyncio.sleep(125.0 - POLL_S)
         heard = await poller.refresh(timeout_s=SCRAPE_S)
@@ -554,7 +554,7 @@ class TestFreshness:
     async def test_battery_that_never_advertised_has_no_rssi(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
-        snapshot = await poller_for(battery, tasks).refresh(timeout_s=SCRAPE_S)
+        snapshot = await make_poller(battery, tasks).refresh(timeout_s=SCRAPE_S)
 
         assert snapshot.rssi_dbm is None
 
@@ -574,7 +574,7 @@ class TestWallClock:
     async def test_time_of_a_reading_follows_a_step_of_the_wall_clock(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, wall_time: WallTime, step_s: float
     ) -> None:
-        poller = poller_for(battery, tasks, wall=WallClock(now_s, wall_time))
+        poller = make_poller(battery, tasks, wall=WallClock(now_s, wall_time))
         before = await poller.refresh(timeout_s=SCRAPE_S)
         await asyncio.sleep(3.0)
 
@@ -588,7 +588,7 @@ class TestWallClock:
     async def test_snapshot_changes_with_a_step_of_the_wall_clock_and_not_with_drift(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, wall_time: WallTime, step_s: float
     ) -> None:
-        poller = poller_for(battery, tasks, wall=WallClock(now_s, wall_time))
+        poller = make_poller(battery, tasks, wall=WallClock(now_s, wall_time))
         first = await poller.refresh(timeout_s=SCRAPE_S)
 
         wall_time.ahead_s += 0.4
@@ -605,7 +605,7 @@ class TestWallClock:
     async def test_pause_keeps_its_length_after_a_step_of_the_wall_clock(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, wall_time: WallTime, step_s: float
     ) -> None:
-        poller = poller_for(battery, tasks, wall=WallClock(now_s, wall_time))
+        poller = make_poller(battery, tasks, wall=WallClock(now_s, wall_time))
         await poller.pause(600.0)
 
         wall_time.ahead_s += step_s
@@ -620,7 +620,7 @@ class TestWallClock:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, wall_time: WallTime, step_s: float
     ) -> None:
         battery.error = NotFoundError("not seen")
-        poller = poller_for(battery, tasks, wall=WallClock(now_s, wall_time))
+        poller = make_poller(battery, tasks, wall=WallClock(now_s, wall_time))
         await poller.refresh(timeout_s=SCRAPE_S)
         await asyncio.sleep(60.0)
 
@@ -646,7 +646,7 @@ class TestBackOff:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
         battery.error = NotFoundError("not seen")
-        poller = poller_for(battery, tasks, backoff_max_s=50.0)
+        poller = make_poller(battery, tasks, backoff_max_s=50.0)
 
         pauses = await self.polls_in(poller, battery, 200.0)
 
@@ -656,7 +656,7 @@ class TestBackOff:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
         battery.error = NotFoundError("not seen")
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
 
         await self.polls_in(poller, battery, 3600.0)
 
@@ -666,7 +666,7 @@ class TestBackOff:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
         battery.error = NotFoundError("not seen")
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
         for _ in range(2):
             await poller.refresh(timeout_s=SCRAPE_S)
         began_s = now_s()
@@ -680,7 +680,7 @@ class TestBackOff:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
         battery.error = NotFoundError("not seen")
-        poller = poller_for(battery, tasks, min_interval_s=0.0)
+        poller = make_poller(battery, tasks, min_interval_s=0.0)
         for _ in range(2):
             await poller.refresh(timeout_s=SCRAPE_S)
         await asyncio.sleep(15.0)
@@ -697,7 +697,7 @@ class TestBackOff:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, stats: LinkStats
     ) -> None:
         battery.error = NotFoundError("not seen")
-        poller = poller_for(battery, tasks, stats)
+        poller = make_poller(battery, tasks, stats)
         for _ in range(2):
             await poller.refresh(timeout_s=SCRAPE_S)
         await asyncio.sleep(DISCONNECT_S)
@@ -711,7 +711,7 @@ class TestBackOff:
         self, battery: FakeBattery, tasks: asyncio.TaskGroup
     ) -> None:
         battery.error = AdapterError("no Bluetooth adapter")
-        poller = poller_for(battery, tasks)
+        poller = make_poller(battery, tasks)
 
         for _ in range(5):
             await poller.refresh(timeout_s=SCRAPE_S)
@@ -727,7 +727,7 @@ class TestLog:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         caplog.set_level("INFO")
-        poller = poller_for(battery, tasks, min_interval_s=0.0, backoff_max_s=0.001)
+        poller = make_poller(battery, tasks, min_interval_s=0.0, backoff_max_s=0.001)
 
         battery.error = NotFoundError("not seen")
         for _ in range(3):
@@ -758,7 +758,7 @@ class TestLog:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         caplog.set_level("INFO")
-        poller = poller_for(battery, tasks, min_interval_s=0.0)
+        poller = make_poller(battery, tasks, min_interval_s=0.0)
 
         for _ in range(2):
             await poller.refresh(timeout_s=SCRAPE_S)
@@ -770,7 +770,7 @@ async def test_refresh_without_a_timeout_waits_as_long_as_a_poll_may_take(
     battery: FakeBattery, tasks: asyncio.TaskGroup
 ) -> None:
     battery.poll_s = 100.0
-    poller = poller_for(battery, tasks)
+    poller = make_poller(battery, tasks)
     waited = []
 
     for timeout_s in (30.0, 5.0):  # a reload has changed it

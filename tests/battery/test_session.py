@@ -30,7 +30,7 @@ from tests.support.virtual import ANSWERS, FakeConnection, FakeLink, answering, 
 ADDRESS = normal_address("10:A5:62:32:75:36")
 
 
-def session_for(
+def make_session(
     stats: LinkStats | None = None, clock: Callable[[], float] = now_s, **options: Any
 ) -> Session:
     config = BatteryConfig(name=Name("camper"), address=ADDRESS, **options)
@@ -44,7 +44,7 @@ async def read_with(
 
 
 async def read(faults: Faults, stats: LinkStats | None = None) -> Reading:
-    return await read_with(session_for(stats), FakeConnection(battery(faults=faults)))
+    return await read_with(make_session(stats), FakeConnection(battery(faults=faults)))
 
 
 def cut_link(connection: FakeConnection) -> None:
@@ -77,7 +77,7 @@ class TestOneReading:
     async def test_healthy_battery_answers_every_register(self) -> None:
         virtual = battery()
 
-        reading = await read_with(session_for(), FakeConnection(virtual))
+        reading = await read_with(make_session(), FakeConnection(virtual))
 
         assert reading.basic is not None
         assert reading.requested_at_s == 0.0
@@ -108,7 +108,7 @@ class TestOneReading:
     ) -> None:
         virtual = battery()
         options: dict[str, Any] = {option: False}
-        session = session_for(**options)
+        session = make_session(**options)
 
         for _ in range(12):
             connection = FakeConnection(virtual)
@@ -119,7 +119,7 @@ class TestOneReading:
         assert payloads(reading) == present
 
     async def test_identity_without_the_hardware_name_is_known_at_once(self) -> None:
-        reading = await read_with(session_for(hardware=False), FakeConnection(battery()))
+        reading = await read_with(make_session(hardware=False), FakeConnection(battery()))
 
         assert reading.identity is not None
         assert (reading.identity.hardware, reading.identity.software) == ("", "8.3")
@@ -138,7 +138,7 @@ class TestOneReading:
         basic, cells = FIELD_REPORTS[report]
         virtual = battery(answers=answering({0x03: basic, 0x04: cells}))
 
-        reading = await read_with(session_for(stats), FakeConnection(virtual))
+        reading = await read_with(make_session(stats), FakeConnection(virtual))
 
         assert reading.cell_voltages_v == (
             3.3, 3.301, 3.302, 3.303, 3.304, 3.305, 3.306, 3.307, cell_9_v, cell_10_v,
@@ -150,7 +150,7 @@ class TestOneReading:
         cells = encode_reply(0x04, CELLS[4:-3] + bytes(4))
         virtual = battery(answers=answering(ANSWERS | {0x04: cells}))
 
-        reading = await read_with(session_for(), FakeConnection(virtual))
+        reading = await read_with(make_session(), FakeConnection(virtual))
 
         assert reading.cell_voltages_v == (3.394, 3.388, 3.392, 3.386, None, None)
 
@@ -196,7 +196,7 @@ class TestWithoutReading:
         connection = FakeConnection(battery(faults=Faults(silent=True)))
 
         with pytest.raises(ReplyTimeoutError):
-            await read_with(session_for(stats), connection)
+            await read_with(make_session(stats), connection)
 
         times = [at_s for at_s, _ in connection.links["ff00"].written]
         assert times == pytest.approx([0.4 * n for n in range(13)])
@@ -213,7 +213,7 @@ class TestWithoutReading:
                 return StalledLink(battery())
 
         with pytest.raises(ReplyTimeoutError, match="no reply in 5 s"):
-            await read_with(session_for(), Connection(battery()))
+            await read_with(make_session(), Connection(battery()))
 
         assert now_s() == pytest.approx(5.0)
 
@@ -221,7 +221,7 @@ class TestWithoutReading:
         virtual = battery(answers=answering({}))
 
         with pytest.raises(DeviceError, match=r"expected status 0x00 .* got 0x80"):
-            await read_with(session_for(), FakeConnection(virtual))
+            await read_with(make_session(), FakeConnection(virtual))
 
     async def test_impossible_0x03_is_a_decode_error(self) -> None:
         impossible = encode_reply(0x03, MOBILEKTRO[4:23] + b"\x65" + MOBILEKTRO[24:-3])
@@ -230,7 +230,7 @@ class TestWithoutReading:
         stats = LinkStats()
 
         with pytest.raises(DecodeError, match="state of charge") as caught:
-            await read_with(session_for(stats), FakeConnection(virtual))
+            await read_with(make_session(stats), FakeConnection(virtual))
 
         assert caught.value.reason == FailureReason.PROTOCOL
         assert stats.frame_errors == {FrameError.DECODE: 1}
@@ -258,7 +258,7 @@ class TestOptionalRegisters:
     ) -> None:
         virtual = battery(answers=answering(ANSWERS | {register: answer(register)}))
 
-        reading = await read_with(session_for(), FakeConnection(virtual))
+        reading = await read_with(make_session(), FakeConnection(virtual))
 
         assert payloads(reading) == kept
 
@@ -270,7 +270,7 @@ class TestOptionalRegisters:
         answer = encode_reply(register, payload)
         virtual = battery(answers=answering(ANSWERS | {register: answer}))
 
-        await read_with(session_for(stats), FakeConnection(virtual))
+        await read_with(make_session(stats), FakeConnection(virtual))
 
         assert stats.frame_errors == {FrameError.DECODE: 1}
 
@@ -279,13 +279,13 @@ class TestOptionalRegisters:
         self, register: int, wait_s: float
     ) -> None:
         healthy = battery(faults=Faults(reply_s=0.0))
-        await read_with(session_for(), FakeConnection(healthy))
+        await read_with(make_session(), FakeConnection(healthy))
         healthy_s = now_s()
         virtual = battery(
             answers=answering(ANSWERS | {register: b"\x00"}), faults=Faults(reply_s=0.0)
         )
 
-        await read_with(session_for(), FakeConnection(virtual))
+        await read_with(make_session(), FakeConnection(virtual))
 
         assert now_s() - 2 * healthy_s == pytest.approx(wait_s, abs=0.05)
 
@@ -295,14 +295,14 @@ class TestOptionalRegisters:
         connection = FakeConnection(virtual)
         asyncio.get_running_loop().call_later(0.15, partial(cut_link, connection))
 
-        reading = await read_with(session_for(stats), connection)
+        reading = await read_with(make_session(stats), connection)
 
         assert payloads(reading) == (True, False, False)
         assert stats.connection_failures == {FailureReason.LINK_LOST: 1}
 
     async def test_every_lost_link_and_discarded_byte_is_counted(self) -> None:
         stats = LinkStats()
-        session = session_for(stats, cells=False)
+        session = make_session(stats, cells=False)
         for _ in range(2):
             connection = FakeConnection(battery(faults=Faults(reply_s=0.1, stray=b"\x00" * 5)))
             cut = partial(cut_link, connection)
@@ -315,7 +315,7 @@ class TestOptionalRegisters:
     async def test_running_out_of_time_after_0x03_keeps_the_reading(self) -> None:
         virtual = battery(answers=answering(ANSWERS | {0x04: b"\x00"}))
 
-        reading = await read_with(session_for(), FakeConnection(virtual), within_s=3.0)
+        reading = await read_with(make_session(), FakeConnection(virtual), within_s=3.0)
 
         assert payloads(reading) == (True, False, False)
         assert now_s() == pytest.approx(3.0)
@@ -324,7 +324,7 @@ class TestOptionalRegisters:
         connection = FakeConnection(battery(faults=Faults(silent=True)))
 
         with pytest.raises(ReplyTimeoutError, match=r"poll\.timeout"):
-            await read_with(session_for(), connection, within_s=3.0)
+            await read_with(make_session(), connection, within_s=3.0)
 
         assert now_s() == pytest.approx(3.0)
 
@@ -332,7 +332,7 @@ class TestOptionalRegisters:
 class TestKeptBetweenPolls:
     async def test_0x03_and_0x04_are_requested_every_poll_0x05_once_0xaa_every_tenth(self) -> None:
         virtual = battery()
-        session = session_for()
+        session = make_session()
 
         for _ in range(21):
             await read_with(session, FakeConnection(virtual))
@@ -342,7 +342,7 @@ class TestKeptBetweenPolls:
 
     async def test_event_counters_stay_between_their_polls(self) -> None:
         virtual = battery()
-        session = session_for()
+        session = make_session()
         first = await read_with(session, FakeConnection(virtual))
 
         second = await read_with(session, FakeConnection(virtual))
@@ -351,7 +351,7 @@ class TestKeptBetweenPolls:
 
     async def test_event_counters_are_never_older_than_ten_minutes(self) -> None:
         virtual = battery()
-        session = session_for()
+        session = make_session()
         for _ in range(3):
             await read_with(session, FakeConnection(virtual))
             await asyncio.sleep(600.0)
@@ -361,7 +361,7 @@ class TestKeptBetweenPolls:
     @pytest.mark.parametrize("register", [0x04, 0x05, 0xAA])
     async def test_silent_register_is_requested_again_in_the_next_poll(self, register: int) -> None:
         virtual = battery(answers=answering(ANSWERS | {register: SILENCE}))
-        session = session_for()
+        session = make_session()
         first = await read_with(session, FakeConnection(virtual))
         virtual.answers = answering(ANSWERS)
 
@@ -379,7 +379,7 @@ class TestKeptBetweenPolls:
         virtual = battery(
             answers=answering(ANSWERS | {register: SILENCE}), faults=Faults(reply_s=0.05)
         )
-        session = session_for()
+        session = make_session()
         for _ in range(9):
             await read_with(session, FakeConnection(virtual))
 
@@ -389,7 +389,7 @@ class TestKeptBetweenPolls:
     async def test_register_that_stays_silent_is_tried_once_an_hour(self, register: int) -> None:
         silent = answering(ANSWERS | {register: SILENCE})
         virtual = battery(answers=silent)
-        session = session_for()
+        session = make_session()
         for _ in range(3):
             await read_with(session, FakeConnection(virtual))
         await asyncio.sleep(3600.0)
@@ -407,7 +407,7 @@ class TestKeptBetweenPolls:
     async def test_only_silences_in_a_row_leave_a_register_out(self, register: int) -> None:
         usual, silent = answering(ANSWERS), answering(ANSWERS | {register: SILENCE})
         virtual = battery()
-        session = session_for()
+        session = make_session()
         for answers in (silent, silent, usual, silent, silent, usual):
             virtual.answers = answers
             reading = await read_with(session, FakeConnection(virtual))
@@ -419,7 +419,7 @@ class TestKeptBetweenPolls:
     async def test_refused_register_is_requested_again_after_an_hour(self, register: int) -> None:
         refusal = encode_reply(register, status=0x80)
         virtual = battery(answers=answering(ANSWERS | {register: refusal}))
-        session = session_for()
+        session = make_session()
         for _ in range(30):
             await read_with(session, FakeConnection(virtual))
         asked_within_the_hour = virtual.requests.count(register)
@@ -433,7 +433,7 @@ class TestKeptBetweenPolls:
 
     async def test_left_out_cells_are_not_requested_early(self) -> None:
         virtual = battery(answers=answering(ANSWERS | {0x04: encode_reply(0x04, status=0x80)}))
-        session = session_for(hardware=False, counters=False)
+        session = make_session(hardware=False, counters=False)
         for _ in range(2):
             connection = FakeConnection(virtual)
             connection.takes_early = True
@@ -450,7 +450,7 @@ class TestKeptBetweenPolls:
             return ANSWERS[register]
 
         virtual.answers = ends_the_link
-        session = session_for()
+        session = make_session()
         readings = [await read_with(session, FakeConnection(virtual)) for _ in range(4)]
 
         assert virtual.requests.count(0xAA) == 3
@@ -465,7 +465,7 @@ class TestKeptBetweenPolls:
             return ANSWERS[register]
 
         virtual.answers = ends_the_link
-        session = session_for()
+        session = make_session()
         for _ in range(5):
             await read_with(session, FakeConnection(virtual))
         virtual.answers = answering(ANSWERS)
@@ -474,7 +474,7 @@ class TestKeptBetweenPolls:
 
     async def test_event_counters_stay_for_ten_minutes_when_0xaa_is_silent(self) -> None:
         virtual = battery()
-        session = session_for()
+        session = make_session()
         first = await read_with(session, FakeConnection(virtual))
         virtual.answers = answering(ANSWERS | {0xAA: SILENCE})
         kept = []
@@ -487,7 +487,7 @@ class TestKeptBetweenPolls:
 
     async def test_event_counters_vanish_when_every_request_for_them_ends_the_link(self) -> None:
         virtual = battery()
-        session = session_for()
+        session = make_session()
         first = await read_with(session, FakeConnection(virtual))
         usual = virtual.answers
 
@@ -519,7 +519,7 @@ class TestKeptBetweenPolls:
         self, answer: bytes, polls: int
     ) -> None:
         virtual = battery(answers=answering(ANSWERS | {0x05: answer}))
-        session = session_for()
+        session = make_session()
         before = [
             (await read_with(session, FakeConnection(virtual))).identity for _ in range(polls)
         ]
@@ -535,7 +535,7 @@ class TestKeptBetweenPolls:
 
     async def test_0x05_is_requested_again_when_the_link_was_lost_before_its_reply(self) -> None:
         virtual = battery(faults=Faults(reply_s=0.1))
-        session = session_for(cells=False)
+        session = make_session(cells=False)
         connection = FakeConnection(virtual)
         asyncio.get_running_loop().call_later(0.25, partial(cut_link, connection))
         first = await read_with(session, connection)
@@ -550,14 +550,14 @@ class TestProfiles:
     async def test_next_profile_is_tried_when_the_first_stays_silent(self) -> None:
         connection = FakeConnection(battery(), profiles=("ff00", "nus"), silent=("ff00",))
 
-        reading = await read_with(session_for(), connection)
+        reading = await read_with(make_session(), connection)
 
         assert reading.identity is not None
         assert reading.identity.profile == "nus"
         assert now_s() == pytest.approx(5.0, abs=1.0)
 
     async def test_profile_that_answered_is_tried_first_in_the_next_poll(self) -> None:
-        session = session_for()
+        session = make_session()
         await read_with(
             session, FakeConnection(battery(), profiles=("ff00", "nus"), silent=("ff00",))
         )
@@ -571,7 +571,7 @@ class TestProfiles:
         connection = FakeConnection(battery(), profiles=("ff00", "nus"), silent=("ff00", "nus"))
 
         with pytest.raises(ReplyTimeoutError, match="no reply"):
-            await read_with(session_for(), connection)
+            await read_with(make_session(), connection)
 
         assert list(connection.links) == ["ff00", "nus"]
 
@@ -581,7 +581,7 @@ class TestProfiles:
         )
 
         with pytest.raises(ProtocolError):
-            await read_with(session_for(), connection)
+            await read_with(make_session(), connection)
 
         assert list(connection.links) == ["ff00"]
 
@@ -596,7 +596,7 @@ class TestAnotherProtocol:
         connection = FakeConnection(foreign(bytes.fromhex("7b0221100cd3")))
 
         with pytest.raises(AnotherProtocolError):
-            await read_with(session_for(), connection, within_s=1.0)
+            await read_with(make_session(), connection, within_s=1.0)
 
     async def test_next_profile_is_tried_after_another_protocol(self) -> None:
         class Connection(FakeConnection):
@@ -606,7 +606,7 @@ class TestAnotherProtocol:
                     link.battery = foreign(bytes.fromhex("7b0221100cd3"))
                 return link
 
-        reading = await read_with(session_for(), Connection(battery(), profiles=("ff00", "nus")))
+        reading = await read_with(make_session(), Connection(battery(), profiles=("ff00", "nus")))
 
         assert reading.identity is not None
         assert reading.identity.profile == "nus"
@@ -617,7 +617,7 @@ class TestAnotherProtocol:
         )
 
         with pytest.raises(AnotherProtocolError):
-            await read_with(session_for(), connection)
+            await read_with(make_session(), connection)
 
         assert list(connection.links) == ["ff00", "nus"]
 
@@ -656,7 +656,7 @@ class TestPassword:
     async def test_password_is_proved_before_any_register_is_requested(self) -> None:
         connection, module = self.connection(self.EXCHANGE)
 
-        reading = await read_with(session_for(password=b"123456"), connection)
+        reading = await read_with(make_session(password=b"123456"), connection)
 
         assert reading.basic is not None
         assert [data[:3].hex() for _, data in module.written[:4]] == [
@@ -671,7 +671,7 @@ class TestPassword:
         connection, _ = self.connection(self.EXCHANGE | {last: bytes.fromhex("ffaa1801011a")})
 
         with pytest.raises(AuthError, match="rejected the password"):
-            await read_with(session_for(password=b"123456"), connection)
+            await read_with(make_session(password=b"123456"), connection)
 
 
 class TestEarlyRequest:
@@ -687,7 +687,7 @@ class TestEarlyRequest:
         stats = LinkStats()
         connection, virtual = self.connection(lose_first=1)
 
-        reading = await read_with(session_for(stats), connection)
+        reading = await read_with(make_session(stats), connection)
 
         assert payloads(reading) == (True, True, True)
         assert virtual.requests[:3] == [0x04, 0x03, 0x04]
@@ -696,7 +696,7 @@ class TestEarlyRequest:
     async def test_reply_to_the_early_request_is_used(self) -> None:
         connection, virtual = self.connection()
 
-        reading = await read_with(session_for(), connection)
+        reading = await read_with(make_session(), connection)
 
         assert reading.cell_voltages_v == (3.394, 3.388, 3.392, 3.386)
         assert virtual.requests[:3] == [0x04, 0x03, 0xAA]
@@ -704,7 +704,7 @@ class TestEarlyRequest:
     async def test_early_request_without_cells_is_0x03(self) -> None:
         connection, virtual = self.connection()
 
-        await read_with(session_for(cells=False), connection)
+        await read_with(make_session(cells=False), connection)
 
         assert virtual.requests == [0x03, 0x03, 0xAA, 0x05]
 
@@ -712,13 +712,13 @@ class TestEarlyRequest:
         connection, virtual = self.connection()
 
         with pytest.raises(ReplyTimeoutError):
-            await read_with(session_for(password=b"123456"), connection)
+            await read_with(make_session(password=b"123456"), connection)
 
         assert virtual.requests == []
 
     async def test_bms_that_drops_early_requests_costs_one_resend_in_all(self) -> None:
         stats = LinkStats()
-        session = session_for(stats)
+        session = make_session(stats)
         for _ in range(3):
             connection, _ = self.connection(one_at_a_time=True)
 
@@ -736,7 +736,7 @@ class TestEarlyRequest:
                 return link
 
         stats = LinkStats()
-        session = session_for(stats, cells=False)
+        session = make_session(stats, cells=False)
         for _ in range(3):
             connection = Connection(battery(faults=Faults(one_at_a_time=True)))
             connection.takes_early = True
@@ -756,7 +756,7 @@ class TestLeftovers:
     async def test_0x03_is_requested_again_when_a_second_reply_shows_a_leftover(self) -> None:
         virtual = battery(faults=Faults(leftover=OLD_BASIC, leftover_s=0.06))
 
-        reading = await read_with(session_for(hardware=False), FakeConnection(virtual))
+        reading = await read_with(make_session(hardware=False), FakeConnection(virtual))
 
         assert reading.basic is not None
         assert reading.basic.remaining_ah == 203.54
@@ -767,7 +767,7 @@ class TestLeftovers:
         virtual.answers = answering(ANSWERS | {0xAA: b"\x00"})
 
         with pytest.raises(ReplyTimeoutError, match=r"poll\.timeout"):
-            await read_with(session_for(), FakeConnection(virtual), within_s=0.5)
+            await read_with(make_session(), FakeConnection(virtual), within_s=0.5)
 
 
 class TestAge:
@@ -783,7 +783,7 @@ class TestAge:
             nonlocal asleep_s
             asleep_s = 8 * 3600.0
 
-        session = session_for(clock=clock)
+        session = make_session(clock=clock)
         asyncio.get_running_loop().call_later(0.04, fall_asleep)  # between request and reply
 
         reading = await read_with(session, connection)
@@ -805,6 +805,6 @@ class TestAge:
 
         connection.open = slowly  # type: ignore[method-assign]
 
-        reading = await read_with(session_for(), connection)
+        reading = await read_with(make_session(), connection)
 
         assert reading.requested_at_s == requested_at_s

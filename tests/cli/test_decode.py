@@ -40,7 +40,7 @@ def exported(wire: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]
     return None if problems(frames) else samples(to_metrics(frames))
 
 
-def cells_of(
+def exported_cells(
     shown: dict[tuple[str, frozenset[tuple[str, str]]], float] | None,
 ) -> dict[str, float]:
     """Return the voltage of each exported cell by its label."""
@@ -317,14 +317,14 @@ class TestForms:
         unused = encode_reply(0x04, CELLS[4:-3] + bytes(2))
         broken = encode_reply(0x04, CELLS[4:6] + bytes(2) + CELLS[8:-3])
 
-        assert cells_of(exported(MOBILEKTRO + unused)) == {
+        assert exported_cells(exported(MOBILEKTRO + unused)) == {
             "01": 3.394, "02": 3.388, "03": 3.392, "04": 3.386,
         }  # fmt: skip
-        assert cells_of(exported(broken + MOBILEKTRO)) == {
+        assert exported_cells(exported(broken + MOBILEKTRO)) == {
             "01": 3.394, "02": 0.0, "03": 3.392, "04": 3.386,
         }  # fmt: skip
         assert (
-            cells_of(exported(unused))["05"] == 0.0
+            exported_cells(exported(unused))["05"] == 0.0
         )  # without 0x03 the number of cells is not known
 
     def test_decode_json_has_units_in_its_names(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -402,7 +402,7 @@ class TestSources:
         label = ("battery", "decoded")
         assert status == 0
         assert shown["bms_remaining_capacity_amperehours", frozenset({label})] == 203.54
-        assert cells_of(shown)["04"] == 3.386
+        assert exported_cells(shown)["04"] == 3.386
 
     def test_complaint_about_a_pasted_file_names_file_and_line(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]

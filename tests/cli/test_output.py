@@ -102,7 +102,7 @@ class TestTable:
         assert rows[1][-1] == "perhaps: service ff00, address block A4:C1:38"
         assert rows[2][-1] == "no sign of one"
 
-    def test_name_cannot_control_the_terminal(self) -> None:
+    def test_advertised_name_cannot_control_the_terminal(self) -> None:
         assert printable(" JBD-\x1b[31m\n1 ") == "JBD-[31m1"
 
 
@@ -112,6 +112,6 @@ class TestJson:
             "[", '"2022-08-12",', "[", '"a",', '"b"', "]", "]",
         ]  # fmt: skip
 
-    def test_other_objects_are_refused(self) -> None:
+    def test_json_refuses_other_objects(self) -> None:
         with pytest.raises(TypeError):
             dump_json(object())

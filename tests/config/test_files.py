@@ -101,7 +101,7 @@ class TestReadText:
 
 class TestStamp:
     @pytest.mark.parametrize("name", ["missing", "a\0b"])
-    def test_file_that_is_not_there_has_none(self, name: str, tmp_path: Path) -> None:
+    def test_missing_file_has_no_stamp(self, name: str, tmp_path: Path) -> None:
         assert stamp(tmp_path / name) is None
 
     def test_stamp_changes_with_content_and_with_permissions(self, tmp_path: Path) -> None:

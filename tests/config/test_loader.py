@@ -108,7 +108,7 @@ class TestDefaults:
             ),
         )
 
-    def test_every_option_is_read(self) -> None:
+    def test_every_option_of_the_configuration_is_read(self) -> None:
         config = parse(
             'batteries:\n  - {name: camper, address: "A4:C1:38:00:00:01", adapter: hci1, '
             "profile: nus, cells: false, hardware: false, counters: false}\n"

@@ -24,7 +24,7 @@ class TestAddress:
         "text",
         ["", "A4:C1", "A4:C1:38:00:00:0G", "A4:C1:38:00:00:01:02", "A4C138000001", "a b", None, []],
     )
-    def test_anything_else_is_no_address(self, text: object) -> None:
+    def test_text_that_is_no_address_is_refused(self, text: object) -> None:
         with pytest.raises(ValueError, match="not a Bluetooth address"):
             normal_address(text)
 
@@ -35,7 +35,7 @@ class TestName:
         assert normal_name(name) == name
 
     @pytest.mark.parametrize("name", ["", "x" * 65, " camper", "camper ", "two\nlines"])
-    def test_other_text_is_no_name(self, name: str) -> None:
+    def test_unusable_name_is_refused(self, name: str) -> None:
         with pytest.raises(ValueError, match="expected 1 to 64 printable characters"):
             normal_name(name)
 
@@ -63,7 +63,7 @@ class TestAdapter:
         assert parse_adapter(name) == name
 
     @pytest.mark.parametrize("value", ["usb0", "hci", "hci0 ", "HCI0", 0, None])
-    def test_anything_else_is_no_adapter(self, value: object) -> None:
+    def test_text_that_is_no_adapter_is_refused(self, value: object) -> None:
         with pytest.raises(ValueError, match="expected an adapter like hci0"):
             parse_adapter(value)
 
@@ -112,6 +112,6 @@ class TestParsers:
             PARSERS[TransportChoice](value)
 
     @pytest.mark.parametrize("value", ["yes", 1, None])
-    def test_only_true_and_false_are_switches(self, value: object) -> None:
+    def test_switch_takes_only_true_and_false(self, value: object) -> None:
         with pytest.raises(ValueError, match="expected true or false, got"):
             PARSERS[bool](value)

@@ -101,7 +101,7 @@ def test_deep_nesting_is_refused() -> None:
         ),
     ],
 )
-def test_a_hundred_kilobytes_do_not_become_a_gigabyte(text: str, problem: str) -> None:
+def test_hundred_kilobytes_do_not_become_a_gigabyte(text: str, problem: str) -> None:
     assert refusal(text) == f"my.yaml:{problem}"
 
 

@@ -29,14 +29,14 @@ def at_password() -> PasswordExchange:
 
 @pytest.mark.parametrize("vector", AUTH, ids=lambda vector: vector["encrypted"])
 class TestRecorded:
-    def test_formula_reproduces_the_recorded_proof(self, vector: dict[str, Any]) -> None:
+    def test_password_formula_reproduces_the_recorded_proof(self, vector: dict[str, Any]) -> None:
         mac = bytes.fromhex(vector["mac"].replace(":", ""))
 
         encrypted = encrypt(vector["password"].encode(), mac, int(vector["random"], 16))
 
         assert encrypted.hex() == vector["encrypted"]
 
-    def test_exchange_ends_as_recorded(self, vector: dict[str, Any]) -> None:
+    def test_password_exchange_ends_as_recorded(self, vector: dict[str, Any]) -> None:
         mac = bytes.fromhex(vector["mac"].replace(":", ""))
         begun = PasswordExchange(vector["password"].encode(), mac)
         sent = [begun.request.hex()]
@@ -104,7 +104,7 @@ class TestAnswers:
         assert len(begun._buffer) <= 64  # the bound is the promise
 
 
-def test_only_the_steps_that_open_reading_can_be_sent() -> None:
+def test_password_exchange_sends_only_the_steps_that_open_reading() -> None:
     begun = exchange()
     commands = {begun.request[2]}
     for answer in (ACCEPTS_KEY, RANDOM_24, ACCEPTS):

@@ -139,7 +139,7 @@ class TestBasicInfo:
             ("ffff", None),
         ],
     )
-    def test_impossible_date_is_none(self, raw: str, day: date | None) -> None:
+    def test_impossible_manufacturing_date_is_none(self, raw: str, day: date | None) -> None:
         assert decode_basic(basic((10, raw))).manufactured == day
 
     @pytest.mark.parametrize("cell", range(1, 33))
@@ -406,7 +406,7 @@ class TestEventCounters:
         assert len(counters.protection_events) == 11
         assert counters.restarts == 0
 
-    def test_the_twelfth_word_counts_restarts(self) -> None:
+    def test_twelfth_word_of_the_event_counters_counts_restarts(self) -> None:
         assert decode_event_counters(bytes(22) + b"\xff\xff").restarts == 65535
 
     def test_eleven_words_are_counters_without_restarts(self) -> None:
