@@ -1,21 +1,7 @@
 """What can go wrong, and the `reason` that the metrics give for it.
 
-BmsError                an expected failure of one battery: counted, logged once, retried
-├── LinkError           the battery could not be reached
-│   ├── AdapterError        no adapter, no bus, no bluetoothd, no power, no permission
-│   ├── NotFoundError       not seen: switched off, out of range, or the phone is connected
-│   ├── ConnectError        seen, and every attempt to connect failed
-│   ├── ProfileError        no known service in its GATT table
-│   ├── LinkLostError       dropped in mid-poll
-│   └── ReplyTimeoutError   connected, but no valid reply in time
-├── AuthError           password refused
-│   └── PairingError    the battery wants pairing, or sends requests back, which means it
-├── ProtocolError       frames came, none of them valid
-│   ├── AnotherProtocolError    bytes came, but not in JBD's protocol
-│   └── DecodeError         a valid frame whose fields cannot be true
-└── DeviceError         a well-formed refusal: the status byte is not 0
-ConfigError             stops the program before it starts; carries all problems
-anything else           a bug: not caught, ends the program, the supervisor restarts it
+Whatever is neither a BmsError nor a ConfigError is a bug: it is not caught and ends the program,
+and the supervisor restarts it.
 """
 
 from collections.abc import Sequence
@@ -38,7 +24,7 @@ class FailureReason(StrEnum):
 
 
 class BmsError(Exception):
-    """An expected failure of one battery; its subclasses say which."""
+    """An expected failure of one battery: counted, logged once, retried."""
 
     reason: ClassVar[FailureReason] = FailureReason.DEVICE
 
@@ -50,13 +36,13 @@ class LinkError(BmsError):
 
 
 class AdapterError(LinkError):
-    """This machine cannot use Bluetooth now."""
+    """No adapter, no bus, no bluetoothd, no power or no permission on this machine."""
 
     reason = FailureReason.ADAPTER
 
 
 class NotFoundError(LinkError):
-    """The battery did not advertise during the scan."""
+    """The battery is not seen: it is switched off, out of range, or the phone is connected."""
 
     reason = FailureReason.NOT_FOUND
 
@@ -86,25 +72,25 @@ class ReplyTimeoutError(LinkError):
 
 
 class AuthError(BmsError):
-    """The battery wants a password or pairing first."""
+    """The battery refused the password, or wants pairing first."""
 
     reason = FailureReason.AUTH
 
 
 class PairingError(AuthError):
-    """The battery wants pairing first."""
+    """The battery wants pairing, or sends requests back, which means the same."""
 
     reason = FailureReason.AUTH
 
 
 class ProtocolError(BmsError):
-    """Bytes came that are not a valid reply."""
+    """Frames came, and none of them is a valid reply."""
 
     reason = FailureReason.PROTOCOL
 
 
 class AnotherProtocolError(ProtocolError):
-    """The battery answers, but does not speak JBD."""
+    """Bytes came, but not in JBD's protocol."""
 
     reason = FailureReason.PROTOCOL
 

@@ -110,9 +110,7 @@ def _battery_to_read(options: Read) -> tuple[BatteryConfig, Config]:
         address = normal_address(wanted)
     except ValueError:
         address = None
-    if address is not None and not path.exists():
-        return BatteryConfig(name=Name(address), address=address), Config(batteries=())
-    config = load(path)
+    config = Config(batteries=()) if address and not path.exists() else load(path)
     matching = [b for b in config.batteries if wanted in (None, b.name) or b.address == address]
     if address is not None and not matching:
         return BatteryConfig(name=Name(address), address=address), config
