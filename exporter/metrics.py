@@ -7,12 +7,7 @@ from functools import cache
 from typing import Final, TypeVar
 
 from prometheus_client import ProcessCollector
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from exporter import __version__
@@ -22,11 +17,7 @@ from exporter.errors import FailureReason
 from exporter.protocol.frame import FrameError
 from exporter.reading import BasicInfo, EventCounters, Protection
 
-CONNECTION_REASONS: Final = (
-    FailureReason.ADAPTER,
-    FailureReason.CONNECT,
-    FailureReason.LINK_LOST,
-)
+CONNECTION_REASONS: Final = (FailureReason.ADAPTER, FailureReason.CONNECT, FailureReason.LINK_LOST)
 """Why a connection can fail; a poll can fail for more reasons."""
 
 Value = float | dict[str, float] | None

@@ -235,9 +235,7 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser, web: argparse.Argu
         "demo", parents=[common, web], help="serve virtual batteries, without Bluetooth"
     )
     demo.add_argument(
-        "--speed",
-        type=_checked(_speed),
-        help="run the day faster: 60 is an hour a minute",
+        "--speed", type=_checked(_speed), help="run the day faster: 60 is an hour a minute"
     )
     demo.add_argument(
         "--replay",

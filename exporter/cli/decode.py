@@ -13,13 +13,7 @@ from exporter.config.files import read_text
 from exporter.errors import BmsError, DeviceError
 from exporter.metrics import READING_ROWS, BatteryCollector
 from exporter.protocol import jbd
-from exporter.protocol.explain import (
-    Line,
-    check_plausible,
-    explain,
-    parse_frame,
-    register_name,
-)
+from exporter.protocol.explain import Line, check_plausible, explain, parse_frame, register_name
 from exporter.protocol.frame import Command, Frame
 from exporter.protocol.pasted import TextLine, is_plain, parse, split_lines
 from exporter.protocol.split import Kind, Part, request_name, split

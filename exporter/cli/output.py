@@ -160,10 +160,7 @@ def _unique_names(batteries: Sequence[Advertisement]) -> dict[str, str]:
 def _entry(name: str, address: str) -> list[str]:
     """Return the lines of one battery, not folded: only a line's start can be commented out."""
     text = yaml.safe_dump(
-        [{"name": name, "address": address}],
-        sort_keys=False,
-        allow_unicode=True,
-        width=FOLD_WIDTH,
+        [{"name": name, "address": address}], sort_keys=False, allow_unicode=True, width=FOLD_WIDTH
     )
     return text.splitlines()
 

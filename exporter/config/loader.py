@@ -53,11 +53,7 @@ def _structured(document: Document) -> Config:
     for section in ("poll", "management"):
         if document.data.get(section, {}) is None:
             del document.data[section]  # every line of it is commented out
-    complaints = [
-        *document.duplicates,
-        *_battery_complaints(document),
-        *_poll_complaints(document),
-    ]
+    complaints = [*document.duplicates, *_battery_complaints(document), *_poll_complaints(document)]
     try:
         config = make_converter().structure(document.data, Config)
     except BaseValidationError as error:

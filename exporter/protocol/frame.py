@@ -70,10 +70,7 @@ class FrameAssembler:
     """
 
     def __init__(
-        self,
-        expected: int | None = None,
-        answered: Container[int] = (),
-        early: int | None = None,
+        self, expected: int | None = None, answered: Container[int] = (), early: int | None = None
     ) -> None:
         """Accept replies from register `expected`, or from any when None.
 
