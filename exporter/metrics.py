@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Final, TypeVar
 
 from prometheus_client import ProcessCollector
@@ -58,17 +57,11 @@ def _by_reason(
     return lambda shot: {reason: counts(shot).get(reason, 0) for reason in reasons}
 
 
-@cache
-def cell_label(number: int) -> str:
-    """Return the label of cell `number`, which counts from 1: "01"."""
-    return f"{number:02d}"
-
-
 def _cell_voltages(snapshot: Snapshot) -> dict[str, float]:
     """Return each tap that has a cell, numbered from 01."""
     cells = (snapshot.reading and snapshot.reading.cell_voltages_v) or ()
     return {
-        cell_label(number): cell_v
+        f"{number:02d}": cell_v
         for number, cell_v in enumerate(cells, start=1)
         if cell_v is not None
     }
@@ -77,7 +70,7 @@ def _cell_voltages(snapshot: Snapshot) -> dict[str, float]:
 def _cell_balancing(basic: BasicInfo) -> dict[str, float]:
     """Return every cell up to the BMS's own count, or to the highest that is balancing."""
     highest = max(basic.cell_count, *basic.balancing_cells, 0)
-    return {cell_label(number): number in basic.balancing_cells for number in range(1, highest + 1)}
+    return {f"{number:02d}": number in basic.balancing_cells for number in range(1, highest + 1)}
 
 
 def _temperatures(basic: BasicInfo) -> dict[str, float]:

@@ -255,7 +255,7 @@ class Exchange:
         if self._early is None:
             return
         self._early_frame = assembler.early_frame
-        was_answered = assembler.early_replies or (
+        was_answered = assembler.early_frames or (
             command == self._early and assembler.leftover_seen
         )
         self.drops_requests = bool(was_answered and assembler.resends)

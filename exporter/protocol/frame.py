@@ -83,7 +83,8 @@ class FrameAssembler:
         self._expected = expected
         self._answered = answered
         self._early = early
-        self._early_frames: list[Frame] = []
+        self.early_frames: list[Frame] = []
+        """Replies to the early request, trusted or not."""
         self._buffer = bytearray()
         self._heads: list[int] = []  # where frames may begin, in `_buffer`, ascending
         self._doubtful = 0  # a frame that begins before this place may have lost its end
@@ -107,11 +108,6 @@ class FrameAssembler:
         return bool(self._heads) and self._heads[-1] >= self._too_soon
 
     @property
-    def early_replies(self) -> int:
-        """How many replies to the early request came, trusted or not."""
-        return len(self._early_frames)
-
-    @property
     def early_frame(self) -> Frame | None:
         """The reply to the early request, if it can be trusted.
 
@@ -119,7 +115,7 @@ class FrameAssembler:
         damaged reply to the second from a reply to the first: so it counts only if it came once,
         and if the second request was answered without being repeated.
         """
-        return self._early_frames[0] if len(self._early_frames) == 1 and not self.resends else None
+        return self.early_frames[0] if len(self.early_frames) == 1 and not self.resends else None
 
     def doubt(self) -> None:
         """Note that the request is sent again: what is unfinished now may never be finished.
@@ -192,7 +188,7 @@ class FrameAssembler:
         if self._expected is None or frame.register == self._expected:
             return True
         if frame.register == self._early:
-            self._early_frames.append(frame)
+            self.early_frames.append(frame)
             return False
         if frame.register in self._answered:
             self.late[frame.register] += 1

@@ -300,7 +300,7 @@ class TestTooSoon:
         assembler.feed(CELLS + HARDWARE, 0)
 
         assert assembler.errors == {}
-        assert assembler.early_replies == 0
+        assert assembler.early_frames == []
         assert not assembler.leftover_seen
 
     def test_request_that_is_echoed_at_once_is_recognised(self) -> None:
