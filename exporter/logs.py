@@ -27,12 +27,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-LEVELS: Final = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
+LEVELS: Final = ("debug", "info", "warning", "error")
 
 BURST: Final = 10  # equal lines in PAUSE_S; a flooded port or a bug repeats more
 PAUSE_S: Final = 60.0
@@ -94,9 +89,9 @@ def set_up(*, level: str, log_format: LogFormat, redact_addresses: bool = False)
     formatter = _formatter(log_format)
     handler.addFilter(_Repeats())
     handler.setFormatter(_Redacted(formatter) if redact_addresses else formatter)
-    for name, number in LEVELS.items():
-        logging.addLevelName(number, name)  # in lower case, as other exporters write them
-    logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
+    for name in LEVELS:  # in lower case, as other exporters write them
+        logging.addLevelName(logging.getLevelNamesMapping()[name.upper()], name)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy, least in {
         # At info they repeat what their exceptions say.
         "bleak": logging.WARNING,

@@ -28,20 +28,19 @@ class History:
         self._wall = wall
         self._samples: deque[Sample] = deque(maxlen=LENGTH)
         self._newest: Sample | None = None
-        self._kept = 0
 
     def add(self, sample: Sample) -> None:
         """Keep a reading, and its place on the curve if the last one is two minutes older."""
         self._newest = sample
         if not self._samples or sample.at_s - self._samples[-1].at_s >= SPACING_S:
             self._samples.append(sample)
-            self._kept += 1
 
     @property
     def revision(self) -> Hashable:
         """Equal values mean that the curve has not changed."""
         self._drop_old()
-        return self._kept, len(self._samples), self._wall.difference_s()
+        newest = self._samples[-1] if self._samples else None
+        return newest, len(self._samples), self._wall.difference_s()
 
     def curve(self) -> list[tuple[float, float, float]]:
         """Return (unix time, Ah, A) of the last hours, the oldest first."""

@@ -20,10 +20,7 @@ FAILED: Final = 1
 
 
 def run(options: Options, backend: Backend | None) -> int:
-    """Run the command of these options; `backend` replaces Bluetooth in tests.
-
-    Returns:
-        The exit status.
+    """Return the exit status of the command; `backend` replaces Bluetooth in tests.
 
     Raises:
         ConfigError: A configuration, a recording or an argument cannot be used.

@@ -162,28 +162,25 @@ def explain(frame: Frame) -> Iterator[Line]:
     yield Line(1, register, "register", register_name(frame.register))
     yield Line(2, bytes([frame.status]), "status", jbd.status_name(frame.status))
     yield Line(3, bytes([len(payload)]), "length", f"{len(payload)} bytes")
-    parts = PAYLOADS.get(frame.register) if frame.status == 0 else None
-    end = 0
-    for at, raw, name, value in parts(payload) if parts else ():
-        yield Line(HEADER + at, raw, name, value)
-        end = at + len(raw)
-    if end < len(payload):
-        yield Line(HEADER + end, payload[end:], "payload" if end == 0 else "not understood")
+    lines = PAYLOADS.get(frame.register) if frame.status == 0 else None
+    at = HEADER
+    for line in lines(payload) if lines else ():
+        yield line
+        at = line.at + len(line.raw)
+    if rest := payload[at - HEADER :]:
+        yield Line(at, rest, "payload" if at == HEADER else "not understood")
     at = HEADER + len(payload)
     yield Line(at, checksum(bytes([frame.status, len(payload)]) + payload), "checksum", "right")
     yield Line(at + 2, bytes([TAIL]), "tail")
 
 
-Part = tuple[int, bytes, str, str]
-
-
-def _part(payload: bytes, register: Register, *, base: int = 0, name: str = "") -> Part:
+def _line(payload: bytes, register: Register, *, base: int = 0, name: str = "") -> Line:
     at = base + register.at
     meaning = MEANINGS.get(register)
     value = meaning(register.raw(payload, base=base)) if meaning else None
     if value is None:
         value = f"{register.read(payload, base=base):g} {register.unit}".rstrip()
-    return at, payload[at : at + register.size], name or register.name, value
+    return Line(HEADER + at, payload[at : at + register.size], name or register.name, value)
 
 
 def _bits(raw: int, names: Sequence[str]) -> str:
@@ -204,35 +201,35 @@ MEANINGS: Final[Mapping[Register, Callable[[int], str | None]]] = {
 """What numbers mean that are not quantities; None: it is one after all."""
 
 
-def _basic(payload: bytes) -> Iterator[Part]:
+def _basic(payload: bytes) -> Iterator[Line]:
     for register in jbd.BASIC_FIELDS:
-        yield _part(payload, jbd.scaled(register, payload))
+        yield _line(payload, jbd.scaled(register, payload))
     for number in range(jbd.NTC_COUNT.raw(payload)):
-        yield _part(payload, jbd.NTC, base=number * jbd.NTC.size, name=f"NTC {number + 1}")
+        yield _line(payload, jbd.NTC, base=number * jbd.NTC.size, name=f"NTC {number + 1}")
     base = jbd.trailing_base(payload)
     if base is not None:
         for register in jbd.TRAILING_FIELDS:
-            yield _part(payload, jbd.scaled(register, payload), base=base)
+            yield _line(payload, jbd.scaled(register, payload), base=base)
 
 
-def _cells(payload: bytes) -> Iterator[Part]:
+def _cells(payload: bytes) -> Iterator[Line]:
     for number in range(len(jbd.decode_cells(payload))):
         base = number * jbd.CELL_VOLTAGE.size
-        yield _part(payload, jbd.CELL_VOLTAGE, base=base, name=f"cell {number + 1}")
+        yield _line(payload, jbd.CELL_VOLTAGE, base=base, name=f"cell {number + 1}")
 
 
-def _hardware(payload: bytes) -> Iterator[Part]:
-    yield 0, payload, "hardware name", jbd.decode_hardware(payload)
+def _hardware(payload: bytes) -> Iterator[Line]:
+    yield Line(HEADER, payload, "hardware name", jbd.decode_hardware(payload))
 
 
-def _event_counters(payload: bytes) -> Iterator[Part]:
+def _event_counters(payload: bytes) -> Iterator[Line]:
     counters = jbd.decode_event_counters(payload)
     restarts = () if counters.restarts is None else ("restarts",)
     for number, name in enumerate((*jbd.EVENT_COUNTER_BITS, *restarts)):
-        yield _part(payload, jbd.EVENT_COUNT, base=number * jbd.EVENT_COUNT.size, name=name)
+        yield _line(payload, jbd.EVENT_COUNT, base=number * jbd.EVENT_COUNT.size, name=name)
 
 
-PAYLOADS: Final[dict[int, Callable[[bytes], Iterator[Part]]]] = {
+PAYLOADS: Final[dict[int, Callable[[bytes], Iterator[Line]]]] = {
     Command.BASIC_INFO: _basic,
     Command.CELL_VOLTAGES: _cells,
     Command.HARDWARE: _hardware,
