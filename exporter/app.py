@@ -9,13 +9,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter.batteries import Batteries, build_battery
 from exporter.battery.snapshot import Snapshot
 from exporter.ble.machine import build_routes
 from exporter.ble.transport import Backend
 from exporter.config.schema import BatteryConfig, Config
+from exporter.config.tls import CurrentTls
+from exporter.config.web import WebConfigFile
 from exporter.metrics import ExporterCollector
 from exporter.process import Stop, on_signals, tell_systemd
 from exporter.reload import Reload
@@ -25,17 +27,12 @@ from exporter.web.server import (
     PLAIN_CONNECTIONS,
     TLS_CONNECTIONS,
     Limits,
-    MakeTls,
     Server,
     from_systemd,
     limits_here,
     listen,
 )
 from exporter.web.subscribers import Watch
-
-if TYPE_CHECKING:  # loaded by those who have a web configuration: 1 MB
-    from exporter.config.web import WebConfigFile
-    from exporter.web.tls import Certificates
 
 log = logging.getLogger(__name__)
 
@@ -83,15 +80,15 @@ class Endpoint:
 
     listening: Sequence[socket.socket]
     limits: Limits
-    web_config: "WebConfigFile | None"
-    make_tls: MakeTls | None
+    web_config: WebConfigFile | None
+    current_tls: CurrentTls
 
 
 def _endpoint(options: ServeOptions) -> Endpoint:
     """Open the listening sockets and load the web configuration. Raises ConfigError."""
-    web_config = None if options.web_config is None else _web_config(options.web_config)
-    certificates = None if web_config is None else _certificates(web_config)
-    limits = limits_here(PLAIN_CONNECTIONS if certificates is None else TLS_CONNECTIONS)
+    web_config = None if options.web_config is None else WebConfigFile(options.web_config)
+    current_tls: CurrentTls = (lambda: None) if web_config is None else web_config.current_tls
+    limits = limits_here(PLAIN_CONNECTIONS if current_tls() is None else TLS_CONNECTIONS)
     listening = (
         from_systemd()
         if options.systemd_sockets
@@ -101,7 +98,7 @@ def _endpoint(options: ServeOptions) -> Endpoint:
         listening=listening,
         limits=limits,
         web_config=web_config,
-        make_tls=None if certificates is None else certificates.newest,
+        current_tls=current_tls,
     )
 
 
@@ -132,7 +129,7 @@ async def _serve(
             timeout_offset_s=options.timeout_offset_s,
             telemetry_path=options.telemetry_path,
         )
-        server = Server(app, endpoint.listening, endpoint.make_tls, endpoint.limits)
+        server = Server(app, endpoint.listening, endpoint.current_tls, endpoint.limits)
         server.begin()
         closing.push_async_callback(server.finish)
         _log_listening(options, endpoint, batteries=len(batteries.pollers))
@@ -163,7 +160,7 @@ def _log_listening(options: ServeOptions, endpoint: Endpoint, *, batteries: int)
             "addresses": "systemd"
             if options.systemd_sockets
             else ",".join(options.listen_addresses),
-            "tls": endpoint.make_tls is not None,
+            "tls": endpoint.current_tls() is not None,
             "path": options.telemetry_path,
             "batteries": batteries,
         },
@@ -181,22 +178,3 @@ async def read_once(
             return await poller.refresh(timeout_s=config.poll.timeout_s + SHUTDOWN_SLACK_S)
         finally:
             await poller.close()
-
-
-def check_web(path: Path) -> None:
-    """Read a web configuration and its certificates. Raises ConfigError."""
-    _certificates(_web_config(path))
-
-
-def _web_config(path: Path) -> "WebConfigFile":
-    from exporter.config.web import WebConfigFile  # noqa: PLC0415 - see above
-
-    return WebConfigFile(path)
-
-
-def _certificates(web_config: "WebConfigFile") -> "Certificates | None":
-    if web_config.current().tls is None:
-        return None
-    from exporter.web.tls import Certificates  # noqa: PLC0415 - see above
-
-    return Certificates(lambda: web_config.current().tls)

@@ -25,6 +25,7 @@ from exporter.cli.decode import decode_all, problems, to_json, to_metrics, to_te
 from exporter.cli.output import scan_yaml
 from exporter.config import Config, loader, schema
 from exporter.config import web as webconfig
+from exporter.config.tls import CIPHERS, CLIENT_AUTH, CURVES, VERSIONS, make_tls
 from exporter.demo.battery import encode_reply
 from exporter.errors import AuthError, ConfigError, DecodeError, PairingError
 from exporter.link_stats import LinkTotals
@@ -45,7 +46,6 @@ from exporter.protocol.profiles import PROFILES
 from exporter.web.app import make_app
 from exporter.web.auth import Access
 from exporter.web.handler import App
-from exporter.web.tls import Certificates
 from tests.support.http_client import FakeConnection, begin
 
 ADDRESS: Final = "A4:C1:38:12:34:56"
@@ -340,11 +340,11 @@ KEYS: Final[Mapping[str, Sequence[str]]] = {
     "second": BATTERY_KEYS,
     "poll": tuple(schema.RANGES_S),
     "management": ("release", "parameters", "power", "rssi"),
-    "tls_server_config": webconfig.KNOWN["tls_server_config"],
-    "http_server_config": webconfig.KNOWN["http_server_config"],
+    "tls_server_config": webconfig.KEYS["tls_server_config"],
+    "http_server_config": webconfig.KEYS["http_server_config"],
     "headers": tuple(webconfig.HEADERS),
     "basic_auth_users": ("alice", "bob", "[]", '""', '"a:b"', '"\\ud800"'),
-    "rate_limit": webconfig.KNOWN["rate_limit"],
+    "rate_limit": webconfig.KEYS["rate_limit"],
     "": ("link", "batteries", "poll", "rate_limit", "tls_server_config", "x", "&a y", "[]", "?"),
 }
 VALUES: Final = (
@@ -354,8 +354,8 @@ VALUES: Final = (
     "[a, b]", "{a: b}", "[[[]]]", "&b [*b]", "&c c", "*c", "<<", '"\\ud800"', '"a\\0b"',
     '"a\\r\\nb"', '"\\u2028"', "x" * 500, "camper.crt", "camper.key", "ca.crt", "missing", ".",
     "hci0", "direct", "bluez", "ff00", "A4:C1:38:12:34:56", "11:22:33:44:55:66", GOOD_HASH,
-    *(name for name in webconfig.CLIENT_AUTH if name), *webconfig.VERSIONS,
-    *(f"[{name}]" for name in (*webconfig.CURVES, *webconfig.CIPHERS, *webconfig.TLS13)),
+    *(name for name in CLIENT_AUTH if name), *VERSIONS,
+    *(f"[{name}]" for name in (*CURVES, *CIPHERS)),
     '"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\\n"',
 )  # fmt: skip
 
@@ -424,7 +424,7 @@ def _web_config(text: str) -> None:
         assert float(read.rate_burst) >= 0
         tls = read.tls
         if tls is not None and all(path.is_relative_to(folder) for path in tls.files):
-            Certificates(lambda: tls).newest()
+            make_tls(tls)
     except ConfigError as error:
         _complaints(error, len(text))
 

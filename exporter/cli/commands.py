@@ -5,12 +5,13 @@ import sys
 from functools import partial
 from typing import Final
 
-from exporter.app import ServeOptions, check_web, read_once, serve
+from exporter.app import ServeOptions, read_once, serve
 from exporter.ble.transport import Backend
 from exporter.cli.options import Check, Decode, Demo, Options, Read, Scan, Serve
 from exporter.cli.streams import complain
 from exporter.config import Config, load
 from exporter.config.schema import BatteryConfig, Name, normal_address
+from exporter.config.web import WebConfigFile
 from exporter.errors import BmsError, ConfigError, DecodeError
 from exporter.protocol.advertisement import Advertisement, is_certain, why_jbd
 
@@ -44,7 +45,7 @@ def run(options: Options, backend: Backend | None) -> int:
 
 def _check(options: Check) -> int:
     if options.web_config is not None:
-        check_web(options.web_config)
+        WebConfigFile(options.web_config)
     count = len(load(options.config_file).batteries)
     print(f"{options.config_file}: no complaint; batteries: {count}")
     return OK

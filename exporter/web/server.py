@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
+from exporter.config.tls import Admit, CurrentTls
 from exporter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,10 +49,6 @@ FEW: Final = re.compile(r"[1-9][0-9]?")
 RESERVED_FDS: Final = 64
 MIN_FDS: Final = 100
 LOG_AGAIN_S: Final = 60.0
-
-Admit = Callable[[ssl.SSLSocket], bool]
-MakeTls = Callable[[], tuple[ssl.SSLContext, Admit]]
-"""Returns the newest TLS context, and whether a client's certificate is accepted with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +108,7 @@ class Server(HTTPServer):
         self,
         app: Any,
         listening: Sequence[socket.socket],
-        make_tls: MakeTls | None = None,
+        current_tls: CurrentTls = lambda: None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Serve `app` on these sockets, which the server owns from now on.
@@ -119,7 +116,7 @@ class Server(HTTPServer):
         Args:
             app: A tornado.web.Application.
             listening: Listening sockets, TCP or UNIX.
-            make_tls: Called for every connection; None: without TLS.
+            current_tls: Called for every connection and request.
             limits: Bounds of connections and times.
         """
         super().initialize(
@@ -129,7 +126,7 @@ class Server(HTTPServer):
             max_header_size=MAX_HEAD_BYTES,
             max_body_size=MAX_BODY_BYTES,
         )
-        self._make_tls = make_tls
+        self._current_tls = current_tls
         self._listening = list(listening)
         self._limits = limits
         self._clients: dict[IOStream, _Client] = {}  # the oldest first
@@ -181,8 +178,9 @@ class Server(HTTPServer):
         """
         stream = cast("HTTP1ServerConnection", server_conn).stream
         client = self._clients.get(stream)
-        outdated = client and self._make_tls and client.context is not self._make_tls()[0]
-        if self._stopping or outdated:
+        tls = self._current_tls()
+        is_outdated = client and tls and client.context is not tls[0]
+        if self._stopping or is_outdated:
             stream.close()
         return super().start_request(server_conn, request_conn)
 
@@ -252,12 +250,13 @@ class Server(HTTPServer):
             key = client_key(str(address[0]))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_S))
         now_s = asyncio.get_running_loop().time()
-        if self._make_tls is None:
+        tls = self._current_tls()
+        if tls is None:
             stream = _Stream(connection, **BUFFERS)
             self._clients[stream] = _Client(key, now_s, None)
             self.handle_stream(stream, address)
             return
-        context, admit = self._make_tls()
+        context, admit = tls
         try:
             connection = context.wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False

@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import bcrypt
 import httpx
@@ -16,12 +15,10 @@ import pytest
 import trustme
 from tornado.httputil import HTTPHeaders
 
-from exporter.config.web import Tls, WebConfigFile
-from exporter.errors import ConfigError
+from exporter.config.web import WebConfigFile
 from exporter.web.app import make_app
 from exporter.web.auth import Access
 from exporter.web.subscribers import ALIVE_S, Watch
-from exporter.web.tls import Certificates, names_in
 from tests.support import http_client
 from tests.support.exporter_process import command, running, started
 from tests.support.web_config import PASSWORD, TLS, USERS, serving, write_certificate
@@ -68,26 +65,6 @@ async def test_headers_are_on_every_answer(tmp_path: Path) -> None:
 
     for auth in (None, ("alice", PASSWORD)):
         assert (await client.get("/-/healthy", auth=auth)).headers["x-frame-options"] == "deny"
-
-
-@pytest.mark.parametrize(
-    ("settings", "complaint"),
-    [
-        ({"cert_file": "a\0b"}, "embedded null (byte|character)"),  # before and since Python 3.13
-        ({"client_auth": ssl.CERT_REQUIRED, "client_ca": "ä"}, "client_ca: 'ascii' codec can"),
-    ],
-)
-def test_what_can_be_no_certificate_is_a_complaint(
-    settings: dict[str, Any], complaint: str, authority: trustme.CA, tmp_path: Path
-) -> None:
-    issued = authority.issue_cert("camper")
-    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
-    files = {"cert_file": "both.pem", "key_file": "both.pem"} | settings
-    paths = {key: tmp_path / name for key, name in files.items() if key.endswith("_file")}
-    tls = Tls(**files | paths)
-
-    with pytest.raises(ConfigError, match=complaint):
-        Certificates(lambda: tls)
 
 
 async def test_a_burst_is_let_through_and_the_rest_has_to_wait(tmp_path: Path) -> None:
@@ -263,12 +240,6 @@ class TestTls:
         assert result.returncode == 1
         assert words in result.stderr
         assert "Traceback" not in result.stderr
-
-
-def test_address_that_is_none_is_no_name_of_a_certificate() -> None:
-    names = (("IP Address", "<invalid>"), ("IP Address", "0:0:0:0:0:0:0:1"), ("DNS", "camper"))
-
-    assert names_in({"subjectAltName": names}) == {"::1", "camper"}
 
 
 @pytest.mark.parametrize("users", ["bob", "alice"])

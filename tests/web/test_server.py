@@ -16,9 +16,10 @@ from typing import Any, Final
 import pytest
 import trustme
 
+from exporter.config.tls import CurrentTls
 from exporter.errors import ConfigError
 from exporter.web.handler import App, Handler
-from exporter.web.server import MIN_FDS, Limits, MakeTls, Server, limits_here, listen
+from exporter.web.server import MIN_FDS, Limits, Server, limits_here, listen
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - its interface
 
@@ -164,12 +165,12 @@ def descriptors() -> int:
 async def serving(
     limits: Limits = SHORT,
     *,
-    make_tls: MakeTls | None = None,
+    current_tls: CurrentTls = lambda: None,
     client_tls: ssl.SSLContext | None = None,
     listening: socket.socket | None = None,
 ) -> AsyncIterator[Serving]:
     sock = listening or listen("127.0.0.1:0")
-    server = Server(App(APP_ROUTES), [sock], make_tls, limits)
+    server = Server(App(APP_ROUTES), [sock], current_tls, limits)
     running = Serving(server, sock.getsockname(), client_tls)
     server.begin()
     try:
@@ -198,7 +199,7 @@ async def served(request: pytest.FixtureRequest, authority: trustme.CA) -> Async
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     async with serving(
-        limits, make_tls=lambda: (context, lambda _connection: True), client_tls=trusting
+        limits, current_tls=lambda: (context, lambda _connection: True), client_tls=trusting
     ) as running:
         yield running
 
@@ -235,7 +236,7 @@ class TestSlowClients:
     async def test_unfinished_handshake_is_closed(self, authority: trustme.CA) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
-        async with serving(make_tls=lambda: (context, lambda _connection: True)) as running:
+        async with serving(current_tls=lambda: (context, lambda _connection: True)) as running:
             client = running.connect()
             client.sendall(b"\x16\x03\x01\x02\x00\x01")
 
@@ -249,7 +250,7 @@ class TestSlowClients:
         trusting = ssl.create_default_context()
         authority.configure_trust(trusting)
         async with serving(
-            make_tls=lambda: (context, lambda _connection: True), client_tls=trusting
+            current_tls=lambda: (context, lambda _connection: True), client_tls=trusting
         ) as running:
             await running.open()
             began_s = time.monotonic()
@@ -623,7 +624,7 @@ class TestSockets:
         authority.configure_trust(trusting)
         newest: Callable[[], ssl.SSLContext] = lambda: contexts[0]  # noqa: E731
         async with serving(
-            make_tls=lambda: (newest(), lambda _connection: True), client_tls=trusting
+            current_tls=lambda: (newest(), lambda _connection: True), client_tls=trusting
         ) as running:
             assert status(await running.get()) == b"200"
             del contexts[0]
@@ -641,7 +642,7 @@ class TestSockets:
         trusting = ssl.create_default_context()
         authority.configure_trust(trusting)
         async with serving(
-            make_tls=lambda: (contexts[0], lambda _connection: True), client_tls=trusting
+            current_tls=lambda: (contexts[0], lambda _connection: True), client_tls=trusting
         ) as running:
             client = await running.open()
             client.sendall(b"GET /slow HTTP/1.1\r\n%s\r\n" % HOST * 3)
@@ -658,6 +659,6 @@ class TestSockets:
         trusting = ssl.create_default_context()
         authority.configure_trust(trusting)
         async with serving(
-            make_tls=lambda: (context, lambda _connection: False), client_tls=trusting
+            current_tls=lambda: (context, lambda _connection: False), client_tls=trusting
         ) as running:
             assert await running.get() == b""

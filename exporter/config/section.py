@@ -1,0 +1,84 @@
+"""Reads the values of one mapping in a YAML file, and collects what is wrong with them."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final, TypeVar
+
+from exporter.config.yaml_document import Complaint, Document, unknown_key
+
+T = TypeVar("T")
+
+KINDS: Final[Mapping[type, str]] = {
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    dict: "a mapping (name: value)",
+    list: "a list of names",
+}
+SECRET_KEYS: Final = ("cert", "key", "client_ca")  # whose values are never quoted
+
+
+class Section:
+    """One mapping of a document; `name` is its key there, "" means the whole document.
+
+    A value of another kind than expected is reported, and then read as if it were missing.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        complaints: list[Complaint],
+        known: Collection[str],
+        name: str = "",
+    ) -> None:
+        """Report keys that are not `known`; all reports are added to `complaints`."""
+        self._document = document
+        self._complaints = complaints
+        self._name = name
+        data = document.data
+        if name:
+            data = data.get(name) if isinstance(data, dict) else None
+        self.data: dict[str, Any] = data if isinstance(data, dict) else {}
+        if data is not None and not isinstance(data, dict):
+            self.complain("", "expected a mapping (key: value)")
+        for key in self.data:
+            if key not in known:
+                self.complain(key, unknown_key(key, known))
+
+    def complain(self, key: str, text: str) -> None:
+        """Add a complaint about a key, or with "" about the section itself."""
+        path = ".".join(filter(None, (self._name, key)))
+        self._complaints.append(self._document.complaint(path, text))
+
+    def value(self, key: str, kind: type[T]) -> T | None:
+        """Return a value of this kind, which is one of KINDS; None: it is missing."""
+        value = self.data.get(key)
+        if value is None or type(value) is kind:
+            return value
+        is_short = kind is not dict and kind is not list
+        got = f", got {value!r}" if is_short and key not in SECRET_KEYS else ""
+        self.complain(key, f"expected {KINDS[kind]}{got}")
+        return None
+
+    def texts(self, key: str) -> dict[str, str]:
+        """Return a mapping of names to texts."""
+        found = self.value(key, dict) or {}
+        for name, value in found.items():
+            if not isinstance(value, str):
+                self.complain(f"{key}.{name}", "expected text")
+        return {name: value for name, value in found.items() if isinstance(value, str)}
+
+    def names(self, key: str) -> list[str]:
+        """Return a list of texts."""
+        found = self.value(key, list) or []
+        if all(isinstance(name, str) for name in found):
+            return found
+        self.complain(key, f"expected {KINDS[list]}")
+        return []
+
+    def choice(self, key: str, choices: Mapping[str, T], default: str) -> T:
+        """Return what a text stands for; a missing one stands for what `default` does."""
+        text = self.value(key, str)
+        if text is not None and text not in choices:
+            self.complain(key, f"expected one of {', '.join(filter(None, choices))}")
+            text = None
+        return choices[default if text is None else text]

@@ -1,0 +1,277 @@
+"""TLS as the web configuration file describes it: the settings, and the context made from them."""
+
+import logging
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+
+from exporter.config.files import read_small
+from exporter.config.section import Section
+from exporter.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+TLS_SECTION: Final = "tls_server_config"
+TLS_KEYS: Final = (
+    "cert_file", "key_file", "cert", "key", "client_ca_file", "client_ca", "client_auth_type",
+    "client_allowed_sans", "min_version", "max_version", "cipher_suites",
+    "prefer_server_cipher_suites", "curve_preferences",
+)  # fmt: skip
+# Go's names of what both Go and OpenSSL have.
+CIPHERS: Final = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256": "AES128-GCM-SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384": "AES256-GCM-SHA384",
+    "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
+    "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
+    # TLS 1.3's cannot be chosen: they are always on, in Go as well.
+    "TLS_AES_128_GCM_SHA256": "",
+    "TLS_AES_256_GCM_SHA384": "",
+    "TLS_CHACHA20_POLY1305_SHA256": "",
+}
+CURVES: Final = {
+    "CurveP256": "prime256v1",
+    "CurveP384": "secp384r1",
+    "CurveP521": "secp521r1",
+    "X25519": "X25519",
+}
+VERSIONS: Final = {
+    "TLS10": ssl.TLSVersion.TLSv1,
+    "TLS11": ssl.TLSVersion.TLSv1_1,
+    "TLS12": ssl.TLSVersion.TLSv1_2,
+    "TLS13": ssl.TLSVersion.TLSv1_3,
+}
+CLIENT_AUTH: Final = {
+    "": ssl.CERT_NONE,
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+# With these Go requests a certificate and does not verify it.
+UNVERIFIED: Final = ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert")
+
+Admit = Callable[[ssl.SSLSocket], bool]
+"""Returns whether a client may go on after the TLS handshake."""
+Tls = tuple[ssl.SSLContext, Admit]
+CurrentTls = Callable[[], Tls | None]
+"""Returns the newest TLS context and the check of its clients; None: TLS is off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """The settings of TLS; `client_ca` is PEM text."""
+
+    cert_file: Path
+    key_file: Path
+    client_ca_file: Path | None = None
+    client_ca: str | None = None
+    client_auth: ssl.VerifyMode = ssl.CERT_NONE
+    allowed_sans: tuple[str, ...] = ()  # one of them must be in a client's certificate; (): any
+    min_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    max_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+    ciphers: tuple[str, ...] = ()
+    prefer_server_ciphers: bool = True
+    curve: str | None = None
+
+    @property
+    def has_client_ca(self) -> bool:
+        """Whether a configured authority must sign client certificates, not one of the machine."""
+        return bool(self.client_ca_file or self.client_ca)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that may change."""
+        named = (self.cert_file, self.key_file, self.client_ca_file)
+        return tuple(path for path in named if path is not None)
+
+
+def read_tls(section: Section, folder: Path) -> TlsConfig:
+    """Return the settings in the section `tls_server_config`; relative paths begin at `folder`."""
+
+    def path(key: str) -> Path | None:
+        name = section.value(key, str)
+        return folder / name if name else None
+
+    for key in ("cert", "key"):
+        if section.value(key, str):
+            section.complain(key, f"write it to a file: {key}_file")
+        elif not path(f"{key}_file"):
+            section.complain("", f"expected {key}_file")
+    min_version = section.choice("min_version", VERSIONS, "TLS12")
+    max_version = section.choice("max_version", VERSIONS, "TLS13")
+    if min_version > max_version:
+        section.complain("min_version", "expected at most max_version")
+    curves = _openssl_names(
+        section, "curve_preferences", CURVES, f"Python's ssl knows {', '.join(CURVES)}"
+    )
+    if len(section.names("curve_preferences")) > 1:
+        section.complain("curve_preferences", "Python's ssl takes one curve, or chooses among all")
+    return TlsConfig(
+        cert_file=path("cert_file") or folder,  # that it is missing was reported
+        key_file=path("key_file") or folder,
+        client_ca_file=path("client_ca_file"),
+        client_ca=section.value("client_ca", str),
+        client_auth=_client_auth(section),
+        allowed_sans=tuple(section.names("client_allowed_sans")),
+        min_version=min_version,
+        max_version=max_version,
+        ciphers=_openssl_names(section, "cipher_suites", CIPHERS, "not known to Python's OpenSSL"),
+        prefer_server_ciphers=section.value("prefer_server_cipher_suites", bool) is not False,
+        curve=curves[0] if curves else None,
+    )
+
+
+def _client_auth(section: Section) -> ssl.VerifyMode:
+    if section.value("client_ca", str) and section.value("client_ca_file", str):
+        section.complain("client_ca", "client_ca_file is given too; one of them is enough")
+    name = section.value("client_auth_type", str)
+    if name in UNVERIFIED:
+        section.complain(
+            "client_auth_type",
+            f"{name} asks for a certificate and does not verify it, which Python's ssl cannot do; "
+            "use VerifyClientCertIfGiven or RequireAndVerifyClientCert",
+        )
+        return ssl.CERT_NONE
+    mode = section.choice("client_auth_type", CLIENT_AUTH, "")
+    if mode is ssl.CERT_NONE:
+        for key in ("client_ca_file", "client_ca", "client_allowed_sans"):
+            if section.data.get(key):
+                section.complain(key, "it is given, and client_auth_type verifies nothing")
+    return mode
+
+
+def _openssl_names(
+    section: Section, key: str, known: Mapping[str, str], complaint: str
+) -> tuple[str, ...]:
+    names = section.names(key)
+    for number, name in enumerate(names):
+        if name not in known:
+            section.complain(f"{key}[{number}]", f"{name}: {complaint}")
+    return tuple(known[name] for name in names if known.get(name))
+
+
+def weakenings(before: TlsConfig | None, after: TlsConfig | None) -> list[str]:
+    """Return why clients whom the first settings keep out could get in with the second ones."""
+    if before is None and after is None:
+        return []
+    if before is None:
+        return [f"{TLS_SECTION}: TLS begins with a restart only"]
+    if after is None:
+        return [f"{TLS_SECTION}: TLS is required until a restart, and it is missing"]
+    problems = []
+    if after.client_auth < before.client_auth:
+        problems.append("client_auth_type: it cannot be weakened without a restart")
+    if before.allowed_sans and not after.allowed_sans:
+        problems.append(
+            "client_allowed_sans: names are required until a restart, and there are none"
+        )
+    # Without client_ca_file the machine's authorities would do, which are all public ones.
+    if before.has_client_ca and not after.has_client_ca:
+        problems.append("client_ca_file: it is required until a restart, and it is missing")
+    return [f"{TLS_SECTION}.{problem}" for problem in problems]
+
+
+def make_tls(tls: TlsConfig) -> Tls:
+    """Return the TLS context for these settings, and the check of client certificates.
+
+    Raises:
+        ConfigError: A file cannot be read, or does not hold what it should.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = tls.min_version
+    context.maximum_version = tls.max_version
+    context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    if tls.prefer_server_ciphers:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    else:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    for key, file in (("cert_file", tls.cert_file), ("key_file", tls.key_file)):
+        _read(key, file)  # says which of them cannot be read, and refuses what is no small file
+    try:
+        # An encrypted key would be asked for at the terminal: here it has no password.
+        context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: b"")
+    except (OSError, ValueError) as error:
+        raise _error(error, f"{tls.cert_file}, {tls.key_file}") from error
+    try:
+        if tls.ciphers:
+            context.set_ciphers(":".join(tls.ciphers))
+        if tls.curve is not None:
+            context.set_ecdh_curve(tls.curve)
+    except (OSError, ValueError) as error:
+        raise _error(error) from error
+    if tls.client_auth is not ssl.CERT_NONE:
+        context.verify_mode = tls.client_auth
+        _trust_authorities(context, tls)
+    return context, partial(_is_admitted, frozenset(tls.allowed_sans))
+
+
+def _trust_authorities(context: ssl.SSLContext, tls: TlsConfig) -> None:
+    """Load the authorities that sign client certificates."""
+    authorities = (tls.client_ca or "").encode()
+    if tls.client_ca_file is not None:
+        authorities = _read("client_ca_file", tls.client_ca_file)
+    try:
+        if tls.has_client_ca:
+            context.load_verify_locations(cadata=authorities.decode("ascii"))
+        else:  # as Go does: the machine's own authorities
+            context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+    except (OSError, ValueError) as error:
+        raise _error(error, tls.client_ca_file or "client_ca") from error
+
+
+def _read(key: str, file: Path) -> bytes:
+    try:
+        return read_small(file)
+    except (OSError, ValueError) as error:
+        raise _error(error, key, file) from error
+
+
+def _error(error: Exception, *places: object) -> ConfigError:
+    reason = str(error)
+    if isinstance(error, ssl.SSLError):
+        # An error that Python raises by itself has no `reason`: "No cipher can be selected."
+        reason = str(getattr(error, "reason", None) or error.args[-1]).replace("_", " ").lower()
+    elif isinstance(error, OSError):
+        reason = error.strerror or reason
+    return ConfigError([": ".join(map(str, (TLS_SECTION, *places, reason)))])
+
+
+def _is_admitted(allowed_sans: frozenset[str], connection: ssl.SSLSocket) -> bool:
+    """Whether a client's certificate has an allowed name; without a certificate, always.
+
+    The context decides whether a certificate is required at all.
+    """
+    certificate = connection.getpeercert()
+    if not certificate or not allowed_sans or names_in(certificate) & allowed_sans:
+        return True
+    log.warning("client certificate refused", extra={"error": "no name of client_allowed_sans"})
+    return False
+
+
+def names_in(certificate: Mapping[str, Any]) -> set[str]:
+    """Return the subject's alternative names, addresses in their shortest form."""
+    names = set()
+    for kind, value in certificate.get("subjectAltName", ()):
+        if kind in ("DNS", "email", "URI"):
+            names.add(value)
+        elif kind == "IP Address":
+            with suppress(ValueError):  # as many bytes as no address has
+                names.add(str(ip_address(value)))
+    return names

@@ -1,0 +1,227 @@
+"""TLS contexts made from settings and certificate files, with handshakes in memory."""
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from exporter.config.tls import TlsConfig, make_tls, names_in
+from exporter.config.web import WebConfigFile
+from exporter.errors import ConfigError
+from tests.support.web_config import TLS, USERS, write_certificate
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def folder(authority: trustme.CA, tmp_path: Path) -> Path:
+    """Return a folder with the certificates that `settings` and TLS name."""
+    write_certificate(authority, tmp_path, "camper")
+    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    return tmp_path
+
+
+def settings(folder: Path, **others: Any) -> TlsConfig:
+    files = {"cert_file": folder / "server.crt", "key_file": folder / "server.key"}
+    return TlsConfig(**(files | others))
+
+
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[Any, ssl.SSLObject]:
+    """Return both sides of a connection. Raises SSLError when one refuses the other."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    serving = server.wrap_bio(to_server, to_client, server_side=True)
+    asking = client.wrap_bio(to_client, to_server, server_hostname="camper")
+    for side in (asking, serving, asking, serving):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    return serving, asking
+
+
+def make_client(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+    """Return a client that shows a certificate with these names, or none."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    if names:
+        authority.issue_cert(*names).configure_cert(context)
+    return context
+
+
+class TestContext:
+    def test_ciphers_curve_and_version_are_those_configured(
+        self, authority: trustme.CA, folder: Path
+    ) -> None:
+        tls = settings(
+            folder,
+            max_version=ssl.TLSVersion.TLSv1_2,
+            ciphers=("ECDHE-ECDSA-AES128-GCM-SHA256",),
+            curve="prime256v1",
+        )
+        context, _ = make_tls(tls)
+
+        serving, _ = shake_hands(context, make_client(authority))
+
+        assert serving.cipher()[:2] == ("ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2")
+
+    @pytest.mark.parametrize("prefer", [True, False])
+    def test_server_prefers_its_own_ciphers_as_configured(self, prefer: bool, folder: Path) -> None:
+        context, _ = make_tls(settings(folder, prefer_server_ciphers=prefer))
+
+        assert bool(context.options & ssl.OP_CIPHER_SERVER_PREFERENCE) is prefer
+
+    @pytest.mark.parametrize("is_inline", [True, False])
+    def test_client_certificate_of_another_authority_is_refused(
+        self, is_inline: bool, authority: trustme.CA, folder: Path
+    ) -> None:
+        text = authority.cert_pem.bytes().decode()
+        where = {"client_ca": text} if is_inline else {"client_ca_file": folder / "ca.crt"}
+        context, _ = make_tls(settings(folder, client_auth=ssl.CERT_REQUIRED, **where))
+        stranger = make_client(authority)
+        trustme.CA().issue_cert("prometheus").configure_cert(stranger)
+
+        shake_hands(context, make_client(authority, "prometheus"))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            shake_hands(context, stranger)
+
+    def test_without_client_ca_the_authorities_of_the_machine_count(
+        self, authority: trustme.CA, folder: Path
+    ) -> None:
+        context, _ = make_tls(settings(folder, client_auth=ssl.CERT_REQUIRED))
+
+        with pytest.raises(ssl.SSLCertVerificationError):
+            shake_hands(context, make_client(authority, "prometheus"))
+
+    @pytest.mark.parametrize(
+        ("others", "complaint"),
+        [
+            ({"cert_file": Path("a\0b")}, "cert_file: a\0b: embedded null (byte|character)"),
+            ({"key_file": Path("/none")}, "tls_server_config: key_file: /none: No such file"),
+            ({"key_file": Path(__file__)}, r"server.crt, .*test_tls.py: .*pem lib"),
+            ({"ciphers": ("bogus",)}, r"tls_server_config: no cipher can be selected\."),
+            ({"curve": "bogus"}, "tls_server_config: unknown elliptic curve name"),
+            ({"client_auth": ssl.CERT_REQUIRED, "client_ca": "ä"}, "client_ca: 'ascii' codec can"),
+            ({"client_auth": ssl.CERT_REQUIRED, "client_ca": "x"}, "client_ca: "),
+        ],
+    )
+    def test_settings_that_openssl_refuses_are_named(
+        self, others: dict[str, Any], complaint: str, folder: Path
+    ) -> None:
+        with pytest.raises(ConfigError, match=complaint):
+            make_tls(settings(folder, **others))
+
+
+class TestAllowedNames:
+    @pytest.mark.parametrize(
+        ("names", "is_admitted"),
+        [
+            (["prometheus.example"], True),
+            (["10.0.0.7"], True),
+            (["grafana.example", "owner@example.org"], True),
+            (["grafana.example"], False),
+            ([], True),  # the context decides whether a certificate is required
+        ],
+    )
+    def test_client_certificate_must_have_an_allowed_name(
+        self,
+        names: list[str],
+        is_admitted: bool,
+        authority: trustme.CA,
+        folder: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        tls = settings(
+            folder,
+            client_auth=ssl.CERT_OPTIONAL,
+            client_ca_file=folder / "ca.crt",
+            allowed_sans=("prometheus.example", "10.0.0.7", "owner@example.org"),
+        )
+        context, admit = make_tls(tls)
+        serving, _ = shake_hands(context, make_client(authority, *names))
+
+        assert admit(serving) is is_admitted
+        assert ("client certificate refused" in caplog.text) is not is_admitted
+
+    def test_any_name_is_allowed_when_none_is_configured(
+        self, authority: trustme.CA, folder: Path
+    ) -> None:
+        tls = settings(folder, client_auth=ssl.CERT_REQUIRED, client_ca_file=folder / "ca.crt")
+        context, admit = make_tls(tls)
+        serving, _ = shake_hands(context, make_client(authority, "anybody.example"))
+
+        assert admit(serving)
+
+    def test_malformed_address_in_a_certificate_is_no_name(self) -> None:
+        names = (
+            ("IP Address", "<invalid>"),
+            ("IP Address", "0:0:0:0:0:0:0:1"),
+            ("DNS", "camper"),
+            ("DirName", "x"),
+        )
+
+        assert names_in({"subjectAltName": names}) == {"::1", "camper"}
+
+
+class TestChanges:
+    def names_served(self, file: WebConfigFile, authority: trustme.CA) -> set[str]:
+        tls = file.current_tls()
+        assert tls is not None
+        client = make_client(authority)
+        client.check_hostname = False
+        _, asking = shake_hands(tls[0], client)
+        certificate = asking.getpeercert()
+        assert certificate is not None
+        return names_in(certificate)
+
+    def test_without_tls_in_the_file_there_is_no_context(self, folder: Path) -> None:
+        (folder / "web.yml").write_text(USERS)
+
+        assert WebConfigFile(folder / "web.yml").current_tls() is None
+
+    def test_context_stays_the_same_while_no_file_changes(self, folder: Path) -> None:
+        (folder / "web.yml").write_text(TLS)
+        file = WebConfigFile(folder / "web.yml")
+
+        assert file.current_tls() is file.current_tls()
+
+    def test_renewed_certificate_is_used(
+        self, authority: trustme.CA, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        (folder / "web.yml").write_text(TLS)
+        file = WebConfigFile(folder / "web.yml")
+        assert self.names_served(file, authority) == {"camper"}
+
+        write_certificate(authority, folder, "renewed")
+
+        assert self.names_served(file, authority) == {"renewed"}
+        assert "certificates read again" in caplog.text
+
+    def test_broken_certificate_is_reported_and_the_old_one_stays(
+        self, authority: trustme.CA, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (folder / "web.yml").write_text(TLS)
+        file = WebConfigFile(folder / "web.yml")
+
+        (folder / "server.crt").write_text("half")
+
+        assert self.names_served(file, authority) == {"camper"}
+        assert "certificates not read again, the old ones stay" in caplog.text
+
+    def test_changed_settings_make_a_new_context(self, folder: Path) -> None:
+        (folder / "web.yml").write_text(TLS)
+        file = WebConfigFile(folder / "web.yml")
+        before = file.current_tls()
+
+        (folder / "web.yml").write_text(f"{TLS}  min_version: TLS13\n")
+
+        after = file.current_tls()
+        assert before is not None
+        assert after is not None
+        assert before[0].minimum_version is ssl.TLSVersion.TLSv1_2
+        assert after[0].minimum_version is ssl.TLSVersion.TLSv1_3
