@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 import bcrypt
 import pytest
 
+from exporter.config.web import WebConfig
 from exporter.web.auth import (
-    CLIENTS,
     REMEMBERED,
-    WAITING,
-    WAITING_EACH,
+    Access,
     Login,
-    Passwords,
     RateLimit,
     Verdict,
+    Verify,
     hashes_to_compare,
 )
+from exporter.web.fair_queue import CLIENTS, WAITING, WAITING_EACH
 
 PASSWORD = "hunter2"  # noqa: S105 - a test's
 
@@ -39,6 +39,31 @@ def basic(name: str, password: str) -> str:
 
 
 RIGHT = basic("alice", PASSWORD)
+
+
+class Passwords:
+    """The access control, asked with the users that are configured at that moment."""
+
+    def __init__(self, verify: Verify | None = None) -> None:
+        self._users: Mapping[str, str] = {}
+        self.access = Access(self._config, verify=verify)
+
+    def _config(self) -> WebConfig:
+        return WebConfig(users=tuple(self._users.items()))
+
+    async def check(self, users: Mapping[str, str], authorization: str, client: str) -> Verdict:
+        verdict, _ = await self.login(users, authorization, client)
+        return verdict
+
+    async def login(
+        self, users: Mapping[str, str], authorization: str, client: str = HERE
+    ) -> tuple[Verdict, Login]:
+        self._users = users
+        return await self.access.check(authorization, client)
+
+    def allows(self, users: Mapping[str, str], login: Login) -> bool:
+        self._users = users
+        return self.access.allows(login)
 
 
 class SlowHashes:
@@ -125,16 +150,16 @@ class TestPasswords:
         for _ in range(2):  # a right one is remembered
             assert await passwords.check(USERS, authorization, HERE) is verdict
 
-    async def test_everything_is_allowed_without_users(self) -> None:
+    async def test_every_request_is_allowed_without_users(self) -> None:
         assert await Passwords().check({}, "", HERE) is ALLOWED
 
     @pytest.mark.parametrize("kind", ["2a", "2b", "2y"])
-    async def test_hashes_of_every_maker_are_known(self, kind: str) -> None:
+    async def test_bcrypt_hashes_of_every_prefix_are_known(self, kind: str) -> None:
         users = {"alice": HASHED.replace("$2b$", f"${kind}$")}
 
         assert await Passwords().check(users, RIGHT, HERE) is ALLOWED
 
-    async def test_a_right_password_is_compared_once(self) -> None:
+    async def test_right_password_is_compared_once(self) -> None:
         hashes = SlowHashes()
         passwords = Passwords(hashes)
 
@@ -152,13 +177,13 @@ class TestPasswords:
         assert verdicts == [ALLOWED] * 3
         assert hashes.compared == [PASSWORD.encode()]
 
-    async def test_an_exchanged_password_is_no_longer_right(self) -> None:
+    async def test_old_password_is_refused_after_the_hash_changed(self) -> None:
         passwords = Passwords()
         assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
 
         assert await passwords.check({"alice": hash_of("new")}, RIGHT, HERE) is REFUSED
 
-    async def test_another_name_with_a_remembered_password_is_refused(self) -> None:
+    async def test_remembered_password_is_refused_for_another_user(self) -> None:
         passwords = Passwords()
         assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
         assert await passwords.check(USERS, basic("bob", PASSWORD), HERE) is REFUSED
@@ -166,7 +191,7 @@ class TestPasswords:
         assert await passwords.check({"bob": HASHED}, RIGHT, HERE) is REFUSED
         assert await passwords.check({"bob": HASHED}, basic("bob", PASSWORD), HERE) is ALLOWED
 
-    async def test_wrong_passwords_do_not_displace_right_ones(self) -> None:
+    async def test_wrong_passwords_do_not_displace_remembered_ones(self) -> None:
         hashes = SlowHashes()
         passwords = Passwords(hashes)
         await passwords.check(USERS, RIGHT, HERE)
@@ -185,7 +210,7 @@ class TestPasswords:
         for number in range(2 * REMEMBERED):
             assert await passwords.check(USERS, basic("alice", str(number)), HERE) is ALLOWED
 
-        assert len(passwords._right) == REMEMBERED  # the bound is the promise
+        assert len(passwords.access._right) == REMEMBERED  # the bound is the promise
 
 
 class TestUserNames:
@@ -196,7 +221,7 @@ class TestUserNames:
 
     @pytest.mark.parametrize("order", ["alice bob carol dave", "bob alice dave carol bob"])
     @pytest.mark.parametrize("password", ["wrong", ""])
-    async def test_every_name_costs_the_same_at_first_and_when_repeated(
+    async def test_wrong_password_costs_the_same_for_every_user_name(
         self, order: str, password: str
     ) -> None:
         hashes = CountedHashes()
@@ -209,7 +234,7 @@ class TestUserNames:
 
         assert hashes.costs == [2**12] * 3 * len(names)
 
-    async def test_the_comparisons_that_are_counted_are_made(self) -> None:
+    async def test_filler_hashes_make_a_cheap_user_as_costly_as_the_costliest(self) -> None:
         users = {"alice": hash_of(PASSWORD, cost=6), "carol": hash_of("other", cost=4)}
         hashes = hashes_to_compare(users, "carol")
 
@@ -219,7 +244,7 @@ class TestUserNames:
         assert await Passwords().check(users, basic("carol", "other"), HERE) is ALLOWED
         assert await Passwords().check(users, basic("carol", "wrong"), HERE) is REFUSED
 
-    async def test_a_missing_header_costs_nothing(self) -> None:
+    async def test_request_without_credentials_costs_no_comparison(self) -> None:
         hashes = CountedHashes()
 
         assert await Passwords(hashes).check(USERS, "", HERE) is REFUSED
@@ -227,7 +252,7 @@ class TestUserNames:
 
 
 class TestWaiting:
-    async def test_a_flood_of_one_client_is_refused_beyond_its_share(self) -> None:
+    async def test_flood_of_one_client_is_refused_beyond_its_share(self) -> None:
         passwords = Passwords()
         requests = (passwords.check(USERS, basic("alice", str(n)), HERE) for n in range(60))
 
@@ -239,7 +264,7 @@ class TestWaiting:
         ("clients", "each", "bound_s"),
         [(8, 3, 2.0), (8, 30, 2.0), (100, 3, 20.6), (CLIENTS - 2, 1, 50.6)],
     )
-    async def test_a_right_password_is_let_in_beside_any_attack(
+    async def test_right_password_is_allowed_in_time_during_an_attack(
         self, clients: int, each: int, bound_s: float
     ) -> None:
         passwords = Passwords(SlowHashes())
@@ -253,7 +278,7 @@ class TestWaiting:
         assert asyncio.get_running_loop().time() - started_s <= bound_s
         await attack.stop()
 
-    async def test_a_right_password_is_let_in_with_real_hashes(self) -> None:
+    async def test_right_password_is_allowed_during_an_attack_with_real_bcrypt(self) -> None:
         passwords = Passwords()
         attack = Attack(passwords, 8, 3)
         await asyncio.sleep(0)
@@ -261,7 +286,7 @@ class TestWaiting:
         assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
         await attack.stop()
 
-    async def test_a_scraper_that_times_out_keeps_its_place(self) -> None:
+    async def test_scraper_that_times_out_keeps_its_place_in_the_queue(self) -> None:
         passwords = Passwords(SlowHashes())
         attack = Attack(passwords, 200)  # one round takes 40 s
         await asyncio.sleep(1.0)
@@ -278,7 +303,7 @@ class TestWaiting:
         assert verdict is ALLOWED
         await attack.stop()
 
-    async def test_a_comparison_counts_although_its_client_has_gone(self) -> None:
+    async def test_comparison_counts_although_its_client_disconnected(self) -> None:
         hashes = SlowHashes()
         passwords = Passwords(hashes)
         impatient = asyncio.create_task(passwords.check(USERS, RIGHT, HERE))
@@ -290,7 +315,7 @@ class TestWaiting:
         assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
         assert hashes.compared == [PASSWORD.encode()]
 
-    async def test_close_refuses_all_waiting_requests(self) -> None:
+    async def test_close_refuses_all_requests_that_wait_for_a_comparison(self) -> None:
         passwords = Passwords(SlowHashes())
         assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
         requests = [
@@ -299,7 +324,7 @@ class TestWaiting:
         ]
         await asyncio.sleep(0.1)
 
-        passwords.close()
+        passwords.access.close()
         async with asyncio.timeout(0.2):  # the comparison under way
             verdicts = await asyncio.gather(*requests)
 
@@ -307,7 +332,7 @@ class TestWaiting:
         assert await passwords.check(USERS, basic("alice", "new"), HERE) is BUSY
         assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
 
-    async def test_clients_take_turns(self) -> None:
+    async def test_waiting_clients_take_turns(self) -> None:
         hashes = SlowHashes()
         passwords = Passwords(hashes)
         sent = ["a1", "a2", "a3", "a4", "b1", "b2", "c1"]
@@ -318,7 +343,7 @@ class TestWaiting:
 
         assert hashes.compared == [b"a1", b"a2", b"b1", b"c1", b"a3", b"b2", b"a4"]
 
-    async def test_the_client_with_most_waiting_gives_way(self) -> None:
+    async def test_newest_request_of_the_client_with_most_waiting_is_refused(self) -> None:
         passwords = Passwords(SlowHashes())
         running = asyncio.create_task(passwords.check(USERS, basic("alice", "x"), "first"))
         await asyncio.sleep(0)
@@ -337,7 +362,7 @@ class TestWaiting:
         assert [text for text, verdict in verdicts.items() if verdict is BUSY] == ["a2"]
         assert (await new, await third, await running) == (ALLOWED, BUSY, REFUSED)
 
-    async def test_a_client_that_disconnects_no_longer_waits(self) -> None:
+    async def test_client_that_disconnects_leaves_the_queue(self) -> None:
         hashes = SlowHashes()
         passwords = Passwords(hashes)
         requests = [
@@ -354,7 +379,7 @@ class TestWaiting:
         assert await asyncio.gather(*again) == [REFUSED] * 3
         assert hashes.compared == [b"running", b"0", b"1", b"2"]
 
-    async def test_a_turn_is_passed_on_by_a_client_that_disconnects_at_that_moment(self) -> None:
+    async def test_turn_is_passed_on_when_its_client_disconnects_at_that_moment(self) -> None:
         passwords = Passwords(SlowHashes())
         first = asyncio.create_task(passwords.check(USERS, basic("alice", "x"), "a"))
         await asyncio.sleep(0)
@@ -367,7 +392,7 @@ class TestWaiting:
         async with asyncio.timeout(1.0):
             assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
 
-    async def test_clients_are_remembered_in_bounded_memory(self) -> None:
+    async def test_queue_remembers_clients_in_bounded_memory(self) -> None:
         passwords = Passwords(SlowHashes())
         running = asyncio.create_task(passwords.check(USERS, basic("alice", "x"), "first"))
         await asyncio.sleep(0)
@@ -379,7 +404,7 @@ class TestWaiting:
             ]
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            assert len(passwords._turns._waiting) == CLIENTS  # the bound is the promise
+            assert len(passwords.access._queue._waiting) == CLIENTS  # the bound is the promise
             refused = [task.result() for task in crowd if task.done()]
             assert refused == [BUSY] * 500
             for task in crowd:
@@ -391,29 +416,36 @@ class TestWaiting:
 
 
 class TestLogin:
-    def test_an_unchanged_user_stays_allowed(self) -> None:
-        login = Login.from_header(USERS, RIGHT)
+    async def test_login_of_an_unchanged_user_stays_allowed(self) -> None:
+        passwords = Passwords()
+        _, login = await passwords.login(USERS, RIGHT)
 
-        assert login.is_allowed({"bob": hash_of("x")} | USERS)
+        assert passwords.allows({"bob": hash_of("x")} | USERS, login)
 
     @pytest.mark.parametrize(
         "users",
         [{"bob": HASHED}, {"alice": hash_of(PASSWORD)}],
         ids=["removed", "password exchanged"],
     )
-    def test_a_changed_user_is_no_longer_allowed(self, users: Mapping[str, str]) -> None:
-        assert not Login.from_header(USERS, RIGHT).is_allowed(users)
+    async def test_login_of_a_changed_user_is_no_longer_allowed(
+        self, users: Mapping[str, str]
+    ) -> None:
+        passwords = Passwords()
+        _, login = await passwords.login(USERS, RIGHT)
+
+        assert not passwords.allows(users, login)
 
     @pytest.mark.parametrize("authorization", ["", RIGHT])
-    def test_a_login_without_users_ends_when_there_are_users(self, authorization: str) -> None:
-        login = Login.from_header({}, authorization)
+    async def test_login_without_users_ends_when_there_are_users(self, authorization: str) -> None:
+        passwords = Passwords()
+        _, login = await passwords.login({}, authorization)
 
-        assert login.is_allowed({})
-        assert not login.is_allowed(USERS)
+        assert passwords.allows({}, login)
+        assert not passwords.allows(USERS, login)
 
 
 class TestRateLimit:
-    def test_a_burst_is_allowed_and_then_one_request_an_interval(self) -> None:
+    def test_rate_limit_allows_a_burst_and_then_one_request_an_interval(self) -> None:
         now_s = 100.0
         limit = RateLimit(lambda: now_s)
 
@@ -425,7 +457,7 @@ class TestRateLimit:
         assert later == [True, True, False]
 
     @pytest.mark.parametrize(("burst", "interval_s"), [(0, 0.0), (5, 0.0)])
-    def test_without_a_limit_everything_is_allowed(self, burst: int, interval_s: float) -> None:
+    def test_rate_limit_of_zero_allows_every_request(self, burst: int, interval_s: float) -> None:
         limit = RateLimit()
 
         assert all(limit.take(burst=burst, interval_s=interval_s) for _ in range(100))
