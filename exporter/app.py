@@ -23,15 +23,9 @@ from exporter.process import Stop, on_signals, tell_systemd
 from exporter.reload import Reload
 from exporter.web.app import make_app
 from exporter.web.auth import Access
-from exporter.web.server import (
-    PLAIN_CONNECTIONS,
-    TLS_CONNECTIONS,
-    Limits,
-    Server,
-    from_systemd,
-    limits_here,
-    listen,
-)
+from exporter.web.limits import PLAIN_CONNECTIONS, TLS_CONNECTIONS, Limits, limits_here
+from exporter.web.server import Server
+from exporter.web.sockets import from_systemd, listen
 from exporter.web.subscribers import Watch
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from exporter.web.auth import Access, Login, Verdict
-from exporter.web.server import UNREAD_S, client_key
+from exporter.web.limits import client_key
+from exporter.web.server import UNREAD_S
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection

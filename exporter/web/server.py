@@ -4,9 +4,6 @@ import asyncio
 import errno
 import fcntl
 import logging
-import os
-import re
-import resource
 import socket
 import ssl
 import termios
@@ -14,15 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from exporter.config.tls import Admit, CurrentTls
-from exporter.errors import ConfigError
+from exporter.web.limits import Limits, client_key
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1ServerConnection
@@ -31,8 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096  # thousands of scrapes may wait in the kernel, which has this bound itself
-PLAIN_CONNECTIONS: Final = 1000  # each takes up to 25 kB
-TLS_CONNECTIONS: Final = 500  # about 80 kB
 ACCEPTS_PER_TURN: Final = 32  # then connections are served: a burst delays nobody for long
 PAUSE_S: Final = 0.05  # until the next look whether a connection or a descriptor is free
 # A client that leaves a response unread, or is out of reach, is disconnected after this time.
@@ -43,27 +36,7 @@ MAX_HEAD_LINES: Final = 100  # a browser sends 20; parsing 1,700 takes 20 ms
 MAX_BODY_BYTES: Final = 1 << 62
 BUFFERS: Final = {"max_buffer_size": 64 * 1024, "read_chunk_size": 16 * 1024}
 SEND_BUFFER_BYTES: Final = 64 * 1024  # the kernel's, which grows to megabytes by itself
-FIRST_FD: Final = 3  # of systemd's sockets: sd_listen_fds(3)
-FEW: Final = re.compile(r"[1-9][0-9]?")
-# Never used for clients: the kernel's Bluetooth sockets, D-Bus and files need descriptors, too.
-RESERVED_FDS: Final = 64
-MIN_FDS: Final = 100
 LOG_AGAIN_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much the server takes from clients, and for how long."""
-
-    connections: int = PLAIN_CONNECTIONS  # more clients wait in the kernel
-    grace_s: float = 0.5  # for a first request, before its connection may be closed for others
-    handshake_s: float = 5.0
-    request_s: float = 5.0  # for a request to arrive, and for the next one to begin
-    last_responses_s: float = 30.0  # after SIGTERM, for scrapes under way
-    last_reads_s: float = 2.0  # then, for clients that still read their responses
-
-
-DEFAULT_LIMITS: Final = Limits()
 
 
 class _Client(NamedTuple):
@@ -98,24 +71,24 @@ class Server(HTTPServer):
     """Tornado's server with a bound on connections, TLS that can change, and an orderly stop.
 
     A connection that reads waits for a request, one that writes for its client; any other one
-    is being answered. When there are too many, one that waits for a request is closed for each
-    new one, so that silent clients never keep others out: the oldest of the client with most of
-    them. If none waits, one whose client does not read its response. If there is none of those
-    either, new ones wait in the kernel.
+    is being answered. When there are too many, each new one closes one that waits for a request,
+    so that silent clients never keep others out: the oldest of the client with most of them. If
+    none waits, it closes one whose client does not read. If all are being answered, new ones wait
+    in the kernel.
     """
 
     def initialize(  # type: ignore[override] # Tornado's constructor
         self,
         app: Any,
         listening: Sequence[socket.socket],
-        current_tls: CurrentTls = lambda: None,
-        limits: Limits = DEFAULT_LIMITS,
+        current_tls: CurrentTls,
+        limits: Limits,
     ) -> None:
-        """Serve `app` on these sockets, which the server owns from now on.
+        """Serve a tornado.web.Application.
 
         Args:
-            app: A tornado.web.Application.
-            listening: Listening sockets, TCP or UNIX.
+            app: The application.
+            listening: TCP or UNIX sockets, which the server closes in the end.
             current_tls: Called for every connection and request.
             limits: Bounds of connections and times.
         """
@@ -139,7 +112,7 @@ class Server(HTTPServer):
         for sock in self._listening:
             sock.settimeout(0)
             sock.listen(BACKLOG)
-            self._watch(sock)
+            self._accept_from(sock)
 
     async def finish(self) -> None:
         """Stop accepting connections, finish the responses under way, then close everything.
@@ -193,19 +166,19 @@ class Server(HTTPServer):
         self._clients.pop(stream, None)
         stream.close()
 
-    def _watch(self, sock: socket.socket) -> None:
+    def _accept_from(self, sock: socket.socket) -> None:
         if not self._stopping:
             asyncio.get_running_loop().add_reader(sock, self._accept, sock)
 
     def _pause(self, sock: socket.socket, why: str) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(sock)
-        loop.call_later(PAUSE_S, self._watch, sock)
+        loop.call_later(PAUSE_S, self._accept_from, sock)
         self._log_full(why)
 
     def _accept(self, sock: socket.socket) -> None:
         for _ in range(ACCEPTS_PER_TURN):
-            if not self._has_room():
+            if not self._can_accept():
                 self._pause(sock, f"{self._limits.connections} are open")
                 return
             try:
@@ -216,8 +189,8 @@ class Server(HTTPServer):
                 return
             self._serve(connection, address)
 
-    def _has_room(self) -> bool:
-        """Whether one more connection may be accepted, if need be in place of another one."""
+    def _can_accept(self) -> bool:
+        """Whether one more connection may be accepted, if need be after closing another one."""
         if len(self._clients) < self._limits.connections:
             return True
         latest_s = asyncio.get_running_loop().time() - self._limits.grace_s
@@ -237,12 +210,10 @@ class Server(HTTPServer):
         if now_s - self._log_full_at_s > LOG_AGAIN_S:
             self._log_full_at_s = now_s
             log.warning(
-                "too many connections: those without a request make room, others wait",
-                extra={"error": why},
+                "too many connections: idle ones are closed, new ones wait", extra={"error": why}
             )
 
     def _serve(self, connection: socket.socket, address: tuple[object, ...]) -> None:
-        """Serve one accepted connection."""
         connection.settimeout(0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         key = ""
@@ -286,95 +257,8 @@ class Server(HTTPServer):
             self.handle_stream(stream, address)
 
 
-def client_key(address: str) -> str:
-    """Return the key for limits: the IPv4 address, or the IPv6 /64 prefix.
-
-    Clients of a UNIX socket share one.
-    """
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return ""
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    if isinstance(parsed, IPv6Address) and mapped is None:
-        return str(ip_network((parsed, 64), strict=False))
-    return str(mapped or parsed)
-
-
 def _has_unread_bytes(stream: IOStream) -> bool:
     """Whether the kernel holds bytes of a client: its request has come, and is read soon."""
     unread = bytearray(4)
     fcntl.ioctl(stream.socket, termios.FIONREAD, unread)
     return any(unread)
-
-
-def limits_here(connections: int = PLAIN_CONNECTIONS) -> Limits:
-    """Return the limits for this process, whose soft limit of open files is raised if need be.
-
-    Args:
-        connections: How many there may be if enough files may be open.
-
-    Raises:
-        ConfigError: It may open fewer than MIN_FDS files.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    infinite = resource.RLIM_INFINITY
-    wanted = connections + 2 * RESERVED_FDS
-    if hard != infinite:
-        wanted = min(wanted, hard)
-    if soft != infinite and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    if soft == infinite:
-        return Limits(connections=connections)
-    if soft < MIN_FDS:
-        problem = f"this process may open only {soft} files, at least {MIN_FDS} are needed"
-        raise ConfigError([f"{problem}: raise `ulimit -n`, or LimitNOFILE= in its systemd unit"])
-    return Limits(connections=min(connections, soft - RESERVED_FDS))
-
-
-def from_systemd() -> list[socket.socket]:
-    """Return the sockets that systemd has opened for this process.
-
-    Raises:
-        ConfigError: There are none.
-    """
-    wrong = "--web.systemd-socket: systemd has given no socket: is the .socket unit started?"
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        raise ConfigError([wrong])
-    if FEW.fullmatch(os.environ.get("LISTEN_FDS", "")) is None:
-        raise ConfigError([wrong])
-    sockets = []
-    for number in range(FIRST_FD, FIRST_FD + int(os.environ["LISTEN_FDS"])):
-        try:
-            given = socket.socket(fileno=number)
-            listens = given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        except OSError as error:
-            raise ConfigError([f"{wrong} Descriptor {number}: {error.strerror}"]) from error
-        if not listens:
-            raise ConfigError([f"--web.systemd-socket: descriptor {number} does not listen"])
-        sockets.append(given)
-    return sockets
-
-
-def listen(address: str) -> socket.socket:
-    """Open one socket; ":12200" is every IPv4 and IPv6 address of the machine.
-
-    Raises:
-        ConfigError: The address is malformed, taken, or not this machine's.
-    """
-    host, colon, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (colon and port.isascii() and port.isdigit() and int(port[:6]) < 1 << 16):
-        raise ConfigError([f"--web.listen-address: expected HOST:PORT or :PORT, got {address!r}"])
-    dual = not host and socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
-    try:
-        return socket.create_server(
-            (host, int(port)), family=family, backlog=BACKLOG, dualstack_ipv6=dual
-        )
-    except (OSError, TypeError, ValueError) as error:  # the last two: no name of a host
-        reason = error.strerror if isinstance(error, OSError) else "not an address"
-        raise ConfigError(
-            [f"cannot listen on {address!r}: {reason}; see --web.listen-address"]
-        ) from error

@@ -20,7 +20,7 @@ import httpx
 import pytest
 import trustme
 
-from exporter.web.server import limits_here
+from exporter.web.limits import limits_here
 from tests.support.exporter_process import (
     TIMEOUT_HEADER,
     ExporterProcess,

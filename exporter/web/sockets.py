@@ -1,0 +1,56 @@
+"""The listening sockets: opened for an address, or given by systemd."""
+
+import os
+import re
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+from exporter.errors import ConfigError
+
+FIRST_FD: Final = 3  # of systemd's sockets: sd_listen_fds(3)
+FEW: Final = re.compile(r"[1-9][0-9]?")
+
+
+def from_systemd() -> Sequence[socket.socket]:
+    """Return the sockets that systemd has opened for this process.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    wrong = "--web.systemd-socket: systemd has given no socket: is the .socket unit started?"
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or FEW.fullmatch(count) is None:
+        raise ConfigError([wrong])
+    sockets = []
+    for number in range(FIRST_FD, FIRST_FD + int(count)):
+        try:
+            given = socket.socket(fileno=number)
+            listens = given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        except OSError as error:
+            raise ConfigError([f"{wrong} Descriptor {number}: {error.strerror}"]) from error
+        if not listens:
+            raise ConfigError([f"--web.systemd-socket: descriptor {number} does not listen"])
+        sockets.append(given)
+    return sockets
+
+
+def listen(address: str) -> socket.socket:
+    """Open one socket; ":12200" is every IPv4 and IPv6 address of the machine.
+
+    Raises:
+        ConfigError: The address is malformed, taken, or not this machine's.
+    """
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and port.isascii() and port.isdigit() and int(port[:6]) < 1 << 16):
+        raise ConfigError([f"--web.listen-address: expected HOST:PORT or :PORT, got {address!r}"])
+    dual = not host and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family, dualstack_ipv6=dual)
+    except (OSError, TypeError, ValueError) as error:  # the last two: no name of a host
+        reason = error.strerror if isinstance(error, OSError) else "not an address"
+        raise ConfigError(
+            [f"cannot listen on {address!r}: {reason}; see --web.listen-address"]
+        ) from error
