@@ -26,7 +26,7 @@ from exporter.web.auth import Access
 from exporter.web.limits import PLAIN_CONNECTIONS, TLS_CONNECTIONS, Limits, limits_here
 from exporter.web.server import Server
 from exporter.web.sockets import from_systemd, listen
-from exporter.web.subscribers import Watch
+from exporter.web.subscribers import Subscribers
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +108,8 @@ async def _serve(
     ):  # what was made last first
         batteries = Batteries(config, routes, tasks, backend=backend)
         closing.push_async_callback(_disconnect, batteries)
-        watch = Watch(batteries.pollers, tasks, most=endpoint.limits.connections // 4)
-        batteries.subscribe(watch.changed)
+        subscribers = Subscribers(batteries.pollers, tasks, most=endpoint.limits.connections // 4)
+        batteries.subscribe(subscribers.publish)
         own = ExporterCollector(batteries.wall, log_lines_lost=options.log_lines_lost)
         reload = Reload(load, batteries, own)
         access = _access(endpoint)
@@ -117,7 +117,7 @@ async def _serve(
             batteries=batteries.pollers,
             own=own,
             reload=reload,
-            watch=watch,
+            subscribers=subscribers,
             wall=batteries.wall,
             access=access,
             timeout_offset_s=options.timeout_offset_s,
@@ -129,7 +129,7 @@ async def _serve(
         _log_listening(options, endpoint, batteries=len(batteries.pollers))
         if access is not None:
             closing.callback(access.close)
-        closing.callback(watch.close)
+        closing.callback(subscribers.close)
         closing.callback(tasks.create_task(tell_systemd()).cancel)
         closing.callback(reload.close)
         with on_signals(partial(reload.request, tasks), signal.SIGHUP):

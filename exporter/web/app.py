@@ -13,7 +13,7 @@ from exporter.web.auth import Access
 from exporter.web.exposition import Exposition
 from exporter.web.handler import App, ChangeHandler, Handler, Route
 from exporter.web.page_handlers import page_routes
-from exporter.web.subscribers import Watch
+from exporter.web.subscribers import Subscribers
 
 TEMPLATES: Final = 16  # to keep, beside two for each battery
 TIMEOUT_HEADER: Final = "X-Prometheus-Scrape-Timeout-Seconds"
@@ -62,7 +62,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
     batteries: Mapping[str, Battery],
     own: ExporterCollector | None = None,
     reload: Reload | None = None,
-    watch: Watch | None = None,
+    subscribers: Subscribers | None = None,
     wall: WallClock | None = None,
     access: Access | None = None,
     timeout_offset_s: float = 0.5,
@@ -74,7 +74,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
         batteries: By configured name, in the order in which they are shown; may change later.
         own: The exporter's own metrics and its process's, for the telemetry path only.
         reload: Reads the configuration again; returns what is wrong with it, nothing if it is used.
-        watch: The batteries of the page; None: there is no page.
+        subscribers: The batteries of the page; None: there is no page.
         wall: Converts the batteries' moments to unix time; None: one of its own.
         access: Passwords and rate limit; None: every request is allowed.
         timeout_offset_s: How much of a scrape's time-out is kept for sending the response.
@@ -90,7 +90,11 @@ def make_app(  # noqa: PLR0913 - options, all by name
         )
     }
     routes: dict[str, Route] = {
-        **({} if watch is None else page_routes(watch, wall or WallClock(), telemetry_path)),
+        **(
+            {}
+            if subscribers is None
+            else page_routes(subscribers, wall or WallClock(), telemetry_path)
+        ),
         "/probe": (ProbeHandler, scraping),
         "/-/healthy": (HealthHandler, {}),
         "/-/ready": (HealthHandler, {}),

@@ -10,7 +10,7 @@ from exporter.clock import WallClock
 from exporter.web import api_json as api
 from exporter.web.assets import Asset, assets
 from exporter.web.handler import ChangeHandler, Handler, Route
-from exporter.web.subscribers import INTERVAL_S, Watch
+from exporter.web.subscribers import INTERVAL_S, Subscribers
 
 RELEASE_S: Final = 600.0  # long enough to find the phone
 # With a max_age of 0 a page shows what it has read itself, until it reads again.
@@ -23,15 +23,15 @@ POLICY: Final = (
 )
 
 
-def page_routes(watch: Watch, wall: WallClock, metrics_path: str) -> dict[str, Route]:
+def page_routes(subscribers: Subscribers, wall: WallClock, metrics_path: str) -> dict[str, Route]:
     """Return the routes of the page and of /api/v1.
 
     Args:
-        watch: The batteries.
+        subscribers: The batteries.
         wall: Converts their moments to unix time.
         metrics_path: Where the metrics are, for a link on the page.
     """
-    state = State(watch, wall, metrics_path)
+    state = State(subscribers, wall, metrics_path)
     files = assets()
     routes: dict[str, Route] = {
         f"/page/{path}": (AssetHandler, {"asset": asset}) for path, asset in files.items()
@@ -51,8 +51,8 @@ def page_routes(watch: Watch, wall: WallClock, metrics_path: str) -> dict[str, R
 class State:
     """The data of /api/v1, encoded once for all clients."""
 
-    def __init__(self, watch: Watch, wall: WallClock, metrics_path: str) -> None:
-        self.watch = watch
+    def __init__(self, subscribers: Subscribers, wall: WallClock, metrics_path: str) -> None:
+        self.subscribers = subscribers
         self._wall = wall
         self._metrics_path = metrics_path
         self._curves = b""
@@ -70,12 +70,12 @@ class State:
             "now_unix_s": self._wall.now_unix_s(),
             "poll_interval_s": INTERVAL_S,
             "metrics_path": self._metrics_path,
-            "batteries": [battery_json(battery) for battery in self.watch.batteries.values()],
+            "batteries": [battery_json(battery) for battery in self.subscribers.batteries.values()],
         }
 
     def history(self) -> Sequence[bytes]:
         """Return the curves of the last hours, as parts of JSON."""
-        histories = {name: battery.history for name, battery in self.watch.batteries.items()}
+        histories = {name: battery.history for name, battery in self.subscribers.batteries.items()}
         kept = tuple((name, history, history.revision) for name, history in histories.items())
         if kept != self._curves_of:
             self._curves_of = kept
@@ -86,11 +86,11 @@ class State:
         """Return server-sent events for changed batteries; None among them: everything changed."""
         if None in changed:
             return _event("batteries", self._batteries())
-        events = [self._event_of(name) for name in self.watch.batteries if name in changed]
+        events = [self._event_of(name) for name in self.subscribers.batteries if name in changed]
         return b"".join(events) or _event("alive", {"now_unix_s": self._wall.now_unix_s()})
 
     def _event_of(self, name: str) -> bytes:
-        battery = self.watch.batteries[name]
+        battery = self.subscribers.batteries[name]
         snapshot = battery.peek(OWN_MAX_AGE_S)
         now_unix_s = self._wall.now_unix_s()
         sent, sent_unix_s, event = self._events.get(name, (None, 0.0, b""))
@@ -168,7 +168,7 @@ class BatteryHandler(ChangeHandler, _ApiHandler):
 
     def initialize(self, state: State, act: Callable[[Poller], Awaitable[None]]) -> None:
         """Take the batteries, and what to do with the one that the query names."""
-        self._batteries = state.watch.batteries
+        self._batteries = state.subscribers.batteries
         self._act = act
 
     async def change(self) -> None:
@@ -195,24 +195,24 @@ class StreamHandler(_ApiHandler):
 
     async def respond(self) -> None:
         """Send everything, then what changes, for at most LIFE_S."""
-        watch = self._state.watch
-        if watch.is_full_for(self.client):
+        subscribers = self._state.subscribers
+        if subscribers.is_full_for(self.client):
             await self.send(503, "Too many pages are open.")
             return
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")
         if self.request.method != "HEAD":
-            await self._stream(watch)
+            await self._stream(subscribers)
         await self.deliver(self.finish())
 
-    async def _stream(self, watch: Watch) -> None:
+    async def _stream(self, subscribers: Subscribers) -> None:
         loop = asyncio.get_running_loop()
         end_s = loop.time() + LIFE_S
-        with watch.watching(self.client) as watcher:
-            self._leave = watcher.wake
+        with subscribers.subscribe(self.client) as subscriber:
+            self._leave = subscriber.wake
             while loop.time() < end_s:
-                changed = await watcher.changes()
-                if watch.closed or self.has_left or not self.is_still_allowed:
+                changed = await subscriber.changes()
+                if subscribers.is_closed or self.has_left or not self.is_still_allowed:
                     return
                 self.write(self._state.events(changed))
                 await self.deliver(self.flush())

@@ -1,4 +1,4 @@
-"""Who looks at the page: together they are one scraper, and only while they look."""
+"""The open pages: together they are one scraper, and only while one is open."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -8,27 +8,26 @@ from typing import Final
 from exporter.battery.poller import Poller
 
 INTERVAL_S: Final = 30.0
-ALIVE_S: Final = 10.0  # how long a page hears nothing before it is told that all is well
-MOST: Final = 100  # streams; each costs its part of every change
-MOST_EACH: Final = 20  # of one client: a browser opens six
+ALIVE_S: Final = 10.0  # after this time without a change a page gets a sign of life
+MAX_STREAMS: Final = 100  # each costs its part of every change
+MAX_STREAMS_EACH: Final = 20  # of one client: a browser opens six
 
 
-class Watcher:
-    """One open stream: collects what has changed since it was last asked."""
+class Subscriber:
+    """One open stream: collects the changes that it has not yet sent."""
 
     def __init__(self) -> None:
-        """Begin with everything changed."""
-        self._names: set[str | None] = {None}
+        self._names: set[str | None] = {None}  # at first everything has changed
         self._wake = asyncio.Event()
         self._wake.set()
 
-    def note(self, name: str | None) -> None:
-        """Take note that a battery changed; None: which batteries there are."""
+    def add(self, name: str | None) -> None:
+        """Add a changed battery; None: the list of batteries changed."""
         self._names.add(name)
         self._wake.set()
 
     def wake(self) -> None:
-        """Let `changes` return though nothing has changed."""
+        """Let `changes` return although nothing has changed."""
         self._wake.set()
 
     async def changes(self) -> set[str | None]:
@@ -43,63 +42,63 @@ class Watcher:
         return names
 
 
-class Watch:
-    """Reads all batteries every 30 s while there is a watcher."""
+class Subscribers:
+    """Reads all batteries every 30 s while there is a subscriber."""
 
     def __init__(
-        self, batteries: Mapping[str, Poller], tasks: asyncio.TaskGroup, *, most: int = MOST
+        self, batteries: Mapping[str, Poller], tasks: asyncio.TaskGroup, *, most: int = MAX_STREAMS
     ) -> None:
-        """Start without a watcher.
+        """Start without a subscriber.
 
         Args:
             batteries: By name; may change later.
-            tasks: Runs the readings, until `close` or until the last watcher leaves.
-            most: How many streams there may be, if that is less than MOST: each keeps a connection.
+            tasks: Runs the polls, until `close` or until the last subscriber leaves.
+            most: A bound below MAX_STREAMS: each stream keeps a connection.
         """
-        self._most = min(most, MOST)
         self.batteries = batteries
-        self._tasks = tasks
-        self._watchers: dict[Watcher, str] = {}  # and whose they are
-        self._looking: asyncio.Task[None] | None = None
-        self._due_s = 0.0
-        self.closed = False
+        self.is_closed = False
         """Whether streams have to end."""
+        self._tasks = tasks
+        self._most = min(most, MAX_STREAMS)
+        self._clients: dict[Subscriber, str] = {}
+        self._polling: asyncio.Task[None] | None = None
+        self._due_s = 0.0
 
     def is_full_for(self, client: str) -> bool:
-        """Whether one more stream would be too many."""
-        clients = [*self._watchers.values()]
-        return len(clients) >= self._most or clients.count(client) >= MOST_EACH
+        """Whether one more stream of this client would be too many."""
+        clients = [*self._clients.values()]
+        return len(clients) >= self._most or clients.count(client) >= MAX_STREAMS_EACH
 
-    def changed(self, name: str | None) -> None:
-        """Tell every watcher that a battery changed; None: which batteries there are."""
-        for watcher in self._watchers:
-            watcher.note(name)
+    def publish(self, name: str | None) -> None:
+        """Tell every subscriber that a battery changed; None: the list of batteries changed."""
+        for subscriber in self._clients:
+            subscriber.add(name)
 
     def close(self) -> None:
-        """End looking and every stream."""
-        self.closed = True
-        if self._looking is not None:
-            self._looking.cancel()
-        for watcher in self._watchers:
-            watcher.wake()
+        """End the polls and every stream."""
+        self.is_closed = True
+        if self._polling is not None:
+            self._polling.cancel()
+        for subscriber in self._clients:
+            subscriber.wake()
 
     @contextmanager
-    def watching(self, client: str) -> Iterator[Watcher]:
-        """Count as one who looks."""
-        watcher = Watcher()
-        self._watchers[watcher] = client
-        if (self._looking is None or self._looking.done()) and not self.closed:
-            self._looking = self._tasks.create_task(self._look(), name="look")
+    def subscribe(self, client: str) -> Iterator[Subscriber]:
+        """Add a subscriber for the time of a `with` block; the first one starts the polls."""
+        subscriber = Subscriber()
+        self._clients[subscriber] = client
+        if (self._polling is None or self._polling.done()) and not self.is_closed:
+            self._polling = self._tasks.create_task(self._poll(), name="poll for the page")
         try:
-            yield watcher
+            yield subscriber
         finally:
-            del self._watchers[watcher]
+            del self._clients[subscriber]
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._watchers:
+        while self._clients:
             wait_s = self._due_s - loop.time()
-            if wait_s > 0:  # a page that is opened again and again is not more than one
+            if wait_s > 0:  # a page that is reloaded again and again causes no more polls than one
                 await asyncio.sleep(wait_s)
                 continue
             self._due_s = loop.time() + INTERVAL_S

@@ -18,7 +18,7 @@ from tornado.httputil import HTTPHeaders
 from exporter.config.web import WebConfigFile
 from exporter.web.app import make_app
 from exporter.web.auth import Access
-from exporter.web.subscribers import ALIVE_S, Watch
+from exporter.web.subscribers import ALIVE_S, Subscribers
 from tests.support import http_client
 from tests.support.exporter_process import command, running, started
 from tests.support.web_config import PASSWORD, TLS, USERS, serving, write_certificate
@@ -248,8 +248,10 @@ async def test_stream_of_a_user_who_is_removed_or_gets_another_password_ends(
 ) -> None:
     file = tmp_path / "web.yml"
     file.write_text(USERS)
-    watch = Watch({}, tasks)
-    app = make_app(batteries={}, watch=watch, access=Access(WebConfigFile(file).current))
+    subscribers = Subscribers({}, tasks)
+    app = make_app(
+        batteries={}, subscribers=subscribers, access=Access(WebConfigFile(file).current)
+    )
     credentials = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
     headers = HTTPHeaders({"Host": "camper", "Authorization": f"Basic {credentials}"})
     connection, delegate, _ = http_client.begin(app, "GET", "/api/v1/stream", headers)

@@ -17,7 +17,7 @@ from exporter.demo.radio import make_air
 from exporter.metrics import ExporterCollector
 from exporter.web.app import make_app
 from exporter.web.exposition import Exposition, Template
-from exporter.web.subscribers import Watch
+from exporter.web.subscribers import Subscribers
 from tests.support.http_client import begin, client_of
 from tests.support.virtual import battery, make_poller, make_routes, now_s
 
@@ -45,7 +45,7 @@ class House:
         }
         self.app = make_app(
             batteries=batteries,
-            watch=Watch(batteries, tasks),
+            subscribers=Subscribers(batteries, tasks),
             own=ExporterCollector(),
             timeout_offset_s=0.5,
             telemetry_path=telemetry_path,

@@ -21,7 +21,7 @@ from exporter.demo.radio import make_air
 from exporter.web import api_json as api
 from exporter.web.app import make_app
 from exporter.web.page_handlers import LIFE_S, OWN_MAX_AGE_S, RELEASE_S
-from exporter.web.subscribers import ALIVE_S, INTERVAL_S, MOST, MOST_EACH, Watch
+from exporter.web.subscribers import ALIVE_S, INTERVAL_S, MAX_STREAMS, MAX_STREAMS_EACH, Subscribers
 from tests.support.http_client import FakeConnection, begin, client_of
 from tests.support.virtual import WallTime, answering, battery, make_poller, make_routes, now_s
 
@@ -38,7 +38,7 @@ class Camper:
         self.virtual = {"camper": battery(), "my trailer": battery(SECOND)}
         routes = make_routes(make_air(self.virtual.values()))
         self.pollers: dict[str, Any] = {}
-        self.watch = Watch(self.pollers, tasks)
+        self.subscribers = Subscribers(self.pollers, tasks)
         self.wall_time = WallTime()
         wall = WallClock(now_s, self.wall_time)
         for name, one in self.virtual.items():
@@ -49,9 +49,9 @@ class Camper:
                 address=one.address,
                 poll=poll,
                 wall=wall,
-                on_change=partial(self.watch.changed, name),
+                on_change=partial(self.subscribers.publish, name),
             )
-        self.app = make_app(batteries=self.pollers, watch=self.watch, wall=wall)
+        self.app = make_app(batteries=self.pollers, subscribers=self.subscribers, wall=wall)
         self.client = client_of(self.app)
 
     @property
@@ -68,7 +68,7 @@ class Camper:
 async def camper(tasks: asyncio.TaskGroup) -> AsyncIterator[Camper]:
     camper = Camper(tasks)
     yield camper
-    camper.watch.close()
+    camper.subscribers.close()
 
 
 class Page:
@@ -390,7 +390,7 @@ class TestLooking:
         async with looking(camper) as page:
             await asyncio.sleep(8.0)
             del camper.pollers["my trailer"]
-            camper.watch.changed(None)
+            camper.subscribers.publish(None)
             await asyncio.sleep(0.1)
 
         name, state = page.events[-1]
@@ -400,7 +400,7 @@ class TestLooking:
     async def test_the_end_of_the_exporter_ends_the_stream(self, camper: Camper) -> None:
         async with looking(camper) as page:
             await asyncio.sleep(1.0)
-            camper.watch.close()
+            camper.subscribers.close()
             await asyncio.sleep(0.1)
 
             assert page.ended
@@ -410,12 +410,12 @@ class TestLooking:
             return camper.client.get("/api/v1/stream")
 
         with ExitStack() as stack:
-            for _ in range(MOST_EACH):
-                stack.enter_context(camper.watch.watching("127.0.0.1"))
+            for _ in range(MAX_STREAMS_EACH):
+                stack.enter_context(camper.subscribers.subscribe("127.0.0.1"))
             assert (await ask()).status_code == 503
         with ExitStack() as stack:
-            for number in range(MOST):
-                stack.enter_context(camper.watch.watching(f"192.0.2.{number}"))
+            for number in range(MAX_STREAMS):
+                stack.enter_context(camper.subscribers.subscribe(f"192.0.2.{number}"))
             assert (await ask()).status_code == 503
 
     async def test_a_stream_ends_after_a_while_so_that_who_may_no_more_may_no_more(
@@ -438,9 +438,9 @@ class TestLooking:
     async def test_an_event_has_the_time_at_which_it_is_sent(self, camper: Camper) -> None:
         async with looking(camper) as page:
             await asyncio.sleep(8.0)
-            camper.watch.changed("camper")
+            camper.subscribers.publish("camper")
             await asyncio.sleep(9.0)
-            camper.watch.changed("camper")
+            camper.subscribers.publish("camper")
             await asyncio.sleep(0.1)
 
         times = [event["now_unix_s"] for name, event in page.events if name == "battery"]
