@@ -25,7 +25,7 @@ from exporter.web.app import make_app
 from exporter.web.auth import Access
 from exporter.web.limits import PLAIN_CONNECTIONS, TLS_CONNECTIONS, Limits, limits_here
 from exporter.web.server import Server
-from exporter.web.sockets import from_systemd, listen
+from exporter.web.sockets import from_systemd, listen, with_port
 from exporter.web.subscribers import Subscribers
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class ServeOptions:
     web_config: Path | None = None  # TLS, users, headers
     systemd_sockets: bool = False  # instead of listen_addresses
     log_lines_lost: Callable[[], int] = lambda: 0  # the value of its metric
+    on_listening: Callable[[Sequence[str]], None] = lambda _addresses: None
 
 
 async def serve(
@@ -126,7 +127,7 @@ async def _serve(
         server = Server(app, endpoint.listening, endpoint.current_tls, endpoint.limits)
         server.begin()
         closing.push_async_callback(server.finish)
-        _log_listening(options, endpoint, batteries=len(batteries.pollers))
+        _report_listening(options, endpoint, batteries=len(batteries.pollers))
         if access is not None:
             closing.callback(access.close)
         closing.callback(subscribers.close)
@@ -147,18 +148,21 @@ def _access(endpoint: Endpoint) -> Access | None:
     return Access(endpoint.web_config.current, clients=endpoint.limits.connections // 2)
 
 
-def _log_listening(options: ServeOptions, endpoint: Endpoint, *, batteries: int) -> None:
+def _report_listening(options: ServeOptions, endpoint: Endpoint, *, batteries: int) -> None:
+    addresses = ["systemd"]
+    if not options.systemd_sockets:
+        pairs = zip(options.listen_addresses, endpoint.listening, strict=True)
+        addresses = [with_port(address, sock) for address, sock in pairs]
     log.info(
         "listening",
         extra={
-            "addresses": "systemd"
-            if options.systemd_sockets
-            else ",".join(options.listen_addresses),
+            "addresses": ",".join(addresses),
             "tls": endpoint.current_tls() is not None,
             "path": options.telemetry_path,
             "batteries": batteries,
         },
     )
+    options.on_listening(addresses)
 
 
 async def read_once(

@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -69,19 +71,19 @@ def _demo(options: Demo) -> int:
             for name, battery in batteries.items()
         )
     )
-    complain(f"{', '.join(batteries)}: virtual, no Bluetooth needed.{_hint(options.web)}")
+    complain(f"{', '.join(batteries)}: virtual, no Bluetooth needed")
+    web = replace(options.web, on_listening=partial(_show_hint, options.web))
     backend = radio.make_backend(radio.make_air(batteries.values()))
-    asyncio.run(serve(lambda: config, options.web, backend))
+    asyncio.run(serve(lambda: config, web, backend))
     return OK
 
 
-def _hint(web: ServeOptions) -> str:
-    """Return how to see the metrics, unless the address or the scheme is known to others only."""
-    if web.web_config is not None or web.systemd_sockets:
-        return ""
-    host, _, port = web.listen_addresses[0].rpartition(":")
-    where = f"{host or 'localhost'}:{port}"
-    return f" Try: curl {where}{web.telemetry_path}, or http://{where}/ in a browser"
+def _show_hint(web: ServeOptions, addresses: Sequence[str]) -> None:
+    """Show how to see the metrics, unless only others know the address or the scheme."""
+    if web.web_config is None and not web.systemd_sockets:
+        host, _, port = addresses[0].rpartition(":")
+        where = f"{host or 'localhost'}:{port}"
+        complain(f"try: curl {where}{web.telemetry_path}, or http://{where}/ in a browser")
 
 
 def _read(options: Read, backend: Backend | None) -> int:

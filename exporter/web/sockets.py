@@ -35,6 +35,11 @@ def from_systemd() -> Sequence[socket.socket]:
     return sockets
 
 
+def with_port(address: str, sock: socket.socket) -> str:
+    """Return an address that was listened on, with the port that the kernel chose for port 0."""
+    return f"{address.rpartition(':')[0]}:{sock.getsockname()[1]}"
+
+
 def listen(address: str) -> socket.socket:
     """Open one socket; ":12200" is every IPv4 and IPv6 address of the machine.
 

@@ -20,7 +20,7 @@ from exporter.web.app import make_app
 from exporter.web.auth import Access
 from exporter.web.subscribers import ALIVE_S, Subscribers
 from tests.support import http_client
-from tests.support.exporter_process import command, running, started
+from tests.support.exporter_process import command, running, running_demo, started
 from tests.support.web_config import PASSWORD, TLS, USERS, serving, write_certificate
 
 
@@ -264,6 +264,15 @@ async def test_stream_of_a_user_who_is_removed_or_gets_another_password_ends(
     await asyncio.sleep(ALIVE_S + 0.1)
 
     assert connection.finished.is_set()
+
+
+def test_log_and_hint_show_the_port_that_the_kernel_chose() -> None:
+    with running_demo() as exporter:
+        assert exporter.get("/-/healthy").status_code == 200
+        _, log = exporter.stop()
+
+    assert f"addresses=:{exporter.port} " in log
+    assert f"http://localhost:{exporter.port}/ in a browser" in log
 
 
 def test_without_a_socket_of_systemd_it_says_so() -> None:

@@ -1,0 +1,22 @@
+"""Listening sockets and the addresses that are shown for them."""
+
+import pytest
+
+from exporter.web.sockets import listen, with_port
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "", "[::1]"])
+def test_port_that_the_kernel_chose_is_shown_for_port_0(host: str) -> None:
+    with listen(f"{host}:0") as sock:
+        port = sock.getsockname()[1]
+
+        assert port > 0
+        assert with_port(f"{host}:0", sock) == f"{host}:{port}"
+
+
+def test_port_that_was_asked_for_is_shown_as_it_is() -> None:
+    with listen("127.0.0.1:0") as sock:
+        address = with_port("127.0.0.1:0", sock)
+
+    with listen(address) as sock:
+        assert with_port(address, sock) == address
