@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import bcrypt
 import trustme
@@ -510,7 +510,7 @@ class Surface:
         """Serve two batteries."""
         self.loop = asyncio.new_event_loop()
         self.reloads = 0
-        batteries = {name: Camper(name) for name in ("camper", 'a "<b>" ä')}
+        batteries: Any = {name: Camper(name) for name in ("camper", 'a "<b>" ä')}
         access = Access(webconfig.WebConfigFile(_folder() / "web.yml").current)
         self.open = make_app(batteries=batteries, reload=self._reload)
         self.guarded = make_app(batteries=batteries, reload=self._reload, access=access)

@@ -2,8 +2,8 @@
 
 import logging
 import ssl
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
@@ -197,25 +197,20 @@ def make_tls(tls: TlsConfig) -> Tls:
     context.minimum_version = tls.min_version
     context.maximum_version = tls.max_version
     context.set_alpn_protocols(["http/1.1"])
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    if tls.prefer_server_ciphers:
-        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-    else:
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    if not tls.prefer_server_ciphers:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     for key, file in (("cert_file", tls.cert_file), ("key_file", tls.key_file)):
-        _read(key, file)  # says which of them cannot be read, and refuses what is no small file
-    try:
+        with _complaints(key, file):  # OpenSSL does not say which, and would wait for a pipe
+            read_small(file)
+    with _complaints(f"{tls.cert_file}, {tls.key_file}"):
         # An encrypted key would be asked for at the terminal: here it has no password.
         context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: b"")
-    except (OSError, ValueError) as error:
-        raise _error(error, f"{tls.cert_file}, {tls.key_file}") from error
-    try:
+    with _complaints():
         if tls.ciphers:
             context.set_ciphers(":".join(tls.ciphers))
         if tls.curve is not None:
             context.set_ecdh_curve(tls.curve)
-    except (OSError, ValueError) as error:
-        raise _error(error) from error
     if tls.client_auth is not ssl.CERT_NONE:
         context.verify_mode = tls.client_auth
         _trust_authorities(context, tls)
@@ -223,34 +218,31 @@ def make_tls(tls: TlsConfig) -> Tls:
 
 
 def _trust_authorities(context: ssl.SSLContext, tls: TlsConfig) -> None:
-    """Load the authorities that sign client certificates."""
     authorities = (tls.client_ca or "").encode()
     if tls.client_ca_file is not None:
-        authorities = _read("client_ca_file", tls.client_ca_file)
-    try:
+        with _complaints("client_ca_file", tls.client_ca_file):
+            authorities = read_small(tls.client_ca_file)
+    with _complaints(tls.client_ca_file or "client_ca"):
         if tls.has_client_ca:
             context.load_verify_locations(cadata=authorities.decode("ascii"))
         else:  # as Go does: the machine's own authorities
             context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-    except (OSError, ValueError) as error:
-        raise _error(error, tls.client_ca_file or "client_ca") from error
 
 
-def _read(key: str, file: Path) -> bytes:
+@contextmanager
+def _complaints(*places: object) -> Iterator[None]:
+    """Turn errors of files and of OpenSSL into a ConfigError about these places."""
     try:
-        return read_small(file)
+        yield
     except (OSError, ValueError) as error:
-        raise _error(error, key, file) from error
-
-
-def _error(error: Exception, *places: object) -> ConfigError:
-    reason = str(error)
-    if isinstance(error, ssl.SSLError):
-        # An error that Python raises by itself has no `reason`: "No cipher can be selected."
-        reason = str(getattr(error, "reason", None) or error.args[-1]).replace("_", " ").lower()
-    elif isinstance(error, OSError):
-        reason = error.strerror or reason
-    return ConfigError([": ".join(map(str, (TLS_SECTION, *places, reason)))])
+        reason = str(error)
+        if isinstance(error, ssl.SSLError):
+            # An error that Python raises by itself has no `reason`: "No cipher can be selected."
+            reason = str(getattr(error, "reason", None) or error.args[-1])
+            reason = reason.replace("_", " ").lower()
+        elif isinstance(error, OSError):
+            reason = error.strerror or reason
+        raise ConfigError([": ".join(map(str, (TLS_SECTION, *places, reason)))]) from error
 
 
 def _is_admitted(allowed_sans: frozenset[str], connection: ssl.SSLSocket) -> bool:

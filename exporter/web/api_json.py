@@ -109,9 +109,11 @@ def _rest(reading: Reading, basic: BasicInfo) -> dict[str, Any]:
     }
 
 
-def curves(of: Mapping[str, History]) -> bytes:
+def curves(histories: Mapping[str, History]) -> bytes:
     """Return the curves of the last hours as JSON, for `history`."""
-    return to_json([{"name": name, "samples": one.curve()} for name, one in of.items()])
+    return to_json(
+        [{"name": name, "samples": history.curve()} for name, history in histories.items()]
+    )
 
 
 def history(curves: bytes, *, now_unix_s: float) -> tuple[bytes, bytes, bytes]:

@@ -3,9 +3,9 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from exporter.battery.poller import Poller
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.metrics import PROCESS, ExporterCollector
@@ -21,45 +21,9 @@ TIMEOUT_HEADER: Final = "X-Prometheus-Scrape-Timeout-Seconds"
 Reload = Callable[[], Awaitable[Sequence[str]]]
 
 
-class Battery(Protocol):
-    """The part of a battery's poller that scrapes use."""
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether the reading is young enough not to be read again."""
-
-    def show(self) -> Snapshot:
-        """Return the current snapshot without a poll."""
-
-    async def refresh(self, *, timeout_s: float | None) -> Snapshot:
-        """Return a snapshot, after a poll if one is due and ends within `timeout_s`.
-
-        With None a poll may take as long as the configuration allows.
-        """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scraping:
-    """Data that all scrape handlers share."""
-
-    batteries: Mapping[str, Battery]
-    exposition: Exposition
-    timeout_offset_s: float
-
-    def timeout_s(self, header: str | None) -> float | None:
-        """Return how long a scrape may wait for polls; None: it sent no time-out."""
-        try:
-            timeout_s = float(header or "")
-        except ValueError:
-            return None
-        if not (math.isfinite(timeout_s) and timeout_s > 0):
-            return None
-        return max(0.0, timeout_s - self.timeout_offset_s)
-
-
 def make_app(  # noqa: PLR0913 - options, all by name
     *,
-    batteries: Mapping[str, Battery],
+    batteries: Mapping[str, Poller],
     own: ExporterCollector | None = None,
     reload: Reload | None = None,
     subscribers: Subscribers | None = None,
@@ -81,13 +45,11 @@ def make_app(  # noqa: PLR0913 - options, all by name
         telemetry_path: Where the metrics are.
     """
     scraping = {
-        "scraping": Scraping(
-            batteries=batteries,
-            exposition=Exposition(
-                [own, PROCESS] if own else [PROCESS], lambda: TEMPLATES + 2 * len(batteries)
-            ),
-            timeout_offset_s=timeout_offset_s,
-        )
+        "batteries": batteries,
+        "exposition": Exposition(
+            [own, PROCESS] if own else [PROCESS], lambda: TEMPLATES + 2 * len(batteries)
+        ),
+        "timeout_offset_s": timeout_offset_s,
     }
     routes: dict[str, Route] = {
         **(
@@ -95,21 +57,34 @@ def make_app(  # noqa: PLR0913 - options, all by name
             if subscribers is None
             else page_routes(subscribers, wall or WallClock(), telemetry_path)
         ),
-        "/probe": (ProbeHandler, scraping),
-        "/-/healthy": (HealthHandler, {}),
-        "/-/ready": (HealthHandler, {}),
-        telemetry_path: (MetricsHandler, scraping),
+        "/probe": (_ProbeHandler, scraping),
+        "/-/healthy": (_HealthHandler, {}),
+        "/-/ready": (_HealthHandler, {}),
+        telemetry_path: (_MetricsHandler, scraping),
     }
     if reload is not None:
-        routes["/-/reload"] = ReloadHandler, {"reload": reload}
+        routes["/-/reload"] = _ReloadHandler, {"reload": reload}
     return App(routes, access)
 
 
+def wait_s(header: str | None, offset_s: float) -> float | None:
+    """Return how long a scrape may wait for polls; None: it sent no time-out."""
+    try:
+        timeout_s = float(header or "")
+    except ValueError:
+        return None
+    if not (math.isfinite(timeout_s) and timeout_s > 0):
+        return None
+    return max(0.0, timeout_s - offset_s)
+
+
 class _ScrapeHandler(Handler):
-    def initialize(self, scraping: Scraping) -> None:
-        """Keep the shared data, and read the scrape's time-out."""
-        self._scraping = scraping
-        self._timeout_s = scraping.timeout_s(self.request.headers.get(TIMEOUT_HEADER))
+    def initialize(
+        self, batteries: Mapping[str, Poller], exposition: Exposition, timeout_offset_s: float
+    ) -> None:
+        self._batteries = batteries
+        self._exposition = exposition
+        self._timeout_s = wait_s(self.request.headers.get(TIMEOUT_HEADER), timeout_offset_s)
         self._reading: asyncio.Task[Any] | None = None
 
     def on_connection_close(self) -> None:
@@ -120,17 +95,16 @@ class _ScrapeHandler(Handler):
 
     async def read(self, names: Sequence[str]) -> list[Snapshot]:
         """Read these batteries, all at once; cancelled when the client leaves."""
-        batteries = self._scraping.batteries
         self._reading = asyncio.current_task()
         try:
-            polls = (batteries[name].refresh(timeout_s=self._timeout_s) for name in names)
+            polls = (self._batteries[name].refresh(timeout_s=self._timeout_s) for name in names)
             return await asyncio.gather(*polls)
         finally:
             self._reading = None
 
     async def show(self, snapshots: Sequence[Snapshot], *, own: bool) -> None:
         """Send snapshots as Prometheus text."""
-        headers, body = self._scraping.exposition.response(
+        headers, body = self._exposition.response(
             self.request.headers, self.request.query, snapshots, own=own
         )
         for name, value in headers.items():
@@ -138,12 +112,11 @@ class _ScrapeHandler(Handler):
         await self.send(200, body)
 
 
-class MetricsHandler(_ScrapeHandler):
+class _MetricsHandler(_ScrapeHandler):
     """All batteries, and the exporter itself."""
 
     async def respond(self) -> None:
-        """Read the batteries that are due, all at once, and show all of them."""
-        batteries = self._scraping.batteries
+        batteries = self._batteries
         due = [name for name, battery in batteries.items() if not battery.is_fresh]
         read: dict[str, Snapshot] = {}
         if due:  # asyncio.gather starts a task for each battery
@@ -153,35 +126,31 @@ class MetricsHandler(_ScrapeHandler):
         )
 
 
-class ProbeHandler(_ScrapeHandler):
+class _ProbeHandler(_ScrapeHandler):
     """One configured battery."""
 
     async def respond(self) -> None:
-        """Read the battery that the query names, and show it alone."""
-        name = await self.battery_name("target", self._scraping.batteries)
+        name = await self.battery_name("target", self._batteries)
         if name is not None:
             await self.show(await self.read([name]), own=False)
 
 
-class HealthHandler(Handler):
+class _HealthHandler(Handler):
     """Says that the program runs, without any radio traffic."""
 
     async def respond(self) -> None:
-        """Send 200."""
         await self.send(200, "BMS exporter is running.")
 
 
-class ReloadHandler(ChangeHandler):
+class _ReloadHandler(ChangeHandler):
     """Reads the configuration again."""
 
     FROM_PAGE = False
 
     def initialize(self, reload: Reload) -> None:
-        """Keep the function that reloads."""
         self._reload = reload
 
     async def change(self) -> None:
-        """Reload; send what is wrong with the configuration."""
         problems = await self._reload()
         if problems:
             await self.send(500, "\n".join(["The old configuration stays:", *problems]))

@@ -26,16 +26,11 @@ class Asset:
 
 def assets() -> dict[str, Asset]:
     """Return every file of the page by its path below /page/; other kinds of files are left out."""
-    return dict(_walk(Path(__file__).with_name("page"), ""))
-
-
-def _walk(folder: Path, prefix: str) -> list[tuple[str, Asset]]:
-    found = []
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            found += _walk(entry, f"{prefix}{entry.name}/")
-        elif (kind := TYPES.get("." + entry.name.rpartition(".")[2])) is not None:
-            body = entry.read_bytes()
+    folder = Path(__file__).with_name("page")
+    found = {}
+    for path in folder.rglob("*"):
+        if (content_type := TYPES.get(path.suffix)) is not None:
+            body = path.read_bytes()
             etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-            found.append((prefix + entry.name, Asset(body, kind, etag)))
+            found[str(path.relative_to(folder))] = Asset(body, content_type, etag)
     return found

@@ -42,15 +42,9 @@ class Access:
         config: Callable[[], WebConfig],
         *,
         clients: int = CLIENTS,
-        verify: Verify | None = None,
+        verify: Verify | None = None,  # replaces bcrypt in tests
     ) -> None:
-        """Start with no password remembered.
-
-        Args:
-            config: Called for every request.
-            clients: How many clients may wait for the check of their passwords.
-            verify: Replaces bcrypt in tests.
-        """
+        """Call `config` for every request; so many clients may wait for their passwords."""
         self._config = config
         self._verify = verify or _verify_in_thread
         self._limit = RateLimit()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import parse_qs, unquote
 
@@ -37,7 +38,7 @@ class App(Application):
         self.access = access
         self._routes = routes
         paths = ", ".join(path for path in routes if not path.startswith("/page/"))
-        self._no_route: Route = NotFound, {"paths": paths}
+        self._no_route: Route = _NotFound, {"paths": paths}
 
     def find_handler(self, request: HTTPServerRequest, **_kwargs: Any) -> Any:
         """Return the delegate for a request.
@@ -49,11 +50,11 @@ class App(Application):
         stream = getattr(request.connection, "stream", None)
         if stream is not None and stream.closed():
             raise HTTPInputError("the client has left")
-        handler, arguments = self._routes.get(path_of(request), self._no_route)
+        handler, arguments = self._routes.get(requested_path(request), self._no_route)
         return self.get_handler_delegate(request, handler, dict(arguments))
 
 
-def path_of(request: HTTPServerRequest) -> str:
+def requested_path(request: HTTPServerRequest) -> str:
     """Return the path of a request, which proxies write as http://camper:12200/metrics."""
     target = request.path
     if target.startswith(("http://", "https://")):
@@ -107,10 +108,8 @@ class Handler(RequestHandler):
         return cast("App", self.application).access
 
     async def _answer(self) -> None:
-        try:
+        with suppress(StreamClosedError):  # the client left
             await self._check_and_respond()
-        except StreamClosedError:  # the client left
-            return
 
     get = head = post = put = delete = patch = options = _answer
 
@@ -119,7 +118,7 @@ class Handler(RequestHandler):
             return
         if self.METHODS and self.request.method not in self.METHODS:
             self.set_header("Allow", ", ".join(self.METHODS))
-            await self.send(405, f"Use {self.METHODS[0]} for {path_of(self.request)}.")
+            await self.send(405, f"Use {self.METHODS[0]} for {requested_path(self.request)}.")
             return
         await self.respond()
 
@@ -189,7 +188,7 @@ class Handler(RequestHandler):
         if len(wanted) != 1:
             await self.send(
                 400,
-                f"Say which battery, once: {path_of(self.request)}?{parameter}=NAME "
+                f"Say which battery, once: {requested_path(self.request)}?{parameter}=NAME "
                 f"with one of {names}.",
             )
         elif wanted[0] not in batteries:
@@ -218,17 +217,15 @@ class ChangeHandler(Handler):
         raise NotImplementedError
 
 
-class NotFound(Handler):
+class _NotFound(Handler):
     """Lists the paths that exist."""
 
     METHODS = ()
 
     def initialize(self, paths: str) -> None:
-        """Keep the paths for the message."""
         self._paths = paths
 
     async def respond(self) -> None:
-        """Send 404."""
         await self.send(404, f"There is nothing here. Try one of {self._paths}.")
 
 

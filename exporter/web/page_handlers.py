@@ -31,24 +31,24 @@ def page_routes(subscribers: Subscribers, wall: WallClock, metrics_path: str) ->
         wall: Converts their moments to unix time.
         metrics_path: Where the metrics are, for a link on the page.
     """
-    state = State(subscribers, wall, metrics_path)
+    state = _State(subscribers, wall, metrics_path)
     files = assets()
     routes: dict[str, Route] = {
-        f"/page/{path}": (AssetHandler, {"asset": asset}) for path, asset in files.items()
+        f"/page/{path}": (_AssetHandler, {"asset": asset}) for path, asset in files.items()
     }
     routes |= {
-        "/api/v1/batteries": (JsonHandler, {"make": state.batteries}),
-        "/api/v1/history": (JsonHandler, {"make": state.history}),
-        "/api/v1/stream": (StreamHandler, {"state": state}),
-        "/api/v1/release": (BatteryHandler, {"state": state, "act": _release}),
-        "/api/v1/resume": (BatteryHandler, {"state": state, "act": _resume}),
+        "/api/v1/batteries": (_JsonHandler, {"make": state.batteries}),
+        "/api/v1/history": (_JsonHandler, {"make": state.history}),
+        "/api/v1/stream": (_StreamHandler, {"state": state}),
+        "/api/v1/release": (_BatteryHandler, {"state": state, "act": _release}),
+        "/api/v1/resume": (_BatteryHandler, {"state": state, "act": _resume}),
     }
     if (index := files.get("index.html")) is not None:
-        routes["/"] = AssetHandler, {"asset": index}
+        routes["/"] = _AssetHandler, {"asset": index}
     return routes
 
 
-class State:
+class _State:
     """The data of /api/v1, encoded once for all clients."""
 
     def __init__(self, subscribers: Subscribers, wall: WallClock, metrics_path: str) -> None:
@@ -60,7 +60,6 @@ class State:
         self._events: dict[str, tuple[object, float, bytes]] = {}  # snapshot, unix time, event
 
     def batteries(self) -> Sequence[bytes]:
-        """Return everything that is known now, as JSON."""
         return (api.to_json(self._batteries()),)
 
     def _batteries(self) -> dict[str, Any]:
@@ -110,15 +109,13 @@ def _event(name: str, data: Mapping[str, Any]) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name.encode(), api.to_json(data))
 
 
-class AssetHandler(Handler):
+class _AssetHandler(Handler):
     """A file of the page."""
 
     def initialize(self, asset: Asset) -> None:
-        """Keep the file to send."""
         self._asset = asset
 
     async def respond(self) -> None:
-        """Send the file, or 304 to a client that has it."""
         for name, value in {
             "Content-Type": self._asset.content_type,
             "ETag": self._asset.etag,
@@ -151,28 +148,24 @@ class _ApiHandler(Handler):
         self.set_header("X-Content-Type-Options", "nosniff")
 
 
-class JsonHandler(_ApiHandler):
+class _JsonHandler(_ApiHandler):
     """What is known now, or the curves of the last hours; nothing is read."""
 
     def initialize(self, make: Callable[[], Sequence[bytes]]) -> None:
-        """Take the function that returns the JSON, in parts."""
         self._make = make
 
     async def respond(self) -> None:
-        """Send it."""
         await self.send(200, *self._make(), b"\n")
 
 
-class BatteryHandler(ChangeHandler, _ApiHandler):
+class _BatteryHandler(ChangeHandler, _ApiHandler):
     """Leaves a battery alone for ten minutes, or reads it again."""
 
-    def initialize(self, state: State, act: Callable[[Poller], Awaitable[None]]) -> None:
-        """Take the batteries, and what to do with the one that the query names."""
+    def initialize(self, state: _State, act: Callable[[Poller], Awaitable[None]]) -> None:
         self._batteries = state.subscribers.batteries
         self._act = act
 
     async def change(self) -> None:
-        """Do it, then send the battery's state."""
         name = await self.battery_name("battery", self._batteries)
         if name is not None:
             battery = self._batteries[name]
@@ -180,21 +173,18 @@ class BatteryHandler(ChangeHandler, _ApiHandler):
             await self.send(200, api.to_json(battery_json(battery)), b"\n")
 
 
-class StreamHandler(_ApiHandler):
+class _StreamHandler(_ApiHandler):
     """Changes as server-sent events, until the client leaves or the exporter stops."""
 
-    def initialize(self, state: State) -> None:
-        """Take the state."""
+    def initialize(self, state: _State) -> None:
         self._state = state
         self._leave: Callable[[], None] = lambda: None
 
     def on_connection_close(self) -> None:
-        """End the stream of a client that left."""
         super().on_connection_close()
         self._leave()
 
     async def respond(self) -> None:
-        """Send everything, then what changes, for at most LIFE_S."""
         subscribers = self._state.subscribers
         if subscribers.is_full_for(self.client):
             await self.send(503, "Too many pages are open.")

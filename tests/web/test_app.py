@@ -54,7 +54,7 @@ class House:
 
     @property
     def exposition(self) -> Exposition:
-        exposition = self.app._routes["/probe"][1]["scraping"].exposition
+        exposition = self.app._routes["/probe"][1]["exposition"]
         assert isinstance(exposition, Exposition)
         return exposition
 
