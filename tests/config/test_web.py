@@ -1,4 +1,4 @@
-"""The web configuration: what users of Prometheus' exporter-toolkit bring."""
+"""The web configuration file in the format of Prometheus' exporter-toolkit."""
 
 import os
 import ssl
@@ -58,7 +58,7 @@ def test_every_key_of_the_toolkit_is_known() -> None:
     assert (config.rate_interval_s, config.rate_burst) == (1.0, 20)
 
 
-def test_secrets_are_not_shown() -> None:
+def test_inline_key_is_not_quoted() -> None:
     with pytest.raises(ConfigError) as caught:
         parse("tls_server_config: {cert: a, key: topsecret}\n", HERE)
 
@@ -66,18 +66,18 @@ def test_secrets_are_not_shown() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "# nothing\n", "basic_auth_users:\n"])
-def test_an_empty_file_changes_nothing(text: str) -> None:
+def test_empty_file_is_the_default_configuration(text: str) -> None:
     assert parse(text, HERE) == WebConfig()
 
 
 @pytest.mark.parametrize("value", ["0", "1; mode=block", '"1"'])
-def test_a_header_is_text_as_it_is_written(value: str) -> None:
+def test_header_value_is_the_text_as_written(value: str) -> None:
     config = parse(f"http_server_config: {{headers: {{X-XSS-Protection: {value}}}}}", HERE)
 
     assert config.headers == (("X-XSS-Protection", value.strip('"')),)
 
 
-def test_a_header_without_a_value_is_not_sent() -> None:
+def test_header_with_an_empty_value_is_not_sent() -> None:
     assert parse('http_server_config: {headers: {X-Frame-Options: ""}}', HERE).headers == ()
 
 
@@ -137,25 +137,25 @@ def test_a_header_without_a_value_is_not_sent() -> None:
         ("- x", "expected a mapping"),
     ],
 )
-def test_what_is_wrong_or_cannot_be_done_is_refused_by_name(text: str, complaint: str) -> None:
+def test_wrong_or_impossible_setting_is_refused_with_its_key(text: str, complaint: str) -> None:
     assert complaint in "\n".join(problems(text))
 
 
 @pytest.mark.parametrize("key", ["key", "cert", "client_ca"])
-def test_what_may_be_a_secret_is_not_quoted(key: str) -> None:
+def test_secret_of_the_wrong_kind_is_not_quoted(key: str) -> None:
     text = f"tls_server_config: {{{key}: [topsecret]}}"
 
     assert "topsecret" not in "\n".join(problems(text))
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_pipe_as_web_configuration_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "web.yml")
 
     with pytest.raises(ConfigError, match=r"web.yml: cannot be read: not a regular file"):
         load(tmp_path / "web.yml")
 
 
-def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+def test_web_configuration_of_gigabytes_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "web.yml").open("wb") as file:
         file.truncate(1 << 32)
 
@@ -163,7 +163,7 @@ def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
         load(tmp_path / "web.yml")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_web_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"web.yml: cannot be read: No such file"):
         load(tmp_path / "web.yml")
 
@@ -198,8 +198,8 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def accepted(folder: Path, before: str, after: str) -> bool:
-    """Whether a file is followed from one text to another; if not, nothing at all has changed."""
+def is_accepted(folder: Path, before: str, after: str) -> bool:
+    """Whether a change of the file takes effect; if not, check that nothing has changed."""
     path = write(folder, before)
     file = WebConfigFile(path)
     running = file.current()
@@ -213,7 +213,7 @@ def accepted(folder: Path, before: str, after: str) -> bool:
 
 
 class TestChanges:
-    def test_a_changed_file_is_followed_and_a_wrong_one_is_not(self, folder: Path) -> None:
+    def test_changed_file_is_read_again_and_a_wrong_one_is_ignored(self, folder: Path) -> None:
         path = write(folder, USERS)
         file = WebConfigFile(path)
 
@@ -231,8 +231,8 @@ class TestChanges:
             pytest.param(f"{USERS}rate_limit: {{interval: 1s, burst: 5}}\n", id="limited"),
         ],
     )
-    def test_users_may_change_while_one_stays(self, after: str, folder: Path) -> None:
-        assert accepted(folder, USERS, after)
+    def test_users_may_change_while_at_least_one_stays(self, after: str, folder: Path) -> None:
+        assert is_accepted(folder, USERS, after)
 
     @pytest.mark.parametrize(
         "after",
@@ -243,15 +243,15 @@ class TestChanges:
             pytest.param(CLIENTS + USERS, id="users added"),
         ],
     )
-    def test_client_certificates_may_change_while_they_are_required(
+    def test_settings_of_client_certificates_may_change_while_required(
         self, after: str, folder: Path
     ) -> None:
-        assert accepted(folder, CLIENTS, after)
+        assert is_accepted(folder, CLIENTS, after)
 
     def test_optional_client_certificates_may_become_required(self, folder: Path) -> None:
         optional = CLIENTS.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven")
 
-        assert accepted(folder, optional, CLIENTS)
+        assert is_accepted(folder, optional, CLIENTS)
 
     def test_headers_rate_limit_and_min_version_may_be_removed(self, folder: Path) -> None:
         more = (
@@ -259,7 +259,7 @@ class TestChanges:
             "http_server_config: {headers: {X-Frame-Options: deny}}\n"
         )
 
-        assert accepted(folder, CLIENTS + more, CLIENTS)
+        assert is_accepted(folder, CLIENTS + more, CLIENTS)
 
     @pytest.mark.parametrize(
         ("before", "after", "complaint"),
@@ -298,7 +298,7 @@ class TestChanges:
             ),
         ],
     )
-    def test_a_weaker_file_is_reported_and_changes_nothing(
+    def test_weaker_file_is_reported_and_changes_nothing(
         self,
         before: str,
         after: str,
@@ -306,11 +306,11 @@ class TestChanges:
         folder: Path,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        assert not accepted(folder, before, after)
+        assert not is_accepted(folder, before, after)
         assert complaint in "\n".join(str(getattr(r, "error", "")) for r in caplog.records)
 
     @pytest.mark.parametrize("whole", [WHOLE, CLIENTS + USERS, USERS + CLIENTS])
-    def test_no_beginning_of_a_file_lets_in_more_than_the_whole(
+    def test_no_beginning_of_a_file_is_weaker_than_the_whole(
         self, whole: str, folder: Path
     ) -> None:
         whole = whole.replace("/secret/", "")
@@ -328,10 +328,10 @@ class TestChanges:
             assert config.tls.allowed_sans
             assert config.tls.has_client_ca
 
-    def test_an_authority_in_the_file_may_replace_one_beside_it(self, folder: Path) -> None:
-        assert accepted(folder, CLIENTS, CLIENTS.replace("client_ca_file", "client_ca"))
+    def test_inline_client_ca_may_replace_client_ca_file(self, folder: Path) -> None:
+        assert is_accepted(folder, CLIENTS, CLIENTS.replace("client_ca_file", "client_ca"))
 
-    def test_users_that_came_later_are_required_too(self, folder: Path) -> None:
+    def test_users_added_by_a_change_are_required_too(self, folder: Path) -> None:
         path = write(folder, "rate_limit: {interval: 1s, burst: 5}\n")
         file = WebConfigFile(path)
         path.write_text(USERS)
@@ -341,7 +341,7 @@ class TestChanges:
 
         assert [name for name, _ in file.current().users] == ["alice", "bob"]
 
-    def test_a_file_that_is_being_replaced_changes_nothing(self, folder: Path) -> None:
+    def test_file_that_is_missing_for_a_moment_changes_nothing(self, folder: Path) -> None:
         path = write(folder, USERS)
         file = WebConfigFile(path)
 

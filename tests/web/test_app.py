@@ -26,8 +26,8 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
 
 
-class House:
-    """Two batteries behind the whole exporter, and a client in front of it."""
+class Exporter:
+    """The application with two virtual batteries, and a client of it."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class House:
         return exposition
 
     async def let_the_trailer_age(self) -> None:
-        """Return when it has to be read, slowly and in vain; the camper is fresh for 2 s yet."""
+        """Return when the silent trailer is due, and the camper stays fresh for 2 s more."""
         await self.get("/probe?target=my%20trailer")
         await asyncio.sleep(4.0)
         await self.get("/probe?target=camper")
@@ -70,28 +70,28 @@ class House:
         return await self.client.get(path, headers=headers)
 
 
-def found(text: str, name: str) -> str:
-    """Return the camper's counter of readings that were given to scrapes."""
+def readings_counter(text: str, name: str) -> str:
+    """Return how many readings of the camper scrapes got, by kind of reading."""
     match = re.search(rf'^bms_readings_{name}_total{{battery="camper"}} (\S+)$', text, re.MULTILINE)
     assert match is not None
     return match[1]
 
 
 def count_renderings(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """Count how often prometheus_client renders."""
+    """Return a mock that counts how often prometheus_client renders."""
     rendering = Mock(wraps=Template.render)
     monkeypatch.setattr(Template, "render", rendering)
     return rendering
 
 
 @pytest.fixture
-async def house(tasks: asyncio.TaskGroup) -> House:
-    return House(tasks)
+async def exporter(tasks: asyncio.TaskGroup) -> Exporter:
+    return Exporter(tasks)
 
 
 class TestMetrics:
-    async def test_all_batteries_and_the_exporter_are_shown(self, house: House) -> None:
-        response = await house.get("/metrics")
+    async def test_metrics_show_all_batteries_and_the_exporter(self, exporter: Exporter) -> None:
+        response = await exporter.get("/metrics")
 
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -99,26 +99,26 @@ class TestMetrics:
         assert 'bms_remaining_capacity_amperehours{battery="my trailer"} 203.54' in response.text
         assert "bms_exporter_build_info" in response.text
 
-    async def test_openmetrics_is_given_to_who_asks_for_it(self, house: House) -> None:
-        response = await house.get("/metrics", {"Accept": OPENMETRICS})
+    async def test_openmetrics_is_sent_when_accepted(self, exporter: Exporter) -> None:
+        response = await exporter.get("/metrics", {"Accept": OPENMETRICS})
 
         families = [family.name for family in text_string_to_metric_families(response.text)]
         assert "bms_remaining_capacity_amperehours" in families
 
-    async def test_gzip_is_given_to_who_asks_for_it(self, house: House) -> None:
-        async with house.client.stream(
+    async def test_response_is_gzipped_when_accepted(self, exporter: Exporter) -> None:
+        async with exporter.client.stream(
             "GET", "/metrics", headers={"Accept-Encoding": "gzip"}
         ) as response:
             raw = b"".join([chunk async for chunk in response.aiter_raw()])
 
         assert b"bms_up" in gzip.decompress(raw)
 
-    async def test_each_gzipped_answer_is_one_stream_with_counters_of_its_own(
-        self, house: House
+    async def test_each_gzipped_response_is_one_stream_with_its_own_counters(
+        self, exporter: Exporter
     ) -> None:
         texts = []
         for _ in range(3):
-            async with house.client.stream(
+            async with exporter.client.stream(
                 "GET", "/metrics", headers={"Accept-Encoding": "gzip"}
             ) as response:
                 stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
@@ -131,83 +131,89 @@ class TestMetrics:
             assert f'bms_readings_served_total{{battery="camper"}} {served}.0\n' in text
 
     async def test_scrapes_of_one_poll_share_a_template(
-        self, house: House, monkeypatch: pytest.MonkeyPatch
+        self, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         rendering = count_renderings(monkeypatch)
 
-        answers = await asyncio.gather(*(house.get("/metrics") for _ in range(50)))
+        answers = await asyncio.gather(*(exporter.get("/metrics") for _ in range(50)))
 
         for answer in answers:
             assert "bms_remaining_capacity_amperehours{" in answer.text
         assert rendering.call_count == 1
 
-    async def test_counters_do_not_decrease_between_overlapping_scrapes(self, house: House) -> None:
-        await house.let_the_trailer_age()
+    async def test_counters_do_not_decrease_between_overlapping_scrapes(
+        self, exporter: Exporter
+    ) -> None:
+        await exporter.let_the_trailer_age()
 
-        patient = asyncio.create_task(house.get("/metrics", {TIMEOUT: "20"}))
+        patient = asyncio.create_task(exporter.get("/metrics", {TIMEOUT: "20"}))
         await asyncio.sleep(0.5)
-        first = await house.get("/metrics", {TIMEOUT: "2"})
-        second = await house.get("/metrics", {TIMEOUT: "20"})
+        first = await exporter.get("/metrics", {TIMEOUT: "2"})
+        second = await exporter.get("/metrics", {TIMEOUT: "20"})
 
         answers = [first, second, await patient]
-        served = [float(found(answer.text, "served")) for answer in answers]
-        coalesced = [float(found(answer.text, "coalesced")) for answer in answers]
+        served = [float(readings_counter(answer.text, "served")) for answer in answers]
+        coalesced = [float(readings_counter(answer.text, "coalesced")) for answer in answers]
         assert served[0] < min(served[1:])
         assert coalesced[0] <= min(coalesced[1:])
 
-    async def test_a_reading_that_became_too_old_beside_a_slow_battery_is_not_shown(
+    async def test_reading_that_expires_while_another_battery_is_read_is_not_shown(
         self, tasks: asyncio.TaskGroup
     ) -> None:
         poll = PollConfig(min_interval_s=Seconds(10.0), max_age_s=Seconds(11.0))
-        house = House(tasks, poll=poll)
-        await house.let_the_trailer_age()
+        exporter = Exporter(tasks, poll=poll)
+        await exporter.let_the_trailer_age()
 
-        young = await house.get("/probe?target=camper")
-        answer = await house.get("/metrics")
+        young = await exporter.get("/probe?target=camper")
+        answer = await exporter.get("/metrics")
 
         assert "bms_voltage_volts{" in young.text
         assert "bms_voltage_volts{" not in answer.text
         assert 'bms_up{battery="camper"} 1.0' in answer.text
 
     async def test_new_readings_use_the_same_template(
-        self, house: House, monkeypatch: pytest.MonkeyPatch
+        self, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         paths = ["/probe?target=camper", "/probe?target=my%20trailer", "/metrics"]
         for path in paths:
-            await house.get(path)
+            await exporter.get(path)
         rendering = count_renderings(monkeypatch)
         for number in range(5):
             await asyncio.sleep(11.0)
             for path in paths:
-                answer = await house.get(f"{path}{'&' if '?' in path else '?'}n={number}")
+                answer = await exporter.get(f"{path}{'&' if '?' in path else '?'}n={number}")
 
         assert 'bms_polls_total{battery="camper"} 6.0' in answer.text
         assert rendering.call_count == 0
-        assert len(house.exposition._templates) == len(paths)  # the bound of memory is the promise
+        assert len(exporter.exposition._templates) == len(
+            paths
+        )  # the bound of memory is the promise
 
     @pytest.mark.parametrize("refusal", ["gzip;q=0", "br, gzip; q=0.0", "GZIP;q=0, br"])
-    async def test_gzip_is_not_given_to_who_refuses_it(self, house: House, refusal: str) -> None:
-        response = await house.get("/metrics", {"Accept-Encoding": refusal})
+    async def test_response_is_not_gzipped_when_refused(
+        self, exporter: Exporter, refusal: str
+    ) -> None:
+        response = await exporter.get("/metrics", {"Accept-Encoding": refusal})
 
         assert "content-encoding" not in response.headers
         assert "bms_up" in response.text
 
-    async def test_names_filter(self, house: House) -> None:
-        response = await house.get("/metrics?name[]=bms_up&name[]=bms_polls_total")
+    async def test_name_parameter_chooses_metrics(self, exporter: Exporter) -> None:
+        response = await exporter.get("/metrics?name[]=bms_up&name[]=bms_polls_total")
 
         samples = [line for line in response.text.splitlines() if not line.startswith("#")]
         assert len(samples) == 4
         assert all(line.startswith(("bms_up", "bms_polls_total")) for line in samples)
 
     @pytest.mark.parametrize("accept", ["", OPENMETRICS])
-    async def test_names_that_differ_every_time_cost_no_rendering(
-        self, house: House, monkeypatch: pytest.MonkeyPatch, accept: str
+    async def test_new_name_parameters_cause_no_rendering(
+        self, exporter: Exporter, monkeypatch: pytest.MonkeyPatch, accept: str
     ) -> None:
-        whole = (await house.get("/metrics", {"Accept": accept})).text
+        whole = (await exporter.get("/metrics", {"Accept": accept})).text
         rendering = count_renderings(monkeypatch)
         for number in range(10):
             path = f"/metrics?name[]=bms_polls_total&name[]=bms_up&name[]={number}"
-            some = (await house.get(path, {"Accept": accept})).text
+            some = (await exporter.get(path, {"Accept": accept})).text
 
         assert rendering.call_count == 0
         assert [line for line in some.splitlines() if "bms_up" in line] == [
@@ -215,20 +221,20 @@ class TestMetrics:
         ]
         assert whole.endswith("# EOF\n") == some.endswith("# EOF\n")
 
-    async def test_invented_versions_cost_no_rendering(
-        self, house: House, monkeypatch: pytest.MonkeyPatch
+    async def test_invented_format_versions_cause_no_rendering(
+        self, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        await house.get("/metrics")
+        await exporter.get("/metrics")
         rendering = count_renderings(monkeypatch)
         for number in range(2, 12):
             accept = f"application/openmetrics-text; version={number}.0.0"
-            response = await house.get("/metrics", {"Accept": accept})
+            response = await exporter.get("/metrics", {"Accept": accept})
 
         assert rendering.call_count == 0
         assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
 
-    async def test_head_is_answered_too(self, house: House) -> None:
-        assert (await house.client.head("/metrics")).status_code == 200
+    async def test_head_request_for_metrics_is_answered(self, exporter: Exporter) -> None:
+        assert (await exporter.client.head("/metrics")).status_code == 200
 
     @pytest.mark.parametrize(
         "headers",
@@ -238,39 +244,39 @@ class TestMetrics:
             pytest.param({"Accept-Encoding": "\xff;q=x"}, id="encoding"),
         ],
     )
-    async def test_a_malformed_header_costs_the_format_not_the_scrape(
-        self, house: House, headers: dict[str, str]
+    async def test_malformed_accept_header_gets_plain_text(
+        self, exporter: Exporter, headers: dict[str, str]
     ) -> None:
         latin = {name: value.encode("latin-1") for name, value in headers.items()}
 
-        response = await house.client.get("/metrics", headers=latin)  # type: ignore[arg-type]
+        response = await exporter.client.get("/metrics", headers=latin)  # type: ignore[arg-type]
 
         assert response.status_code == 200
         assert "bms_up" in response.text
 
-    async def test_another_path_can_be_chosen(self, tasks: asyncio.TaskGroup) -> None:
-        house = House(tasks, telemetry_path="/batteries")
+    async def test_metrics_path_can_be_configured(self, tasks: asyncio.TaskGroup) -> None:
+        exporter = Exporter(tasks, telemetry_path="/batteries")
 
-        assert "bms_up" in (await house.get("/batteries")).text
-        assert (await house.get("/metrics")).status_code == 404
+        assert "bms_up" in (await exporter.get("/batteries")).text
+        assert (await exporter.get("/metrics")).status_code == 404
 
 
 class TestTimeout:
     @pytest.mark.parametrize(
         ("value", "expected_s"),
         [
-            pytest.param("3", 2.5, id="less half a second for the way"),
+            pytest.param("3", 2.5, id="half a second is kept for sending"),
             pytest.param("10.000000", 9.5, id="as Prometheus writes it"),
             pytest.param("0.2", 0.0, id="never below zero"),
-            pytest.param("nan", None, id="nonsense is none"),
-            pytest.param("inf", None, id="so is for ever"),
-            pytest.param("-1", None, id="so is the past"),
-            pytest.param("0", None, id="so is nothing"),
-            pytest.param("soon", None, id="so is a word"),
-            pytest.param(None, None, id="so is silence"),
+            pytest.param("nan", None, id="not a number"),
+            pytest.param("inf", None, id="infinite"),
+            pytest.param("-1", None, id="negative"),
+            pytest.param("0", None, id="zero"),
+            pytest.param("soon", None, id="a word"),
+            pytest.param(None, None, id="no header"),
         ],
     )
-    async def test_a_poll_is_waited_for_as_long_as_the_scrape_allows(
+    async def test_scrape_waits_for_a_poll_as_long_as_its_time_out_allows(
         self, value: str | None, expected_s: float | None
     ) -> None:
         waited: list[float | None] = []
@@ -288,17 +294,17 @@ class TestTimeout:
 
         assert waited == [pytest.approx(expected_s)] * 2
 
-    async def test_a_scrape_of_3_s_against_a_slower_poll_gets_up_and_counters_in_time(
-        self, house: House
+    async def test_scrape_with_3_s_gets_counters_in_time_from_a_slower_poll(
+        self, exporter: Exporter
     ) -> None:
-        house.camper.faults = Faults(lose_first=14)
-        house.trailer.faults = Faults(lose_first=12)
+        exporter.camper.faults = Faults(lose_first=14)
+        exporter.trailer.faults = Faults(lose_first=12)
         began_s = now_s()
 
-        first = await house.get("/metrics", {TIMEOUT: "3"})
+        first = await exporter.get("/metrics", {TIMEOUT: "3"})
         answered_s = now_s() - began_s
         await asyncio.sleep(10.0)
-        second = await house.get("/metrics", {TIMEOUT: "3"})
+        second = await exporter.get("/metrics", {TIMEOUT: "3"})
 
         assert answered_s == pytest.approx(2.5)
         assert 'bms_up{battery="camper"}' not in first.text
@@ -311,11 +317,13 @@ class TestTimeout:
 class TestClientsThatLeave:
     @pytest.mark.parametrize("path", ["/metrics", "/probe?target=camper"])
     async def test_scrapes_of_clients_that_left_end_and_the_poll_goes_on(
-        self, house: House, path: str
+        self, exporter: Exporter, path: str
     ) -> None:
         before = len(asyncio.all_tasks())
         for _ in range(100):
-            connection, delegate, _ = begin(house.app, "GET", path, HTTPHeaders({"Host": "camper"}))
+            connection, delegate, _ = begin(
+                exporter.app, "GET", path, HTTPHeaders({"Host": "camper"})
+            )
             delegate.finish()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -323,20 +331,22 @@ class TestClientsThatLeave:
         await asyncio.sleep(0.01)
 
         assert len(asyncio.all_tasks()) - before <= 2 + 8  # the polls, with what they wait for
-        assert "bms_voltage_volts{" in (await house.get("/probe?target=camper")).text
-        assert house.camper.connects == 1
+        assert "bms_voltage_volts{" in (await exporter.get("/probe?target=camper")).text
+        assert exporter.camper.connects == 1
 
 
 class TestProbe:
-    async def test_one_battery_without_the_exporters_own_metrics(self, house: House) -> None:
-        response = await house.get("/probe?target=my%20trailer")
+    async def test_probe_shows_one_battery_without_the_exporters_own_metrics(
+        self, exporter: Exporter
+    ) -> None:
+        response = await exporter.get("/probe?target=my%20trailer")
 
         assert response.status_code == 200
         assert 'bms_up{battery="my trailer"} 1.0' in response.text
         assert "camper" not in response.text
         assert "process_" not in response.text
         assert "bms_exporter" not in response.text
-        assert house.camper.connects == 0
+        assert exporter.camper.connects == 0
 
     @pytest.mark.parametrize(
         ("path", "status"),
@@ -348,48 +358,50 @@ class TestProbe:
             ("/probe?target=camper&target=boat", 400),
         ],
     )
-    async def test_anything_else_is_refused_with_the_names_that_work(
-        self, house: House, path: str, status: int
+    async def test_probe_of_an_unknown_target_lists_the_configured_names(
+        self, exporter: Exporter, path: str, status: int
     ) -> None:
-        response = await house.get(path)
+        response = await exporter.get(path)
 
         assert response.status_code == status
         assert "camper, my trailer" in response.text
-        assert house.camper.connects == 0
+        assert exporter.camper.connects == 0
 
 
 class TestOtherPaths:
     @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
-    async def test_health_costs_no_radio_time(self, house: House, path: str) -> None:
-        assert (await house.get(path)).status_code == 200
-        assert house.camper.connects == 0
+    async def test_health_check_causes_no_poll(self, exporter: Exporter, path: str) -> None:
+        assert (await exporter.get(path)).status_code == 200
+        assert exporter.camper.connects == 0
 
-    async def test_an_unknown_path_is_404_and_names_the_known_ones(self, house: House) -> None:
-        response = await house.get("/metric")
+    async def test_unknown_path_is_404_and_lists_the_known_ones(self, exporter: Exporter) -> None:
+        response = await exporter.get("/metric")
 
         assert response.status_code == 404
         assert "/metrics" in response.text
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
     @pytest.mark.parametrize("path", ["/metrics", "/probe?target=camper", "/", "/-/healthy"])
-    async def test_nothing_can_be_changed(self, house: House, method: str, path: str) -> None:
-        response = await house.client.request(method, path)
+    async def test_methods_that_change_something_are_refused(
+        self, exporter: Exporter, method: str, path: str
+    ) -> None:
+        response = await exporter.client.request(method, path)
 
         assert response.status_code == 405
         assert response.headers["allow"] == "GET, HEAD"
         assert "Use GET" in response.text
-        assert house.camper.connects == 0
+        assert exporter.camper.connects == 0
 
 
 class TestManyScrapers:
-    async def test_a_thousand_at_once_cost_one_poll_and_get_the_same_values(
-        self, house: House
-    ) -> None:
-        house.camper.faults = Faults(lose_first=3)
+    async def test_thousand_concurrent_scrapes_share_one_poll(self, exporter: Exporter) -> None:
+        exporter.camper.faults = Faults(lose_first=3)
 
-        responses = await asyncio.gather(*(house.get("/probe?target=camper") for _ in range(1000)))
+        responses = await asyncio.gather(
+            *(exporter.get("/probe?target=camper") for _ in range(1000))
+        )
 
-        assert house.camper.connects == 1
+        assert exporter.camper.connects == 1
         lines = {
             line
             for response in responses
@@ -398,12 +410,12 @@ class TestManyScrapers:
         }
         assert lines == {'bms_remaining_capacity_amperehours{battery="camper"} 203.54'}
 
-    async def test_a_battery_that_is_gone_leaves_the_other_untouched(self, house: House) -> None:
-        await house.get("/metrics")
-        house.camper.faults = Faults(gone=True)
+    async def test_missing_battery_does_not_affect_the_other(self, exporter: Exporter) -> None:
+        await exporter.get("/metrics")
+        exporter.camper.faults = Faults(gone=True)
         await asyncio.sleep(121.0)
 
-        response = await house.get("/metrics")
+        response = await exporter.get("/metrics")
 
         assert 'bms_up{battery="camper"} 0.0' in response.text
         assert 'bms_voltage_volts{battery="camper"}' not in response.text
@@ -424,18 +436,20 @@ class TestReload:
         return client_of(make_app(batteries={}, reload=reload))
 
     @pytest.mark.parametrize("method", ["POST", "PUT"])
-    async def test_it_is_asked_for_by_post(self, method: str, client: httpx.AsyncClient) -> None:
+    async def test_reload_is_requested_by_post_or_put(
+        self, method: str, client: httpx.AsyncClient
+    ) -> None:
         response = await client.request(method, "/-/reload")
 
         assert (response.status_code, response.text) == (200, "The configuration was reloaded.\n")
 
-    async def test_a_link_reloads_nothing(self, client: httpx.AsyncClient) -> None:
+    async def test_get_request_does_not_reload(self, client: httpx.AsyncClient) -> None:
         response = await client.get("/-/reload")
 
         assert response.status_code == 405
         assert response.headers["allow"] == "POST, PUT"
 
-    async def test_what_is_wrong_with_the_file_is_said(
+    async def test_reload_of_a_wrong_file_lists_its_mistakes(
         self, client: httpx.AsyncClient, problems: list[str]
     ) -> None:
         problems += ["config.yaml:3: batteries[0].address: missing"]
@@ -456,10 +470,10 @@ class TestReload:
             ({"Sec-Fetch-Site": "none"}, 200),
         ],
     )
-    async def test_a_foreign_web_page_cannot(
+    async def test_reload_is_refused_to_web_pages(
         self, headers: dict[str, str], status: int, client: httpx.AsyncClient
     ) -> None:
         assert (await client.post("/-/reload", headers=headers)).status_code == status
 
-    async def test_without_a_configuration_there_is_nothing_to_reload(self, house: House) -> None:
-        assert (await house.client.post("/-/reload")).status_code == 404
+    async def test_reload_is_404_without_a_configuration_file(self, exporter: Exporter) -> None:
+        assert (await exporter.client.post("/-/reload")).status_code == 404

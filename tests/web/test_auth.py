@@ -24,11 +24,11 @@ from exporter.web.fair_queue import CLIENTS, WAITING, WAITING_EACH
 PASSWORD = "hunter2"  # noqa: S105 - a test's
 
 
-def hash_of(password: str, cost: int = 4) -> str:
+def make_hash(password: str, cost: int = 4) -> str:
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
 
 
-HASHED = hash_of(PASSWORD)
+HASHED = make_hash(PASSWORD)
 USERS = {"alice": HASHED}
 HERE = "192.0.2.1"
 ALLOWED, REFUSED, BUSY = Verdict.ALLOWED, Verdict.REFUSED, Verdict.BUSY
@@ -85,7 +85,7 @@ class SlowHashes:
 
 
 class CountedHashes:
-    """Compares nothing; records what each comparison would have cost."""
+    """Refuses everything, and records what each comparison would have cost."""
 
     def __init__(self) -> None:
         self.costs: list[int] = []
@@ -96,7 +96,7 @@ class CountedHashes:
 
 
 class Attack:
-    """Clients that send wrong passwords all the time, each beginning again when it is answered."""
+    """Clients that send wrong passwords all the time, each again as soon as it is answered."""
 
     def __init__(self, passwords: Passwords, clients: int, each: int = 1) -> None:
         self._passwords = passwords
@@ -181,7 +181,7 @@ class TestPasswords:
         passwords = Passwords()
         assert await passwords.check(USERS, RIGHT, HERE) is ALLOWED
 
-        assert await passwords.check({"alice": hash_of("new")}, RIGHT, HERE) is REFUSED
+        assert await passwords.check({"alice": make_hash("new")}, RIGHT, HERE) is REFUSED
 
     async def test_remembered_password_is_refused_for_another_user(self) -> None:
         passwords = Passwords()
@@ -235,7 +235,7 @@ class TestUserNames:
         assert hashes.costs == [2**12] * 3 * len(names)
 
     async def test_filler_hashes_make_a_cheap_user_as_costly_as_the_costliest(self) -> None:
-        users = {"alice": hash_of(PASSWORD, cost=6), "carol": hash_of("other", cost=4)}
+        users = {"alice": make_hash(PASSWORD, cost=6), "carol": make_hash("other", cost=4)}
         hashes = hashes_to_compare(users, "carol")
 
         assert [hashed[:7] for hashed in hashes] == ["$2b$04$", "$2b$04$", "$2b$05$"]
@@ -420,11 +420,11 @@ class TestLogin:
         passwords = Passwords()
         _, login = await passwords.login(USERS, RIGHT)
 
-        assert passwords.allows({"bob": hash_of("x")} | USERS, login)
+        assert passwords.allows({"bob": make_hash("x")} | USERS, login)
 
     @pytest.mark.parametrize(
         "users",
-        [{"bob": HASHED}, {"alice": hash_of(PASSWORD)}],
+        [{"bob": HASHED}, {"alice": make_hash(PASSWORD)}],
         ids=["removed", "password exchanged"],
     )
     async def test_login_of_a_changed_user_is_no_longer_allowed(

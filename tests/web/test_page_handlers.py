@@ -1,4 +1,4 @@
-"""The page's API, and what it costs the batteries when somebody looks."""
+"""The API of the page, its stream of events, and the polls that open pages cause."""
 
 import asyncio
 import json
@@ -31,8 +31,8 @@ SECOND = "A4:C1:38:00:00:02"
 FULL = bytes.fromhex("dd03001b058c00c865906d6000052c7c00000000000020640304020b730b73fa9477")
 
 
-class Camper:
-    """Two batteries, a scraper and pages that look on."""
+class Exporter:
+    """The application with two virtual batteries, and a client of it."""
 
     def __init__(self, tasks: asyncio.TaskGroup, poll: PollConfig | None = None) -> None:
         self.virtual = {"camper": battery(), "my trailer": battery(SECOND)}
@@ -65,14 +65,14 @@ class Camper:
 
 
 @pytest.fixture
-async def camper(tasks: asyncio.TaskGroup) -> AsyncIterator[Camper]:
-    camper = Camper(tasks)
-    yield camper
-    camper.subscribers.close()
+async def exporter(tasks: asyncio.TaskGroup) -> AsyncIterator[Exporter]:
+    exporter = Exporter(tasks)
+    yield exporter
+    exporter.subscribers.close()
 
 
 class Page:
-    """A page that is open: what the stream has told it."""
+    """An open page, and the events that it has received."""
 
     def __init__(self, connection: FakeConnection) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
@@ -87,9 +87,9 @@ class Page:
 
 
 @asynccontextmanager
-async def looking(camper: Camper, method: str = "GET") -> AsyncIterator[Page]:
+async def open_page(exporter: Exporter, method: str = "GET") -> AsyncIterator[Page]:
     headers = HTTPHeaders({"Host": "camper:12200"})
-    connection, delegate, _ = begin(camper.app, method, "/api/v1/stream", headers)
+    connection, delegate, _ = begin(exporter.app, method, "/api/v1/stream", headers)
     page = Page(connection)
 
     def wrote(chunk: bytes) -> None:
@@ -108,18 +108,18 @@ async def looking(camper: Camper, method: str = "GET") -> AsyncIterator[Page]:
 
 
 class TestState:
-    async def test_what_is_not_known_is_null(self, camper: Camper) -> None:
-        told = await camper.state()
+    async def test_unknown_values_are_null(self, exporter: Exporter) -> None:
+        sent = await exporter.state()
 
-        assert told["reading"] is None
-        assert told["last_success_unix_s"] is None
-        assert told["up"] is None
-        assert camper.connects == 0
+        assert sent["reading"] is None
+        assert sent["last_success_unix_s"] is None
+        assert sent["up"] is None
+        assert exporter.connects == 0
 
-    async def test_a_reading_has_its_units_in_its_names(self, camper: Camper) -> None:
-        await camper.pollers["camper"].refresh()
+    async def test_reading_has_units_in_its_keys(self, exporter: Exporter) -> None:
+        await exporter.pollers["camper"].refresh()
 
-        reading = (await camper.state())["reading"]
+        reading = (await exporter.state())["reading"]
 
         assert reading["remaining_ah"] == 203.54
         assert reading["voltage_v"] == 13.21
@@ -129,85 +129,85 @@ class TestState:
         assert [cell["number"] for cell in reading["cells"]] == [1, 2, 3, 4]
         assert reading["cell_spread_v"] < 0.1
 
-    async def test_the_key_factory_mode_stays_and_is_null(self, camper: Camper) -> None:
-        await camper.pollers["camper"].refresh()
+    async def test_key_factory_mode_stays_and_is_null(self, exporter: Exporter) -> None:
+        await exporter.pollers["camper"].refresh()
 
-        reading = (await camper.state())["reading"]
+        reading = (await exporter.state())["reading"]
 
         assert "factory_mode" in reading
         assert reading["factory_mode"] is None
 
-    async def test_a_reading_that_is_too_old_is_null(self, camper: Camper) -> None:
-        await camper.pollers["camper"].refresh()
+    async def test_stale_reading_is_null(self, exporter: Exporter) -> None:
+        await exporter.pollers["camper"].refresh()
         await asyncio.sleep(121.0)
 
-        assert (await camper.state())["reading"] is None
+        assert (await exporter.state())["reading"] is None
 
-    async def test_with_a_max_age_of_0_the_page_shows_what_it_has_read_itself(
+    async def test_with_max_age_0_the_page_shows_its_own_readings(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        camper = Camper(tasks, PollConfig(max_age_s=Seconds(0.0)))
-        await camper.pollers["camper"].refresh()
+        exporter = Exporter(tasks, PollConfig(max_age_s=Seconds(0.0)))
+        await exporter.pollers["camper"].refresh()
 
-        assert (await camper.state())["max_age_s"] == OWN_MAX_AGE_S
-        assert (await camper.state())["reading"]["remaining_ah"] == 203.54
+        assert (await exporter.state())["max_age_s"] == OWN_MAX_AGE_S
+        assert (await exporter.state())["reading"]["remaining_ah"] == 203.54
         await asyncio.sleep(OWN_MAX_AGE_S + 1.0)
-        assert (await camper.state())["reading"] is None
+        assert (await exporter.state())["reading"] is None
 
-    async def test_a_failure_says_why_and_since_when(self, camper: Camper) -> None:
-        camper.virtual["camper"].faults = Faults(gone=True)
-        await camper.pollers["camper"].refresh()
-        first = (await camper.state())["failure"]
-        await camper.pollers["camper"].refresh()
+    async def test_failure_has_its_reason_and_its_beginning(self, exporter: Exporter) -> None:
+        exporter.virtual["camper"].faults = Faults(gone=True)
+        await exporter.pollers["camper"].refresh()
+        first = (await exporter.state())["failure"]
+        await exporter.pollers["camper"].refresh()
 
-        failure = (await camper.state())["failure"]
+        failure = (await exporter.state())["failure"]
 
         assert failure["reason"] == "not_found"
         assert "not seen" in failure["error"]
         assert failure["since_unix_s"] == first["since_unix_s"]
 
     @pytest.mark.parametrize("step_s", [-432_000.0, 432_000.0])
-    async def test_ages_stay_right_after_a_step_of_the_wall_clock(
-        self, camper: Camper, step_s: float
+    async def test_ages_stay_right_when_the_wall_clock_jumps(
+        self, exporter: Exporter, step_s: float
     ) -> None:
-        await camper.pollers["camper"].refresh()
+        await exporter.pollers["camper"].refresh()
         read_s = now_s()
         await asyncio.sleep(30.0)
 
-        camper.wall_time.ahead_s += step_s
-        state = (await camper.client.get("/api/v1/batteries")).json()
+        exporter.wall_time.ahead_s += step_s
+        state = (await exporter.client.get("/api/v1/batteries")).json()
 
         age_s = state["now_unix_s"] - state["batteries"][0]["reading"]["read_unix_s"]
         assert age_s == pytest.approx(now_s() - read_s, abs=1.0)
 
     @pytest.mark.parametrize("step_s", [-432_000.0, 432_000.0])
-    async def test_a_step_of_the_wall_clock_is_scraped_at_once(
-        self, camper: Camper, step_s: float
+    async def test_jump_of_the_wall_clock_is_scraped_at_once(
+        self, exporter: Exporter, step_s: float
     ) -> None:
         async def scraped() -> float:
-            text = (await camper.client.get("/metrics")).text
+            text = (await exporter.client.get("/metrics")).text
             name = 'bms_last_poll_success_timestamp_seconds{battery="camper"} '
             (line,) = (line for line in text.splitlines() if line.startswith(name))
             return float(line.removeprefix(name))
 
         first = await scraped()
         await asyncio.sleep(3.0)
-        camper.wall_time.ahead_s += 0.4
+        exporter.wall_time.ahead_s += 0.4
         drifted = await scraped()
-        camper.wall_time.ahead_s += step_s
+        exporter.wall_time.ahead_s += step_s
         stepped = await scraped()
 
         assert drifted == first
         assert stepped == pytest.approx(first + step_s, abs=1.0)
-        assert camper.connects == 1
+        assert exporter.connects == 1
 
-    async def test_to_look_at_it_is_no_scrape(self, camper: Camper) -> None:
-        await camper.pollers["camper"].refresh()
-        before = camper.pollers["camper"].peek(0.0).served
+    async def test_request_for_the_state_counts_as_no_scrape(self, exporter: Exporter) -> None:
+        await exporter.pollers["camper"].refresh()
+        before = exporter.pollers["camper"].peek(0.0).served
 
-        await camper.state()
+        await exporter.state()
 
-        assert camper.pollers["camper"].peek(0.0).served == before
+        assert exporter.pollers["camper"].peek(0.0).served == before
 
 
 class TestForecast:
@@ -223,24 +223,26 @@ class TestForecast:
             pytest.param(200.0, 0.06, None, id="not this month"),
         ],
     )
-    def test_time_is_charge_by_current(
+    def test_forecast_is_charge_divided_by_current(
         self, charge_ah: float, current_a: float, expected_s: float | None
     ) -> None:
         assert api._time_s(charge_ah, current_a) == expected_s
 
-    async def test_at_100_percent_there_is_no_time_to_full(self, tasks: asyncio.TaskGroup) -> None:
-        camper = Camper(tasks)
-        camper.virtual["camper"].answers = answering({0x03: FULL})
-        await camper.pollers["camper"].refresh()
+    async def test_time_to_full_is_null_at_100_percent(self, tasks: asyncio.TaskGroup) -> None:
+        exporter = Exporter(tasks)
+        exporter.virtual["camper"].answers = answering({0x03: FULL})
+        await exporter.pollers["camper"].refresh()
 
-        reading = (await camper.state())["reading"]
+        reading = (await exporter.state())["reading"]
 
         assert (reading["remaining_ah"], reading["nominal_ah"]) == (260.0, 280.0)
         assert (reading["rsoc_ratio"], reading["current_a"]) == (1.0, 2.0)
         assert reading["time_to_full_s"] is None
 
-    async def test_it_never_contradicts_the_current(self, camper: Camper) -> None:
-        poller = camper.pollers["camper"]
+    async def test_forecast_is_null_after_the_current_changed_its_direction(
+        self, exporter: Exporter
+    ) -> None:
+        poller = exporter.pollers["camper"]
         await poller.refresh()
         snapshot = poller.peek(60.0)
         discharging = replace(snapshot.reading.basic, current_a=-2.0)
@@ -249,11 +251,11 @@ class TestForecast:
             await asyncio.sleep(SPACING_S)
             poller.history.add(Sample(now_s(), 100.0, 50.0))
 
-        told = api.battery(snapshot, poller.history)["reading"]
+        sent = api.battery(snapshot, poller.history)["reading"]
 
-        assert (told["time_to_empty_s"], told["time_to_full_s"]) == (None, None)
+        assert (sent["time_to_empty_s"], sent["time_to_full_s"]) == (None, None)
 
-    def test_a_fridge_that_switches_is_a_mean(self) -> None:
+    def test_forecast_uses_the_mean_current_of_a_switching_fridge(self) -> None:
         clock_s = 7 * SPACING_S
         history = History(WallClock(lambda: clock_s))
         for number in range(8):
@@ -265,7 +267,7 @@ class TestForecast:
 
 
 class TestHistory:
-    def test_it_is_bounded_in_time_and_memory(self) -> None:
+    def test_history_is_bounded_in_time_and_memory(self) -> None:
         end_s = 2 * HOURS * 3600.0
         history = History(WallClock(lambda: end_s, lambda: end_s + 1_795_391_224.5))
         for second in range(0, 2 * HOURS * 3600, 30):
@@ -276,259 +278,263 @@ class TestHistory:
         assert curve[0][0] >= HOURS * 3600 + 1_795_391_224.5
 
     @pytest.mark.parametrize("step_s", [-432_000.0, -2.0, 2.0, 432_000.0])
-    async def test_a_step_of_the_wall_clock_keeps_the_whole_curve(
-        self, camper: Camper, step_s: float
+    async def test_jump_of_the_wall_clock_keeps_the_whole_curve(
+        self, exporter: Exporter, step_s: float
     ) -> None:
         for _ in range(30):
-            await camper.client.get("/metrics")
+            await exporter.client.get("/metrics")
             await asyncio.sleep(SPACING_S)
-        before = (await camper.client.get("/api/v1/history")).json()["batteries"][0]["samples"]
+        before = (await exporter.client.get("/api/v1/history")).json()["batteries"][0]["samples"]
 
-        camper.wall_time.ahead_s += step_s
-        await camper.client.get("/metrics")
-        told = (await camper.client.get("/api/v1/history")).json()
+        exporter.wall_time.ahead_s += step_s
+        await exporter.client.get("/metrics")
+        sent = (await exporter.client.get("/api/v1/history")).json()
 
-        after = told["batteries"][0]["samples"]
+        after = sent["batteries"][0]["samples"]
         assert len(before) == 30
         assert len(after) == 31
         assert [at_s - step_s for at_s, _, _ in after[:30]] == pytest.approx(
             [at_s for at_s, _, _ in before]
         )
-        assert told["now_unix_s"] == pytest.approx(camper.wall_time())
-        assert after[-1][0] == pytest.approx(camper.wall_time(), abs=5.0)
+        assert sent["now_unix_s"] == pytest.approx(exporter.wall_time())
+        assert after[-1][0] == pytest.approx(exporter.wall_time(), abs=5.0)
 
-    async def test_every_answer_has_the_time_of_this_answer(self, camper: Camper) -> None:
-        await camper.client.get("/metrics")
-        first = (await camper.client.get("/api/v1/history")).json()
+    async def test_history_response_has_the_current_time(self, exporter: Exporter) -> None:
+        await exporter.client.get("/metrics")
+        first = (await exporter.client.get("/api/v1/history")).json()
         await asyncio.sleep(60.0)
 
-        second = (await camper.client.get("/api/v1/history")).json()
+        second = (await exporter.client.get("/api/v1/history")).json()
 
         assert second["now_unix_s"] == pytest.approx(first["now_unix_s"] + 60.0)
         assert second["batteries"] == first["batteries"]
 
-    async def test_old_samples_are_dropped_without_new_ones(self, camper: Camper) -> None:
-        await camper.client.get("/metrics")
+    async def test_history_drops_old_samples_without_new_ones(self, exporter: Exporter) -> None:
+        await exporter.client.get("/metrics")
         await asyncio.sleep(HOURS * 3600 - 10.0)
-        young = (await camper.client.get("/api/v1/history")).json()
+        young = (await exporter.client.get("/api/v1/history")).json()
         await asyncio.sleep(20.0)
 
-        old = (await camper.client.get("/api/v1/history")).json()
+        old = (await exporter.client.get("/api/v1/history")).json()
 
         assert len(young["batteries"][0]["samples"]) == 1
         assert old["batteries"][0] == {"name": "camper", "samples": []}
 
-    async def test_every_scraper_adds_to_it(self, camper: Camper) -> None:
-        await camper.client.get("/metrics")
+    async def test_scrapes_add_samples_to_the_history(self, exporter: Exporter) -> None:
+        await exporter.client.get("/metrics")
 
-        told = (await camper.client.get("/api/v1/history")).json()["batteries"]
+        sent = (await exporter.client.get("/api/v1/history")).json()["batteries"]
 
-        assert [one["name"] for one in told] == ["camper", "my trailer"]
-        ((_, remaining_ah, _),) = told[0]["samples"]
+        assert [one["name"] for one in sent] == ["camper", "my trailer"]
+        ((_, remaining_ah, _),) = sent[0]["samples"]
         assert remaining_ah == 203.54
 
 
-class TestLooking:
-    async def test_ten_pages_are_one_scraper_every_half_minute(self, camper: Camper) -> None:
+class TestStream:
+    async def test_ten_open_pages_cause_one_poll_every_half_minute(
+        self, exporter: Exporter
+    ) -> None:
         async with asyncio.TaskGroup() as group:
             leave = asyncio.Event()
 
-            async def look() -> None:
-                async with looking(camper):
+            async def open_until_left() -> None:
+                async with open_page(exporter):
                     await leave.wait()
 
             for _ in range(10):
-                group.create_task(look())
+                group.create_task(open_until_left())
             await asyncio.sleep(10 * INTERVAL_S - 1.0)
             leave.set()
 
-        assert camper.connects == 10
+        assert exporter.connects == 10
 
-    async def test_nobody_who_looks_costs_nothing(self, camper: Camper) -> None:
-        async with looking(camper):
+    async def test_closed_page_causes_no_polls(self, exporter: Exporter) -> None:
+        async with open_page(exporter):
             await asyncio.sleep(5.0)
         await asyncio.sleep(600.0)
 
-        assert camper.connects == 1
+        assert exporter.connects == 1
 
-    async def test_a_page_that_is_opened_again_and_again_is_not_more_than_one(
-        self, camper: Camper
+    async def test_page_that_is_reloaded_often_causes_no_extra_polls(
+        self, exporter: Exporter
     ) -> None:
         for _ in range(30):
-            async with looking(camper):
+            async with open_page(exporter):
                 await asyncio.sleep(2.0)
 
-        assert camper.connects == 2
+        assert exporter.connects == 2
 
-    async def test_prometheus_and_the_page_share_a_poll(self, camper: Camper) -> None:
-        async with looking(camper):
-            await camper.client.get("/metrics")
+    async def test_prometheus_and_the_page_share_a_poll(self, exporter: Exporter) -> None:
+        async with open_page(exporter):
+            await exporter.client.get("/metrics")
 
-        assert camper.connects == 1
+        assert exporter.connects == 1
 
-    async def test_all_is_told_at_once_and_then_what_changes(self, camper: Camper) -> None:
-        async with looking(camper) as page:
+    async def test_stream_sends_everything_first_and_then_changes(self, exporter: Exporter) -> None:
+        async with open_page(exporter) as page:
             await asyncio.sleep(0.0)
             await asyncio.sleep(0.0)
             await asyncio.sleep(8.0)
 
         assert page.names()[0] == "batteries"
-        told = [event["battery"] for name, event in page.events if name == "battery"]
-        mine = [one for one in told if one["name"] == "camper"]
+        sent = [event["battery"] for name, event in page.events if name == "battery"]
+        mine = [one for one in sent if one["name"] == "camper"]
         assert mine[0]["polling"]
         assert mine[-1]["reading"]["remaining_ah"] == 203.54
 
-    async def test_silence_says_that_it_lives(self, camper: Camper) -> None:
-        async with looking(camper) as page:
+    async def test_stream_without_changes_sends_a_sign_of_life(self, exporter: Exporter) -> None:
+        async with open_page(exporter) as page:
             await asyncio.sleep(8.0)
             before = len(page.events)
             await asyncio.sleep(ALIVE_S + 2.0)
 
         assert page.names()[before:] == ["alive"]
 
-    async def test_new_batteries_are_told(self, camper: Camper) -> None:
-        async with looking(camper) as page:
+    async def test_stream_sends_everything_when_the_batteries_change(
+        self, exporter: Exporter
+    ) -> None:
+        async with open_page(exporter) as page:
             await asyncio.sleep(8.0)
-            del camper.pollers["my trailer"]
-            camper.subscribers.publish(None)
+            del exporter.pollers["my trailer"]
+            exporter.subscribers.publish(None)
             await asyncio.sleep(0.1)
 
         name, state = page.events[-1]
         assert name == "batteries"
         assert [one["name"] for one in state["batteries"]] == ["camper"]
 
-    async def test_the_end_of_the_exporter_ends_the_stream(self, camper: Camper) -> None:
-        async with looking(camper) as page:
+    async def test_stop_of_the_exporter_ends_the_stream(self, exporter: Exporter) -> None:
+        async with open_page(exporter) as page:
             await asyncio.sleep(1.0)
-            camper.subscribers.close()
+            exporter.subscribers.close()
             await asyncio.sleep(0.1)
 
             assert page.ended
 
-    async def test_there_are_not_more_streams_than_it_can_bear(self, camper: Camper) -> None:
+    async def test_too_many_streams_are_refused_with_503(self, exporter: Exporter) -> None:
         def ask() -> Awaitable[httpx.Response]:
-            return camper.client.get("/api/v1/stream")
+            return exporter.client.get("/api/v1/stream")
 
         with ExitStack() as stack:
             for _ in range(MAX_STREAMS_EACH):
-                stack.enter_context(camper.subscribers.subscribe("127.0.0.1"))
+                stack.enter_context(exporter.subscribers.subscribe("127.0.0.1"))
             assert (await ask()).status_code == 503
         with ExitStack() as stack:
             for number in range(MAX_STREAMS):
-                stack.enter_context(camper.subscribers.subscribe(f"192.0.2.{number}"))
+                stack.enter_context(exporter.subscribers.subscribe(f"192.0.2.{number}"))
             assert (await ask()).status_code == 503
 
-    async def test_a_stream_ends_after_a_while_so_that_who_may_no_more_may_no_more(
-        self, camper: Camper
-    ) -> None:
-        async with looking(camper) as page:
+    async def test_stream_ends_after_its_lifetime(self, exporter: Exporter) -> None:
+        async with open_page(exporter) as page:
             await asyncio.sleep(LIFE_S - ALIVE_S)
             assert not page.ended
             await asyncio.sleep(2 * ALIVE_S)
             assert page.ended
 
-    async def test_a_change_is_encoded_once_for_all(self, camper: Camper) -> None:
-        async with looking(camper) as first, looking(camper) as second:
+    async def test_change_is_encoded_once_for_all_streams(self, exporter: Exporter) -> None:
+        async with open_page(exporter) as first, open_page(exporter) as second:
             await asyncio.sleep(8.0)
 
         changes = [event for event in first.events if event[0] == "battery"]
         assert changes
         assert changes == [event for event in second.events if event[0] == "battery"]
 
-    async def test_an_event_has_the_time_at_which_it_is_sent(self, camper: Camper) -> None:
-        async with looking(camper) as page:
+    async def test_event_has_the_time_at_which_it_is_sent(self, exporter: Exporter) -> None:
+        async with open_page(exporter) as page:
             await asyncio.sleep(8.0)
-            camper.subscribers.publish("camper")
+            exporter.subscribers.publish("camper")
             await asyncio.sleep(9.0)
-            camper.subscribers.publish("camper")
+            exporter.subscribers.publish("camper")
             await asyncio.sleep(0.1)
 
         times = [event["now_unix_s"] for name, event in page.events if name == "battery"]
         assert times[-1] - times[-2] == pytest.approx(9.0)
 
-    async def test_head_is_answered_and_looks_at_nothing(self, camper: Camper) -> None:
-        async with looking(camper, "HEAD") as page:
+    async def test_head_request_for_the_stream_causes_no_poll(self, exporter: Exporter) -> None:
+        async with open_page(exporter, "HEAD") as page:
             await asyncio.sleep(5.0)
             assert page.ended
 
         assert page.events == []
-        assert camper.connects == 0
+        assert exporter.connects == 0
 
 
 class TestRelease:
-    async def test_the_phone_app_gets_the_battery_for_ten_minutes(self, camper: Camper) -> None:
-        answer = await camper.client.post("/api/v1/release?battery=my%20trailer")
-        metrics = (await camper.client.get("/metrics")).text
+    async def test_released_battery_is_not_polled_for_ten_minutes(self, exporter: Exporter) -> None:
+        answer = await exporter.client.post("/api/v1/release?battery=my%20trailer")
+        metrics = (await exporter.client.get("/metrics")).text
         await asyncio.sleep(RELEASE_S - 10.0)
-        await camper.client.get("/metrics")
-        released = camper.virtual["my trailer"].connects
+        await exporter.client.get("/metrics")
+        released = exporter.virtual["my trailer"].connects
         await asyncio.sleep(10.0)
-        await camper.client.get("/metrics")
+        await exporter.client.get("/metrics")
 
         assert answer.json()["paused_until_unix_s"] is not None
         assert 'bms_paused{battery="my trailer"} 1.0' in metrics
         assert 'bms_paused{battery="camper"} 0.0' in metrics
         assert released == 0
-        assert camper.virtual["my trailer"].connects == 1
+        assert exporter.virtual["my trailer"].connects == 1
 
-    async def test_a_reload_that_takes_it_away_meanwhile_is_no_error(self, camper: Camper) -> None:
-        async with looking(camper):
+    async def test_release_of_a_battery_that_a_reload_removes_is_no_error(
+        self, exporter: Exporter
+    ) -> None:
+        async with open_page(exporter):
             await asyncio.sleep(1.0)
             releasing = asyncio.create_task(
-                camper.client.post("/api/v1/release?battery=my%20trailer")
+                exporter.client.post("/api/v1/release?battery=my%20trailer")
             )
             await asyncio.sleep(0.0)
             await asyncio.sleep(0.0)
-            del camper.pollers["my trailer"]
+            del exporter.pollers["my trailer"]
 
             assert (await releasing).status_code in (200, 404)
 
-    async def test_it_can_be_taken_back(self, camper: Camper) -> None:
-        await camper.client.post("/api/v1/release?battery=camper")
+    async def test_released_battery_can_be_resumed(self, exporter: Exporter) -> None:
+        await exporter.client.post("/api/v1/release?battery=camper")
 
-        answer = await camper.client.post("/api/v1/resume?battery=camper")
+        answer = await exporter.client.post("/api/v1/resume?battery=camper")
 
         assert answer.json()["paused_until_unix_s"] is None
-        await camper.client.get("/metrics")
-        assert camper.connects == 1
+        await exporter.client.get("/metrics")
+        assert exporter.connects == 1
 
     @pytest.mark.parametrize("path", ["/api/v1/release", "/api/v1/resume"])
-    async def test_only_a_post_of_our_own_page_about_our_battery_does_it(
-        self, camper: Camper, path: str
+    async def test_release_needs_a_post_of_our_own_page_for_a_configured_battery(
+        self, exporter: Exporter, path: str
     ) -> None:
         foreign = {"Origin": "http://evil.example"}
         ours = f"{path}?battery=camper"
 
-        assert (await camper.client.get(ours)).status_code == 405
-        assert (await camper.client.post(ours, headers=foreign)).status_code == 403
-        assert (await camper.client.post(f"{path}?battery=neighbour")).status_code == 404
-        missing = await camper.client.post(path)
+        assert (await exporter.client.get(ours)).status_code == 405
+        assert (await exporter.client.post(ours, headers=foreign)).status_code == 403
+        assert (await exporter.client.post(f"{path}?battery=neighbour")).status_code == 404
+        missing = await exporter.client.post(path)
         assert (missing.status_code, missing.headers["content-type"][:10]) == (400, "text/plain")
-        assert not (await camper.state())["paused_until_unix_s"]
+        assert not (await exporter.state())["paused_until_unix_s"]
 
 
 class TestFiles:
-    async def test_the_page_comes_with_a_strict_policy(self, camper: Camper) -> None:
-        answer = await camper.client.get("/")
+    async def test_page_has_a_strict_content_security_policy(self, exporter: Exporter) -> None:
+        answer = await exporter.client.get("/")
 
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
         policy = answer.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
         assert "unsafe" not in policy
-        assert camper.connects == 0
+        assert exporter.connects == 0
 
-    async def test_an_unchanged_file_is_not_sent_again(self, camper: Camper) -> None:
-        first = await camper.client.get("/")
+    async def test_unchanged_page_file_is_answered_with_304(self, exporter: Exporter) -> None:
+        first = await exporter.client.get("/")
 
-        again = await camper.client.get("/", headers={"If-None-Match": first.headers["etag"]})
+        again = await exporter.client.get("/", headers={"If-None-Match": first.headers["etag"]})
 
         assert (again.status_code, again.content) == (304, b"")
 
-    async def test_every_file_is_there_and_together_they_are_small(self, camper: Camper) -> None:
+    async def test_all_page_files_are_served_and_small(self, exporter: Exporter) -> None:
         sizes = {}
-        for path, route in camper.app._routes.items():
+        for path, route in exporter.app._routes.items():
             if path.startswith("/page/"):
-                answer = await camper.client.get(path)
+                answer = await exporter.client.get(path)
                 assert answer.status_code == 200, route
                 sizes[path] = len(answer.content)
 
@@ -538,11 +544,13 @@ class TestFiles:
         assert sum(size for path, size in sizes.items() if not path.endswith(".png")) < 100_000
 
     @pytest.mark.parametrize("path", ["/page/../config.py", "/page/", "/page/%2e%2e/api_json.py"])
-    async def test_nothing_else_is_served(self, camper: Camper, path: str) -> None:
-        assert (await camper.client.get(path)).status_code == 404
+    async def test_other_files_than_those_of_the_page_are_404(
+        self, exporter: Exporter, path: str
+    ) -> None:
+        assert (await exporter.client.get(path)).status_code == 404
 
 
-def test_numbers_have_no_tails_and_are_never_nan() -> None:
+def test_json_numbers_are_rounded_and_never_nan() -> None:
     assert api.to_json({"a": [0.1 + 0.2, (1.0,)], "b": None}) == b'{"a": [0.3, [1.0]], "b": null}'
     with pytest.raises(ValueError, match="Out of range"):
         api.to_json({"a": float("nan")})

@@ -472,10 +472,10 @@ class TestHalfClosed:
 
 
 class TestSilentClients:
-    # No time-out ends the silent ones: a scrape is answered because they make room.
+    # No time-out ends the silent ones: a scrape is answered because they are closed.
     LIMITS: Final = replace(SHORT, handshake_s=60.0, request_s=60.0)
 
-    async def test_silent_clients_make_room_for_a_scrape(
+    async def test_silent_clients_are_closed_for_a_scrape(
         self, served: Serving, caplog: pytest.LogCaptureFixture
     ) -> None:
         silent = [served.connect() for _ in range(3 * SHORT.connections)]
@@ -500,7 +500,7 @@ class TestFullTable:
 
         assert {status(answer) for answer in answers} == {b"200"}
 
-    async def test_streams_that_nobody_reads_make_room(self) -> None:
+    async def test_unread_streams_are_closed_for_a_scrape(self) -> None:
         async with serving() as running:
             for _ in range(SHORT.connections):
                 running.connect().sendall(b"GET /endless HTTP/1.1\r\n%s\r\n" % HOST)
