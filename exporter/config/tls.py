@@ -167,7 +167,7 @@ def _openssl_names(
 
 
 def weakenings(before: TlsConfig | None, after: TlsConfig | None) -> list[str]:
-    """Return why clients whom the first settings keep out could get in with the second ones."""
+    """Return why the second settings could accept clients which the first ones refuse."""
     if before is None and after is None:
         return []
     if before is None:

@@ -31,7 +31,7 @@ KEYS: Final = {  # by section; "" is the file itself
     "http_server_config": ("http2", "headers"),
     "rate_limit": ("interval", "burst"),
 }
-HEADERS: Final[dict[str, tuple[str, ...]]] = {  # those that the toolkit allows; (): any value
+HEADERS: Final[dict[str, tuple[str, ...]]] = {  # that the toolkit allows; (): any value
     "Content-Security-Policy": (),
     "Strict-Transport-Security": (),
     "X-Content-Type-Options": ("nosniff",),
@@ -109,7 +109,7 @@ def _sources(tls: TlsConfig | None) -> tuple[object, ...]:
 
 
 def _raise_weakened(path: Path, before: WebConfig, after: WebConfig) -> None:
-    """Refuse a file that lets in clients whom the running configuration keeps out.
+    """Refuse a file that accepts clients which the running configuration refuses.
 
     Editors write a file in pieces: the part that names users or client certificates may be
     missing for a moment.
@@ -166,7 +166,7 @@ def _headers(section: Section) -> tuple[tuple[str, str], ...]:
     if section.value("http2", bool):
         section.complain(
             "http2",
-            "HTTP/2 is not served (SECURITY.md tells why); without this line clients use HTTP/1.1",
+            "HTTP/2 is not served (SECURITY.md says why); without this line clients use HTTP/1.1",
         )
     headers = section.texts("headers")
     for name, value in headers.items():

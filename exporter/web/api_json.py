@@ -1,4 +1,4 @@
-"""What /api/v1 tells: snapshots as JSON, every unit in its name (docs/api.md)."""
+"""Snapshots as JSON for /api/v1, with every unit in its key (docs/api.md)."""
 
 import json
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from exporter.battery.snapshot import Snapshot
 from exporter.reading import BasicInfo, Reading
 
 VERSION: Final = 1
-IDLE_A: Final = 0.05  # less current empties or fills nothing
-LONGEST_S: Final = 30 * 86400.0  # a longer forecast is none
+IDLE_A: Final = 0.05  # a smaller current is noise, and gets no forecast
+LONGEST_S: Final = 30 * 86400.0  # longer forecasts are not shown
 
 
 def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
 
 def _charge(basic: BasicInfo, mean_a: float | None) -> dict[str, Any]:
     if mean_a is None or mean_a * basic.current_a < 0:
-        mean_a = 0.0  # it has just turned round: what was until now says nothing of what comes
+        mean_a = 0.0  # the current changed its direction: the mean says nothing about what comes
     full_ah = basic.nominal_ah if basic.full_ah is None else basic.full_ah
     return {
         "remaining_ah": basic.remaining_ah,
@@ -77,7 +77,7 @@ def _charge(basic: BasicInfo, mean_a: float | None) -> dict[str, Any]:
 
 
 def _time_s(charge_ah: float, current_a: float) -> float | None:
-    """Return how long this current takes for this charge; None: no end of it is in sight."""
+    """Return how long this current takes for this charge; None: it has no foreseeable end."""
     if current_a < IDLE_A or charge_ah < 0:
         return None
     time_s = charge_ah / current_a * 3600.0

@@ -51,12 +51,10 @@ def make_app(  # noqa: PLR0913 - options, all by name
         ),
         "timeout_offset_s": timeout_offset_s,
     }
-    routes: dict[str, Route] = {
-        **(
-            {}
-            if subscribers is None
-            else page_routes(subscribers, wall or WallClock(), telemetry_path)
-        ),
+    routes: dict[str, Route] = {}
+    if subscribers is not None:
+        routes = page_routes(subscribers, wall or WallClock(), telemetry_path)
+    routes |= {
         "/probe": (_ProbeHandler, scraping),
         "/-/healthy": (_HealthHandler, {}),
         "/-/ready": (_HealthHandler, {}),
@@ -67,7 +65,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
     return App(routes, access)
 
 
-def wait_s(header: str | None, offset_s: float) -> float | None:
+def _usable_timeout_s(header: str | None, offset_s: float) -> float | None:
     """Return how long a scrape may wait for polls; None: it sent no time-out."""
     try:
         timeout_s = float(header or "")
@@ -84,7 +82,9 @@ class _ScrapeHandler(Handler):
     ) -> None:
         self._batteries = batteries
         self._exposition = exposition
-        self._timeout_s = wait_s(self.request.headers.get(TIMEOUT_HEADER), timeout_offset_s)
+        self._timeout_s = _usable_timeout_s(
+            self.request.headers.get(TIMEOUT_HEADER), timeout_offset_s
+        )
         self._reading: asyncio.Task[Any] | None = None
 
     def on_connection_close(self) -> None:

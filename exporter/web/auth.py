@@ -28,7 +28,7 @@ class Verdict(Enum):
 
 
 class Login(NamedTuple):
-    """The user of a long-lived response, who is checked again while it lasts."""
+    """The user of a long-lived response, checked again while it lasts."""
 
     name: str = ""
     hashed: str = ""

@@ -16,7 +16,7 @@ RELEASE_S: Final = 600.0  # long enough to find the phone
 # With a max_age of 0 a page shows what it has read itself, until it reads again.
 OWN_MAX_AGE_S: Final = INTERVAL_S + 10.0
 LIFE_S: Final = 600.0  # of a stream; the page opens another one
-NOW_S: Final = 1.0  # how old the time in an event may be
+NOW_S: Final = 1.0  # maximum age of the time in an event
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -37,14 +37,13 @@ def page_routes(subscribers: Subscribers, wall: WallClock, metrics_path: str) ->
         f"/page/{path}": (_AssetHandler, {"asset": asset}) for path, asset in files.items()
     }
     routes |= {
+        "/": (_AssetHandler, {"asset": files["index.html"]}),
         "/api/v1/batteries": (_JsonHandler, {"make": state.batteries}),
         "/api/v1/history": (_JsonHandler, {"make": state.history}),
         "/api/v1/stream": (_StreamHandler, {"state": state}),
         "/api/v1/release": (_BatteryHandler, {"state": state, "act": _release}),
         "/api/v1/resume": (_BatteryHandler, {"state": state, "act": _resume}),
     }
-    if (index := files.get("index.html")) is not None:
-        routes["/"] = _AssetHandler, {"asset": index}
     return routes
 
 
@@ -56,7 +55,7 @@ class _State:
         self._wall = wall
         self._metrics_path = metrics_path
         self._curves = b""
-        self._curves_of: object = None
+        self._curves_key: object = None
         self._events: dict[str, tuple[object, float, bytes]] = {}  # snapshot, unix time, event
 
     def batteries(self) -> Sequence[bytes]:
@@ -76,8 +75,8 @@ class _State:
         """Return the curves of the last hours, as parts of JSON."""
         histories = {name: battery.history for name, battery in self.subscribers.batteries.items()}
         kept = tuple((name, history, history.revision) for name, history in histories.items())
-        if kept != self._curves_of:
-            self._curves_of = kept
+        if kept != self._curves_key:
+            self._curves_key = kept
             self._curves = api.curves(histories)
         return api.history(self._curves, now_unix_s=self._wall.now_unix_s())
 
@@ -85,10 +84,12 @@ class _State:
         """Return server-sent events for changed batteries; None among them: everything changed."""
         if None in changed:
             return _event("batteries", self._batteries())
-        events = [self._event_of(name) for name in self.subscribers.batteries if name in changed]
+        events = [
+            self._battery_event(name) for name in self.subscribers.batteries if name in changed
+        ]
         return b"".join(events) or _event("alive", {"now_unix_s": self._wall.now_unix_s()})
 
-    def _event_of(self, name: str) -> bytes:
+    def _battery_event(self, name: str) -> bytes:
         battery = self.subscribers.batteries[name]
         snapshot = battery.peek(OWN_MAX_AGE_S)
         now_unix_s = self._wall.now_unix_s()
@@ -141,7 +142,7 @@ async def _resume(battery: Poller) -> None:
 
 class _ApiHandler(Handler):
     def set_default_headers(self) -> None:
-        """Let no cache keep what is true only now."""
+        """Forbid caches to keep the response."""
         super().set_default_headers()
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
@@ -149,7 +150,7 @@ class _ApiHandler(Handler):
 
 
 class _JsonHandler(_ApiHandler):
-    """What is known now, or the curves of the last hours; nothing is read."""
+    """The current state, or the curves of the last hours, without a poll."""
 
     def initialize(self, make: Callable[[], Sequence[bytes]]) -> None:
         self._make = make
@@ -159,7 +160,7 @@ class _JsonHandler(_ApiHandler):
 
 
 class _BatteryHandler(ChangeHandler, _ApiHandler):
-    """Leaves a battery alone for ten minutes, or reads it again."""
+    """Pauses the polls of a battery for ten minutes, or resumes them."""
 
     def initialize(self, state: _State, act: Callable[[Poller], Awaitable[None]]) -> None:
         self._batteries = state.subscribers.batteries

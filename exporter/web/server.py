@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096  # thousands of scrapes may wait in the kernel, which has this bound itself
 ACCEPTS_PER_TURN: Final = 32  # then connections are served: a burst delays nobody for long
-PAUSE_S: Final = 0.05  # until the next look whether a connection or a descriptor is free
+PAUSE_S: Final = 0.05  # between two checks whether a connection or a descriptor is free
 # A client that leaves a response unread, or is out of reach, is disconnected after this time.
 UNREAD_S: Final = 10.0
 MAX_HEAD_BYTES: Final = 16 * 1024  # of request line and headers
