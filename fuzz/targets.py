@@ -46,7 +46,7 @@ from exporter.protocol.profiles import PROFILES
 from exporter.web.app import make_app
 from exporter.web.auth import Access
 from exporter.web.handler import App
-from tests.support.http_client import FakeConnection, begin
+from tests.support.http_client import FakeConnection, send_head
 
 ADDRESS: Final = "A4:C1:38:12:34:56"
 PASSWORD: Final = b"123456"
@@ -595,7 +595,7 @@ def _has_password(request: Request) -> bool:
 
 
 async def _asked(app: App, request: Request) -> FakeConnection:
-    connection, delegate, ready = begin(app, *request.start[:2], request.headers)
+    connection, delegate, ready = send_head(app, *request.start[:2], request.headers)
     if ready is not None:
         await ready
     if request.body:

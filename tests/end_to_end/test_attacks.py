@@ -1,4 +1,4 @@
-"""Hostile clients of the running program, while Prometheus scrapes it."""
+"""Attacks on the running program while Prometheus scrapes it."""
 
 import asyncio
 import base64
@@ -30,8 +30,8 @@ from tests.support.exporter_process import (
 from tests.support.web_config import PASSWORD, TLS, USERS, serving, write_certificate
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: camper\r\nConnection: close\r\n\r\n"
-MANY = 300
-LASTS_S = 1.0
+MANY = 300  # connections of an attack
+LASTS_S = 1.0  # duration of an attack
 IDLE_KB = 41_000  # of the demo, with TLS and users
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - its interface
 
@@ -57,7 +57,7 @@ class Target:
         )
 
     async def scrape(self, timeout_s: float = 10.0) -> str:
-        """Return the metrics, as Prometheus would get them: beside the attack, within 10 s."""
+        """Return the metrics; fail if they take longer than `timeout_s`, as Prometheus does."""
         scheme = "https" if self.context else "http"
         response = await asyncio.to_thread(
             httpx.get,
@@ -91,7 +91,7 @@ async def using(connection: Connection) -> AsyncIterator[Connection]:
 async def crowd(
     target: Target, count: int, act: Callable[[Connection], Awaitable[None]], **how: bool
 ) -> None:
-    """Let `count` clients act at once, and hold their connections while the attack lasts."""
+    """Open `count` connections at once, run `act` on each, and hold them for the attack."""
 
     async def one() -> None:
         with suppress(OSError, ssl.SSLError, asyncio.IncompleteReadError):
@@ -158,7 +158,7 @@ async def pipelined_and_never_read(target: Target) -> None:
     await crowd(target, 20, act)
 
 
-async def a_flood_of_probes(target: Target) -> None:
+async def flood_of_probes(target: Target) -> None:
     ends_s = time.monotonic() + LASTS_S
 
     async def act(connection: Connection) -> None:
@@ -172,7 +172,7 @@ async def a_flood_of_probes(target: Target) -> None:
     await crowd(target, 10, act)
 
 
-async def reloads_by_strangers(target: Target) -> None:
+async def forbidden_reloads(target: Target) -> None:
     async def act(connection: Connection) -> None:
         for start in (b"GET", b"HEAD", b"DELETE"):
             connection.writer.write(start + b" /-/reload HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -201,7 +201,7 @@ async def reset_after_the_request(target: Target) -> None:
     await crowd(target, MANY, act)
 
 
-async def http_2_without_asking(target: Target) -> None:
+async def http_2_without_negotiation(target: Target) -> None:
     async def act(connection: Connection) -> None:
         settings = b"\0\0\x06\x04\0\0\0\0\0" + b"\0\x04\0\0\0\0"  # a window of 0 bytes
         connection.writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
@@ -209,7 +209,7 @@ async def http_2_without_asking(target: Target) -> None:
     await crowd(target, MANY, act)
 
 
-async def bodies_that_nobody_reads(target: Target) -> None:
+async def unfinished_bodies(target: Target) -> None:
     async def act(connection: Connection) -> None:
         connection.writer.write(
             b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(12)
@@ -218,7 +218,7 @@ async def bodies_that_nobody_reads(target: Target) -> None:
     await crowd(target, 200, act)
 
 
-async def megabytes_that_nobody_reads(target: Target) -> None:
+async def megabytes_of_chunks(target: Target) -> None:
     async def act(connection: Connection) -> None:
         connection.writer.write(
             b"PUT /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -254,7 +254,7 @@ async def failed_websocket_handshakes(target: Target) -> None:
     await crowd(target, 50, act)
 
 
-async def streams_that_nobody_reads(target: Target) -> None:
+async def streams_never_read(target: Target) -> None:
     async def act(connection: Connection) -> None:
         connection.reader._transport.pause_reading()  # type: ignore[attr-defined]
         connection.writer.write(b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -290,20 +290,20 @@ ATTACKS = (
     one_byte_at_a_time,
     two_megabytes_of_headers,
     pipelined_and_never_read,
-    a_flood_of_probes,
-    reloads_by_strangers,
+    flood_of_probes,
+    forbidden_reloads,
     garbage,
     reset_after_the_request,
-    http_2_without_asking,
-    bodies_that_nobody_reads,
-    megabytes_that_nobody_reads,
+    http_2_without_negotiation,
+    unfinished_bodies,
+    megabytes_of_chunks,
     chunks_of_one_byte,
     failed_websocket_handshakes,
-    streams_that_nobody_reads,
+    streams_never_read,
     wrong_passwords,
     thousands_of_headers,
 )
-QUICK = {half_sent, garbage, streams_that_nobody_reads, wrong_passwords}  # in every `make test`
+QUICK = {half_sent, garbage, streams_never_read, wrong_passwords}  # in every `make test`
 
 
 @pytest.fixture(scope="module", params=["plain", "users over TLS"])
@@ -336,7 +336,7 @@ def polls(text: str) -> float:
         for one in ATTACKS
     ],
 )
-async def test_no_scrape_is_missed(
+async def test_every_scrape_during_an_attack_is_answered(
     target: Target, attack: Callable[[Target], Coroutine[object, object, None]]
 ) -> None:
     began_s = time.monotonic()
@@ -350,7 +350,7 @@ async def test_no_scrape_is_missed(
         await asyncio.sleep(0.1)
 
     await attacking
-    await until(lambda: target.descriptors() <= quiet)
+    await wait_until(lambda: target.descriptors() <= quiet)
     assert answers
     for answer in answers:
         assert remaining_ah(answer).keys() >= {"camper", "cold"}
@@ -358,27 +358,26 @@ async def test_no_scrape_is_missed(
     assert "bms_exporter_config_last_reload_successful 1.0" in answers[-1]
 
 
-async def until(true: Callable[[], bool]) -> None:
+async def wait_until(is_met: Callable[[], bool]) -> None:
     async with asyncio.timeout(30.0):
-        while not true():  # noqa: ASYNC110 - of another process
+        while not is_met():  # noqa: ASYNC110 - a state of another process
             await asyncio.sleep(0.2)
 
 
-async def test_afterwards_nothing_is_left_of_it(target: Target) -> None:
+async def test_memory_and_threads_are_bounded_after_all_attacks(target: Target) -> None:
     answer = await target.scrape()
 
     assert 'bms_poll_failures_total{battery="camper",reason="not_found"} 0.0' in answer
     assert target.exporter.status("VmRSS") < IDLE_KB + 40_000
-    assert (
-        target.exporter.status("Threads") <= 4
-    )  # the log's, and those for passwords and configurations
+    # The main thread, and those of the log, of passwords and of configurations.
+    assert target.exporter.status("Threads") <= 4
 
 
 @pytest.mark.parametrize(
     "attack",
     [
-        streams_that_nobody_reads,
-        pytest.param(bodies_that_nobody_reads, marks=pytest.mark.slow),
+        streams_never_read,
+        pytest.param(unfinished_bodies, marks=pytest.mark.slow),
         pytest.param(silent, marks=pytest.mark.slow),
     ],
 )
@@ -437,7 +436,7 @@ async def test_plain_request_to_a_tls_port_is_not_logged(tmp_path: Path) -> None
     assert "level=error" not in log
 
 
-async def test_streams_leave_connections_for_scrapes_where_few_are_allowed() -> None:
+async def test_streams_leave_connections_for_scrapes_when_few_descriptors_are_allowed() -> None:
     with running_demo(prefix=["bash", "-c", 'ulimit -n 110 && exec "$@"', "-"]) as exporter:
         target = Target(exporter, None)
         stream = b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -459,7 +458,7 @@ async def test_streams_leave_connections_for_scrapes_where_few_are_allowed() -> 
 
 
 @pytest.mark.slow
-async def test_thousands_of_tls_clients_take_less_memory_than_the_unit_allows(
+async def test_thousands_of_tls_clients_use_less_memory_than_the_unit_allows(
     tmp_path: Path,
 ) -> None:
     authority = trustme.CA()
@@ -488,17 +487,17 @@ async def test_thousands_of_tls_clients_take_less_memory_than_the_unit_allows(
     assert peak < 120_000
 
 
-async def test_a_full_table_of_descriptors_leaves_some_for_the_batteries() -> None:
+async def test_clients_that_use_up_the_descriptors_leave_some_for_the_batteries() -> None:
     with running_demo(prefix=["bash", "-c", 'ulimit -n 128 && exec "$@"', "-"]) as exporter:
         target = Target(exporter, None)
         clients = [await target.open() for _ in range(100)]
         await asyncio.sleep(0.3)
 
         taken = target.descriptors()
-        waited = await target.scrape()  # in place of a silent one
+        waited = await target.scrape()  # replaces a silent connection
         for client in clients:
             client.writer.transport.abort()
-        await until(lambda: target.descriptors() < 20)
+        await wait_until(lambda: target.descriptors() < 20)
         answer = await target.scrape()
         _, log = exporter.stop()
 
@@ -510,7 +509,7 @@ async def test_a_full_table_of_descriptors_leaves_some_for_the_batteries() -> No
 
 
 @pytest.mark.slow
-def test_thousands_who_come_at_once_wait_for_their_turn() -> None:
+def test_more_than_a_thousand_concurrent_connections_are_all_answered() -> None:
     limits_here()
     many = min(1200, int(Path("/proc/sys/net/core/somaxconn").read_text()))
     with running_demo() as exporter, ExitStack() as stack:

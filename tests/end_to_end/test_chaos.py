@@ -1,4 +1,4 @@
-"""A day of everything at once: whatever happens, the promises hold."""
+"""Random faults in random order for hours of virtual time: no wrong, stale or leaked result."""
 
 import asyncio
 import random
@@ -33,30 +33,28 @@ FAULTS = (
 )
 
 
-class Clockwork:
-    """A battery whose remaining capacity is the hour it was asked at, in minutes of 10 mAh."""
-
-    def answers(self, register: int) -> bytes:
-        if register == 0x04:
-            return CELLS
-        if register != 0x03:
-            return encode_reply(register, status=0x80)
-        minutes = round(now_s() / 60) % 0x10000
-        payload = bytearray(23)
-        payload[4:8] = minutes.to_bytes(2, "big") + b"\xff\xff"
-        return encode_reply(0x03, bytes(payload))
+def answer_with_the_time(register: int) -> bytes:
+    """Encode the time of the request as the remaining capacity: 10 mAh for each minute."""
+    if register == 0x04:
+        return CELLS
+    if register != 0x03:
+        return encode_reply(register, status=0x80)
+    minutes = round(now_s() / 60) % 0x10000
+    payload = bytearray(23)
+    payload[4:8] = minutes.to_bytes(2, "big") + b"\xff\xff"
+    return encode_reply(0x03, bytes(payload))
 
 
-def told_at_s(snapshot: Snapshot) -> float:
+def answered_at_s(snapshot: Snapshot) -> float:
     assert snapshot.reading is not None
     assert snapshot.reading.basic is not None
     return snapshot.reading.basic.remaining_ah * 100 * 60
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_no_number_is_wrong_or_stale_and_nothing_leaks(seed: int) -> None:
+async def test_no_number_is_wrong_or_stale_and_no_connection_leaks(seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - repeatable chaos
-    virtual: VirtualBattery = battery(answers=Clockwork().answers)
+    virtual: VirtualBattery = battery(answers=answer_with_the_time)
     air = make_air([virtual])
     routes = make_routes(air)
     poll = PollConfig(
@@ -72,7 +70,7 @@ async def test_no_number_is_wrong_or_stale_and_nothing_leaks(seed: int) -> None:
         snapshot = await poller.refresh(timeout_s=timeout_s)
         snapshots.append(snapshot)
         if snapshot.reading is not None:
-            ages_s.append(now_s() - told_at_s(snapshot))
+            ages_s.append(now_s() - answered_at_s(snapshot))
 
     async with asyncio.TaskGroup() as tasks:
         poller = make_poller(routes, tasks, poll=poll)
@@ -94,7 +92,7 @@ async def test_no_number_is_wrong_or_stale_and_nothing_leaks(seed: int) -> None:
 
     last = snapshots[-1]
     assert ages_s
-    # The battery tells whole minutes, and is asked up to 15 s before its reading is complete.
+    # The battery reports whole minutes. A reading is complete up to 15 s after its request.
     assert -30.0 <= min(ages_s) <= max(ages_s) <= MAX_AGE_S + 30.0 + 15.0
     assert air.connected == {}
     assert air.scans == 0

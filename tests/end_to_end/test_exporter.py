@@ -1,4 +1,4 @@
-"""The program itself: started as a user starts it, asked over real sockets, in real time."""
+"""The program as a user starts it: requests over real sockets, in real time."""
 
 import signal
 import socket
@@ -28,13 +28,13 @@ NAMES = ("camper", "flaky", "cold")
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[ExporterProcess]:
-    """One demo for every test that only looks."""
+    """Return one demo for all tests that only send requests to it."""
     with running_demo() as exporter:
         yield exporter
 
 
 class TestDemo:
-    def test_one_scrape_shows_the_remaining_ah_of_three_batteries(
+    def test_demo_shows_the_remaining_ah_of_three_batteries_in_one_scrape(
         self, demo: ExporterProcess
     ) -> None:
         text = demo.get().text
@@ -44,7 +44,7 @@ class TestDemo:
             text
         )
 
-    def test_the_readme_shows_what_the_demo_shows(self) -> None:
+    def test_metrics_shown_in_the_readme_are_those_of_the_demo(self) -> None:
         readme = (PROJECT / "README.md").read_text(encoding="utf-8")
         sample = [line for line in readme.splitlines() if line.startswith("bms_")]
         with running_demo() as exporter:  # its numbers change after half a minute
@@ -53,9 +53,7 @@ class TestDemo:
         assert len(sample) > 5
         assert set(sample) <= set(shown)
 
-    def test_promtool_has_nothing_to_say_about_it(
-        self, demo: ExporterProcess, promtool: str
-    ) -> None:
+    def test_promtool_accepts_the_metrics(self, demo: ExporterProcess, promtool: str) -> None:
         text = demo.get().text
 
         result = subprocess.run(
@@ -64,7 +62,7 @@ class TestDemo:
 
         assert (result.returncode, result.stderr) == (0, "")
 
-    def test_a_proxy_may_name_the_host_in_the_request_line(self, demo: ExporterProcess) -> None:
+    def test_request_line_may_contain_an_absolute_url(self, demo: ExporterProcess) -> None:
         with socket.create_connection(("127.0.0.1", demo.port)) as connection:
             connection.sendall(
                 b"GET http://camper:12200/metrics?name[]=bms_up HTTP/1.1\r\n"
@@ -75,11 +73,11 @@ class TestDemo:
         assert answer.startswith(b"HTTP/1.1 200")
         assert b'bms_up{battery="camper"} 1.0' in answer
 
-    def test_it_listens_on_ipv4_and_ipv6(self, demo: ExporterProcess) -> None:
+    def test_address_without_a_host_listens_on_ipv4_and_ipv6(self, demo: ExporterProcess) -> None:
         assert demo.get("/-/ready").status_code == 200
         assert demo.get("/-/ready", host="[::1]").status_code == 200
 
-    def test_nobody_scraping_costs_no_processor_time(self, demo: ExporterProcess) -> None:
+    def test_exporter_without_scrapes_uses_no_processor_time(self, demo: ExporterProcess) -> None:
         demo.get()
         time.sleep(2.5)  # until the batteries are disconnected
         before = demo.cpu_ticks()
@@ -88,12 +86,12 @@ class TestDemo:
 
         assert demo.cpu_ticks() - before <= 1
 
-    def test_it_stays_below_45_mb(self, demo: ExporterProcess) -> None:
+    def test_demo_stays_below_45_mb(self, demo: ExporterProcess) -> None:
         demo.get()
 
         assert demo.status("VmRSS") < 45_000
 
-    def test_a_scrape_with_a_time_out_of_1_s_is_answered_in_time(self) -> None:
+    def test_scrape_with_a_timeout_of_1_s_is_answered_in_time_without_readings(self) -> None:
         with running_demo() as exporter:
             response = exporter.get(**{TIMEOUT_HEADER: "1"})
 
@@ -104,7 +102,7 @@ class TestDemo:
 
 
 class TestReplay:
-    def test_recorded_frames_are_served_as_a_battery(self, tmp_path: Path) -> None:
+    def test_recorded_frames_are_replayed_as_a_battery(self, tmp_path: Path) -> None:
         recording = tmp_path / "mobilektro.hex"
         recording.write_text(f"# MLB-12200-NT\n{MOBILEKTRO.hex()}\n\n{CELLS.hex(' ')} # cells\n")
         damaged = tmp_path / "damaged.hex"
@@ -122,8 +120,8 @@ class TestReplay:
         assert "damaged.hex:1: a damaged frame, served as it is" in log
 
 
-class TestCrowd:
-    def test_a_thousand_scrapes_at_once_are_all_answered_from_one_poll(self) -> None:
+class TestConcurrentScrapes:
+    def test_thousand_concurrent_scrapes_share_one_poll(self) -> None:
         request = b"GET /probe?target=camper HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
         with running_demo() as exporter, ExitStack() as stack:
@@ -142,7 +140,7 @@ class TestCrowd:
 
 
 def start_scrape(exporter: ExporterProcess) -> socket.socket:
-    """Send a scrape, which takes 2 s and more; return its connection once a poll has begun."""
+    """Send a scrape, which takes at least 2 s; return its connection once a poll has begun."""
     scrape = socket.create_connection(("127.0.0.1", exporter.port), timeout=30.0)
     scrape.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     while not any(
@@ -154,7 +152,7 @@ def start_scrape(exporter: ExporterProcess) -> socket.socket:
 
 class TestStopping:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_a_running_scrape_is_finished_and_every_battery_disconnected(
+    def test_stop_finishes_the_running_scrape_and_disconnects_every_battery(
         self, number: signal.Signals
     ) -> None:
         with running_demo() as exporter:
@@ -168,7 +166,7 @@ class TestStopping:
         assert "Traceback" not in log
         assert log.rstrip().endswith("msg=stopped")
 
-    def test_a_second_signal_does_not_wait_for_the_scrape(self) -> None:
+    def test_second_signal_stops_without_waiting_for_the_scrape(self) -> None:
         with running_demo() as exporter:
             scrape = start_scrape(exporter)
             began_s = time.monotonic()
@@ -183,7 +181,7 @@ class TestStopping:
         assert "Traceback" not in log
         assert log.rstrip().endswith('msg="stopped at once"')
 
-    def test_a_silent_connection_does_not_hold_it_up(self) -> None:
+    def test_silent_connection_does_not_delay_the_stop(self) -> None:
         with running_demo() as exporter:
             connection = socket.create_connection(("127.0.0.1", exporter.port))
             connection.send(b"GET /metr")
@@ -195,7 +193,7 @@ class TestStopping:
         assert status == 0
         assert time.monotonic() - began_s < 8.0
 
-    def test_a_taken_port_is_named_and_ends_it_with_1(self) -> None:
+    def test_port_in_use_is_named_and_exits_with_1(self) -> None:
         with running_demo() as exporter:
             result = subprocess.run(
                 command("demo", "--web.listen-address", f":{exporter.port}"),
@@ -211,13 +209,15 @@ class TestStopping:
 
 
 class TestSystemd:
-    def test_it_says_when_it_serves_and_then_that_it_lives(self, tmp_path: Path) -> None:
+    def test_systemd_is_notified_of_readiness_and_then_by_the_watchdog(
+        self, tmp_path: Path
+    ) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.bind(str(tmp_path / "notify"))
             systemd.settimeout(20.0)
             settings = f"NOTIFY_SOCKET={tmp_path}/notify WATCHDOG_USEC=400000"
             with running_demo(prefix=["/usr/bin/env", *settings.split()]) as exporter:
-                told = [systemd.recv(100) for _ in range(4)]
+                notified = [systemd.recv(100) for _ in range(4)]
                 answer = exporter.get("/-/ready")
                 exporter.process.send_signal(signal.SIGSTOP)
                 time.sleep(0.3)
@@ -226,11 +226,11 @@ class TestSystemd:
                     while systemd.recv(100):
                         pass
 
-        assert told == [b"READY=1\n", *[b"WATCHDOG=1\n"] * 3]
+        assert notified == [b"READY=1\n", *[b"WATCHDOG=1\n"] * 3]
         assert answer.status_code == 200
 
     @pytest.mark.parametrize("interval", ["0", "\u00b2", "9" * 30, "x", ""])
-    def test_a_malformed_interval_is_none(self, interval: str, tmp_path: Path) -> None:
+    def test_malformed_watchdog_interval_is_ignored(self, interval: str, tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.bind(str(tmp_path / "notify"))
             systemd.settimeout(20.0)
@@ -243,7 +243,7 @@ class TestSystemd:
         assert status == 0
         assert "Traceback" not in log
 
-    def test_a_systemd_that_is_gone_does_not_end_it(self, tmp_path: Path) -> None:
+    def test_missing_systemd_socket_does_not_stop_the_exporter(self, tmp_path: Path) -> None:
         with running_demo(prefix=["/usr/bin/env", f"NOTIFY_SOCKET={tmp_path}/gone"]) as exporter:
             assert exporter.get("/-/ready").status_code == 200
             _, log = exporter.stop()
@@ -252,7 +252,7 @@ class TestSystemd:
 
 
 class TestReload:
-    def test_batteries_come_and_a_bad_file_changes_nothing(self, tmp_path: Path) -> None:
+    def test_reload_adds_a_battery_and_ignores_an_invalid_file(self, tmp_path: Path) -> None:
         config = tmp_path / "config.yaml"
         config.write_text(battery_config("one"))
         words = command("--config.file", str(config), "--web.listen-address", "127.0.0.1:0")

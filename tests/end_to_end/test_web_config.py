@@ -29,28 +29,28 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def client_of(folder: Path, text: str) -> httpx.AsyncClient:
+def make_client(folder: Path, text: str) -> httpx.AsyncClient:
     file = folder / "web.yml"
     file.write_text(text)
     access = Access(WebConfigFile(file).current)
-    return http_client.client_of(make_app(batteries={}, access=access))
+    return http_client.make_client(make_app(batteries={}, access=access))
 
 
 @pytest.mark.parametrize(
     ("auth", "status"),
     [(None, 401), (("alice", PASSWORD), 200), (("alice", "wrong"), 401), (("bob", PASSWORD), 401)],
 )
-async def test_a_request_needs_a_right_password(
+async def test_request_needs_the_correct_password(
     auth: tuple[str, str] | None, status: int, tmp_path: Path
 ) -> None:
-    response = await client_of(tmp_path, USERS).get("/-/healthy", auth=auth)
+    response = await make_client(tmp_path, USERS).get("/-/healthy", auth=auth)
 
     assert response.status_code == status
     assert (status == 401) == ("www-authenticate" in response.headers)
 
 
-async def test_too_many_waiting_passwords_of_one_address_are_refused(tmp_path: Path) -> None:
-    client = client_of(tmp_path, USERS)
+async def test_too_many_pending_password_checks_of_one_address_get_429(tmp_path: Path) -> None:
+    client = make_client(tmp_path, USERS)
 
     answers = await asyncio.gather(
         *(client.get("/-/healthy", auth=("alice", str(n))) for n in range(25))
@@ -59,23 +59,25 @@ async def test_too_many_waiting_passwords_of_one_address_are_refused(tmp_path: P
     assert {answer.status_code for answer in answers} == {401, 429}
 
 
-async def test_headers_are_on_every_answer(tmp_path: Path) -> None:
+async def test_configured_headers_are_in_every_response(tmp_path: Path) -> None:
     text = f"{USERS}http_server_config: {{headers: {{X-Frame-Options: deny}}}}\n"
-    client = client_of(tmp_path, text)
+    client = make_client(tmp_path, text)
 
     for auth in (None, ("alice", PASSWORD)):
         assert (await client.get("/-/healthy", auth=auth)).headers["x-frame-options"] == "deny"
 
 
-async def test_a_burst_is_let_through_and_the_rest_has_to_wait(tmp_path: Path) -> None:
-    client = client_of(tmp_path, "rate_limit: {interval: 1h, burst: 3}\n")
+async def test_requests_beyond_the_burst_get_429(tmp_path: Path) -> None:
+    client = make_client(tmp_path, "rate_limit: {interval: 1h, burst: 3}\n")
 
     statuses = [(await client.get("/-/healthy")).status_code for _ in range(5)]
 
     assert statuses == [200, 200, 200, 429, 429]
 
 
-def trusting(authority: trustme.CA, certificate: trustme.LeafCert | None = None) -> ssl.SSLContext:
+def make_client_context(
+    authority: trustme.CA, certificate: trustme.LeafCert | None = None
+) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     if certificate is not None:
@@ -84,7 +86,7 @@ def trusting(authority: trustme.CA, certificate: trustme.LeafCert | None = None)
 
 
 class TestTls:
-    def test_metrics_are_encrypted_and_renewed_certificates_used(
+    def test_renewed_certificate_is_used_without_a_restart(
         self, authority: trustme.CA, tmp_path: Path
     ) -> None:
         write_certificate(authority, tmp_path, "camper.example")
@@ -93,7 +95,7 @@ class TestTls:
             for name in ("camper.example", "localhost"):
                 write_certificate(authority, tmp_path, name)
                 time.sleep(0.05)
-                with httpx.Client(verify=trusting(authority), timeout=30.0) as client:
+                with httpx.Client(verify=make_client_context(authority), timeout=30.0) as client:
                     response = client.get(
                         f"https://127.0.0.1:{exporter.port}/metrics",
                         extensions={"sni_hostname": name},
@@ -102,7 +104,7 @@ class TestTls:
                 names.append(name)
         assert names == ["camper.example", "localhost"]
 
-    def test_only_those_with_a_certificate_of_ours_may_ask(
+    def test_client_without_a_certificate_of_our_authority_is_refused(
         self, authority: trustme.CA, tmp_path: Path
     ) -> None:
         write_certificate(authority, tmp_path, "127.0.0.1")
@@ -113,10 +115,10 @@ class TestTls:
             ours = authority.issue_cert("prometheus")
             theirs = trustme.CA().issue_cert("prometheus")
 
-            assert httpx.get(url, verify=trusting(authority, ours)).status_code == 200
-            for stranger in (None, theirs):
+            assert httpx.get(url, verify=make_client_context(authority, ours)).status_code == 200
+            for wrong in (None, theirs):
                 with pytest.raises(httpx.TransportError):
-                    httpx.get(url, verify=trusting(authority, stranger))
+                    httpx.get(url, verify=make_client_context(authority, wrong))
 
     @pytest.mark.parametrize(
         ("names", "status"),
@@ -128,7 +130,7 @@ class TestTls:
             (["grafana.example"], None),
         ],
     )
-    def test_a_certificate_must_name_one_of_those_allowed(
+    def test_client_certificate_must_have_one_of_the_allowed_sans(
         self, names: list[str], status: int | None, authority: trustme.CA, tmp_path: Path
     ) -> None:
         write_certificate(authority, tmp_path, "127.0.0.1")
@@ -140,25 +142,27 @@ class TestTls:
         )
         with serving(tmp_path, text) as exporter:
             url = f"https://127.0.0.1:{exporter.port}/-/healthy"
-            context = trusting(authority, authority.issue_cert(*names))
+            context = make_client_context(authority, authority.issue_cert(*names))
 
-            assert httpx.get(url, verify=trusting(authority)).status_code == 200  # has none
+            assert (
+                httpx.get(url, verify=make_client_context(authority)).status_code == 200
+            )  # no certificate
             if status is None:
                 with pytest.raises(httpx.TransportError):
                     httpx.get(url, verify=context)
             else:
                 assert httpx.get(url, verify=context).status_code == status
 
-    def test_a_stricter_file_holds_at_once_also_for_who_was_let_in_before(
+    def test_stricter_file_applies_at_once_even_to_resumed_tls_sessions(
         self, authority: trustme.CA, tmp_path: Path
     ) -> None:
         write_certificate(authority, tmp_path, "127.0.0.1")
         authority.cert_pem.write_to_path(tmp_path / "ca.crt")
         with serving(tmp_path, TLS) as exporter:
-            context = trusting(authority)
+            context = make_client_context(authority)
             address = ("127.0.0.1", exporter.port)
 
-            def ask(session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None]:
+            def request(session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None]:
                 with (
                     socket.create_connection(address) as raw,
                     context.wrap_socket(raw, server_hostname="127.0.0.1", session=session) as tls,
@@ -166,7 +170,7 @@ class TestTls:
                     tls.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
                     return tls.recv(12), tls.session
 
-            answer, session = ask(None)
+            answer, session = request(None)
             assert answer == b"HTTP/1.1 200"
             (tmp_path / "web.yml").write_text(
                 f"{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"
@@ -174,17 +178,17 @@ class TestTls:
 
             for before in (None, session):
                 try:
-                    answer, _ = ask(before)
-                except OSError:  # an alert; a reset if the request met a closed socket
+                    answer, _ = request(before)
+                except OSError:  # a TLS alert, or a reset if the socket was closed already
                     continue
-                assert answer == b""  # hung up
+                assert answer == b""  # the server closed the connection
 
     @pytest.mark.parametrize("alpn", [["h2"], ["h2", "http/1.1"], None])
-    def test_http_2_is_not_spoken(
+    def test_http_2_is_not_offered(
         self, alpn: list[str] | None, authority: trustme.CA, tmp_path: Path
     ) -> None:
         write_certificate(authority, tmp_path, "127.0.0.1")
-        context = trusting(authority)
+        context = make_client_context(authority)
         if alpn:
             context.set_alpn_protocols(alpn)
         preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -201,14 +205,14 @@ class TestTls:
                     assert answer.startswith(b"HTTP/1.1 ")
                     assert b" 101 " not in answer
 
-    def test_versions_below_min_version_are_refused(
+    def test_tls_version_below_min_version_is_refused(
         self, authority: trustme.CA, tmp_path: Path
     ) -> None:
         write_certificate(authority, tmp_path, "127.0.0.1")
         with serving(tmp_path, f"{TLS}  min_version: TLS13\n") as exporter:
             url = f"https://127.0.0.1:{exporter.port}/-/healthy"
-            assert httpx.get(url, verify=trusting(authority)).status_code == 200
-            old = trusting(authority)
+            assert httpx.get(url, verify=make_client_context(authority)).status_code == 200
+            old = make_client_context(authority)
             old.maximum_version = ssl.TLSVersion.TLSv1_2
             with pytest.raises(httpx.TransportError):
                 httpx.get(url, verify=old)
@@ -224,7 +228,7 @@ class TestTls:
             ),
         ],
     )
-    def test_what_is_wrong_is_said_at_the_start(
+    def test_invalid_web_configuration_ends_the_start_with_a_message(
         self, text: str, words: str, tmp_path: Path
     ) -> None:
         (tmp_path / "web.yml").write_text(text)
@@ -243,7 +247,7 @@ class TestTls:
 
 
 @pytest.mark.parametrize("users", ["bob", "alice"])
-async def test_stream_of_a_user_who_is_removed_or_gets_another_password_ends(
+async def test_stream_ends_when_its_user_is_removed_or_gets_another_password(
     tasks: asyncio.TaskGroup, tmp_path: Path, users: str
 ) -> None:
     file = tmp_path / "web.yml"
@@ -254,7 +258,7 @@ async def test_stream_of_a_user_who_is_removed_or_gets_another_password_ends(
     )
     credentials = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
     headers = HTTPHeaders({"Host": "camper", "Authorization": f"Basic {credentials}"})
-    connection, delegate, _ = http_client.begin(app, "GET", "/api/v1/stream", headers)
+    connection, delegate, _ = http_client.send_head(app, "GET", "/api/v1/stream", headers)
     delegate.finish()
     while not connection.body:  # noqa: ASYNC110 - bcrypt runs in a thread
         await asyncio.sleep(0.1)
@@ -275,7 +279,7 @@ def test_log_and_hint_show_the_port_that_the_kernel_chose() -> None:
     assert f"http://localhost:{exporter.port}/ in a browser" in log
 
 
-def test_without_a_socket_of_systemd_it_says_so() -> None:
+def test_missing_systemd_socket_ends_the_start_with_a_message() -> None:
     result = subprocess.run(
         command("demo", "--web.systemd-socket"),
         capture_output=True,
@@ -289,7 +293,7 @@ def test_without_a_socket_of_systemd_it_says_so() -> None:
 
 
 @pytest.mark.parametrize("count", ["", "0", "x", "\u00b2", "9" * 5000, "-1", "1", "3"])
-def test_a_malformed_offer_of_sockets_is_one_sentence(count: str) -> None:
+def test_malformed_listen_fds_end_the_start_with_a_message(count: str) -> None:
     program = shlex.join(command("demo", "--web.systemd-socket"))
     offer = f"LISTEN_FDS={shlex.quote(count)} LISTEN_PID=$$ exec {program} 3</dev/null 4<&3"
     result = subprocess.run(
@@ -301,7 +305,7 @@ def test_a_malformed_offer_of_sockets_is_one_sentence(count: str) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_it_serves_on_the_socket_that_systemd_opened() -> None:
+def test_tcp_socket_from_systemd_is_served() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         number = listening.fileno()
         program = shlex.join(command("demo", "--web.systemd-socket"))

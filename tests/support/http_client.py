@@ -21,14 +21,14 @@ BASE_URL = "http://camper:12200"
 
 @dataclass(slots=True)
 class Context:
-    """What Tornado knows of a connection."""
+    """What Tornado knows about a connection."""
 
     remote_ip: str = "127.0.0.1"
     protocol: str = "http"
 
 
 class FakeConnection(HTTPConnection):
-    """A connection whose client reads everything at once, or nothing."""
+    """A connection whose client reads everything at once, or nothing if `reads` is false."""
 
     def __init__(self, client: str = "127.0.0.1") -> None:
         self.context = Context(client)
@@ -73,7 +73,7 @@ class FakeConnection(HTTPConnection):
             self._on_close()
 
 
-def begin(
+def send_head(
     app: App,
     method: str,
     target: str,
@@ -90,7 +90,7 @@ def begin(
 
 @dataclass(frozen=True, slots=True)
 class AppTransport(httpx.AsyncBaseTransport):
-    """Hands httpx's requests to the application as Tornado's server does."""
+    """Pass httpx's requests to the application as Tornado's server does."""
 
     app: App
     client: str = "127.0.0.1"
@@ -101,7 +101,7 @@ class AppTransport(httpx.AsyncBaseTransport):
         for name, value in request.headers.raw:
             headers.add(name.decode("latin-1"), value.decode("latin-1"))
         target = request.url.raw_path.decode("ascii")
-        connection, delegate, ready = begin(
+        connection, delegate, ready = send_head(
             self.app, request.method, target, headers, client=self.client
         )
         if ready is not None:
@@ -118,6 +118,6 @@ class AppTransport(httpx.AsyncBaseTransport):
         )
 
 
-def client_of(app: App, client: str = "127.0.0.1") -> httpx.AsyncClient:
-    """Return a client of the application, at this address."""
+def make_client(app: App, client: str = "127.0.0.1") -> httpx.AsyncClient:
+    """Return a client of the application whose address is `client`."""
     return httpx.AsyncClient(transport=AppTransport(app, client), base_url=BASE_URL, timeout=60.0)

@@ -18,7 +18,7 @@ from exporter.metrics import ExporterCollector
 from exporter.web.app import make_app
 from exporter.web.exposition import Exposition, Template
 from exporter.web.subscribers import Subscribers
-from tests.support.http_client import begin, client_of
+from tests.support.http_client import make_client, send_head
 from tests.support.virtual import battery, make_poller, make_routes, now_s
 
 SECOND = "A4:C1:38:00:00:02"
@@ -50,7 +50,7 @@ class Exporter:
             timeout_offset_s=0.5,
             telemetry_path=telemetry_path,
         )
-        self.client = client_of(self.app)
+        self.client = make_client(self.app)
 
     @property
     def exposition(self) -> Exposition:
@@ -288,7 +288,7 @@ class TestTimeout:
                 waited.append(timeout_s)
                 raise asyncio.CancelledError
 
-        client = client_of(make_app(batteries={"camper": Slow()}))  # type: ignore[dict-item]
+        client = make_client(make_app(batteries={"camper": Slow()}))  # type: ignore[dict-item]
         for path in ("/metrics", "/probe?target=camper"):
             await client.get(path, headers={} if value is None else {TIMEOUT: value})
 
@@ -321,7 +321,7 @@ class TestClientsThatLeave:
     ) -> None:
         before = len(asyncio.all_tasks())
         for _ in range(100):
-            connection, delegate, _ = begin(
+            connection, delegate, _ = send_head(
                 exporter.app, "GET", path, HTTPHeaders({"Host": "camper"})
             )
             delegate.finish()
@@ -433,7 +433,7 @@ class TestReload:
         async def reload() -> list[str]:
             return problems
 
-        return client_of(make_app(batteries={}, reload=reload))
+        return make_client(make_app(batteries={}, reload=reload))
 
     @pytest.mark.parametrize("method", ["POST", "PUT"])
     async def test_reload_is_requested_by_post_or_put(

@@ -22,7 +22,7 @@ from exporter.web import api_json as api
 from exporter.web.app import make_app
 from exporter.web.page_handlers import LIFE_S, OWN_MAX_AGE_S, RELEASE_S
 from exporter.web.subscribers import ALIVE_S, INTERVAL_S, MAX_STREAMS, MAX_STREAMS_EACH, Subscribers
-from tests.support.http_client import FakeConnection, begin, client_of
+from tests.support.http_client import FakeConnection, make_client, send_head
 from tests.support.virtual import WallTime, answering, battery, make_poller, make_routes, now_s
 
 SECOND = "A4:C1:38:00:00:02"
@@ -52,7 +52,7 @@ class Exporter:
                 on_change=partial(self.subscribers.publish, name),
             )
         self.app = make_app(batteries=self.pollers, subscribers=self.subscribers, wall=wall)
-        self.client = client_of(self.app)
+        self.client = make_client(self.app)
 
     @property
     def connects(self) -> int:
@@ -89,7 +89,7 @@ class Page:
 @asynccontextmanager
 async def open_page(exporter: Exporter, method: str = "GET") -> AsyncIterator[Page]:
     headers = HTTPHeaders({"Host": "camper:12200"})
-    connection, delegate, _ = begin(exporter.app, method, "/api/v1/stream", headers)
+    connection, delegate, _ = send_head(exporter.app, method, "/api/v1/stream", headers)
     page = Page(connection)
 
     def wrote(chunk: bytes) -> None:
