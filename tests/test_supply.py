@@ -1,4 +1,4 @@
-"""What comes with the exporter: locked for every platform, under known licences, and quiet."""
+"""The dependencies: locked for every platform, under known licences, silent on the network."""
 
 import hashlib
 import importlib.metadata
@@ -40,7 +40,7 @@ PLATFORMS = [
 
 
 def needed(texts: list[str], platform: dict[str, str], extras: set[str]) -> Iterator[Requirement]:
-    """Tell what of these requirements a platform needs, and what those need in turn."""
+    """Yield the requirements that apply to a platform, and their own requirements in turn."""
     for requirement in map(Requirement, texts):
         marker = requirement.marker
         if marker and not any(marker.evaluate(platform | {"extra": x}) for x in extras or {""}):
@@ -51,7 +51,7 @@ def needed(texts: list[str], platform: dict[str, str], extras: set[str]) -> Iter
 
 class TestLock:
     @pytest.mark.parametrize("platform", PLATFORMS)
-    def test_it_holds_what_each_platform_needs_and_nothing_else(
+    def test_lock_file_has_exactly_the_packages_that_each_platform_needs(
         self, platform: dict[str, str]
     ) -> None:
         roots = PYPROJECT["project"]["dependencies"] + PYPROJECT["build-system"]["requires"]
@@ -62,7 +62,7 @@ class TestLock:
         for each in requirements:
             assert each.specifier.contains(LOCKED[canonicalize_name(each.name)]), each
 
-    def test_every_package_has_hashes(self) -> None:
+    def test_every_locked_package_has_hashes(self) -> None:
         entries = re.findall(r"^[a-z0-9-]+==[^#]+", LOCK, re.MULTILINE)
 
         assert len(entries) == len(LOCKED)
@@ -84,7 +84,7 @@ class TestLock:
 
 
 class TestVendored:
-    def test_preact_is_that_of_its_package(self) -> None:
+    def test_vendored_preact_is_the_file_of_its_npm_package(self) -> None:
         path = PROJECT / "exporter" / "web" / "page" / "vendor" / "preact.js"
 
         _, _, packaged = path.read_bytes().partition(b"*/\n")
@@ -96,15 +96,15 @@ class TestVendored:
 
 
 class TestLicences:
-    def test_the_document_is_that_of_the_lock(self) -> None:
+    def test_licence_document_matches_the_lock_file(self) -> None:
         written = (PROJECT / "docs" / "licences.md").read_text(encoding="utf-8")
 
         assert written == licences.document(LOCK), "make docs"
 
-    def test_what_is_installed_is_what_is_locked(self) -> None:
+    def test_installed_versions_are_the_locked_ones(self) -> None:
         assert {name: importlib.metadata.version(name) for name in LOCKED} == LOCKED
 
-    def test_a_licence_that_nobody_has_read_is_an_error(
+    def test_licence_missing_in_the_list_of_compatible_ones_is_an_error(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         info = tmp_path / "strange-1.dist-info"
@@ -119,10 +119,10 @@ class TestLicences:
             licences.licence("strange")
 
 
-# Prints what an exporter would do on a network: every name looked up, every socket but those of
-# this machine and the one that listens. The hook hears the interpreter, not what C does by itself:
-# here that is libc's bind and connect on Bluetooth sockets, in exporter/ble/direct/sockets.py.
-WATCHED = """
+# Prints every use of the network: each name that is looked up, and each socket except local ones
+# and the one that listens. An audit hook sees the interpreter's calls, not those of C code: here
+# libc's bind and connect on Bluetooth sockets, in exporter/ble/direct/sockets.py.
+AUDIT_NETWORK = """
 import runpy, socket, sys
 LOCAL = {socket.AF_UNIX, getattr(socket, "AF_BLUETOOTH", 31)}
 def hook(event, arguments):
@@ -154,10 +154,12 @@ print("done", file=sys.stderr)
 START = "runpy.run_module('exporter', run_name='__main__')"
 
 
-def watch(program: str, *arguments: str, until: str) -> list[str]:
-    """Run a program in which the network is watched until it logs; return what it did there."""
+def network_uses(program: str, *arguments: str, until: str) -> list[str]:
+    """Run a program until its log contains `until`; return each use of the network."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WATCHED + program, *arguments], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", AUDIT_NETWORK + program, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr
     lines = []
@@ -172,22 +174,21 @@ def watch(program: str, *arguments: str, until: str) -> list[str]:
 
 
 class TestNetwork:
-    def test_no_import_uses_it(self) -> None:
-        assert watch(IMPORT_ALL, "0", until="done") == []
+    def test_importing_the_modules_does_not_use_the_network(self) -> None:
+        assert network_uses(IMPORT_ALL, "0", until="done") == []
 
-    def test_the_demo_only_listens(self) -> None:
-
-        used = watch(
+    def test_demo_opens_no_connection_and_only_listens(self) -> None:
+        used = network_uses(
             START, "0", "demo", "--web.listen-address", "127.0.0.1:0", until="msg=listening"
         )
 
         assert used == []
 
-    def test_an_exporter_of_batteries_only_listens(self, tmp_path: Path) -> None:
+    def test_exporter_opens_no_connection_and_only_listens(self, tmp_path: Path) -> None:
         config = tmp_path / "config.yaml"
         config.write_text("batteries: [{name: camper, address: 'A4:C1:38:12:34:56'}]\n")
 
-        used = watch(
+        used = network_uses(
             START, "0", "--config.file", str(config), "--web.listen-address", "127.0.0.1:0",
             until="msg=listening",
         )  # fmt: skip
@@ -204,7 +205,7 @@ class TestNetwork:
             ("socket.socket(type=socket.SOCK_DGRAM)", "socket.__new__"),
         ],
     )
-    def test_a_program_that_uses_it_is_noticed(self, program: str, event: str) -> None:
-        used = watch(f"{program}\nprint('done', file=sys.stderr)", "1", until="done")
+    def test_audit_hook_reports_each_use_of_the_network(self, program: str, event: str) -> None:
+        used = network_uses(f"{program}\nprint('done', file=sys.stderr)", "1", until="done")
 
         assert [line.split()[1] for line in used] == [event]

@@ -1,4 +1,4 @@
-"""The container image that ./build has made, run as an engine runs it: read-only, unprivileged."""
+"""The container image built by ./build, run read-only and unprivileged, as an engine runs it."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def files(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
 
 
-def until(done: Callable[[], bool], *, what: str) -> None:
+def wait_until(done: Callable[[], bool], *, what: str) -> None:
     end_s = time.monotonic() + 30.0
     while not done():
         assert time.monotonic() < end_s, what
@@ -54,7 +54,7 @@ def until(done: Callable[[], bool], *, what: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A container; `pid` is its first process, seen from outside."""
+    """A running container; `pid` is its first process as the host numbers it."""
 
     process: subprocess.Popen[str]
     pid: int
@@ -63,7 +63,7 @@ class Running:
     healthcheck: Sequence[str]
 
     def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in it, as `docker exec` does."""
+        """Run a command in the container, as `docker exec` does."""
         enter = ["nsenter", f"--target={self.pid}", "--all", "--root", "--wd"]
         return subprocess.run(
             [*enter, *self.as_user, *command],
@@ -84,14 +84,14 @@ class Running:
         os.kill(self.pid, number)
 
     def end(self) -> tuple[int, list[str]]:
-        """Wait for its end; return its exit status and the lines that it said."""
-        _, said = self.process.communicate(timeout=30)
-        return self.process.returncode, said.splitlines()
+        """Wait until it has ended; return its exit status and the lines of its log."""
+        _, log = self.process.communicate(timeout=30)
+        return self.process.returncode, log.splitlines()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """Its files, and what it says about itself."""
+    """The files of the image and its configuration."""
 
     root: Path
     config: dict[str, Any]
@@ -104,7 +104,7 @@ class Image:
         command: Sequence[str] = (),
         health: str = "",
     ) -> Iterator[Running]:
-        """Run it: --read-only --cap-drop ALL --security-opt no-new-privileges -v mount:/etc/..."""
+        """Run it like `docker run --read-only --cap-drop ALL` with `mount` at /etc/bms-exporter."""
         user, group = self.config["User"].split(":")
         as_user = [
             *("setpriv", "--clear-groups", "--no-new-privs", "--inh-caps=-all"),
@@ -118,13 +118,13 @@ class Image:
             (self.root / ETC).mkdir(exist_ok=True)  # as an engine does
         kind, *healthcheck = self.config["Healthcheck"]["Test"]
         assert kind == "CMD"
-        told, tell = os.pipe()
+        read_end, write_end = os.pipe()
         box = [
-            *("bwrap", "--die-with-parent", "--info-fd", str(tell)),
+            *("bwrap", "--die-with-parent", "--info-fd", str(write_end)),
             *("--ro-bind", str(self.root), "/", "--proc", "/proc", "--dev", "/dev"),
             *(("--ro-bind", str(mount), f"/{ETC}") if mount else ()),
             *("--unshare-pid", "--as-pid-1", "--unshare-ipc", "--unshare-uts", "--unshare-net"),
-            # setpriv needs them to become the user, and nothing is left of them then
+            # setpriv needs these to become the user, and then drops them.
             *("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"),
             *("--cap-add", "CAP_SETPCAP"),
         ]
@@ -136,10 +136,10 @@ class Image:
             stderr=subprocess.PIPE,
             text=True,
             env=variables,
-            pass_fds=[tell],
+            pass_fds=[write_end],
         )
-        os.close(tell)
-        with os.fdopen(told) as pipe:  # the program holds its other end: there is no end of file
+        os.close(write_end)
+        with os.fdopen(read_end) as pipe:  # no end of file: the program keeps its other end open
             pid = json.loads("".join(iter(lambda: pipe.read(1), "}")) + "}")["child-pid"]
         try:
             yield Running(
@@ -163,15 +163,15 @@ def image() -> Iterator[Image]:
         yield Image(root=root, config=config)
 
 
-class TestTheImage:
-    def test_says_how_it_is_run(self, image: Image) -> None:
+class TestFiles:
+    def test_image_declares_user_command_signal_and_port(self, image: Image) -> None:
         assert image.config["User"] == "65534:65534"
         assert image.config["Entrypoint"] == ["bms-exporter"]
         assert image.config["Cmd"] == ["--config.file", f"/{ETC}/config.yaml"]
         assert image.config["StopSignal"] == "SIGTERM"
         assert list(image.config["ExposedPorts"]) == ["12200/tcp"]
 
-    def test_is_its_base_and_the_installation(self, image: Image) -> None:
+    def test_image_adds_only_the_installation_to_its_base(self, image: Image) -> None:
         dockerfile = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
         (base,) = set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE))
 
@@ -181,25 +181,23 @@ class TestTheImage:
         assert f"{INSTALLED}/bin/bms-exporter" in added
         assert {path for path in added if not path.startswith(f"{INSTALLED}/")} == set()
 
-    def test_has_neither_tests_nor_what_installs_and_builds(self, image: Image) -> None:
+    def test_image_contains_neither_tests_nor_build_tools(self, image: Image) -> None:
         names = {part for path in files(image.root / INSTALLED) for part in Path(path).parts}
 
         assert {"exporter", "bleak", "dbus_fast"} <= names
         assert names & {"tests", "pip", "setuptools", "wheel", "flit_core"} == set()
         assert not any((image.root / "usr/bin" / name).exists() for name in ("cc", "gcc", "make"))
 
-    def test_has_compiled_what_it_cannot_write(self, image: Image) -> None:
+    def test_image_contains_bytecode_since_it_runs_read_only(self, image: Image) -> None:
         modules = image.root / INSTALLED / "lib/python3.13/site-packages/exporter"
 
         assert (modules / "cli/__pycache__/commands.cpython-313.pyc").exists()
 
 
-class TestTheDemo:
-    def test_serves_without_any_privilege_on_a_file_system_that_is_read_only(
-        self, image: Image
-    ) -> None:
+class TestDemo:
+    def test_demo_runs_without_privileges_on_a_read_only_file_system(self, image: Image) -> None:
         with image.run("demo") as running:
-            until(lambda: running.health() == 0, what="healthy")
+            wait_until(lambda: running.health() == 0, what="healthy")
 
             assert 'bms_up{battery="camper"} 1.0' in running.execute("python", "-c", SCRAPE).stdout
             status = running.proc("status")
@@ -213,26 +211,26 @@ class TestTheDemo:
             )
             assert "ro" in options.split(",")
 
-    def test_ends_on_sigterm_as_the_first_process(self, image: Image) -> None:
+    def test_sigterm_ends_the_exporter_as_the_first_process(self, image: Image) -> None:
         with image.run("demo") as running:
-            until(lambda: running.health() == 0, what="healthy")
+            wait_until(lambda: running.health() == 0, what="healthy")
 
             running.send(signal.SIGTERM)
 
-            status, said = running.end()
-            assert status == 0, said
+            status, log = running.end()
+            assert status == 0, log
 
 
-class TestTheHealthcheck:
-    def test_fails_where_nothing_listens(self, image: Image) -> None:
+class TestHealthCheck:
+    def test_health_check_fails_when_nothing_listens(self, image: Image) -> None:
         with image.run(command=["sleep", "60"]) as running:
-            until(lambda: "sleep" in running.proc("comm"), what="runs")
+            wait_until(lambda: "sleep" in running.proc("comm"), what="runs")
 
             assert running.health() == 1
 
-    def test_fails_when_the_program_hangs(self, image: Image) -> None:
+    def test_health_check_fails_while_the_exporter_hangs(self, image: Image) -> None:
         with image.run("demo") as running:
-            until(lambda: running.health() == 0, what="healthy")
+            wait_until(lambda: running.health() == 0, what="healthy")
 
             running.send(signal.SIGSTOP)
 
@@ -240,12 +238,12 @@ class TestTheHealthcheck:
             running.send(signal.SIGCONT)
             assert running.health() == 0
 
-    def test_follows_another_address(self, image: Image) -> None:
+    def test_health_check_uses_the_address_in_health(self, image: Image) -> None:
         listen = ("--web.listen-address", "[::1]:9100")
         with image.run("demo", *listen, health="::1:9100") as running:
-            until(lambda: running.health() == 0, what="healthy")
+            wait_until(lambda: running.health() == 0, what="healthy")
 
-    def test_needs_to_know_neither_certificates_nor_users(
+    def test_health_check_needs_neither_certificates_nor_users(
         self, image: Image, tmp_path: Path
     ) -> None:
         authority = trustme.CA()
@@ -260,41 +258,43 @@ class TestTheHealthcheck:
             f"basic_auth_users:\n  prometheus: {hashed}\n",
             encoding="utf-8",
         )
-        readable(tmp_path)
+        make_readable(tmp_path)
         web = f"--web.config.file=/{ETC}/web.yml"
 
         with image.run("demo", web, mount=tmp_path) as running:
-            until(lambda: running.health() == 0, what="healthy")
+            wait_until(lambda: running.health() == 0, what="healthy")
             running.send(signal.SIGTERM)
 
-            status, said = running.end()
+            status, log = running.end()
 
         assert status == 0
-        assert [line for line in said if "level=warning" in line or "level=error" in line] == []
+        assert [line for line in log if "level=warning" in line or "level=error" in line] == []
 
 
-class TestTheConfiguration:
-    def test_that_is_wrong_is_told_in_one_line(self, image: Image, tmp_path: Path) -> None:
+class TestConfiguration:
+    def test_invalid_configuration_is_reported_in_one_line(
+        self, image: Image, tmp_path: Path
+    ) -> None:
         (tmp_path / "config.yaml").write_text("batteries:\n  - name: camper\n", encoding="utf-8")
-        readable(tmp_path)
+        make_readable(tmp_path)
 
         with image.run(mount=tmp_path) as running:
-            status, said = running.end()
+            status, log = running.end()
 
         assert status == 1
-        assert said == [f"/{ETC}/config.yaml:2: batteries[0].address: missing"]
+        assert log == [f"/{ETC}/config.yaml:2: batteries[0].address: missing"]
 
-    def test_that_is_missing_is_told_in_one_line(self, image: Image) -> None:
+    def test_missing_configuration_is_reported_in_one_line(self, image: Image) -> None:
         with image.run() as running:
-            status, said = running.end()
+            status, log = running.end()
 
         assert status == 1
-        (line,) = said
+        (line,) = log
         assert line.startswith(f"/{ETC}/config.yaml: cannot be read: No such file or directory")
 
 
-def readable(folder: Path) -> None:
-    """Let the image's user read a folder that pytest has made for root alone."""
+def make_readable(folder: Path) -> None:
+    """Let the image's user read a folder that pytest created for root alone."""
     folder.chmod(0o755)
     for path in folder.iterdir():
         path.chmod(0o644)

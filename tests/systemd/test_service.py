@@ -1,4 +1,4 @@
-"""The service on a machine of its own, as README.md installs it: run by `make test-systemd`."""
+"""The service in a virtual machine, installed as README.md says; run by `make test-systemd`."""
 
 import json
 import os
@@ -31,31 +31,31 @@ SOCKET: Final = "bms-exporter.socket"
 NET_ADMIN: Final = 1 << 12
 
 
-def three_commands() -> list[str]:
-    """Return what README.md says under "As a service"."""
+def commands_of_the_readme() -> list[str]:
+    """Return the three commands of README.md under "As a service"."""
     chapter = (PROJECT / "README.md").read_text(encoding="utf-8").split("## As a service")[1]
     return chapter.split("```sh\n")[1].split("```")[0].splitlines()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
-    """Follow README.md as a user who may use sudo.
+    """Install the service as README.md says, as a user who may use sudo.
 
-    tests/bluez/vm/build has run the first command, in the same Debian at the speed of real
-    processors: here it takes minutes.
+    tests/bluez/vm/build has run the first command in the same Debian, outside the emulator: here
+    it would take minutes.
     """
     (CLONE / "build").mkdir(parents=True)
     shutil.copy("/run/job/bms-exporter.deb", CLONE / "build")
     (CLONE / "config.yaml").write_text(ONE)
-    make, *others = three_commands()
+    make, *others = commands_of_the_readme()
     assert (make, len(others)) == ("make deb", 2)
     for command in others:
         subprocess.run(["sudo", "-u", "camper", "bash", "-c", command], cwd=CLONE, check=True)
-    assert said("is-active") == "active", history()
+    assert is_active(), history()
 
 
 @pytest.fixture(autouse=True)
-def healed() -> Iterator[None]:
+def restored() -> Iterator[None]:
     yield
     CONFIG.write_text(ONE)
     DROP_IN.unlink(missing_ok=True)
@@ -68,28 +68,32 @@ def systemctl(action: str, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def said(action: str, *options: str) -> str:
+def systemctl_output(action: str, *options: str) -> str:
     return systemctl(action, *options).stdout.strip()
 
 
-def restarted(drop_in: str = "", config: str = ONE) -> None:
-    """Start it anew with a changed unit or configuration."""
+def restart(drop_in: str = "", config: str = ONE) -> None:
+    """Restart the service with a changed unit or configuration."""
     CONFIG.write_text(config)
     DROP_IN.parent.mkdir(exist_ok=True)
     DROP_IN.write_text(f"[Service]\n{drop_in}\n")
     systemctl("daemon-reload")
-    systemctl("reset-failed")  # nor do the starts of earlier tests count
+    systemctl("reset-failed")  # the starts of earlier tests do not count towards the limit
     result = systemctl("restart")
     assert result.returncode == 0, journal()
 
 
+def is_active() -> bool:
+    return systemctl_output("is-active") == "active"
+
+
 def pid() -> int:
-    return int(said("show", "--property=MainPID", "--value"))
+    return int(systemctl_output("show", "--property=MainPID", "--value"))
 
 
 def journal() -> str:
-    """Return what this start, or the last, has logged."""
-    invocation = said("show", "--property=InvocationID", "--value")
+    """Return the log of the current start, or of the last one."""
+    invocation = systemctl_output("show", "--property=InvocationID", "--value")
     everything = [
         "journalctl",
         "--no-pager",
@@ -102,12 +106,13 @@ def journal() -> str:
 
 
 def history() -> str:
-    """Return what systemd and all starts have logged."""
+    """Return the log of systemd about the service, and of all its starts."""
     command = ["journalctl", "--no-pager", "--output=cat", "--unit=bms-exporter"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def up() -> dict[str, float]:
+def scrape_up() -> dict[str, float]:
+    """Return bms_up by battery."""
     text = httpx.get("http://localhost:12200/metrics", timeout=120).text
     return {
         sample.labels["battery"]: sample.value
@@ -117,7 +122,7 @@ def up() -> dict[str, float]:
     }
 
 
-def until(done: Callable[[], bool], what: str) -> None:
+def wait_until(done: Callable[[], bool], what: str) -> None:
     end_s = time.monotonic() + 150
     while not done():
         assert time.monotonic() < end_s, f"{what}\n{history()[-3000:]}"
@@ -125,94 +130,95 @@ def until(done: Callable[[], bool], what: str) -> None:
 
 
 class TestReading:
-    def test_over_the_direct_link_with_all_that_management_gives(self) -> None:
-        restarted()
+    def test_service_reads_over_the_direct_link_with_management(self) -> None:
+        restart()
 
-        assert up() == {"camper": 1.0}
+        assert scrape_up() == {"camper": 1.0}
         assert re.search(r"msg=bluetooth link=direct management=release,parameters", journal())
 
-    def test_over_bluetoothd(self) -> None:
-        restarted(config="link: bluez\n" + ONE)
+    def test_service_reads_through_bluetoothd(self) -> None:
+        restart(config="link: bluez\n" + ONE)
 
-        assert up() == {"camper": 1.0}
+        assert scrape_up() == {"camper": 1.0}
         assert "link=bluez" in journal()
 
-    def test_without_the_capability(self) -> None:
-        restarted("AmbientCapabilities=\nCapabilityBoundingSet=")
+    def test_service_without_the_capability_reads_over_the_direct_link(self) -> None:
+        restart("AmbientCapabilities=\nCapabilityBoundingSet=")
 
-        assert up() == {"camper": 1.0}
+        assert scrape_up() == {"camper": 1.0}
         assert "link=direct management=none" in journal()
 
-    def test_as_nobody_with_one_capability(self) -> None:
-        restarted()
+    def test_service_runs_as_its_own_user_with_one_capability(self) -> None:
+        restart()
 
         status = Path(f"/proc/{pid()}/status").read_text()
-        told = dict(line.split(":\t", 1) for line in status.splitlines())
-        assert int(told["Uid"].split()[0]) == pwd.getpwnam("bms-exporter").pw_uid != 0
-        assert {int(told[f"Cap{which}"], 16) for which in ("Eff", "Prm", "Bnd")} == {NET_ADMIN}
-        assert (told["NoNewPrivs"], told["Seccomp"]) == ("1", "2")
+        fields = dict(line.split(":\t", 1) for line in status.splitlines())
+        assert int(fields["Uid"].split()[0]) == pwd.getpwnam("bms-exporter").pw_uid != 0
+        assert {int(fields[f"Cap{which}"], 16) for which in ("Eff", "Prm", "Bnd")} == {NET_ADMIN}
+        assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
 
 
-class TestLife:
-    def test_it_is_started_when_it_answers(self) -> None:
-        restarted()
+class TestStart:
+    def test_service_answers_as_soon_as_systemd_has_started_it(self) -> None:
+        restart()
 
         assert httpx.get("http://localhost:12200/-/healthy", timeout=60).is_success
 
-    def test_one_that_hangs_is_replaced(self) -> None:
-        restarted("WatchdogSec=10s")
+    def test_hanging_service_is_restarted(self) -> None:
+        restart("WatchdogSec=10s")
         before = pid()
 
         os.kill(before, signal.SIGSTOP)
 
-        until(lambda: pid() not in (0, before) and said("is-active") == "active", "not replaced")
+        wait_until(lambda: pid() not in (0, before) and is_active(), "not restarted")
         assert "Watchdog timeout" in history()
-        assert up() == {"camper": 1.0}
+        assert scrape_up() == {"camper": 1.0}
 
-    def test_one_that_is_killed_is_replaced(self) -> None:
-        restarted()
+    def test_killed_service_is_restarted(self) -> None:
+        restart()
         before = pid()
 
         os.kill(before, signal.SIGKILL)
 
-        until(lambda: pid() not in (0, before) and said("is-active") == "active", "not replaced")
-        assert up() == {"camper": 1.0}
+        wait_until(lambda: pid() not in (0, before) and is_active(), "not restarted")
+        assert scrape_up() == {"camper": 1.0}
 
-    def test_one_that_cannot_start_says_why_and_is_not_tried_for_ever(self) -> None:
+    def test_service_with_an_invalid_configuration_logs_it_and_is_given_up(self) -> None:
         CONFIG.write_text("batteries: []\n")
 
         assert systemctl("restart").returncode != 0
 
-        until(lambda: said("is-failed") == "failed", "tried for ever")
-        assert int(said("show", "--property=NRestarts", "--value")) < 6
+        wait_until(lambda: systemctl_output("is-failed") == "failed", "not given up")
+        assert int(systemctl_output("show", "--property=NRestarts", "--value")) < 6
         assert ":1: batteries: expected at least one battery" in history()
 
 
 class TestReload:
-    def test_a_changed_configuration_is_taken(self) -> None:
-        restarted()
+    def test_reload_applies_a_changed_configuration(self) -> None:
+        restart()
         before = pid()
         CONFIG.write_text(TWO)
 
         assert systemctl("reload").returncode == 0
 
-        until(lambda: "configuration reloaded" in journal(), "not reloaded")
-        assert up() == {"camper": 1.0, "garage": 1.0}
+        wait_until(lambda: "configuration reloaded" in journal(), "not reloaded")
+        assert scrape_up() == {"camper": 1.0, "garage": 1.0}
         assert pid() == before
 
-    def test_a_mistake_is_told_to_who_asked_and_changes_nothing(self) -> None:
-        restarted()
+    def test_reload_of_an_invalid_configuration_fails_and_changes_nothing(self) -> None:
+        restart()
         before = pid()
         CONFIG.write_text(TWO + "  - {name: garage}\n")
 
         assert systemctl("reload").returncode != 0
 
         assert "batteries[2].address" in history()
-        assert (said("is-active"), pid(), up()) == ("active", before, {"camper": 1.0})
+        assert (systemctl_output("is-active"), pid()) == ("active", before)
+        assert scrape_up() == {"camper": 1.0}
 
 
 @pytest.fixture
-def socket_of_systemd() -> Iterator[None]:
+def systemd_socket() -> Iterator[None]:
     systemctl("stop")
     DROP_IN.parent.mkdir(exist_ok=True)
     DROP_IN.write_text("[Service]\nEnvironment=ARGS=--web.systemd-socket\n")
@@ -222,40 +228,40 @@ def socket_of_systemd() -> Iterator[None]:
     subprocess.run(["systemctl", "disable", "--now", SOCKET], check=True)
 
 
-@pytest.mark.usefixtures("socket_of_systemd")
-def test_a_restart_behind_the_socket_of_systemd_refuses_nobody() -> None:
-    assert said("is-active") == "inactive"
-    assert up() == {"camper": 1.0}  # this has started it
+@pytest.mark.usefixtures("systemd_socket")
+def test_restart_behind_the_systemd_socket_refuses_no_connection() -> None:
+    assert systemctl_output("is-active") == "inactive"
+    assert scrape_up() == {"camper": 1.0}  # the request has started it
     before, answers, done = pid(), list[int](), threading.Event()
 
-    def ask_again_and_again() -> None:
+    def keep_requesting() -> None:
         while not done.is_set():
             answer = httpx.get("http://localhost:12200/-/healthy", timeout=120)
             answers.append(answer.status_code)
 
-    asking = threading.Thread(target=ask_again_and_again)
-    asking.start()
+    requesting = threading.Thread(target=keep_requesting)
+    requesting.start()
     systemctl("restart")
     done.set()
-    asking.join()
+    requesting.join()
 
     assert pid() not in (0, before)
     assert set(answers) == {200}
 
 
 class TestSecrets:
-    def test_a_password_that_others_cannot_read(self) -> None:
+    def test_service_reads_a_password_file_that_other_users_cannot_read(self) -> None:
         password = CONFIG.parent / "camper.pin"
         password.write_text("123456\n")
         password.chmod(0o640)
         shutil.chown(password, "root", "bms-exporter")
-        restarted(config=ONE.replace("}", ", password_file: camper.pin}"))
+        restart(config=ONE.replace("}", ", password_file: camper.pin}"))
 
-        assert up() == {"camper": 0.0}  # this battery knows of no passwords
+        assert scrape_up() == {"camper": 0.0}  # this battery has no password exchange
         assert "no answer to the password exchange" in journal()
         assert systemctl("reload").returncode == 0
 
-    def test_a_key_that_root_alone_can_read(self) -> None:
+    def test_service_serves_tls_with_a_key_that_only_root_can_read(self) -> None:
         authority = trustme.CA()
         certificate = authority.issue_cert("localhost")
         (CONFIG.parent / "camper.crt").write_bytes(certificate.cert_chain_pems[0].bytes())
@@ -267,7 +273,7 @@ class TestSecrets:
             "tls_server_config:\n  cert_file: camper.crt\n"
             "  key_file: /run/credentials/bms-exporter.service/camper.key\n"
         )
-        restarted(f"LoadCredential=camper.key:{key}\nEnvironment=ARGS=--web.config.file={web}")
+        restart(f"LoadCredential=camper.key:{key}\nEnvironment=ARGS=--web.config.file={web}")
 
         trust = ssl.create_default_context()
         authority.configure_trust(trust)
@@ -276,8 +282,7 @@ class TestSecrets:
 
 
 class TestUnit:
-    def test_what_remains_exposed_is_explained(self) -> None:
-        """SECURITY.md names every point of systemd's list, and there is nothing else to name."""
+    def test_security_md_explains_every_exposure_that_systemd_reports(self) -> None:
         analyze = ["systemd-analyze", "security", "--offline=true", "--threshold=20"]
         result = subprocess.run(
             [*analyze, "--json=short", str(UNIT)], capture_output=True, text=True, check=False
@@ -288,7 +293,7 @@ class TestUnit:
         points = {point["name"] for point in json.loads(result.stdout) if point["exposure"]}
         assert {point for point in points if f"`{point}`" not in explained} == set()
 
-    def test_systemd_understands_every_line(self) -> None:
+    def test_systemd_accepts_every_line_of_the_units(self) -> None:
         units = [str(UNIT), str(UNIT.with_suffix(".socket"))]
         result = subprocess.run(
             ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False
@@ -297,9 +302,9 @@ class TestUnit:
         assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_the_package_leaves_nothing_running() -> None:
+def test_removed_package_leaves_the_configuration_and_nothing_running() -> None:
     subprocess.run(["apt-get", "remove", "-y", "-qq", "bms-exporter"], check=True)
 
-    assert said("is-active") == "inactive"
+    assert systemctl_output("is-active") == "inactive"
     assert not Path("/usr/bin/bms-exporter").exists()
     assert CONFIG.exists()
