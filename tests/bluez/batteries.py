@@ -5,20 +5,20 @@ from typing import Final
 from exporter.demo.battery import VirtualBattery, encode_reply
 from exporter.protocol.profiles import PROFILES
 from tests.support.recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
-from world import PROFILES as OF_BATTERY
+from world import PROFILES as PROFILE_NAMES
 from world import address
 
 ANSWERS: Final = {0x03: MOBILEKTRO, 0x04: CELLS, 0x05: HARDWARE, 0xAA: COUNTERS}
 
 
-def eight() -> list[VirtualBattery]:
+def make_all_batteries() -> list[VirtualBattery]:
     """Return all eight; battery n reports a remaining capacity of 203.54 Ah - n."""
-    return [battery(number) for number in range(len(OF_BATTERY))]
+    return [battery(number) for number in range(len(PROFILE_NAMES))]
 
 
 def battery(number: int) -> VirtualBattery:
     """Return battery 0 to 7; see world.PROFILES."""
-    profile = PROFILES[OF_BATTERY[number]]
+    profile = PROFILES[PROFILE_NAMES[number]]
     return VirtualBattery(
         address=address(number),
         name="WTaHdB42" if number == 2 else f"JBD-{number}",
@@ -30,7 +30,7 @@ def battery(number: int) -> VirtualBattery:
 
 
 def answer(number: int, register: int) -> bytes:
-    """Return a battery's whole reply."""
+    """Return a battery's reply frame for a register."""
     frame = ANSWERS.get(register)
     if frame is None:
         return encode_reply(register, status=0x80)

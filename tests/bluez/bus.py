@@ -25,7 +25,7 @@ class Bus:
     """One dbus-daemon."""
 
     def __init__(self, folder: Path) -> None:
-        """Choose the address; the folder holds the socket."""
+        """Prepare the configuration; the socket will be in this folder."""
         self._socket = folder / "bus"
         self._configuration = folder / "bus.conf"
         self._configuration.write_text(CONFIGURATION.format(socket=self._socket), encoding="utf-8")

@@ -1,11 +1,11 @@
-"""Controls virtual batteries from another process: one JSON request and answer per line.
+"""Controls virtual batteries from another process: one JSON request and response per line.
 
-The same for every air: the fake bluetoothd's and the virtual machine's.
+The fake bluetoothd and the virtual machine use the same requests:
 
-    {"do": "faults", "battery": 0, "set": {"lose_first": 1}}    all other faults are over
-    {"do": "frame", "battery": 0, "hex": "dd03..."}             what it answers to 0x03 from now on
-    {"do": "drop", "battery": 0}                                it ends the connection
-    {"do": "info", "battery": 0}                                see `Info`
+    {"do": "faults", "battery": 0, "set": {"lose_first": 1}}    replaces all faults of the battery
+    {"do": "frame", "battery": 0, "hex": "dd03..."}             sets its reply to 0x03
+    {"do": "drop", "battery": 0}                                ends the connection
+    {"do": "info", "battery": 0}                                returns `Info`
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from exporter.demo.battery import Faults, VirtualBattery
 
 
 class Air(Protocol):
-    """The interface of a radio for tests, beside carrying bytes."""
+    """What a test controls of a simulated radio."""
 
     @property
     def batteries(self) -> Sequence[VirtualBattery]: ...
 
     def changed(self, battery: VirtualBattery) -> None:
-        """Apply changed faults: a battery that is gone neither advertises nor stays connected."""
+        """Apply changed faults; a battery that is `gone` loses its connection."""
 
     def drop(self, battery: VirtualBattery) -> None:
         """End the connection from the battery's side."""
@@ -31,7 +31,7 @@ class Air(Protocol):
     def is_connected(self, battery: VirtualBattery) -> bool: ...
 
     def held_s(self, battery: VirtualBattery) -> float:
-        """Return the connected time so far in seconds, with the present connection."""
+        """Return the connected time in seconds, including the current connection."""
 
 
 class Info(TypedDict):
@@ -45,21 +45,21 @@ class Info(TypedDict):
 
 
 class Control:
-    """Executes requests."""
+    """Carries out the requests above."""
 
     def __init__(self, air: Air) -> None:
         self._air = air
         self._frames: dict[str, dict[int, bytes]] = {}
 
     async def answer_later(self, line: bytes) -> bytes:
-        """Return the answer to one line; a subclass may wait for it."""
+        """Return the response to one line; subclasses override it for requests that take time."""
         return self.answer(line)
 
     def answer(self, line: str | bytes) -> bytes:
-        """Return the answer to one line, with its line end; a mistake is {"error": ...}."""
+        """Return the response to one line; for an invalid request it is {"error": ...}."""
         try:
             answer = self._do(json.loads(line))
-        except Exception as error:  # noqa: BLE001 - the one who asked shall see it
+        except Exception as error:  # noqa: BLE001 - the test shows it
             answer = {"error": f"{type(error).__name__}: {error}"}
         return json.dumps(answer).encode() + b"\n"
 
@@ -76,7 +76,7 @@ class Control:
             case "info":
                 return self._info(battery)
             case other:
-                raise ValueError(f"cannot {other}")
+                raise ValueError(f"unknown request {other!r}")
         return {}
 
     def _serve(self, battery: VirtualBattery, frame: bytes) -> None:
@@ -100,12 +100,12 @@ class Control:
 
 
 async def serve(control: Control, path: str) -> asyncio.Server:
-    """Listen on a Unix socket."""
+    """Answer requests on a Unix socket."""
 
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
             writer.write(await control.answer_later(line))
             await writer.drain()
         writer.close()
 
-    return await asyncio.start_unix_server(converse, path)
+    return await asyncio.start_unix_server(answer, path)

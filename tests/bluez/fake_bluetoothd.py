@@ -1,6 +1,6 @@
 """A fake bluetoothd: the part of its D-Bus interface that bleak uses, with faults to inject.
 
-It is driven like the virtual machine (see control.py) and answers as bluetoothd 5.66 was seen to.
+control.py controls it like the virtual machine. It answers as bluetoothd 5.66 was observed to.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dbus_fast import BusType, Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusFastError
 
-from batteries import eight
+from batteries import make_all_batteries
 from control import Control, serve
 from exporter.demo.battery import Delivery, VirtualBattery
 
@@ -40,22 +40,22 @@ class Times:
     connect_s: float = 0.7
     disconnect_s: float = 2.0
     advertise_every_s: float = 1.0
-    forget_s: float = 30.0  # an unpaired device that is not seen any more
-    abandon_s: float = 40.0  # a connect to a battery that does not answer
+    forget_s: float = 30.0  # until the object of an unpaired, unseen device disappears
+    abandon_s: float = 40.0  # until Connect to a battery that does not answer fails
     subscribe_s: float = 0.05
 
     def faster(self, factor: float) -> "Times":
-        """Return the times divided."""
+        """Return all times divided by a factor."""
         return Times(**{one.name: getattr(self, one.name) / factor for one in fields(self)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonFaults:
-    """Faults of bluetoothd with one battery; numbers count how often they happen."""
+    """Faults of bluetoothd with one battery; a number is how often the fault happens."""
 
     connect_errors: Sequence[tuple[str, str]] = ()  # name and text, one for each Connect
-    abort_by_local: int = 0  # connected, and dropped at once
-    expires: bool = False  # the object goes when Connect comes
+    abort_by_local: int = 0  # connected, then dropped at once
+    expires: bool = False  # the object disappears at the first Connect
     connect_hangs: bool = False
     never_resolved: bool = False
     subscribe_error: tuple[str, str] | None = None
@@ -66,20 +66,20 @@ class DaemonFaults:
 
 @dataclass(slots=True)
 class Connection:
-    """One battery's."""
+    """The connection of one battery."""
 
     path: str  # of the device
     since_s: float
     subscribed: bool = False
-    underway: set[asyncio.TimerHandle] = field(default_factory=set)
+    pending: set[asyncio.TimerHandle] = field(default_factory=set)  # notifications
 
 
-class Refusal(Exception):  # noqa: N818 - what it is
-    """A D-Bus error: name and text."""
+class Refusal(Exception):  # noqa: N818 - a response, not a bug
+    """A D-Bus error response: name and text."""
 
 
 class FakeBluetoothd:
-    """One bluetoothd, its adapters and the batteries around them."""
+    """One bluetoothd, its adapters, and the batteries in their range."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class FakeBluetoothd:
         self.times = times or Times()
         self.daemon_faults: dict[str, DaemonFaults] = {}  # by the battery's address
         self.scan_errors: list[tuple[str, str]] = []  # one for each StartDiscovery
-        self.mute = False  # takes everything, answers nothing
+        self.mute = False  # accepts calls without answering
         self._bus_address = bus_address
         self._adapters = dict.fromkeys(adapters, True)  # switched on
         self._bus: MessageBus | None = None
@@ -106,10 +106,10 @@ class FakeBluetoothd:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._advertising: asyncio.Task[None] | None = None
 
-    # ---- life
+    # ---- start and stop
 
     async def start(self) -> None:
-        """Take the name org.bluez."""
+        """Connect to the bus and take the name org.bluez."""
         if self._bus is not None:
             return
         bus = MessageBus(bus_address=self._bus_address, bus_type=BusType.SYSTEM)
@@ -125,7 +125,7 @@ class FakeBluetoothd:
         self._advertising = asyncio.create_task(self._advertise())
 
     async def stop(self) -> None:
-        """End as by SIGTERM or SIGKILL: the name goes, and the kernel drops the connections."""
+        """Release the name and drop the connections, as after SIGTERM."""
         if self._advertising is not None:
             self._advertising.cancel()
         for address in list(self._connections):
@@ -140,7 +140,7 @@ class FakeBluetoothd:
                 await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
 
     async def kill(self) -> None:
-        """Stop silently: no client learns that the connections ended."""
+        """Leave the bus first, so that no client learns that the connections ended."""
         bus, self._bus = self._bus, None
         if bus is not None:
             bus.disconnect()
@@ -265,7 +265,7 @@ class FakeBluetoothd:
 
     def _signal(self, path: str, interface: str, member: str, signature: str, body: Any) -> None:
         if self._bus is not None and self._bus.connected and not self.mute:
-            with suppress(OSError):  # D-Bus went in this moment
+            with suppress(OSError):  # the bus has just gone
                 self._bus.send(Message.new_signal(path, interface, member, signature, body))
 
     # ---- advertising
@@ -305,7 +305,7 @@ class FakeBluetoothd:
     def _handle(self, message: Message) -> Message | bool | None:
         if message.message_type is MessageType.SIGNAL and message.member == "NameOwnerChanged":
             name, _, new = message.body
-            if not new:  # a client went: its scans end, its connections stay
+            if not new:  # a client has left: its scans end, its connections stay
                 for clients in self._scanning.values():
                     clients.discard(name)
             return None
@@ -445,7 +445,7 @@ class FakeBluetoothd:
         battery = self._battery(path)
         daemon_faults = self.daemon_faults.get(battery.address, DaemonFaults())
         if connecting := self._connecting.get(path):
-            for one in connecting:  # a Disconnect calls every Connect under way off
+            for one in connecting:  # Disconnect cancels every pending Connect
                 one.cancel()
             return
         if not self._objects[path][DEVICE]["Connected"]:
@@ -463,7 +463,7 @@ class FakeBluetoothd:
         connection = self._connections.pop(address, None)
         if connection is None:
             return
-        for handle in connection.underway:
+        for handle in connection.pending:
             handle.cancel()
         now_s = asyncio.get_running_loop().time()
         self._held_s[address] = self._held_s.get(address, 0.0) + now_s - connection.since_s
@@ -503,7 +503,7 @@ class FakeBluetoothd:
         connection = self._connections[battery.address]
         for one in notifications:
             handle = loop.call_later(one.after_s, self._notify, battery, connection, one.data)
-            connection.underway.add(handle)
+            connection.pending.add(handle)
 
     def _notify(self, battery: VirtualBattery, connection: Connection, data: bytes | None) -> None:
         if self._connections.get(battery.address) is not connection:
@@ -529,12 +529,12 @@ class FakeBluetoothd:
 
 
 def variant(value: Any) -> Variant:
-    """Wrap a property as bluetoothd types it."""
+    """Wrap a property in the type that bluetoothd uses."""
     return Variant(SIGNATURES[type(value)], value)
 
 
 def variant_map(properties: dict[str, Any]) -> dict[str, Variant]:
-    """Wrap several; the paths among them are object paths, and an MTU is unsigned."""
+    """Wrap several properties; paths are object paths, and the MTU is unsigned."""
     paths = ("Adapter", "Device", "Service")
     return {
         name: Variant("o", value)
@@ -551,7 +551,7 @@ def variants(interfaces: dict[str, dict[str, Any]]) -> dict[str, dict[str, Varia
 
 
 class BusControl(Control):
-    """The requests of control.py, and some to bluetoothd and its adapter."""
+    """Carries out the requests of control.py, and those to bluetoothd and its adapter."""
 
     def __init__(self, fake: FakeBluetoothd) -> None:
         super().__init__(fake)
@@ -586,11 +586,11 @@ async def main() -> None:
     parser.add_argument("--control", required=True, help="Unix socket for requests")
     parser.add_argument("--faster", type=float, default=1.0, help="divide all times")
     options = parser.parse_args()
-    fake = FakeBluetoothd(eight(), options.bus, times=Times().faster(options.faster))
+    fake = FakeBluetoothd(make_all_batteries(), options.bus, times=Times().faster(options.faster))
     with suppress(DBusFastError, OSError):
         await fake.start()
     await serve(BusControl(fake), options.control)
-    while True:  # the bus may be restarted under it
+    while True:  # a test may restart the bus
         await asyncio.sleep(0.05)
         bus = fake._bus
         if bus is not None and not bus.connected:

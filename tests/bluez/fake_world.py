@@ -1,4 +1,4 @@
-"""The environment with the fake bluetoothd, on a private D-Bus, several times as fast."""
+"""The environment with the fake bluetoothd on a private D-Bus; all times are divided."""
 
 import json
 import socket
@@ -18,7 +18,7 @@ FASTER: Final = 5.0
 
 
 class FakeWorld:
-    """See world.World. There is no kernel behind it, and so no direct link."""
+    """Implements world.World without a kernel, so without the direct link."""
 
     links: Final = ("bluez",)
     patience: Final = 1.0
@@ -52,19 +52,19 @@ class FakeWorld:
         self._bus.stop()
 
     def ask(self, request: Mapping[str, Any]) -> Any:
-        """Pass one request on; batteries are hasty too."""
+        """Send one request of control.py; the batteries' own times are divided, too."""
         if request["do"] == "faults":
             times = {"reply_s": Faults().reply_s, "gap_s": Faults().gap_s} | request["set"]
-            hasty = {name: times[name] / self._faster for name in ("reply_s", "gap_s")}
-            request = {**request, "set": request["set"] | hasty}
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.connect(str(self._control))
-            asking.sendall(json.dumps(dict(request)).encode() + b"\n")
-            with asking.makefile() as lines:
-                said = json.loads(lines.readline())
-        if "error" in said:
-            raise RuntimeError(said["error"])
-        return said
+            divided = {name: times[name] / self._faster for name in ("reply_s", "gap_s")}
+            request = {**request, "set": request["set"] | divided}
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self._control))
+            client.sendall(json.dumps(dict(request)).encode() + b"\n")
+            with client.makefile() as lines:
+                response = json.loads(lines.readline())
+        if "error" in response:
+            raise RuntimeError(response["error"])
+        return response
 
     def bluetoothd(self, action: str) -> None:
         """Start, stop, kill or restart bluetoothd."""
@@ -78,7 +78,7 @@ class FakeWorld:
         self.ask({"do": "adapter", "action": action})
 
     def heal(self) -> None:
-        """Restore whatever a test has stopped or removed."""
+        """Restore what a test has stopped or removed."""
         if not self._running:
             self.bluetoothd("start")
         if not self._plugged:

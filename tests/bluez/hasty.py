@@ -12,7 +12,7 @@ from exporter.battery import backoff, session
 from exporter.ble import bleak, bluez, routes, scanner, timeouts
 from exporter.protocol import exchange
 
-WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
+WAITS: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (bleak, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "CONNECTION_S", "UNDO_S")),
     (timeouts, ("CLEAN_UP_S", "UNDO_S")),
     (bluez, ("ANSWER_S",)),
@@ -30,8 +30,8 @@ WAITING: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
 
 @contextmanager
 def hurry(factor: float) -> Iterator[None]:
-    """Divide every wait for as long as the context is open."""
-    usual = [(module, name, getattr(module, name)) for module, names in WAITING for name in names]
+    """Divide the waits of the exporter and of bleak-retry-connector while the context is open."""
+    usual = [(module, name, getattr(module, name)) for module, names in WAITS for name in names]
     for module, name, seconds in usual:
         setattr(module, name, seconds / factor)
     try:

@@ -1,8 +1,8 @@
-"""Thousands of polls with random faults: nothing grows, everything adds up, no number is wrong.
+"""Thousands of polls with random faults: no leak, consistent counters, no wrong number.
 
     make soak ARGS="--polls 10000 --seed 1"
 
-The fake bluetoothd and its batteries live in another process; what is measured is the exporter's.
+The fake bluetoothd and its batteries run in another process: the memory measured is the exporter's.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from world import PROFILES, address, info
 
 FASTER: Final = 30.0
 GROWTH_MB: Final = 3.0
-NEWS_S: Final = 0.025
+LATENCY_S: Final = 0.025  # until D-Bus reports that a connection was made or ended
 FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {}, {}, {}, {},
     {"lose_first": 1}, {"lose_first": 1}, {"lose_first": 2},
@@ -54,14 +54,14 @@ DAEMON_FAULTS: Final[tuple[dict[str, Any], ...]] = (
 
 @dataclass(slots=True)
 class Record:
-    """Resources that the process held at several times."""
+    """The resources of the process, recorded several times during the run."""
 
     rss_mb: list[float] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
     tasks: list[int] = field(default_factory=list)
     names: list[int] = field(default_factory=list)
 
-    async def note(self) -> None:
+    async def add(self) -> None:
         gc.collect()
         with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: ASYNC230, PTH123
             self.rss_mb.append(int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
@@ -71,7 +71,7 @@ class Record:
 
 
 async def names_on_the_bus() -> int:
-    """Return how many connections the bus has."""
+    """Return the number of connections to the bus."""
     bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
     reply = await bus.call(
         Message(
@@ -97,7 +97,7 @@ class Soak:
         self.snapshots: dict[int, Snapshot] = {}
         self.successes: Counter[int] = Counter()  # by battery
         self.problems: list[str] = []
-        self._said = 0
+        self._number = 0  # the battery's number that the last poll prepared
         routes = Routes(bluez=lambda adapter: BleakTransport(adapter=adapter), adapters=list)
         poll = PollConfig(
             timeout_s=Seconds(30 / FASTER),
@@ -111,7 +111,7 @@ class Soak:
             self.pollers[number] = build_battery(config, poll, routes, tasks=tasks).poller
 
     async def round(self) -> None:
-        """Poll every battery once, each with a fault of its own."""
+        """Poll every battery once, each with its own random fault."""
         expected = {number: self._prepare(number) for number in self.pollers}
         if self._dice.random() < 0.02:
             self._world.bluetoothd("restart")
@@ -131,15 +131,15 @@ class Soak:
             self.successes[number] += 1
             assert snapshot.reading is not None
             assert snapshot.reading.basic is not None
-            told_ah = snapshot.reading.basic.remaining_ah
-            if abs(told_ah - expected[number]) > 1e-9:
-                self.problems.append(f"b{number}: {told_ah} Ah instead of {expected[number]}")
+            remaining_ah = snapshot.reading.basic.remaining_ah
+            if abs(remaining_ah - expected[number]) > 1e-9:
+                self.problems.append(f"b{number}: {remaining_ah} Ah instead of {expected[number]}")
 
     def _prepare(self, number: int) -> float:
-        """Give a battery a fault, bluetoothd a fault, and the battery a new number."""
-        self._said = (self._said + 1) % 0x10000
+        """Set faults of a battery and of bluetoothd; return the battery's new capacity in Ah."""
+        self._number = (self._number + 1) % 0x10000
         payload = bytearray(answer(number, 0x03)[4:-3])
-        payload[4:6] = self._said.to_bytes(2, "big")
+        payload[4:6] = self._number.to_bytes(2, "big")
         frame = encode_reply(0x03, bytes(payload))
         faults = dict(self._dice.choice(FAULTS))
         faults.pop("stray", None)
@@ -147,26 +147,26 @@ class Soak:
         self._world.ask({"do": "faults", "battery": number, "set": faults})
         daemon_faults = self._dice.choice(DAEMON_FAULTS)
         self._world.ask({"do": "daemon_faults", "battery": number, "set": daemon_faults})
-        return self._said / 100
+        return self._number / 100
 
-    def add_up(self) -> None:
+    def compare_counters(self) -> None:
         """Compare the exporter's counters with those of the batteries."""
         for number, snapshot in self.snapshots.items():
             seen = info(self._world, number)
             counted = sum(snapshot.failures.values())
-            # D-Bus takes milliseconds for the news, and both ends of a connection are such news.
-            apart_s = abs(snapshot.link.held_s - seen["held_s"])
-            if apart_s > NEWS_S * seen["connects"]:
-                self.problems.append(f"b{number}: held {apart_s:.1f} s more or less than it saw")
+            # D-Bus reports the start and the end of a connection some milliseconds late.
+            difference_s = abs(snapshot.link.held_s - seen["held_s"])
+            if difference_s > LATENCY_S * seen["connects"]:
+                self.problems.append(f"b{number}: held time differs by {difference_s:.1f} s")
             if seen["connected"] or seen["connects"] != seen["disconnects"]:
-                self.problems.append(f"b{number}: something is left connected")
+                self.problems.append(f"b{number}: a connection is left open")
             if seen["illegal"]:
-                self.problems.append(f"b{number}: asked {seen['illegal'][0]}")
+                self.problems.append(f"b{number}: got the request {seen['illegal'][0]}")
             if snapshot.polls - counted != self.successes[number]:
                 self.problems.append(f"b{number}: {snapshot.polls} polls, {counted} failures")
 
-    def flat(self) -> None:
-        """Compare the second quarter with the last."""
+    def check_growth(self) -> None:
+        """Compare the resources of the second quarter with those of the last."""
         quarter = max(1, len(self.record.rss_mb) // 4)
         for name in ("files", "tasks", "names"):
             values = getattr(self.record, name)
@@ -181,7 +181,7 @@ class Soak:
 
 
 async def soak(world: FakeWorld, polls: int, seed: int) -> list[str]:
-    """Poll, and return the problems."""
+    """Make so many polls, and return the problems found."""
     began_s = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         one = Soak(world, seed, tasks)
@@ -189,18 +189,18 @@ async def soak(world: FakeWorld, polls: int, seed: int) -> list[str]:
         for number in range(rounds):
             await one.round()
             if number % max(1, rounds // 24) == 0 or number == rounds - 1:
-                await one.record.note()
+                await one.record.add()
                 print(
                     f"{(number + 1) * len(PROFILES):6} polls {time.monotonic() - began_s:6.0f} s  "
                     f"{one.record.rss_mb[-1]:5.1f} MB  {one.record.files[-1]} files  "
                     f"{one.record.tasks[-1]} tasks  {one.record.names[-1]} names on the bus",
                     flush=True,
                 )
-        one.add_up()
-        one.flat()
-    held_s = sum(snapshot.link.held_s for snapshot in one.snapshots.values())
-    saw_s = sum(info(world, number)["held_s"] for number in one.snapshots)
-    print(f"held: counted {held_s:.1f} s, the batteries saw {saw_s:.1f} s")
+        one.compare_counters()
+        one.check_growth()
+    exporter_s = sum(snapshot.link.held_s for snapshot in one.snapshots.values())
+    batteries_s = sum(info(world, number)["held_s"] for number in one.snapshots)
+    print(f"held: {exporter_s:.1f} s by the exporter, {batteries_s:.1f} s by the batteries")
     for reason, count in one.outcomes.most_common():
         print(f"{count:6}  {reason}")
     return one.problems
@@ -218,7 +218,7 @@ def main() -> int:
         problems = asyncio.run(soak(world, options.polls, options.seed))
     for problem in problems[:20]:
         print("WRONG", problem)
-    print("ok" if not problems else f"{len(problems)} things are wrong")
+    print("ok" if not problems else f"{len(problems)} problems")
     return bool(problems)
 
 

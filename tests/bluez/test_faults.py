@@ -1,4 +1,4 @@
-"""Hundreds of faults of bluetoothd and the battery, through bleak's own BlueZ backend."""
+"""Hundreds of combined faults of bluetoothd and battery, through bleak's own BlueZ backend."""
 
 import asyncio
 import os
@@ -36,17 +36,17 @@ from exporter.errors import FailureReason, LinkError
 from fake_bluetoothd import DBUS, FAILED, DaemonFaults, FakeBluetoothd, Times
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - a real D-Bus lives in real time
-FASTER: Final = 4.0  # `make test-dbus` runs several tests at once: they wait, they do not compute
+FASTER: Final = 4.0  # more would miss time-outs: `make test-dbus` runs six tests at once
 QUICK: Final = {"reply_s": 0.06 / FASTER, "gap_s": 0.0015 / FASTER}
 UP: Final = "up"
-CHUNK: Final = 24  # so many batteries at once
+CHUNK: Final = 24  # batteries that a test polls at once
 PROFILES: Final = ("nus", "ff00")
 
 FAULTS: Final[dict[str, tuple[dict[str, Any], set[str]]]] = {
     "healthy": ({}, {UP}),
     "loses the first": ({"lose_first": 1}, {UP}),
     "loses the first two": ({"lose_first": 2}, {UP}),
-    "says something unasked": ({"stray": b"\xdd\x03\x00"}, {UP}),
+    "sends stray bytes": ({"stray": b"\xdd\x03\x00"}, {UP}),
     "one at a time": ({"one_at_a_time": True}, {UP}),
     "in one piece": ({"notification": 0}, {UP}),
     "silent": ({"silent": True}, {"timeout"}),
@@ -143,13 +143,13 @@ async def camper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     async with asyncio.TaskGroup() as tasks:
         with hurry(FASTER):
             yield FakeCamper(bus, fake, tasks)
-    await let_bleak_go()
+    await close_bleak()
     await fake.stop()
     bus.stop()
 
 
-async def let_bleak_go() -> None:
-    """Close the connection that bleak keeps for as long as the program runs."""
+async def close_bleak() -> None:
+    """Close the D-Bus connection that bleak otherwise keeps until the program ends."""
     with suppress(Exception):
         async with asyncio.timeout(2.0):
             manager = await get_global_bluez_manager()
@@ -158,8 +158,8 @@ async def let_bleak_go() -> None:
                 await manager._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
 
 
-def a_battery(number: int, profile: str = "nus", **faults: Any) -> VirtualBattery:
-    """Return one of many: number n reports 203.54 Ah - n."""
+def make_battery(number: int, profile: str = "nus", **faults: Any) -> VirtualBattery:
+    """Return a virtual battery; number n reports 203.54 Ah - n."""
     model = batteries.battery(0 if profile == "nus" else 1)
     return replace(
         model,
@@ -187,7 +187,7 @@ async def test_each_fault_has_its_reason_and_the_next_poll_succeeds(
 ) -> None:
     chunk = CASES[start : start + CHUNK]
     fleet = [
-        a_battery(number, profile, **FAULTS[fault][0])
+        make_battery(number, profile, **FAULTS[fault][0])
         for number, (fault, _, profile) in enumerate(chunk)
     ]
     camper.fake.batteries.extend(fleet)
@@ -207,11 +207,11 @@ async def test_each_fault_has_its_reason_and_the_next_poll_succeeds(
         link = snapshot.link
         assert link.connection_attempts >= link.connection_failures.get(FailureReason.CONNECT, 0)
 
-    # When all is well again, so is every battery.
+    # Without faults every battery is read again.
     for virtual in fleet:
         virtual.faults = Faults(**QUICK)  # type: ignore[arg-type]
         camper.fake.daemon_faults[virtual.address] = DaemonFaults()
-        camper.fake.drop(virtual)  # what a bluetoothd that refused to disconnect still holds
+        camper.fake.drop(virtual)  # a bluetoothd that refused to disconnect still holds it
     again = await asyncio.gather(*(camper.poll(virtual) for virtual in fleet))
     for number, (case, snapshot) in enumerate(zip(chunk, again, strict=True)):
         assert snapshot.up, (case, snapshot.last_error)
@@ -226,36 +226,36 @@ def test_matrix_has_hundreds_of_faults() -> None:
     assert len(CASES) > 400
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10.0):
-        while not condition():  # noqa: ASYNC110 - of a fake that sets no event
+        while not condition():  # noqa: ASYNC110 - the fake sets no event
             await asyncio.sleep(0.001)
 
 
-async def of_both(change: Callable[[str], None]) -> None:
+async def change_both(change: Callable[[str], None]) -> None:
     for adapter in ("hci0", "hci1"):
         change(adapter)
 
 
-# What goes, and how it comes back.
-WHAT: Final[dict[str, tuple[Callable[[FakeBluetoothd], Awaitable[None]], ...]]] = {
+# What disappears: how, and how it comes back.
+OUTAGES: Final[dict[str, tuple[Callable[[FakeBluetoothd], Awaitable[None]], ...]]] = {
     "bluetoothd": (FakeBluetoothd.stop, FakeBluetoothd.start),
     "bluetoothd, killed": (FakeBluetoothd.kill, FakeBluetoothd.start),
     "power": (
-        lambda fake: of_both(partial(fake.power, on=False)),
-        lambda fake: of_both(partial(fake.power, on=True)),
+        lambda fake: change_both(partial(fake.power, on=False)),
+        lambda fake: change_both(partial(fake.power, on=True)),
     ),
-    "adapter": (lambda fake: of_both(fake.unplug), lambda fake: of_both(fake.plug)),
+    "adapter": (lambda fake: change_both(fake.unplug), lambda fake: change_both(fake.plug)),
 }
 
 
 class TestManyBatteries:
     async def test_hanging_connect_does_not_block_other_batteries(self, camper: FakeCamper) -> None:
-        hanging, well = a_battery(0), a_battery(1)
+        hanging, well = make_battery(0), make_battery(1)
         camper.fake.batteries.extend([hanging, well])
         camper.fake.daemon_faults[hanging.address] = DaemonFaults(connect_hangs=True)
         hung = asyncio.create_task(camper.poll(hanging))
-        await until(lambda: camper.fake.is_connecting(hanging))
+        await wait_until(lambda: camper.fake.is_connecting(hanging))
 
         assert (await camper.poll(well)).up
         assert not hung.done()
@@ -264,7 +264,7 @@ class TestManyBatteries:
 
 class TestBluetoothd:
     async def test_scan_of_another_program_is_awaited(self, camper: FakeCamper) -> None:
-        virtual = a_battery(0)
+        virtual = make_battery(0)
         camper.fake.batteries.append(virtual)
         camper.fake.scan_errors = [IN_PROGRESS]
 
@@ -281,7 +281,7 @@ class TestBluetoothd:
     async def test_refused_scan_says_what_to_do(
         self, error: tuple[str, str], words: str, camper: FakeCamper
     ) -> None:
-        virtual = a_battery(0)
+        virtual = make_battery(0)
         camper.fake.batteries.append(virtual)
         camper.fake.scan_errors = [error] * 3
 
@@ -292,7 +292,7 @@ class TestBluetoothd:
         assert (await camper.poll(virtual)).up
 
     async def test_silent_bluetoothd_is_given_up(self, camper: FakeCamper) -> None:
-        virtual = a_battery(0)
+        virtual = make_battery(0)
         camper.fake.batteries.append(virtual)
         assert (await camper.poll(virtual)).up
         camper.fake.mute = True
@@ -305,12 +305,14 @@ class TestBluetoothd:
         await camper.fake.restart()
         assert (await camper.poll(virtual)).up
 
-    async def test_bluetoothd_may_fall_silent_during_a_connect(self, camper: FakeCamper) -> None:
-        virtual = a_battery(0)
+    async def test_bluetoothd_falling_silent_during_a_connect_fails_one_poll(
+        self, camper: FakeCamper
+    ) -> None:
+        virtual = make_battery(0)
         camper.fake.batteries.append(virtual)
         assert (await camper.poll(virtual)).up
         polling = asyncio.create_task(camper.poll(virtual))
-        await until(lambda: camper.fake.is_connecting(virtual))
+        await wait_until(lambda: camper.fake.is_connecting(virtual))
         camper.fake.mute = True
 
         snapshot = await asyncio.wait_for(polling, 30.0)
@@ -321,30 +323,33 @@ class TestBluetoothd:
         assert (await camper.poll(virtual)).up
 
     @pytest.mark.parametrize("when_s", [0.0, 0.3, 1.2, 1.8, 2.4])
-    @pytest.mark.parametrize("what", list(WHAT))
-    async def test_bluetoothd_or_adapter_may_go_during_a_poll(
-        self, what: str, when_s: float, camper: FakeCamper
+    @pytest.mark.parametrize("outage", list(OUTAGES))
+    async def test_outage_of_bluetoothd_or_adapter_during_a_poll_is_overcome(
+        self, outage: str, when_s: float, camper: FakeCamper
     ) -> None:
-        virtual = a_battery(0, gap_s=0.3 / FASTER)
+        disappear, come_back = OUTAGES[outage]
+        virtual = make_battery(0, gap_s=0.3 / FASTER)
         camper.fake.batteries.append(virtual)
         assert (await camper.poll(virtual)).up
         polling = asyncio.create_task(camper.poll(virtual))
         await asyncio.sleep(when_s / FASTER)
-        await WHAT[what][0](camper.fake)
+        await disappear(camper.fake)
         first = await asyncio.wait_for(polling, 30.0)
         gone = await camper.poll(virtual)
 
         assert outcome(first) in (UP, "adapter", "connect", "link_lost", "not_found")
         assert not gone.up
         assert gone.failures[FailureReason.ADAPTER] >= 1
-        await WHAT[what][1](camper.fake)
+        await come_back(camper.fake)
         back = await camper.poll(virtual)
         assert back.up, back.last_error
         assert not camper.fake.is_connected(virtual)
 
     @pytest.mark.parametrize("when_s", [0.0, 0.8, 1.8])
-    async def test_d_bus_may_restart_during_a_poll(self, when_s: float, camper: FakeCamper) -> None:
-        virtual = a_battery(0, gap_s=0.3 / FASTER)
+    async def test_restart_of_d_bus_during_a_poll_is_overcome(
+        self, when_s: float, camper: FakeCamper
+    ) -> None:
+        virtual = make_battery(0, gap_s=0.3 / FASTER)
         camper.fake.batteries.append(virtual)
         assert (await camper.poll(virtual)).up
         polling = asyncio.create_task(camper.poll(virtual))
@@ -363,7 +368,7 @@ class TestBluetoothd:
         assert back.up, back.last_error
 
     async def test_connection_left_by_a_killed_process_is_dropped(self, camper: FakeCamper) -> None:
-        virtual = a_battery(0)
+        virtual = make_battery(0)
         camper.fake.batteries.append(virtual)
         path = camper.fake._path("hci0", virtual)
         camper.fake._add(path, camper.fake._device("hci0", virtual))
@@ -376,8 +381,8 @@ class TestBluetoothd:
     async def test_connection_made_after_the_process_died_is_dropped(
         self, camper: FakeCamper
     ) -> None:
-        """bluetoothd completes a Connect although its client has ended."""
-        virtual = a_battery(0)
+        # bluetoothd completes a Connect although its client has ended.
+        virtual = make_battery(0)
         camper.fake.batteries.append(virtual)
         path = camper.fake._path("hci0", virtual)
         camper.fake._add(path, camper.fake._device("hci0", virtual))
@@ -393,7 +398,7 @@ class TestBluetoothd:
 
 
 async def test_battery_forgotten_by_bluetoothd_is_a_link_error(camper: FakeCamper) -> None:
-    virtual = a_battery(0)
+    virtual = make_battery(0)
     camper.fake.batteries.append(virtual)
     assert (await camper.poll(virtual)).up
     path = "/org/bluez/hci0/dev_A4_C1_38_00_00_99"
@@ -406,7 +411,7 @@ async def test_battery_forgotten_by_bluetoothd_is_a_link_error(camper: FakeCampe
 
 class TestAdapters:
     async def test_unplugged_adapter_fails_only_its_own_batteries(self, camper: FakeCamper) -> None:
-        first, second = a_battery(0), a_battery(1)
+        first, second = make_battery(0), make_battery(1)
         camper.fake.batteries += [first, second]
         camper.adapters = ["hci0", "hci1"]
         assert (await camper.poll(first, "hci0")).up
@@ -421,12 +426,12 @@ class TestAdapters:
         assert (await camper.poll(second)).up
 
     async def test_battery_without_configured_adapter_uses_any(self, camper: FakeCamper) -> None:
-        virtual = a_battery(0)
+        virtual = make_battery(0)
         camper.fake.batteries.append(virtual)
         camper.adapters = ["hci0", "hci1"]
 
         assert (await camper.poll(virtual)).up
 
 
-def test_no_file_descriptor_is_left() -> None:
+def test_number_of_file_descriptors_is_bounded_after_all_faults() -> None:
     assert len(os.listdir("/proc/self/fd")) < 60  # noqa: PTH208

@@ -1,4 +1,4 @@
-"""Scenarios of a camper on both links, in any environment of world.py."""
+"""Scenarios with faults over both links, in either environment: the fake bluetoothd or the VM."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ from world import (
     wait_disconnected,
 )
 
-BACKOFF_S = 5.0  # the longest step that these exporters use
+BACKOFF_S = 5.0  # poll.backoff_max of these exporters
 RECORDED_AH = 203.54
 REMAINING = "bms_remaining_capacity_amperehours"
 
@@ -38,7 +38,7 @@ def any_world() -> Iterator[World]:
     """Return the environment that BMS_WORLD names; without it, skip."""
     match os.environ.get("BMS_WORLD"):
         case "vm":
-            from vm_world import VmWorld  # noqa: PLC0415 - lives only in the machine
+            from vm_world import VmWorld  # noqa: PLC0415 - works only in the virtual machine
 
             yield VmWorld()
         case "fake":
@@ -46,9 +46,9 @@ def any_world() -> Iterator[World]:
             with FakeWorld() as fake:
                 yield fake
         case None:
-            pytest.skip("make test-bluez plays these in a virtual machine")
+            pytest.skip("make test-bluez and make test-dbus run the scenarios")
         case other:
-            pytest.fail(f"BMS_WORLD: there is no world {other!r}")
+            pytest.fail(f"BMS_WORLD: {other!r} is neither 'vm' nor 'fake'")
 
 
 @pytest.fixture
@@ -71,12 +71,12 @@ def heal(world: World) -> None:
 def link(request: pytest.FixtureRequest, world: World) -> str:
     wanted: str = request.param
     if wanted not in world.links:
-        pytest.skip(f"there is no {wanted} link in this world")
+        pytest.skip(f"this environment has no {wanted} link")
     return wanted
 
 
 class Camper:
-    """An exporter of some batteries, with checks of what it must always do."""
+    """An exporter of some batteries, with checks that hold in every scenario."""
 
     def __init__(self, world: World, link: str, folder: Path, batteries: int = 1) -> None:
         self.world = world
@@ -95,7 +95,7 @@ class Camper:
         return Exporter(self.world, "\n".join(lines) + "\n", self._folder)
 
     def scrape(self) -> Samples:
-        """Return the samples; check that each battery has its own numbers or none."""
+        """Return the samples; check that each battery shows its own number or none."""
         samples = self.exporter.scrape()
         for number in range(self._batteries):
             shown = value(samples, REMAINING, f"b{number}")
@@ -105,15 +105,15 @@ class Camper:
                 assert shown is None
         return samples
 
-    def reads(self, battery: int = 0) -> Samples:
-        """Scrape, and check that a battery is read and disconnected."""
+    def check_reads(self, battery: int = 0) -> Samples:
+        """Scrape; check that a battery is read and then disconnected."""
         samples = self.scrape()
         assert value(samples, "bms_up", f"b{battery}") == 1, self.exporter.log()
         wait_disconnected(self.world, battery, timeout_s=10.0)
         return samples
 
-    def fails(self, *reasons: str) -> float:
-        """Scrape, and check that battery 0 fails for one of these reasons; return the seconds."""
+    def check_fails(self, *reasons: str) -> float:
+        """Scrape; check that battery 0 fails for one of these reasons; return the seconds taken."""
         began_s = time.monotonic()
         samples = self.scrape()
         took_s = time.monotonic() - began_s
@@ -122,20 +122,20 @@ class Camper:
         assert set(failures(samples)) <= set(reasons), self.exporter.log()
         return took_s
 
-    def recovers(self) -> Samples:
-        """Check that battery 0 is read again after at most one step of the back-off."""
-        up = value(self.scrape(), "bms_up", "b0")  # perhaps of a poll that began before
+    def check_recovers(self) -> Samples:
+        """Check that battery 0 is read again after at most one back-off."""
+        up = value(self.scrape(), "bms_up", "b0")  # may be the result of an earlier poll
         end_s = time.monotonic() + BACKOFF_S * self.world.patience
         while up != 1:
             assert time.monotonic() < end_s, self.exporter.log()
             time.sleep(0.5)
             up = value(self.scrape(), "bms_up", "b0")
-        samples = self.reads()
+        samples = self.check_reads()
         assert info(self.world, 0)["illegal"] == []
         return samples
 
-    def said_once(self, words: str) -> None:
-        """Check that the log has one helpful line about the fault, and no traceback."""
+    def check_logged(self, words: str) -> None:
+        """Check that the log names the fault in at most two lines, without a traceback."""
         end_s = time.monotonic() + 5.0 * self.world.patience
         failed: list[str] = []
         while not re.search(words, "\n".join(failed)):  # a thread writes the log
@@ -143,7 +143,7 @@ class Camper:
             assert time.monotonic() < end_s, warnings
             failed = [line for line in warnings if "poll failed" in line]
             time.sleep(0.05)
-        assert len(failed) <= 2, warnings  # a second one where the reason changed
+        assert len(failed) <= 2, warnings  # a second line only if the reason changed
         assert "Traceback" not in self.exporter.log()
 
 
@@ -169,7 +169,7 @@ class TestReading:
     ) -> None:
         set_faults(camper.world, 0, lose_first=1)
         for _ in range(3):
-            samples = camper.reads()
+            samples = camper.check_reads()
 
         assert value(samples, "bms_polls_total", "b0") == 3
         assert failures(samples) == {}
@@ -199,54 +199,54 @@ class TestReading:
             seen = wait_disconnected(world, number, timeout_s=10.0)
             assert (seen["connects"], seen["illegal"]) == (seen["disconnects"], [])
 
-    def test_battery_that_bluez_has_forgotten_is_found_again(self, camper: Camper) -> None:
-        camper.reads()
+    def test_battery_that_bluetoothd_has_forgotten_is_found_again(self, camper: Camper) -> None:
+        camper.check_reads()
         time.sleep(40.0)
 
-        assert failures(camper.reads()) == {}
+        assert failures(camper.check_reads()) == {}
 
-    def test_connected_time_is_what_the_battery_measured(self, camper: Camper) -> None:
+    def test_held_time_matches_the_battery_own_measurement(self, camper: Camper) -> None:
         before_s = info(camper.world, 0)["held_s"]
         for _ in range(3):
-            samples = camper.reads()
+            samples = camper.check_reads()
         held_s = info(camper.world, 0)["held_s"] - before_s
 
-        # The battery counts from the first packet on, we from when we may use the connection.
+        # The battery counts from the first packet, the exporter from the end of the connect call.
         counted_s = value(samples, "bms_connection_held_seconds_total", "b0")
         assert counted_s is not None
         assert counted_s <= held_s + 0.3
         assert held_s - counted_s < 3 * 1.5
 
 
-class TestTheBattery:
+class TestBatteryFaults:
     @pytest.mark.parametrize("fault", ["gone", "held"])
     def test_battery_switched_off_or_held_by_the_phone_is_not_found(
         self, fault: str, camper: Camper
     ) -> None:
-        camper.reads()
+        camper.check_reads()
         set_faults(camper.world, 0, **{fault: True})
-        camper.fails("not_found", "connect")
-        camper.said_once("phone app|TimeoutError")
+        camper.check_fails("not_found", "connect")
+        camper.check_logged("phone app|TimeoutError")
         set_faults(camper.world, 0)
 
-        camper.recovers()
+        camper.check_recovers()
 
     def test_battery_switched_off_in_mid_poll_is_a_lost_link(self, camper: Camper) -> None:
-        camper.reads()
+        camper.check_reads()
         set_faults(camper.world, 0, gap_s=1.4)
         began = info(camper.world, 0)["connects"]
-        scraping = threading.Thread(target=scrape_in_vain, args=(camper.exporter,))
+        scraping = threading.Thread(target=scrape_until_it_ends, args=(camper.exporter,))
         scraping.start()
         while info(camper.world, 0)["connects"] == began:
             time.sleep(0.1)
-        time.sleep(1.0)  # not while Linux 6.1.192 still sets the connection up: see below
+        time.sleep(1.0)  # Linux 6.1.192 must have set the connection up: see below
         set_faults(camper.world, 0, gone=True)
         scraping.join()
         samples = camper.scrape()
         assert set(failures(samples)) <= {"link_lost", "timeout", "not_found", "connect"}
         set_faults(camper.world, 0)
 
-        camper.recovers()
+        camper.check_recovers()
 
     @pytest.mark.parametrize(
         ("fault", "reason"),
@@ -255,48 +255,50 @@ class TestTheBattery:
             ("silent", "timeout"),
             ("truncated", "timeout"),
             ("cut", "link_lost"),
-            # Not one that ends every connection at once: at that Linux 6.1.192 has a fault of its
-            # own, which kills bluetoothd as well (list_del corruption in hci_chan_del).
+            # No battery that ends every connection at once: then a bug of Linux 6.1.192 kills
+            # bluetoothd (list_del corruption in hci_chan_del).
         ],
     )
     def test_each_fault_of_the_battery_has_its_reason(
         self, fault: str, reason: str, camper: Camper
     ) -> None:
-        camper.reads()
+        camper.check_reads()
         set_faults(camper.world, 0, **{fault: True})
-        camper.fails(*reason.split("|"))
-        camper.said_once(reason)
+        camper.check_fails(*reason.split("|"))
+        camper.check_logged(reason)
         set_faults(camper.world, 0)
 
-        camper.recovers()
+        camper.check_recovers()
 
-    def test_notifications_3_s_apart_are_awaited(self, camper: Camper) -> None:
+    def test_reply_with_notifications_3_s_apart_is_read(self, camper: Camper) -> None:
         set_faults(camper.world, 0, gap_s=3.0)
 
-        assert failures(camper.reads()) == {}
+        assert failures(camper.check_reads()) == {}
 
 
 class TestBluetoothd:
     @pytest.mark.parametrize("action", ["restart", "kill", "stop"])
-    def test_bluetoothd_is_needed_by_one_link_only(self, action: str, camper: Camper) -> None:
-        camper.reads()
+    def test_stopped_bluetoothd_affects_only_the_bluez_link(
+        self, action: str, camper: Camper
+    ) -> None:
+        camper.check_reads()
         camper.world.bluetoothd(action)
         if camper.link == "direct":
-            camper.recovers()
+            camper.check_recovers()
         elif action != "restart":
-            camper.fails("adapter")
-            camper.said_once("bluetoothd (is not )?running")
+            camper.check_fails("adapter")
+            camper.check_logged("bluetoothd (is not )?running")
         if action != "restart":
             camper.world.bluetoothd("start")
 
-        camper.recovers()
+        camper.check_recovers()
 
     def test_bluetoothd_killed_in_mid_poll_needs_no_restart_of_the_exporter(
         self, camper: Camper
     ) -> None:
         set_faults(camper.world, 0, gap_s=1.0)
         began = info(camper.world, 0)["connects"]
-        scraping = threading.Thread(target=scrape_in_vain, args=(camper.exporter,))
+        scraping = threading.Thread(target=scrape_until_it_ends, args=(camper.exporter,))
         scraping.start()
         while info(camper.world, 0)["connects"] == began:
             time.sleep(0.1)
@@ -305,7 +307,7 @@ class TestBluetoothd:
         camper.world.bluetoothd("start")
         set_faults(camper.world, 0)
 
-        samples = camper.recovers()
+        samples = camper.check_recovers()
         assert set(failures(samples)) <= {"link_lost", "adapter", "connect"}
 
     def test_bluetoothd_may_start_after_the_exporter(
@@ -315,16 +317,16 @@ class TestBluetoothd:
         camper = Camper(world, link, tmp_path)
         with camper.exporter:
             if link == "bluez":
-                camper.fails("adapter")
-                camper.said_once("bluetoothd (is not )?running")
+                camper.check_fails("adapter")
+                camper.check_logged("bluetoothd (is not )?running")
             else:
-                camper.reads()
+                camper.check_reads()
             world.bluetoothd("start")
 
-            camper.recovers()
+            camper.check_recovers()
 
 
-class TestTheAdapter:
+class TestAdapterFaults:
     @pytest.mark.parametrize(
         ("away", "back", "words"),
         [("off", "on", "switched off"), ("unplug", "plug", "no Bluetooth adapter")],
@@ -332,42 +334,42 @@ class TestTheAdapter:
     def test_missing_adapter_is_reported_until_it_returns(
         self, away: str, back: str, words: str, camper: Camper
     ) -> None:
-        camper.reads()
+        camper.check_reads()
         camper.world.adapter(away)
-        assert camper.fails("adapter") < 5.0 * camper.world.patience
-        camper.fails("adapter")
-        camper.said_once(words)
+        assert camper.check_fails("adapter") < 5.0 * camper.world.patience
+        camper.check_fails("adapter")
+        camper.check_logged(words)
         camper.world.adapter(back)
 
-        camper.recovers()
+        camper.check_recovers()
 
     def test_adapter_unplugged_in_mid_poll_needs_no_restart_of_the_exporter(
         self, camper: Camper
     ) -> None:
         set_faults(camper.world, 0, gap_s=1.0)
         began = info(camper.world, 0)["connects"]
-        scraping = threading.Thread(target=scrape_in_vain, args=(camper.exporter,))
+        scraping = threading.Thread(target=scrape_until_it_ends, args=(camper.exporter,))
         scraping.start()
         while info(camper.world, 0)["connects"] == began:
             time.sleep(0.1)
-        time.sleep(1.0)  # not while Linux 6.1.192 still sets the connection up: see above
+        time.sleep(1.0)  # Linux 6.1.192 must have set the connection up: see above
         camper.world.adapter("unplug")
         scraping.join()
-        camper.fails("adapter", "link_lost", "connect")
+        camper.check_fails("adapter", "link_lost", "connect")
         camper.world.adapter("plug")
         set_faults(camper.world, 0)
 
-        camper.recovers()
+        camper.check_recovers()
 
 
-class TestTheProcess:
+class TestProcess:
     @pytest.mark.parametrize("after_s", [0.0, 0.5, 1.5])
     def test_exporter_killed_in_mid_poll_reads_after_its_restart(
         self, after_s: float, camper: Camper, tmp_path: Path
     ) -> None:
         set_faults(camper.world, 0, gap_s=1.0)
         began = info(camper.world, 0)["connects"]
-        threading.Thread(target=scrape_in_vain, args=(camper.exporter,), daemon=True).start()
+        threading.Thread(target=scrape_until_it_ends, args=(camper.exporter,), daemon=True).start()
         while info(camper.world, 0)["connects"] == began:
             time.sleep(0.05)
         time.sleep(after_s)
@@ -376,12 +378,14 @@ class TestTheProcess:
 
         camper.exporter = camper.start()
         with camper.exporter:
-            camper.reads()
+            camper.check_reads()
 
     def test_exporter_stopped_in_mid_poll_leaves_no_connection(self, camper: Camper) -> None:
         set_faults(camper.world, 0, gap_s=1.0)
         began = info(camper.world, 0)["connects"]
-        scraping = threading.Thread(target=scrape_in_vain, args=(camper.exporter,), daemon=True)
+        scraping = threading.Thread(
+            target=scrape_until_it_ends, args=(camper.exporter,), daemon=True
+        )
         scraping.start()
         while info(camper.world, 0)["connects"] == began:
             time.sleep(0.05)
@@ -409,7 +413,7 @@ class TestTheProcess:
         self, world: World
     ) -> None:
         if "direct" not in world.links:
-            pytest.skip("there is no direct link in this world")
+            pytest.skip("this environment has no direct link")
         set_faults(world, 0, lose_first=1)
         config = (
             "link: direct\npoll: {timeout: 25s, min_interval: 0, max_age: 0}\n"
@@ -427,8 +431,8 @@ class TestTheProcess:
                 assert exporter.warnings() == []
 
 
-def scrape_in_vain(exporter: Exporter) -> None:
-    """Scrape an exporter that ends before it answers."""
+def scrape_until_it_ends(exporter: Exporter) -> None:
+    """Scrape an exporter that may end before it responds."""
     with contextlib.suppress(httpx.HTTPError):
         exporter.scrape()
 

@@ -1,4 +1,4 @@
-"""The virtual machine: Linux's own Bluetooth, a real bluetoothd, radio by Bumble."""
+"""The environment in the virtual machine: Linux's Bluetooth, bluetoothd, Bumble as the radio."""
 
 import json
 import os
@@ -14,30 +14,31 @@ from exporter.ble.direct.sockets import adapters
 RUN: Final = Path("/run/vm")
 BLUETOOTHD: Final = "/usr/libexec/bluetooth/bluetoothd"
 PATIENCE_S: Final = 30.0
-STARTED: Final[list[subprocess.Popen[bytes]]] = []  # they live as long as the machine
+STARTED: Final[list[subprocess.Popen[bytes]]] = []  # kept: they run until the machine stops
 
 
 class VmWorld:
-    """See world.World."""
+    """Implements world.World with both links."""
 
     links: Final = ("direct", "bluez")
     patience: Final = 3.0
 
     def __init__(self) -> None:
-        self._bluetoothd: subprocess.Popen[bytes] | None = None  # once they were started anew
+        # None: still the process that the machine started.
+        self._bluetoothd: subprocess.Popen[bytes] | None = None
         self._bridge: subprocess.Popen[bytes] | None = None
 
     def ask(self, request: Mapping[str, Any]) -> Any:
-        """Pass one request on: there is one serial line, for one request at a time."""
+        """Send one request of control.py over the serial line, which takes one at a time."""
         with (RUN / "control").open("r+b", buffering=0) as port:
             port.write(json.dumps(dict(request)).encode() + b"\n")
             answer = b""
             while not answer.endswith(b"\n"):
                 answer += port.read(65536)
-        said = json.loads(answer)
-        if "error" in said:
-            raise RuntimeError(said["error"])
-        return said
+        response = json.loads(answer)
+        if "error" in response:
+            raise RuntimeError(response["error"])
+        return response
 
     def bluetoothd(self, action: str) -> None:
         """Start, stop, kill or restart bluetoothd."""
@@ -50,22 +51,22 @@ class VmWorld:
                 self._bluetoothd = subprocess.Popen([BLUETOOTHD, "-n"], stdout=log, stderr=log)
             pid_file.write_text(str(self._bluetoothd.pid))
             STARTED.append(self._bluetoothd)
-            until(self.is_ready)
+            wait_until(self.is_ready)
 
     def adapter(self, action: str) -> None:
         """Switch the adapter off or on, unplug or plug it."""
         pid_file = RUN / "bridge.pid"
         if action in ("off", "on"):
             subprocess.run(["bluetoothctl", "power", action], check=True, capture_output=True)
-            until(lambda: [one.up for one in adapters()] == [action == "on"])
+            wait_until(lambda: [one.up for one in adapters()] == [action == "on"])
         elif action == "unplug":
             end(int(pid_file.read_text()), signal.SIGKILL, self._bridge)
-            until(lambda: adapters() == [])
+            wait_until(lambda: adapters() == [])
         else:
             self._bridge = subprocess.Popen(["vhci-bridge", str(RUN / "hci")])
             pid_file.write_text(str(self._bridge.pid))
             STARTED.append(self._bridge)
-            until(self.is_ready)
+            wait_until(self.is_ready)
 
     def is_ready(self) -> bool:
         """Return whether bluetoothd runs and has an adapter that is switched on."""
@@ -78,7 +79,7 @@ class VmWorld:
         return "Powered: yes" in shown.stdout
 
     def heal(self) -> None:
-        """Restore whatever a test has stopped or removed."""
+        """Restore what a test has stopped or removed."""
         if not adapters():
             self.adapter("plug")
         if not Path(f"/proc/{(RUN / 'bluetoothd.pid').read_text().strip()}/exe").exists():
@@ -96,16 +97,16 @@ class VmWorld:
 
 
 def end(pid: int, number: signal.Signals, process: subprocess.Popen[bytes] | None) -> None:
-    """Terminate a process and wait for its end."""
+    """Send a signal to a process and wait until it has ended."""
     os.kill(pid, number)
     if process is not None and process.pid == pid:
         process.wait(PATIENCE_S)
     else:
-        until(lambda: not Path(f"/proc/{pid}/exe").exists())
+        wait_until(lambda: not Path(f"/proc/{pid}/exe").exists())
 
 
-def until(done: Callable[[], bool]) -> None:
-    """Wait until a condition is true; fail after some seconds."""
+def wait_until(done: Callable[[], bool]) -> None:
+    """Wait until a condition is true; fail after PATIENCE_S."""
     end_s = time.monotonic() + PATIENCE_S
     while not done():
         assert time.monotonic() < end_s, "the virtual machine is not ready"

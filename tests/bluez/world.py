@@ -18,12 +18,11 @@ from control import Info
 
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
-# Battery 0 is the MOBILEKTRO: it advertises ff00 and has the Nordic UART only; 1 to 3 have the
-# other profiles, 4 to 7 are like 1.
 ORDINARY_USER: Final = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-# What bleak says once where there is no bluetoothctl to ask.
-OF_NO_CONCERN: Final = "Could not determine BlueZ version"
-
+# bleak logs this once if there is no bluetoothctl.
+HARMLESS: Final = "Could not determine BlueZ version"
+# Battery 0 is the MOBILEKTRO: it advertises ff00 and has only the Nordic UART; 1 to 3 have the
+# other profiles, 4 to 7 are like 1.
 PROFILES: Final = ("nus", "ff00", "fff0", "ff06", "ff00", "ff00", "ff00", "ff00")
 
 
@@ -41,19 +40,19 @@ class World(Protocol):
 
     @property
     def patience(self) -> float:
-        """Return how many times slower than bare metal it is."""
+        """Return the factor by which it is slower than real hardware."""
 
     def ask(self, request: Mapping[str, Any]) -> Any:
-        """Pass one request of control.py on; return its answer."""
+        """Send one request of control.py; return the response."""
 
     def bluetoothd(self, action: str) -> None:
-        """Start, stop, kill or restart bluetoothd; return when that is done."""
+        """Start, stop, kill or restart bluetoothd, and wait until that is done."""
 
     def adapter(self, action: str) -> None:
-        """Switch the adapter off or on, unplug or plug it; return when that is done."""
+        """Switch the adapter off or on, unplug or plug it, and wait until that is done."""
 
     def heal(self) -> None:
-        """Put bluetoothd and the adapter back as they were."""
+        """Restore bluetoothd and the adapter."""
 
     def environment(self) -> Mapping[str, str]:
         """Return the environment variables of the exporter."""
@@ -63,12 +62,12 @@ class World(Protocol):
 
 
 def set_faults(world: World, battery: int, **faults: Any) -> None:
-    """Replace all of a battery's faults; none given: it is healthy."""
+    """Replace all faults of a battery; without faults it is healthy."""
     world.ask({"do": "faults", "battery": battery, "set": faults})
 
 
 def info(world: World, battery: int) -> Info:
-    """Return what the battery itself recorded."""
+    """Return the battery's own record of its connections and requests."""
     answer: Info = world.ask({"do": "info", "battery": battery})
     return answer
 
@@ -88,7 +87,7 @@ class Exporter:
     def __init__(
         self, world: World, config: str, folder: Path, *, through: Sequence[str] = ()
     ) -> None:
-        """Start the exporter, perhaps through another command; return when it listens."""
+        """Start the exporter, as arguments of `through` if given; return when it listens."""
         with socket.create_server(("127.0.0.1", 0)) as server:
             self._port = server.getsockname()[1]
         path = folder / "config.yaml"
@@ -109,8 +108,8 @@ class Exporter:
             time.sleep(0.05)
 
     def _listens(self) -> bool:
-        with socket.socket() as asking:
-            return asking.connect_ex(("127.0.0.1", self._port)) == 0
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self._port)) == 0
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +118,7 @@ class Exporter:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        sys.stdout.write(self.log())  # pytest shows it where a test fails
+        sys.stdout.write(self.log())  # pytest shows it when a test fails
 
     @property
     def pid(self) -> int:
@@ -130,12 +129,12 @@ class Exporter:
         return self._log.read_text(encoding="utf-8")
 
     def warnings(self) -> list[str]:
-        """Return the log lines above level info, without those of OF_NO_CONCERN."""
+        """Return the log lines above level info, except HARMLESS."""
         lines = self.log().splitlines()
-        return [line for line in lines if not re.search(f"level=info|{OF_NO_CONCERN}", line)]
+        return [line for line in lines if not re.search(f"level=info|{HARMLESS}", line)]
 
     def scrape(self, battery: str | None = None) -> Samples:
-        """Return the samples of /metrics, or of one battery's /probe, by name and labels."""
+        """Return the samples of /metrics, or of /probe for one battery, by name and labels."""
         text = self.get(f"/probe?target={battery}" if battery else "/metrics")
         return {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -148,23 +147,23 @@ class Exporter:
         return httpx.get(f"http://127.0.0.1:{self._port}{path}", timeout=120).text
 
     def stop(self) -> int:
-        """Stop the exporter as systemd does; return its exit status."""
+        """Stop the exporter with SIGTERM, as systemd does; return its exit status."""
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60 * self._patience)
 
     def kill(self) -> None:
-        """Kill the exporter: it cannot clean up."""
+        """Kill the exporter, which then cannot clean up."""
         self._process.kill()
         self._process.wait()
 
 
 def value(samples: Samples, name: str, battery: str, **labels: str) -> float | None:
-    """Return one sample, None where it is absent."""
+    """Return the value of one sample, or None if it is absent."""
     return samples.get((name, tuple(sorted({"battery": battery, **labels}.items()))))
 
 
 def run(world: World, *arguments: str, timeout_s: float = 90.0) -> subprocess.CompletedProcess[str]:
-    """Run a command of the exporter to its end."""
+    """Run a command of the exporter and wait until it ends."""
     return subprocess.run(
         [*world.command(), *arguments],
         capture_output=True,

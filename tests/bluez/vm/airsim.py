@@ -1,7 +1,7 @@
-"""A virtual 2.4 GHz for the virtual machine: the controller that its kernel drives, and batteries.
+"""Simulates the radio of the virtual machine: its kernel's controller, and the batteries.
 
-Bumble is the radio; what a battery says is exporter.demo.battery's VirtualBattery. Runs outside the
-machine: the kernel's HCI packets and the tests' requests come over Unix sockets.
+Bumble is the radio, and exporter.demo.battery's VirtualBattery answers. It runs outside the
+machine: the kernel's HCI packets and the tests' requests arrive over Unix sockets.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from bumble.host import Host
 from bumble.link import LocalLink
 from bumble.transport.common import AsyncPipeSink, PacketParser
 
-from batteries import eight
+from batteries import make_all_batteries
 from control import Control, serve
 from exporter.demo.battery import Delivery, VirtualBattery
 
@@ -37,7 +37,7 @@ NOTIFICATION: Final = 0x1B
 
 @dataclass(slots=True)
 class Traffic:
-    """What went to and from one battery: ATT PDUs, without the heads of the layers below."""
+    """The ATT PDUs to and from one battery, without the headers of the layers below."""
 
     pdus: Counter[int] = field(default_factory=Counter)  # by opcode
     size: int = 0  # bytes
@@ -52,7 +52,7 @@ class Traffic:
 
 
 class Link(LocalLink):
-    """Bumble's air, with the time that packets take and without what Linux stumbles over."""
+    """Bumble's link, with the time that packets take, and with fixes that Linux needs."""
 
     def __init__(self, *, interval_true: bool) -> None:
         super().__init__()
@@ -69,14 +69,14 @@ class Link(LocalLink):
         self._intervals[peer] = (units * 0.00125, asyncio.get_running_loop().time())
 
     def interval_s(self, peer: hci.Address) -> float:
-        """Return the connection interval that the host chose last; 0: packets do not wait."""
+        """Return the connection interval that the host chose last, or 0 if packets do not wait."""
         return self._intervals.get(peer, (0.05, 0.0))[0] if self.interval_true else 0.0
 
     def traffic(self, peer: hci.Address) -> Traffic:
         return self._traffic.setdefault(peer, Traffic())
 
     def _delay_s(self, peer: hci.Address, now_s: float) -> float:
-        """Return the time until the next connection event of the interval that the host chose."""
+        """Return the time until the next connection event."""
         if not self.interval_true:
             return 0.0
         interval_s, first_s = self._intervals.get(peer, (0.05, now_s))
@@ -85,7 +85,7 @@ class Link(LocalLink):
     def send_acl_data(
         self, sender_controller: Any, destination_address: Any, transport: Any, data: Any
     ) -> None:
-        """Carry data with the address that the connection really uses; Bumble's own says random."""
+        """Carry data with the connection's real address; Bumble's own method says random."""
         if transport != PhysicalTransport.LE:
             super().send_acl_data(sender_controller, destination_address, transport, data)
             return
@@ -97,7 +97,7 @@ class Link(LocalLink):
         from_kernel = sender_controller is self._kernel
         peer = destination_address if from_kernel else sender_controller.public_address
         when_s = loop.time() + self._delay_s(peer, loop.time())
-        when_s = max(when_s, self._last.get(receiver, 0.0) + 1e-4)  # order is kept
+        when_s = max(when_s, self._last.get(receiver, 0.0) + 1e-4)  # keeps the order
         self._last[receiver] = when_s
         self.traffic(peer).add(data, when_s)
         loop.call_at(when_s, receiver.on_link_acl_data, connection.self_address, transport, data)
@@ -105,7 +105,7 @@ class Link(LocalLink):
     def send_ll_control_pdu(self, sender_address: Any, receiver_address: Any, packet: Any) -> None:
         try:
             super().send_ll_control_pdu(sender_address, receiver_address, packet)
-        except Exception as error:  # noqa: BLE001 - Bumble's way to say that nobody is there
+        except Exception as error:  # noqa: BLE001 - Bumble raises it if the receiver is gone
             say("lost", type(packet).__name__, error)
 
 
@@ -120,7 +120,7 @@ FEATURES: Final = (
 
 
 class KernelController(Controller):
-    """The chip that Linux sees: Bluetooth 4.2, Low Energy only; Bumble's holes are filled."""
+    """The controller that Linux sees: Bluetooth 4.2, Low Energy only, with Bumble's gaps filled."""
 
     le_features = FEATURES
 
@@ -141,7 +141,7 @@ class KernelController(Controller):
         return super().on_hci_reset_command(command)
 
     def on_hci_disconnect_command(self, command: Any) -> Any:
-        """The side that asked sees 0x16, by local host; the other one the command's reason."""
+        """Disconnect: this side sees 0x16 (by local host), the other one the command's reason."""
         self._asked_by_host = True
         try:
             return super().on_hci_disconnect_command(command)
@@ -158,7 +158,7 @@ class KernelController(Controller):
         return super().on_hci_le_set_scan_enable_command(command)
 
     def on_advertising_pdu(self, pdu: Any) -> None:
-        """Filter duplicates as a chip does, which saves an emulated processor a lot."""
+        """Filter duplicates as a chip does, which saves time on the emulated processor."""
         if self.le_scan_enable and self.filter_duplicates and self.pending_le_connection is None:
             key = (bytes(pdu.advertiser_address), bytes(pdu.data))
             if key in self._seen:
@@ -177,7 +177,7 @@ class KernelController(Controller):
         return super().on_hci_le_connection_update_command(command)
 
     def on_hci_command_packet(self, command: Any) -> None:
-        """Answer the one command that Bumble leaves unanswered, at which Linux's queue stops."""
+        """Answer the one command that Bumble leaves unanswered: Linux's queue would stall."""
         if command.op_code != hci.HCI_READ_TRANSMIT_POWER_LEVEL_COMMAND:
             super().on_hci_command_packet(command)
             return
@@ -221,7 +221,7 @@ class Peripheral:
     def __init__(self, air: "Air", battery: VirtualBattery) -> None:
         self.battery = battery
         self.held_s = 0.0
-        self.connected_s = 0.0  # when it was, by the loop's clock
+        self.connected_s = 0.0  # time of the last connection, by the loop's clock
         self._air = air
         self._since_s: float | None = None
         self._connection: Connection | None = None
@@ -261,14 +261,14 @@ class Peripheral:
         later(self._keep_advertising())
 
     async def _keep_advertising(self) -> None:
-        """Begin again every now and then: Bumble was seen to fall silent after a disconnect."""
+        """Restart advertising regularly: Bumble sometimes falls silent after a disconnect."""
         while True:
             await asyncio.sleep(READVERTISE_S)
             if self._connection is None:
                 await self._advertise()
 
     async def _advertise(self) -> None:
-        """Advertise, or not, as its state is now; one after the other, or Bumble mixes them up."""
+        """Start or stop advertising as the state requires; one call at a time, for Bumble."""
         async with self._advertising:
             if not self.battery.advertising or self._connection is not None:
                 await self._device.stop_advertising()
@@ -297,7 +297,7 @@ class Peripheral:
         self._connection = connection
         self._since_s = self.connected_s = asyncio.get_running_loop().time()
         connection.on("disconnection", self._disconnected)
-        later(self._advertise())  # not any more, should that have begun in this moment
+        later(self._advertise())  # stops it if it has just started
         if self.battery.faults.refuses:
             later(connection.disconnect())
         self._deliver(self.battery.connected())
@@ -334,7 +334,7 @@ class Peripheral:
             later(self._connection.disconnect())
 
     def changed(self) -> None:
-        """Be there or not, as the faults say."""
+        """Join or leave the link, as the faults say."""
         link = self._air.link
         there = self.controller in link.controllers
         if self.battery.faults.gone and there:
@@ -357,13 +357,13 @@ class Peripheral:
 
 
 class Air:
-    """control.Air: eight batteries, and the kernel's controller."""
+    """Implements control.Air: eight batteries and the kernel's controller."""
 
     def __init__(self, link: Link, kernel: KernelController) -> None:
         self.link = link
         self.kernel = kernel
         link.attach(kernel)
-        self.peripherals = [Peripheral(self, battery) for battery in eight()]
+        self.peripherals = [Peripheral(self, battery) for battery in make_all_batteries()]
         self.batteries = [peripheral.battery for peripheral in self.peripherals]
 
     def of(self, battery: VirtualBattery) -> Peripheral:
@@ -383,7 +383,7 @@ class Air:
 
 
 class AirControl(Control):
-    """Answers what only this air can tell.
+    """Carries out the requests of control.py, and those that only this radio knows.
 
     {"do": "radio", "battery": 0, "interval_true": true}    see --interval-true
     {"do": "traffic", "battery": 0}                         see Traffic
@@ -412,7 +412,7 @@ class AirControl(Control):
 
 
 class Source:
-    """Where the controller takes the kernel's packets from."""
+    """The source of the kernel's packets for the controller."""
 
     sink: Any = None
 
@@ -421,7 +421,7 @@ class Source:
 
 
 class Sink:
-    """Where it puts its own."""
+    """The sink for the controller's own packets."""
 
     transport: asyncio.WriteTransport | None = None
 
@@ -450,7 +450,7 @@ def say(*words: object) -> None:
 
 
 def later(work: Any) -> None:
-    """Start something that nobody waits for."""
+    """Start work in the background; log its exception."""
     task = asyncio.ensure_future(work)
     UNDERWAY.add(task)
     task.add_done_callback(ended)

@@ -1,4 +1,4 @@
-"""Unpack a bzImage: QEMU boots the ELF inside by its PVH note, with nothing to unpack."""
+"""Unpack a bzImage: QEMU boots the ELF file in it directly, by its PVH note."""
 
 import lzma
 import struct
@@ -10,7 +10,7 @@ SETUP_SECTORS, PAYLOAD = 0x1F1, 0x248  # Linux, Documentation/arch/x86/boot.rst
 
 
 def unpacked(image: bytes) -> bytes:
-    """Return the kernel inside."""
+    """Return the ELF kernel of a bzImage."""
     offset, length = struct.unpack_from("<II", image, PAYLOAD)
     start = ((image[SETUP_SECTORS] or 4) + 1) * 512 + offset
     payload = image[start : start + length]
