@@ -1,7 +1,7 @@
 """What a battery costs on the wire and on disk: the figures of docs/fleet.md.
 
-Needs Debian's prometheus and victoria-metrics. Bytes sent: both agents scrape the demo for a while.
-Bytes on disk: a day of the demo in Prometheus' blocks and in VictoriaMetrics.
+Needs Debian's prometheus and victoria-metrics. For bytes sent, both agents scrape the demo for a
+while. For bytes on disk, two days of the demo are stored in Prometheus's blocks and VictoriaMetrics.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from servers import Server, demo, program
 
 
 def number(server: Server, name: str) -> float:
-    """Return the sum of a metric that a server tells about itself."""
+    """Return the sum of a metric that a server exports about itself."""
     text = httpx.get(f"{server.url}/metrics").text
     found = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
     return sum(float(value) for value in found)
@@ -34,7 +34,7 @@ def on_the_wire(folder: Path, seconds: float) -> None:
         count = sum(not line.startswith("#") for line in lines)
         per_battery = sum('battery="camper"' in line for line in lines)
         print(f"series: {per_battery} of one battery; {count} of the demo's three and the exporter")
-        for agent_of, sent, samples in (
+        for start_agent, sent, samples in (
             (
                 prometheus_agent,
                 "prometheus_remote_storage_bytes_total",
@@ -46,14 +46,14 @@ def on_the_wire(folder: Path, seconds: float) -> None:
                 "vmagent_remotewrite_block_size_rows_sum",
             ),
         ):
-            with agent_of(folder, exporter, receiver) as agent:
+            with start_agent(folder, exporter, receiver) as agent:
                 time.sleep(5.0 + seconds)
                 scraped = number(agent, samples)
                 ratio = number(agent, sent) / scraped
-                if agent_of is prometheus_agent:
+                if start_agent is prometheus_agent:
                     kept = size(next(folder.glob("agent-*"))) / scraped
                     print(f"prometheus_agent: {kept:.2f} bytes in its write-ahead log a sample")
-            print(f"{agent_of.__name__}: {ratio:.2f} bytes on the wire a sample")
+            print(f"{start_agent.__name__}: {ratio:.2f} bytes on the wire a sample")
 
 
 def on_disk(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A release: the same bytes for everybody, complete, installable, locked for every platform."""
+"""A release: reproducible, complete, installable, and locked for every platform."""
 
 import os
 import re
@@ -18,8 +18,8 @@ from tests.support.exporter_process import listening_port
 from tests.support.paths import PROJECT
 
 TOOLS: Final = PROJECT / ".venv-release"
-# What has no wheel on PyPI. Both are built from their sdists; without a compiler, as plain Python.
-COMPILED: Final = {
+# Packages without a wheel on PyPI: pip builds their sdists, as plain Python without a compiler.
+WITHOUT_WHEEL: Final = {
     "x86_64": set[str](),
     "aarch64": set[str](),
     "armv7l": {"dbus-fast", "pyyaml", "tornado"},
@@ -42,25 +42,25 @@ def run(*command: str | Path, cwd: Path, umask: int = 0o022, **environment: str)
     return result.stdout
 
 
-def release(clone: Path, *, umask: int, **environment: str) -> dict[str, bytes]:
+def build_release(clone: Path, *, umask: int, **environment: str) -> dict[str, bytes]:
     """Clone the last commit, build a release in the clone, and return its files."""
     run("git", "clone", "--quiet", PROJECT, clone, cwd=clone.parent, umask=umask)
     (clone / "exporter" / "untracked.py").write_text("import nothing\n")
     (clone / "tests" / "__pycache__").mkdir()
     (clone / "tests" / "__pycache__" / "untracked.pyc").write_bytes(b"")
     run(clone / "scripts" / "release" / "make", TOOLS, cwd=clone, umask=umask, **environment)
-    return contents(clone / "dist")
+    return read_files(clone / "dist")
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first release was built."""
+    """Return the clone in which the first release was built."""
     folder = tmp_path_factory.mktemp("first") / "clone"
-    release(folder, umask=0o022, TZ="UTC")
+    build_release(folder, umask=0o022, TZ="UTC")
     return folder
 
 
@@ -71,7 +71,7 @@ def dist(clone: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh virtual environment with the wheel and what is locked for it."""
+    """Return a fresh virtual environment with the wheel and the locked dependencies."""
     venv = tmp_path_factory.mktemp("installed") / "venv"
     (wheel,) = dist.glob("*.whl")
     run(sys.executable, "-m", "venv", venv, cwd=venv.parent)
@@ -83,17 +83,17 @@ def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestReproducible:
-    def test_another_folder_umask_and_time_zone_give_the_same_bytes(
+    def test_release_has_the_same_bytes_in_another_folder_umask_and_time_zone(
         self, dist: Path, tmp_path: Path
     ) -> None:
-        first = contents(dist)
+        first = read_files(dist)
 
-        second = release(tmp_path / "elsewhere", umask=0o077, TZ="Asia/Kathmandu", LC_ALL="C")
+        second = build_release(tmp_path / "elsewhere", umask=0o077, TZ="Asia/Kathmandu", LC_ALL="C")
 
         assert len(first) == 3
         assert {name for name in first | second if first.get(name) != second.get(name)} == set()
 
-    def test_the_sdist_builds_the_same_release(self, dist: Path, tmp_path: Path) -> None:
+    def test_sdist_builds_the_same_release(self, dist: Path, tmp_path: Path) -> None:
         (sdist,) = dist.glob("*.tar.gz")
         with tarfile.open(sdist) as archive:
             archive.extractall(tmp_path, filter="data")
@@ -105,9 +105,9 @@ class TestReproducible:
             cwd=tmp_path, SOURCE_DATE_EPOCH=str(int(epoch)),
         )  # fmt: skip
 
-        assert contents(tmp_path / "out") == contents(dist)
+        assert read_files(tmp_path / "out") == read_files(dist)
 
-    def test_what_is_not_committed_is_not_released(self, clone: Path, tmp_path: Path) -> None:
+    def test_release_with_uncommitted_changes_is_refused(self, clone: Path, tmp_path: Path) -> None:
         run("git", "clone", "--quiet", clone, tmp_path / "dirty", cwd=tmp_path)
         with (tmp_path / "dirty" / "README.md").open("a") as readme:
             readme.write("\n")
@@ -116,12 +116,12 @@ class TestReproducible:
             run(tmp_path / "dirty" / "scripts" / "release" / "make", TOOLS, cwd=tmp_path)
 
 
-class TestTheCheck:
-    """`make dist` ends with it: it must notice."""
+class TestReleaseCheck:
+    """scripts/release/check.py, with which `make dist` ends."""
 
     @pytest.fixture
     def copy(self, clone: Path, tmp_path: Path) -> Path:
-        """A release that a test may spoil, beside the tree of its commit."""
+        """Return a folder with copies of release and source tree, which a test may change."""
         shutil.copytree(clone / "dist", tmp_path / "dist")
         run("git", "clone", "--quiet", clone, tmp_path / "source", cwd=tmp_path)
         shutil.rmtree(tmp_path / "source" / ".git")
@@ -139,10 +139,10 @@ class TestTheCheck:
         assert (result.returncode == 0) == ("are complete" in result.stdout), result.stderr
         return result.stdout
 
-    def test_it_has_nothing_to_say_about_a_good_release(self, copy: Path) -> None:
+    def test_release_check_accepts_a_complete_release(self, copy: Path) -> None:
         assert "complete, and nothing else is in them" in self.check(copy)
 
-    def test_a_test_in_the_wheel_is_named(self, copy: Path) -> None:
+    def test_release_check_names_a_test_file_in_the_wheel(self, copy: Path) -> None:
         (wheel,) = (copy / "dist").glob("*.whl")
         with zipfile.ZipFile(wheel, "a") as archive:
             archive.writestr("tests/test_it.py", "")
@@ -150,16 +150,16 @@ class TestTheCheck:
         assert "tests/test_it.py: does not belong in it" in self.check(copy)
 
     @pytest.mark.parametrize(
-        ("file", "of"),
+        ("file", "archive"),
         [("exporter/page.html", ".whl"), ("exporter/page.html", ".tar.gz"), ("new/a", ".tar.gz")],
     )
-    def test_a_file_that_was_left_out_is_named(self, copy: Path, file: str, of: str) -> None:
+    def test_release_check_names_a_missing_file(self, copy: Path, file: str, archive: str) -> None:
         (copy / "source" / file).parent.mkdir(exist_ok=True)
         (copy / "source" / file).write_text("")
 
-        assert re.search(rf"{re.escape(of)}: {file}: missing", self.check(copy))
+        assert re.search(rf"{re.escape(archive)}: {file}: missing", self.check(copy))
 
-    def test_an_sbom_of_another_lock_is_named(self, copy: Path) -> None:
+    def test_release_check_names_packages_that_sbom_and_lock_do_not_share(self, copy: Path) -> None:
         lock = copy / "source" / "requirements.lock"
         lock.write_text(lock.read_text().replace("bleak==", "bleak==9.", 1))
 
@@ -172,7 +172,7 @@ class TestInstalled:
 
         assert "No broken requirements found." in printed
 
-    def test_it_tells_the_version_of_the_wheel(
+    def test_installed_program_prints_the_version_of_the_wheel(
         self, installed: Path, dist: Path, tmp_path: Path
     ) -> None:
         (wheel,) = dist.glob("*.whl")
@@ -181,7 +181,7 @@ class TestInstalled:
 
         assert printed.split()[-1] == wheel.name.split("-")[1]
 
-    def test_the_demo_runs_in_an_empty_folder(self, installed: Path, tmp_path: Path) -> None:
+    def test_installed_demo_runs_in_an_empty_folder(self, installed: Path, tmp_path: Path) -> None:
         process = subprocess.Popen(
             [
                 installed / "bin" / "bms-exporter",
@@ -194,7 +194,7 @@ class TestInstalled:
             text=True,
         )
         try:
-            text = scraped(process)
+            text = scrape(process)
         finally:
             process.terminate()
             _, log = process.communicate(timeout=30)
@@ -204,7 +204,7 @@ class TestInstalled:
         assert list(tmp_path.iterdir()) == []
 
 
-def scraped(process: subprocess.Popen[str]) -> str:
+def scrape(process: subprocess.Popen[str]) -> str:
     """Return the exposition of a started demo."""
     end_s = time.monotonic() + 20.0
     while not (port := listening_port(process.pid)):
@@ -214,16 +214,16 @@ def scraped(process: subprocess.Popen[str]) -> str:
     return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30.0).text
 
 
-def locked(names: set[str], *, without: bool = False) -> str:
-    """Return the entries of requirements.lock with these names, or the others."""
+def lock_entries(names: set[str], *, without: bool = False) -> str:
+    """Return the entries of requirements.lock with these names, or all others with `without`."""
     lock = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
     entries = re.findall(r"^[a-z0-9-]+==[^#]+", lock, re.MULTILINE)
     chosen = (each for each in entries if (each.partition("==")[0] in names) is not without)
     return "".join(each.rstrip() + "\n" for each in chosen)
 
 
-def downloaded(folder: Path, requirements: str, *options: str) -> set[str]:
-    """Let pip fetch what has a locked hash; return the names of the packages."""
+def download(folder: Path, requirements: str, *options: str) -> set[str]:
+    """Download packages with pip, which checks their hashes; return their names."""
     (folder / "requirements.txt").write_text(requirements)
     run(
         TOOLS / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "download", "--quiet",
@@ -236,23 +236,23 @@ def downloaded(folder: Path, requirements: str, *options: str) -> set[str]:
 
 class TestLock:
     @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-    @pytest.mark.parametrize("machine", list(COMPILED))
+    @pytest.mark.parametrize("machine", list(WITHOUT_WHEEL))
     def test_every_platform_has_wheels_with_locked_hashes(
         self, machine: str, python: str, tmp_path: Path
     ) -> None:
-        wheels = locked(COMPILED[machine], without=True)
+        wheels = lock_entries(WITHOUT_WHEEL[machine], without=True)
         platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in GLIBC]
 
-        found = downloaded(
+        found = download(
             tmp_path, wheels, "--only-binary=:all:", f"--python-version={python}", *platforms
         )
 
         assert found == set(re.findall(r"^([a-z0-9-]+)==", wheels, re.MULTILINE))
 
-    def test_what_has_no_wheel_for_some_platform_has_an_sdist(self, tmp_path: Path) -> None:
-        names = set[str]().union(*COMPILED.values())
+    def test_package_without_a_wheel_for_some_platform_has_an_sdist(self, tmp_path: Path) -> None:
+        names = set[str]().union(*WITHOUT_WHEEL.values())
 
-        # Not of all: Cython, with which pip builds one of them, need not be built as well.
-        found = downloaded(tmp_path, locked(names), f"--no-binary={','.join(names)}")
+        # Only for these: Cython, with which pip builds one of them, may be a wheel.
+        found = download(tmp_path, lock_entries(names), f"--no-binary={','.join(names)}")
 
         assert found == names

@@ -1,4 +1,4 @@
-"""The agents of a camper, configured as in deploy/agent, and the VictoriaMetrics they send to."""
+"""The agents on board, configured as in deploy/agent, and the VictoriaMetrics that they send to."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ def victoria(folder: Path) -> Server:
     return Server(
         [program("victoria-metrics"), f"-httpListenAddr={ANY_PORT}",
          f"-storageDataPath={folder}/victoria", "-search.latencyOffset=0s",
-         "-dedup.minScrapeInterval=1ms"],  # what is sent twice is kept once
+         "-dedup.minScrapeInterval=1ms"],  # a sample that is sent twice is kept once
         folder,
         "/health",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Prometheus, its companions and the demo as processes, on ports that the kernel chooses."""
+"""Prometheus, Alertmanager, VictoriaMetrics and the demo as processes, on free ports."""
 
 import json
 import os
@@ -20,7 +20,7 @@ import pytest
 from tests.support.exporter_process import listening_port
 
 ANY_PORT: Final = "127.0.0.1:0"
-NUMBERS: Final = count(1)  # of the files of several servers in one folder
+NUMBERS: Final = count(1)  # distinguish the files of several servers in one folder
 PACKAGES: Final = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
@@ -37,26 +37,26 @@ def program(name: str) -> str:
     """Return the path of a program; without it the test is skipped, in CI it fails."""
     path = shutil.which(name)
     if path is None:
-        say = pytest.fail if os.environ.get("REQUIRE_TOOLS") else pytest.skip
-        say(f"no {name}: apt-get install {PACKAGES[name]}")
+        give_up = pytest.fail if os.environ.get("REQUIRE_TOOLS") else pytest.skip
+        give_up(f"no {name}: apt-get install {PACKAGES[name]}")
     return path
 
 
-def until(done: Callable[[], Any], *, within_s: float, what: str) -> Any:
-    """Ask again and again until there is an answer; return it."""
-    end_s = time.monotonic() + within_s
+def wait_for(done: Callable[[], Any], *, timeout_s: float, what: str) -> Any:
+    """Call a function until it returns something true; return that."""
+    end_s = time.monotonic() + timeout_s
     while True:
         try:
             if answer := done():
                 return answer
         except httpx.TransportError:
             pass
-        assert time.monotonic() < end_s, f"{what}: not within {within_s:.0f} s"
+        assert time.monotonic() < end_s, f"{what}: not after {timeout_s:.0f} s"
         time.sleep(0.25)
 
 
 class Server:
-    """A process that answers HTTP on ANY_PORT; `ready` is the path that says so."""
+    """A process that serves HTTP on ANY_PORT; `ready` is a path that succeeds once it is ready."""
 
     def __init__(
         self, command: Sequence[str], folder: Path, ready: str | None = "/-/ready"
@@ -64,10 +64,10 @@ class Server:
         self._log = folder / f"{Path(command[0]).name}-{next(NUMBERS)}.log"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([*command], stdout=log, stderr=log)
-        self.port: int = until(self._listening_port, within_s=60, what=self._log.name)
+        self.port: int = wait_for(self._listening_port, timeout_s=60, what=self._log.name)
         self.url = f"http://127.0.0.1:{self.port}"
         if ready is not None:
-            until(lambda: self._succeeds(ready), within_s=60, what=self._log.name)
+            wait_for(lambda: self._succeeds(ready), timeout_s=60, what=self._log.name)
 
     def _listening_port(self) -> int:
         assert self._process.poll() is None, self._log.read_text()[-3000:]
@@ -78,7 +78,7 @@ class Server:
         return httpx.get(f"{self.url}{path}").is_success
 
     def freeze(self) -> None:
-        """Answer nobody any more, as a server at the other end of a lost uplink."""
+        """Suspend the process, which looks like a lost uplink."""
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -98,10 +98,10 @@ class Server:
         self.stop()
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """Return the data of an answer of Prometheus' HTTP API."""
-        said = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60).json()
-        assert said["status"] == "success", said
-        return said["data"]
+        """Return the data of a response of Prometheus's HTTP API."""
+        response = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60).json()
+        assert response["status"] == "success", response
+        return response["data"]
 
     def query(self, expr: str) -> list[Any]:
         result: list[Any] = self.ask("query", query=expr)["result"]
@@ -115,7 +115,7 @@ class Server:
 
 
 def demo(folder: Path, *arguments: str, answers: bool = True) -> Server:
-    """Start the demo; `answers`: without TLS and a password, so that its health can be asked."""
+    """Start the demo; `answers` is false if the arguments require TLS or a password."""
     program = str(Path(sys.executable).parent / "bms-exporter")
     words = [program, "demo", *arguments, "--web.listen-address", ANY_PORT]
     return Server(words, folder, "/-/healthy" if answers else None)
@@ -149,7 +149,7 @@ def alertmanager(folder: Path, config: str) -> Server:
 
 
 class Webhook:
-    """Where Alertmanager sends its alerts."""
+    """A receiver of Alertmanager's notifications."""
 
     def __init__(self) -> None:
         self.alerts: list[tuple[str, str, str]] = []  # name, battery, firing or resolved

@@ -1,4 +1,4 @@
-"""Who asks the exporter with TLS and a password: Prometheus, curl, openssl."""
+"""Clients of an exporter with TLS and a password: Prometheus, curl, openssl."""
 
 import subprocess
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from pathlib import Path
 import bcrypt
 import pytest
 import trustme
-from servers import demo, program, prometheus, until
+from servers import demo, program, prometheus, wait_for
 
 PASSWORD = "hunter2"  # noqa: S105 - a test's
 
 
 @dataclass(frozen=True, slots=True)
 class Secured:
-    """A demo that wants a certificate of ours, and a password."""
+    """A demo with TLS and a password, which also checks client certificates."""
 
     folder: Path
     port: int
@@ -55,9 +55,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     )
     with demo(folder, "--web.config.file", str(folder / "web.yml"), answers=False) as exporter:
         here = Secured(folder, exporter.port)
-        until(
+        wait_for(
             lambda: here.curl("--cacert", "ca.crt", path="/-/healthy").returncode == 0,
-            within_s=30,
+            timeout_s=30,
             what="TLS",
         )
         yield here
@@ -77,14 +77,14 @@ def test_prometheus_scrapes_with_a_certificate_and_a_password(
     )
     with prometheus(tmp_path, config) as server:
         up = 'bms_up{battery="camper"} == 1'
-        until(partial(server.query, up), within_s=60, what="a secured sample")
+        wait_for(partial(server.query, up), timeout_s=60, what="a secured sample")
 
         assert server.value('min_over_time(up{job="bms"}[1m])') == 1.0
 
 
 @pytest.mark.parametrize("http", ["--http1.1", "--http2"])
 def test_curl_reads_with_a_password(secured: Secured, http: str) -> None:
-    """HTTP/1.1 is what both get."""
+    # HTTP/1.1 is the answer to both.
     answer = secured.curl(http, "--include", "--cacert", "ca.crt", "--user", f"alice:{PASSWORD}")
 
     head, _, body = answer.stdout.partition("\n\n")
@@ -100,7 +100,7 @@ def test_curl_is_refused_without_a_password(secured: Secured) -> None:
     assert "bms_" not in answer.stdout
 
 
-def test_openssl_finds_tls_1_2_and_1_3_and_nothing_older(secured: Secured) -> None:
+def test_openssl_connects_with_tls_1_2_and_1_3_but_not_1_1(secured: Secured) -> None:
     def handshake(*arguments: str) -> subprocess.CompletedProcess[str]:
         where = ["-connect", f"127.0.0.1:{secured.port}", "-servername", "localhost"]
         return secured.run("openssl", "s_client", *where, "-CAfile", "ca.crt", *arguments)

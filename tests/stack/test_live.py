@@ -1,4 +1,4 @@
-"""The demo, scraped and watched by real servers."""
+"""The demo, scraped by real Prometheus servers, with alerts to a real Alertmanager."""
 
 import time
 from functools import partial
@@ -12,12 +12,12 @@ from servers import (
     alertmanager,
     demo,
     prometheus,
-    until,
+    wait_for,
 )
 
 from tests.support.paths import PROJECT
 
-SPEED = 60  # the cold battery's morning in four minutes, which the rules' own `for` fits into
+SPEED = 60  # the cold battery's morning takes four minutes: longer than the rules' `for`
 
 
 def scraping(exporter: Server, *, interval: str = "5s", timeout: str = "5s", more: str = "") -> str:
@@ -29,13 +29,11 @@ def scraping(exporter: Server, *, interval: str = "5s", timeout: str = "5s", mor
     )
 
 
-def test_a_low_battery_wakes_its_owner_and_lets_them_sleep_when_it_is_charged(
-    tmp_path: Path,
-) -> None:
+def test_alert_of_a_low_battery_fires_and_resolves_when_it_is_charged(tmp_path: Path) -> None:
     config = yaml.safe_load((PROJECT / "prometheus" / "alertmanager.yml").read_text())
     config["route"] |= {"group_wait": "0s", "group_interval": "1s"}
-    config["inhibit_rules"] = []  # both alerts are to be seen
-    for rules_file in (PROJECT / "prometheus" / "rules").glob("*.yml"):  # in a hurry
+    config["inhibit_rules"] = []  # so that both alerts arrive
+    for rules_file in (PROJECT / "prometheus" / "rules").glob("*.yml"):  # with shorter intervals
         text = rules_file.read_text().replace("interval: 1m", "interval: 5s")
         text = text.replace("keep_firing_for: 10m", "keep_firing_for: 20s")
         (tmp_path / rules_file.name.replace("bms", "rules")).write_text(text)
@@ -56,15 +54,17 @@ def test_a_low_battery_wakes_its_owner_and_lets_them_sleep_when_it_is_charged(
         ):
             for battery in ("camper", "flaky", "cold"):
                 sample = f'bms_remaining_capacity_amperehours{{battery="{battery}"}}'
-                until(partial(server.query, sample), within_s=120, what=f"a sample of {battery}")
+                wait_for(
+                    partial(server.query, sample), timeout_s=120, what=f"a sample of {battery}"
+                )
             for state in ("firing", "resolved"):
                 for name in ("BmsRemainingCritical", "BmsRemainingLow"):
-                    told = (name, "cold", state)
-                    until(partial(webhook.has, *told), within_s=400, what=" ".join(told))
+                    alert = (name, "cold", state)
+                    wait_for(partial(webhook.has, *alert), timeout_s=400, what=" ".join(alert))
             assert not webhook.has("BmsRemainingLow", "camper", "firing")
             recorded = {rule["name"] for rule in rules(server, "recording")}
             silent = {name for name in recorded if not server.query(f"last_over_time({name}[1h])")}
-    # It is morning there: no night, and the batteries are being charged once Prometheus is up.
+    # In this demo it is morning: there was no night, and the batteries are being charged.
     assert {name for name in silent if "night" not in name} <= {"bms:time_to_empty_seconds"}
 
 
@@ -89,7 +89,7 @@ def test_one_poll_serves_two_prometheus_servers(tmp_path: Path) -> None:
     assert served > 5 * polls  # a reading is young for 10 s
 
 
-def test_a_scrape_timeout_shorter_than_a_poll_leaves_no_gap(tmp_path: Path) -> None:
+def test_scrape_timeout_shorter_than_a_poll_leaves_no_gap(tmp_path: Path) -> None:
     with (
         demo(tmp_path) as exporter,  # a poll of the camper takes 1.5 s
         prometheus(tmp_path, scraping(exporter, interval="2s", timeout="1s")) as server,

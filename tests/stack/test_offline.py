@@ -1,11 +1,11 @@
-"""A camper loses its uplink: what its agent scraped meanwhile arrives, once."""
+"""Agents send every sample exactly once after the uplink was lost."""
 
 import time
 from functools import partial
 from pathlib import Path
 
 from agents import prometheus_agent, victoria, vmagent
-from servers import Server, demo, prometheus, until
+from servers import Server, demo, prometheus, wait_for
 
 OUTAGE_S = 120
 SCRAPES = 'bms_readings_served_total{battery="camper"}'  # grows by one with every scrape
@@ -15,7 +15,7 @@ def receiving(folder: Path) -> Server:
     return prometheus(folder, "global: {}\n", "--web.enable-remote-write-receiver")
 
 
-def test_nothing_is_lost_and_nothing_doubled(tmp_path: Path) -> None:
+def test_samples_scraped_during_an_outage_arrive_exactly_once(tmp_path: Path) -> None:
     with (
         demo(tmp_path) as one,
         demo(tmp_path) as two,
@@ -28,7 +28,7 @@ def test_nothing_is_lost_and_nothing_doubled(tmp_path: Path) -> None:
             vmagent(tmp_path, two, victoria_receiver),
         ):
             for receiver in receivers:
-                until(partial(receiver.query, SCRAPES), within_s=90, what="a first sample")
+                wait_for(partial(receiver.query, SCRAPES), timeout_s=90, what="a first sample")
             before = [len(scrapes_at(receiver)) for receiver in receivers]
             for receiver in receivers:
                 receiver.freeze()
@@ -36,12 +36,12 @@ def test_nothing_is_lost_and_nothing_doubled(tmp_path: Path) -> None:
             for receiver in receivers:
                 receiver.thaw()
             for receiver, known in zip(receivers, before, strict=True):
-                until(
+                wait_for(
                     partial(has_more, receiver, than=known + OUTAGE_S // 2),
-                    within_s=180,
-                    what="what was scraped in the outage",
+                    timeout_s=180,
+                    what="the samples of the outage",
                 )
-        time.sleep(3.0)  # the agents have sent their last
+        time.sleep(3.0)  # the agents have sent their last samples
         arrived = [scrapes_at(receiver) for receiver in receivers]
         series = [receiver.query(f"last_over_time({SCRAPES}[30m])")[0] for receiver in receivers]
 

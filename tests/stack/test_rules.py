@@ -1,4 +1,4 @@
-"""What promtool and amtool say about our files."""
+"""The rules and configurations pass promtool and amtool."""
 
 import subprocess
 
@@ -16,16 +16,16 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def test_the_rules_are_well_formed() -> None:
+def test_promtool_accepts_the_rules() -> None:
     run(program("promtool"), "check", "rules", "--lint=duplicate-rules", "--lint-fatal", *RULES)
 
 
-def test_the_configurations_are_well_formed() -> None:
+def test_promtool_and_amtool_accept_the_configurations() -> None:
     run(program("promtool"), "check", "config", "prometheus/prometheus.yml")
     run(program("promtool"), "check", "config", "--agent", "deploy/agent/prometheus-agent.yml")
     run(program("amtool"), "check-config", "prometheus/alertmanager.yml")
 
 
 @pytest.mark.parametrize("file", ["energy", "pack", "link", "fleet", "thresholds"])
-def test_every_alert_fires_resolves_and_meets_a_gap(file: str) -> None:
+def test_alerts_fire_resolve_and_survive_gaps(file: str) -> None:
     run(program("promtool"), "test", "rules", f"prometheus/tests/{file}.yml")
