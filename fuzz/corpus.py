@@ -1,7 +1,7 @@
-"""What fuzzing has learned: corpus/TARGET.txt holds one input a line, in base64.
+"""The inputs that fuzzing has found: corpus/TARGET.txt holds one a line, in base64.
 
-corpus.py unpack TARGET FOLDER writes each input into a file of its own, as libFuzzer wants them;
-corpus.py pack TARGET FOLDER reads them back.
+`corpus.py unpack TARGET FOLDER` writes each input into its own file, as libFuzzer needs them;
+`corpus.py pack TARGET FOLDER` replaces the corpus by the files of the folder.
 """
 
 import hashlib
@@ -14,14 +14,14 @@ CORPUS: Final = Path(__file__).parent / "corpus"
 
 
 def inputs(target: str) -> list[bytes]:
-    """Return the inputs of one target; none for a new one."""
+    """Return the inputs of one target; a new target has none."""
     path = CORPUS / f"{target}.txt"
     lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
     return [b64decode(line, validate=True) for line in lines]
 
 
 def unpack(target: str, folder: Path) -> None:
-    """Write each input into a file that is named after its hash, as libFuzzer does."""
+    """Write each input into a file named after its hash, as libFuzzer does."""
     folder.mkdir(parents=True, exist_ok=True)
     for data in inputs(target):
         (folder / hashlib.sha256(data).hexdigest()).write_bytes(data)

@@ -7,23 +7,23 @@ from pathlib import Path
 import atheris
 
 NAME = next(option.removeprefix("--target=") for option in sys.argv if "--target=" in option)
-# Watching PyYAML is slow, and where the file is made nothing of it is new.
-sys.path.append(str(Path(__file__).parent.parent))  # the client of the http target
-WATCHED = ["exporter", "prometheus_client", *(["yaml"] if not NAME.endswith("-made") else [])]
+sys.path.append(str(Path(__file__).parent.parent))  # for tests.support, which the http target uses
+# Instrumenting PyYAML is slow, and generated files reach nothing new in it.
+INSTRUMENTED = ["exporter", "prometheus_client", *(["yaml"] if "-made" not in NAME else [])]
 
-with atheris.instrument_imports(include=WATCHED):
+with atheris.instrument_imports(include=INSTRUMENTED):
     from exporter.config import loader
     from targets import TARGETS
 
-# Made once, since it takes longer than all the rest; the exporter needs it once a start.
+# Built once: it takes longer than everything else. The exporter builds it once per start.
 loader.make_converter = functools.cache(loader.make_converter)
 
 
 def main() -> None:
-    """Hand the target to libFuzzer, which does not return and passes over what begins with --."""
-    # libFuzzer starts itself anew for -merge=1, by its first argument.
-    again = f"{sys.executable} {sys.argv[0]}"
-    atheris.Setup([again, *sys.argv[1:]], TARGETS[NAME])
+    """Run libFuzzer, which does not return; it ignores options that begin with two dashes."""
+    # For -merge=1 libFuzzer restarts itself by its first argument.
+    restart = f"{sys.executable} {sys.argv[0]}"
+    atheris.Setup([restart, *sys.argv[1:]], TARGETS[NAME])
     atheris.Fuzz()
 
 

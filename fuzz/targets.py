@@ -1,6 +1,6 @@
-"""What is fuzzed: one function a target, which raises where a promise is broken.
+"""The fuzz targets: each function takes bytes and raises if a promise is broken.
 
-Without atheris, so that `tests/test_fuzz_corpus.py` runs the corpus on every Python.
+atheris is not imported here, so that `tests/test_fuzz_corpus.py` runs the corpus on every Python.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ MAC: Final = bytes.fromhex(ADDRESS.replace(":", ""))
 
 
 def chunks(data: bytes) -> Iterator[bytes]:
-    """Cut data where its length bytes say: the notifications or PDUs of a made-up battery."""
+    """Split data by length bytes, into the notifications or PDUs of an invented battery."""
     while data:
         yield data[1 : 1 + data[0]]
         data = data[1 + data[0] :]
@@ -62,13 +62,14 @@ def chunks(data: bytes) -> Iterator[bytes]:
 
 # --- protocol/frame.py
 
-FORGET: Final = 0xFF  # the lengths that are commands; between 0x80 and them: a frame to be mended
-DOUBT: Final = 0xFE
-MENDED: Final = 0x80
+# Length bytes with a meaning of their own.
+FORGET: Final = 0xFF  # call forget()
+DOUBT: Final = 0xFE  # call doubt()
+MENDED: Final = 0x80  # from here to DOUBT: the notification becomes a frame with a valid checksum
 
 
 def frame(data: bytes) -> None:
-    """First byte: the register that is asked. Then notifications, framed as above."""
+    """Assemble frames; the first byte is the register requested, the rest are notifications."""
     expected = [None, *Command][data[0] % 5] if data else None
     streams: list[list[bytes]] = [[]]
     assembler = FrameAssembler(expected)
@@ -83,8 +84,8 @@ def frame(data: bytes) -> None:
         streams[-1].append(chunk)
         found += assembler.feed(chunk)
         fed += len(chunk)
-        assert len(assembler._buffer) < MAX_FRAME  # the bound is a promise
-        assert assembler._buffer[:1] in (b"", bytes([HEAD]))  # noise is not kept
+        assert len(assembler._buffer) < MAX_FRAME  # the memory is bounded
+        assert assembler._buffer[:1] in (b"", bytes([HEAD]))  # noise is dropped
         assert set(assembler.errors) <= set(FrameError)
         accepted = sum(OVERHEAD + len(one.payload) for one in found)
         assert assembler.discarded + accepted + len(assembler._buffer) == fed
@@ -94,7 +95,7 @@ def frame(data: bytes) -> None:
     assert all(one in wanted for one in found)
     if not any(map(_overlap, valid)):
         assert found == wanted
-        for size in (1, 20, fed + 1):  # and so for every other way of cutting it
+        for size in (1, 20, fed + 1):  # the result does not depend on the notifications' size
             assert [
                 one for stream in streams for one in _cut(b"".join(stream), size, expected)
             ] == wanted
@@ -117,7 +118,7 @@ def _cut(stream: bytes, size: int, expected: int | None) -> list[Frame]:
 
 
 def _valid_frames(stream: bytes) -> list[tuple[int, Frame]]:
-    """Look at every byte, by the vendor's document and without the code under test."""
+    """Find frames at every byte by the vendor's document, without the code under test."""
     found = []
     for at in range(len(stream) - OVERHEAD + 1):
         raw = stream[at : at + OVERHEAD + stream[at + 3]]
@@ -129,16 +130,16 @@ def _valid_frames(stream: bytes) -> list[tuple[int, Frame]]:
 
 
 def _overlap(frames: Sequence[tuple[int, Frame]]) -> bool:
-    """Whether a frame lies in another one: then the first that is complete is believed."""
+    """Whether frames overlap: then the first complete one is accepted."""
     ends = [at + OVERHEAD + len(one.payload) for at, one in frames]
     return any(end > at for end, (at, _) in zip(ends, frames[1:], strict=False))
 
 
-# --- protocol/jbd.py, protocol/explain.py, protocol/split.py, protocol/pasted.py, decoded.py
+# --- protocol/jbd.py, protocol/explain.py, protocol/split.py, protocol/pasted.py, cli/decode.py
 
 
 def decode(data: bytes) -> None:
-    """Read the bytes as they are, and as register, status and payload of a right frame."""
+    """Decode the bytes as they are, and as register, status and payload of a valid frame."""
     read = decode_all([data])
     assert b"".join(one.raw for one in read) == data
     assert len(problems(read)) <= len(read)
@@ -157,7 +158,7 @@ def decode(data: bytes) -> None:
 
 
 def paste(data: bytes) -> None:
-    """Read the bytes as a text that somebody pastes, and as several texts that mean them."""
+    """Parse the bytes as pasted text; then parse several texts that represent the bytes."""
     complaint, pieces = "", []
     try:
         pieces = pasted.parse(pasted.split_lines(data.decode("utf-8", "ignore"), "paste"))
@@ -167,7 +168,7 @@ def paste(data: bytes) -> None:
     assert len(complaint) < 600
     assert all(piece.raw for piece in pieces)
     texts = [data.hex(), data.hex(":"), f"msg=received hex={data.hex()}"]
-    if b"hex" not in data:  # a field of our own log counts more than what is around it
+    if b"hex" not in data:  # a field `hex=` of our log takes precedence over the rest
         texts.append(repr(data))
     for text in texts if data else ():
         lines = pasted.split_lines(text, "paste")
@@ -175,7 +176,7 @@ def paste(data: bytes) -> None:
 
 
 def _explained(one: Frame, raw: bytes) -> None:
-    """Every byte is named once, in order."""
+    """Check that every byte is explained once, in order."""
     try:
         lines = list(explain.explain(one))
     except DecodeError:
@@ -197,9 +198,9 @@ def _in_range(one: Frame) -> None:
         assert basic.balancing_cells <= set(range(1, 33))
         assert len(basic.temperatures_c) == one.payload[22]
         assert all(celsius is None or -273.1 < celsius < 6280.4 for celsius in basic.temperatures_c)
-    with suppress(DecodeError):  # it may refuse, and do nothing else
+    with suppress(DecodeError):  # the only error allowed
         assert all(0 <= volts <= 65.535 for volts in jbd.decode_cells(one.payload))
-    with suppress(DecodeError):  # the same
+    with suppress(DecodeError):
         assert jbd.decode_hardware(one.payload).isprintable()
     try:
         counters = jbd.decode_event_counters(one.payload)
@@ -214,7 +215,7 @@ def _in_range(one: Frame) -> None:
 
 
 def auth(data: bytes) -> None:
-    """Read notifications; one that begins with FE is an answer to be mended."""
+    """Feed notifications to the password exchange; those that begin with FE get a checksum."""
     one = exchange.PasswordExchange(PASSWORD, MAC)
     for given in chunks(data):
         chunk = (
@@ -231,23 +232,23 @@ def auth(data: bytes) -> None:
         assert len(one.request) == exchange.OVERHEAD + one.request[3]
         assert PASSWORD not in one.request
         assert new == (one.request != before)
-        assert one.request[2] >= before[2]  # it never goes back
+        assert one.request[2] >= before[2]  # the steps never go back
         if one.done:
             return
 
 
-# --- direct/att.py
+# --- ble/direct/att.py, ble/direct/discovery.py
 
 
 def att(data: bytes) -> None:
-    """Discover the battery's table, with the PDUs of a hostile one."""
+    """Discover the GATT table of a hostile battery."""
     state = Att()
     steps = discover(PROFILES)
     pdus = chunks(data)
     try:
         request = next(steps)
         while True:
-            _asks(state, request)
+            _send(state, request)
             request = steps.send(_answer(state, pdus))
     except (AttError, PairingError):
         pass
@@ -263,7 +264,7 @@ def att(data: bytes) -> None:
 DEFAULT_MTU: Final = 23
 
 
-def _asks(state: Att, request: bytes) -> None:
+def _send(state: Att, request: bytes) -> None:
     assert len(request) <= DEFAULT_MTU
     state.request(request)
 
@@ -285,11 +286,11 @@ def _answer(state: Att, pdus: Iterator[bytes]) -> bytes:
     raise EOFError
 
 
-# --- discovery.py
+# --- protocol/advertisement.py
 
 
 def advertisement(data: bytes) -> None:
-    """First byte: which services. Then the name, a NUL, manufacturer data: an id, its bytes."""
+    """Judge an advertisement: services in the first byte, name, NUL, manufacturer data."""
     name, _, rest = data[1:].partition(b"\0")
     services = {FF00} if data[:1] < b"\x80" else {FFF0}
     seen = Advertisement(
@@ -302,7 +303,7 @@ def advertisement(data: bytes) -> None:
         },
     )
     reasons = why_jbd(seen)
-    assert len(reasons) != 1  # a service alone is none
+    assert len(reasons) != 1  # the service alone is no reason
     certain = is_certain(seen)
     assert reasons or not certain
     if certain:
@@ -310,7 +311,7 @@ def advertisement(data: bytes) -> None:
         assert battery.address == seen.address
 
 
-# --- config.py, webconfig.py and tls.py
+# --- config/ and web/tls.py
 
 
 Sections = dict[str, dict[str, str]]
@@ -361,7 +362,7 @@ VALUES: Final = (
 
 
 def _made(data: bytes, usual: Sections) -> str:
-    """Return a file that is nearly right: three bytes are a section, a key and a value."""
+    """Return a nearly valid file: three bytes choose a section, a key and a value."""
     made = {name: dict(section) for name, section in usual.items()}
     for section, key, value in zip(data[::3], data[1::3], data[2::3], strict=False):
         name = list(usual)[section % len(usual)]
@@ -379,12 +380,12 @@ def _made(data: bytes, usual: Sections) -> str:
 
 
 def config(data: bytes) -> None:
-    """Read a configuration file."""
+    """Parse a configuration file."""
     _config(data.decode("utf-8", "ignore"))
 
 
 def config_made(data: bytes) -> None:
-    """Read one that is nearly right."""
+    """Parse a nearly valid configuration file."""
     _config(_made(data, USUAL))
 
 
@@ -404,12 +405,12 @@ def _config(text: str) -> None:
 
 
 def web_config(data: bytes) -> None:
-    """Read a web configuration, with the certificates that it names."""
+    """Parse a web configuration file, and load the certificates that it names."""
     _web_config(data.decode("utf-8", "ignore"))
 
 
 def web_config_made(data: bytes) -> None:
-    """Read one that is nearly right."""
+    """Parse a nearly valid web configuration file."""
     _web_config(_made(data, USUAL_WEB))
 
 
@@ -430,7 +431,7 @@ def _web_config(text: str) -> None:
 
 
 def _complaints(error: ConfigError, size: int) -> None:
-    """What a user is told can be shown, and is no flood."""
+    """Check that the messages to the user are printable and limited."""
     assert error.problems
     text = "\n".join(error.problems)
     text.encode()
@@ -440,7 +441,7 @@ def _complaints(error: ConfigError, size: int) -> None:
 @cache
 def _folder() -> Path:
     folder = tempfile.TemporaryDirectory(prefix="bms-fuzz-")
-    _folders.append(folder)  # it goes with this process
+    _folders.append(folder)  # deleted when the process ends
     path = Path(folder.name)
     authority = trustme.CA()
     issued = authority.issue_cert("camper")
@@ -464,7 +465,7 @@ USER: Final = ("alice", "hunter2")
 
 
 class Request(NamedTuple):
-    """What Tornado's parser lets through."""
+    """A request that Tornado's parser accepts."""
 
     start: RequestStartLine
     headers: HTTPHeaders
@@ -472,20 +473,19 @@ class Request(NamedTuple):
 
 
 class Camper:
-    """A battery that always answers the same."""
+    """A battery whose snapshot never changes."""
 
     def __init__(self, name: str) -> None:
-        """Call it that."""
         self._name = name
 
     is_fresh = False
 
     def show(self) -> Snapshot:
-        """Not called."""
+        """Fail: `is_fresh` is false, so a scrape refreshes."""
         raise AssertionError
 
     async def refresh(self, *, timeout_s: float | None = None) -> Snapshot:
-        """Return what a scrape shows."""
+        """Return a snapshot without a reading."""
         assert timeout_s is None or 0 <= timeout_s < float("inf")
         return Snapshot(
             battery=self._name,
@@ -504,28 +504,27 @@ class Camper:
 
 
 class Surface:
-    """The whole HTTP surface, open and behind a password."""
+    """The application with two batteries, once open and once with a password."""
 
     def __init__(self) -> None:
-        """Serve two batteries."""
         self.loop = asyncio.new_event_loop()
         self.reloads = 0
         batteries: Any = {name: Camper(name) for name in ("camper", 'a "<b>" ä')}
         access = Access(webconfig.WebConfigFile(_folder() / "web.yml").current)
         self.open = make_app(batteries=batteries, reload=self._reload)
-        self.guarded = make_app(batteries=batteries, reload=self._reload, access=access)
+        self.protected = make_app(batteries=batteries, reload=self._reload, access=access)
 
     async def _reload(self) -> Sequence[str]:
         self.reloads += 1
         return ()
 
-    def ask(self, app: App, request: Request) -> FakeConnection:
-        """Return the response. Any exception of the application is ours."""
+    def send(self, app: App, request: Request) -> FakeConnection:
+        """Return the response; fail if a handler raised an exception."""
         bugs = _Bugs()
         log = logging.getLogger("tornado.application")
         log.addHandler(bugs)
         try:
-            return self.loop.run_until_complete(_asked(app, request))
+            return self.loop.run_until_complete(_respond(app, request))
         finally:
             log.removeHandler(bugs)
             assert not bugs.messages, bugs.messages
@@ -537,14 +536,14 @@ def _surface() -> Surface:
 
 
 class _Bugs(logging.Handler):
-    """Collects the bugs of handlers, which Tornado logs and answers with 500."""
+    """Collects the exceptions of handlers, which Tornado logs and answers with 500."""
 
     def __init__(self) -> None:
         super().__init__()
         self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the traceback, too."""
+        """Keep the message and the traceback."""
         self.messages.append(logging.Formatter().format(record))
 
 
@@ -559,25 +558,25 @@ def _parsed(data: bytes) -> Request | None:
 
 
 def http(data: bytes) -> None:
-    """Send the application what Tornado's parser lets through."""
+    """Send the application a request that Tornado's parser accepts."""
     request = _parsed(data)
     if request is None:
         return
     surface = _surface()
     before = surface.reloads
     try:
-        answer = surface.ask(surface.open, request)
-    except HTTPInputError:  # no Host, two of them: Tornado closes the connection
+        answer = surface.send(surface.open, request)
+    except HTTPInputError:  # no Host or two of them: Tornado closes the connection
         return
-    _is_answer(request, answer.status)
+    _check_status(request, answer.status)
     if surface.reloads != before:
         site = request.headers.get("Sec-Fetch-Site", "none")
         assert request.start.method in ("POST", "PUT")
         assert site == "none"
         assert "Origin" not in request.headers
     before = surface.reloads
-    answer = surface.ask(surface.guarded, request)
-    _is_answer(request, answer.status)
+    answer = surface.send(surface.protected, request)
+    _check_status(request, answer.status)
     assert answer.headers["X-Frame-Options"] == "deny"
     if not _has_password(request):
         assert answer.status in (401, 405)
@@ -585,7 +584,7 @@ def http(data: bytes) -> None:
         assert surface.reloads == before
 
 
-def _is_answer(request: Request, status: int) -> None:
+def _check_status(request: Request, status: int) -> None:
     assert status in (200, 400, 401, 403, 404, 405), (request, status)
 
 
@@ -594,7 +593,7 @@ def _has_password(request: Request) -> bool:
     return wanted in request.headers.get("Authorization", "")
 
 
-async def _asked(app: App, request: Request) -> FakeConnection:
+async def _respond(app: App, request: Request) -> FakeConnection:
     connection, delegate, ready = send_head(app, *request.start[:2], request.headers)
     if ready is not None:
         await ready

@@ -1,4 +1,4 @@
-"""Write the dashboards: scripts/dashboards.py FOLDER (make docs does it for grafana/dashboards)."""
+"""Write the dashboards: scripts/dashboards.py FOLDER (`make docs` writes grafana/dashboards)."""
 
 import json
 import sys

@@ -1,7 +1,7 @@
 """Write days of the demo as OpenMetrics with timestamps: scripts/history.py DAYS STEP_S >FILE.
 
-The whole exporter polls the virtual batteries, and one that is missing, on a clock that does not
-wait. `promtool tsdb create-blocks-from openmetrics FILE FOLDER` makes a Prometheus database of it.
+The exporter's own code polls the virtual batteries, and a missing one, in virtual time.
+`promtool tsdb create-blocks-from openmetrics FILE FOLDER` turns the file into a Prometheus database.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from exporter.demo import fleet, radio
 from exporter.metrics import BatteryCollector
 
 DAY_S: Final = 86400
-SLACK_S: Final = 600  # that it is not old yet when it is looked at
+SLACK_S: Final = 600  # the data ends in the future, so that it is still current when it is queried
 START_H: Final = 8  # the demo's day begins at 8 o'clock
 MISSING: Final = ("workshop", "A4:C1:38:00:00:0F")
-RELEASED_S: Final = 900  # the missing one at first: no poll of it has finished in this time
+RELEASED_S: Final = 900  # the missing battery is released at first: no poll of it has finished then
 JOB: Final = 'job="bms",instance="camper:12200"'
 
 
 class HastyLoop(asyncio.SelectorEventLoop):
-    """Where it would wait, its clock jumps."""
+    """An event loop whose clock jumps instead of waiting."""
 
     def __init__(self) -> None:
         self.skipped_s = 0.0
@@ -46,7 +46,7 @@ class HastyLoop(asyncio.SelectorEventLoop):
         super().__init__(Selector())
 
     def time(self) -> float:
-        """Return seconds, those that were skipped included."""
+        """Return the loop's time in seconds, including the skipped ones."""
         return super().time() + self.skipped_s
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 LOCK: Final = Path(__file__).parent.parent / "requirements.lock"
-# All may be distributed with an Apache-2.0 program. Another one is a decision: read it, then add it here.
+# All of these may be distributed with an Apache-2.0 program. Read another licence before you add it.
 COMPATIBLE: Final = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT", "PSF-2.0"}
-# What packages without `License-Expression` write into `License`, by its first line.
+# For packages without `License-Expression`: the first line of `License`, and its SPDX expression.
 SPDX: Final = {
     "Apache-2.0": "Apache-2.0",
     "MIT": "MIT",
@@ -36,7 +36,7 @@ def licence(name: str) -> str:
     """Return the SPDX expression of an installed package.
 
     Raises:
-        ValueError: It declares none that is known, or one that is not known to be compatible.
+        ValueError: The declared licence is unknown, or not in the list of compatible ones.
     """
     declared = metadata(name).json
     first_line = str(declared.get("license", "")).partition("\n")[0]

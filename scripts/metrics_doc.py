@@ -1,4 +1,4 @@
-"""Print docs/metrics.md: the table of metrics as the code has it."""
+"""Print docs/metrics.md from the table of metrics in exporter/metrics.py."""
 
 from exporter.metrics import INFO_HELP, INFO_LABELS, INFO_NAME, ROWS
 

@@ -1,4 +1,4 @@
-"""Every input that fuzzing has learned keeps the promises of its target, without a fuzzer."""
+"""Every input of the fuzz corpus keeps the promises of its target, without a fuzzer."""
 
 import functools
 
@@ -13,7 +13,7 @@ from exporter.config import loader
 def test_every_input_of_the_fuzz_corpus_keeps_the_promises(
     target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Made once, as in fuzz/fuzz.py: it takes longer than all the rest.
+    # Built once, as in fuzz/fuzz.py: it takes longer than everything else.
     monkeypatch.setattr(loader, "make_converter", functools.cache(loader.make_converter))
     inputs = corpus.inputs(target)
 

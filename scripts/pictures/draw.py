@@ -16,7 +16,7 @@ def main() -> int:
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS.split())
         page = browser.new_page(viewport={"width": int(width), "height": int(height)})
         page.goto(f"{url}/?theme={theme}")
-        # Until no query has been added for a while.
+        # Wait until no query has been added for a while.
         seen = waited = quiet = 0
         while waited < LONGEST_MS and (quiet < QUIET_MS or not seen):
             page.wait_for_timeout(250)

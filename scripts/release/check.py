@@ -1,4 +1,4 @@
-"""Check the files of a release against the tree they were built from: check.py SOURCE DIST."""
+"""Check the files of a release against their source tree: check.py SOURCE DIST."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 EXECUTABLE: Final = 0o755
 PLAIN: Final = 0o644
-BUILDS: Final = "flit-core"  # in requirements.lock to build the package, not to run it
+BUILD_ONLY: Final = "flit-core"  # in requirements.lock to build the package, not to run it
 
 
 def main(source: Path, dist: Path) -> int:
@@ -32,7 +32,7 @@ def main(source: Path, dist: Path) -> int:
 
 
 def wrong_in_sdist(sdist: Path, name: str, tree: dict[str, Path]) -> list[str]:
-    """Compare with every file of the tree: what is tracked is needed to build or to test."""
+    """Compare with every file of the tree: all tracked files are needed to build or to test."""
     with tarfile.open(sdist) as archive:
         members = archive.getmembers()
         contents = {
@@ -42,7 +42,7 @@ def wrong_in_sdist(sdist: Path, name: str, tree: dict[str, Path]) -> list[str]:
         }
     wrong = differences(contents, tree, {"PKG-INFO"})
     if any("missing" in text for text in wrong):
-        wrong.append("[tool.flit.sdist] in pyproject.toml names what belongs in it")
+        wrong.append("[tool.flit.sdist] in pyproject.toml lists the files of the sdist")
     return wrong + [
         f"{member.name}: mode {member.mode:o}, owner {member.uid}:{member.gid}"
         for member in members
@@ -51,7 +51,7 @@ def wrong_in_sdist(sdist: Path, name: str, tree: dict[str, Path]) -> list[str]:
 
 
 def wrong_in_wheel(wheel: Path, name: str, tree: dict[str, Path], sbom: bytes) -> list[str]:
-    """Compare with the package of the tree: its modules and its data, no test, no cache."""
+    """Compare with the package of the tree: its modules and data, without tests and caches."""
     about = f"{name}.dist-info"
     licence, inner = f"{about}/licenses/LICENSE", f"{about}/sboms/bms-exporter.cdx.json"
     made = {f"{about}/{file}" for file in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")}
@@ -72,12 +72,12 @@ def wrong_in_wheel(wheel: Path, name: str, tree: dict[str, Path], sbom: bytes) -
 
 
 def wrong_in_sbom(sbom: Path, name: str, tree: dict[str, Path]) -> list[str]:
-    """Compare with requirements.lock; the schema was checked by what wrote it."""
+    """Compare with requirements.lock; cyclonedx-py has already checked the schema."""
     document: dict[str, Any] = json.loads(sbom.read_text(encoding="utf-8"))
     root = document["metadata"]["component"]
     lock = tree["requirements.lock"].read_text(encoding="utf-8")
     locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE))
-    del locked[BUILDS]
+    del locked[BUILD_ONLY]
     listed = {normal(each["name"]): each["version"] for each in document["components"]}
     wrong = [
         f"{each['name']}: no licence"
@@ -92,7 +92,7 @@ def wrong_in_sbom(sbom: Path, name: str, tree: dict[str, Path]) -> list[str]:
 
 
 def differences(contents: dict[str, bytes], tree: dict[str, Path], made: set[str]) -> list[str]:
-    """Compare an archive with the files it must have; `made` is written by the build."""
+    """Compare an archive with the files of the tree, and with those that the build adds (`made`)."""
     expected = set(tree) | made
     return [
         *(f"{file}: missing" for file in sorted(expected - set(contents))),

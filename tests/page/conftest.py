@@ -11,7 +11,7 @@ from tests.support import fake_exporter as fake
 from tests.support.browser import CAMPER, Open, Page, make_all
 from tests.support.fake_exporter import FakeExporter
 
-# The browser logs this for an exporter that is gone.
+# The browser logs this when the exporter does not answer.
 GONE: Final = "Failed to load resource"
 
 

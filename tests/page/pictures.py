@@ -1,4 +1,4 @@
-"""Draw the page with half a day of the demo's batteries: pictures.py FOLDER [LOCALE]."""
+"""Draw pictures of the page with the demo's batteries: pictures.py FOLDER [LOCALE]."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""The stream, the history and the clocks: no value is shown as current that is not."""
+"""The stream, the history and the clocks: the page shows no old value as current."""
 
 import re
 from typing import Any

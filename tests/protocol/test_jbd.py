@@ -18,7 +18,7 @@ from exporter.protocol.jbd import (
     status_name,
 )
 from exporter.reading import Protection
-from tests.support.recorded import FIELD_REPORTS, HARDWARE, MOBILEKTRO, of_register
+from tests.support.recorded import FIELD_REPORTS, HARDWARE, MOBILEKTRO, frames_of_register
 
 PAYLOAD = MOBILEKTRO[4:-3]
 
@@ -40,7 +40,7 @@ def payload_of(recorded: dict[str, Any]) -> bytes:
 
 
 class TestRecorded:
-    @pytest.mark.parametrize("recorded", of_register(0x03), ids=ids)
+    @pytest.mark.parametrize("recorded", frames_of_register(0x03), ids=ids)
     def test_recorded_basic_info_is_decoded(self, recorded: dict[str, Any]) -> None:
         expected = recorded["expected"]
 
@@ -66,17 +66,17 @@ class TestRecorded:
             tail["balance_current_raw"] / 1000 if "balance_current_raw" in tail else None
         )
 
-    @pytest.mark.parametrize("recorded", of_register(0x04), ids=ids)
+    @pytest.mark.parametrize("recorded", frames_of_register(0x04), ids=ids)
     def test_recorded_cell_voltages_are_decoded(self, recorded: dict[str, Any]) -> None:
         cells = decode_cells(payload_of(recorded))
 
         assert [round(cell_v * 1000) for cell_v in cells] == recorded["expected"]["cells_mv"]
 
-    @pytest.mark.parametrize("recorded", of_register(0x05), ids=ids)
+    @pytest.mark.parametrize("recorded", frames_of_register(0x05), ids=ids)
     def test_recorded_hardware_name_is_decoded(self, recorded: dict[str, Any]) -> None:
         assert decode_hardware(payload_of(recorded)) == recorded["expected"]["hardware"]
 
-    @pytest.mark.parametrize("recorded", of_register(0xAA), ids=ids)
+    @pytest.mark.parametrize("recorded", frames_of_register(0xAA), ids=ids)
     def test_recorded_event_counters_are_decoded(self, recorded: dict[str, Any]) -> None:
         expected = dict(recorded["expected"])
         restarts = expected.pop("word11_restarts")

@@ -1,4 +1,4 @@
-"""The other end of the ATT channel: a GATT server in front of a virtual battery."""
+"""The peer of the direct link: a GATT server over a socket pair, in front of a virtual battery."""
 
 import asyncio
 import socket
@@ -13,21 +13,21 @@ PROPERTIES = {"write-without-response": 0x04, "write": 0x08}
 
 
 def wire(uuid: str) -> bytes:
-    """Return a UUID as it is sent: a short one in two bytes."""
+    """Return a UUID in little-endian bytes: two for a short UUID, else 16."""
     raw = bytes.fromhex(uuid.replace("-", ""))[::-1]
     return raw[12:14] if uuid.endswith("-0000-1000-8000-00805f9b34fb") else raw
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    kind: bytes  # its UUID
+    kind: bytes  # its type, a UUID
     value: bytes
-    end: int = 0  # of a service
+    end: int = 0  # last handle of a service
 
 
 @dataclass(slots=True, kw_only=True)
 class AttServer:
-    """One battery's server; made again for every connection."""
+    """The GATT server of one battery for one connection."""
 
     battery: VirtualBattery
     sock: socket.socket
@@ -132,7 +132,7 @@ class AttServer:
             self._notify(one.data)  # before the response
 
     def _read(self, opcode: int, start: int, end: int, kind: bytes) -> bytes:
-        """Answer as many entries of one size as fit into 23 bytes."""
+        """Respond with as many entries of equal size as fit into 23 bytes."""
         entries: list[bytes] = []
         for handle, attribute in sorted(self.table.items()):
             if not (start <= handle <= end and attribute.kind == kind):
@@ -165,10 +165,10 @@ class Air:
     batteries: dict[str, VirtualBattery]
     address_type: int = PUBLIC
     adapters: list[Adapter] = field(default_factory=lambda: [HCI0])
-    options: dict[str, object] = field(default_factory=dict)  # of the next servers
+    options: dict[str, object] = field(default_factory=dict)  # arguments of the next servers
     servers: list[AttServer] = field(default_factory=list)
-    attempts: list[tuple[int, str]] = field(default_factory=list)  # type of address, adapter
-    errors: list[OSError] = field(default_factory=list)  # of the next attempts
+    attempts: list[tuple[int, str]] = field(default_factory=list)  # address type, adapter
+    errors: list[OSError] = field(default_factory=list)  # raised by the next attempts
 
     def make_kernel(self) -> Kernel:
         return Kernel(

@@ -1,4 +1,4 @@
-"""What the tests of the page measure in a browser, and the batteries and screens that they use."""
+"""Measurements in a browser for the tests of the page, with their batteries and screen sizes."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ def sticking_out(page: Page) -> list[str]:
             const box = tile.getBoundingClientRect();
             return [...tile.querySelectorAll("span, p, dd, dt, li, svg")].filter((part) => {
                 const own = part.getBoundingClientRect();
-                const shown = own.width > 1 && own.height > 1; // the others are for screen readers
+                const shown = own.width > 1 && own.height > 1; // others are for screen readers only
                 return shown && (own.right > box.right + 1 || own.bottom > box.bottom + 1
                     || own.left < box.left - 1);
             }).map((part) => part.textContent || part.outerHTML);

@@ -1,4 +1,4 @@
-"""One battery behind the direct link, with all of the exporter that reads it."""
+"""One virtual battery behind the direct link, with the routes and the poller that read it."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ from tests.support.virtual import battery, make_direct_routes, make_poller, now_
 
 
 class DirectBattery:
-    """One battery on the air of a kernel, its routes and its poller."""
+    """One virtual battery, the kernel's sockets, and the exporter's routes and poller."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class DirectBattery:
         return snapshot
 
     async def fail(self) -> Snapshot:
-        """Poll, and check that it failed without leaving anything behind."""
+        """Poll; check that it failed, shows no reading and left no connection."""
         snapshot = await self.poll()
         assert not snapshot.up
         assert snapshot.reading is None

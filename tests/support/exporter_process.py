@@ -16,7 +16,7 @@ from typing import Final
 
 import httpx
 
-START_S: Final = 20.0  # a busy machine takes seconds to import everything
+START_S: Final = 20.0  # a busy machine takes seconds for the imports
 LISTENING: Final = "0A"  # the state of a socket in /proc/net/tcp
 TIMEOUT_HEADER: Final = "X-Prometheus-Scrape-Timeout-Seconds"
 
@@ -36,7 +36,7 @@ class ExporterProcess:
         return httpx.get(f"http://{host}:{self.port}{path}", headers=headers, timeout=30.0)
 
     def wait_until_listening(self) -> None:
-        """Wait until it listens on a TCP port, and note that port."""
+        """Wait until the exporter listens on a TCP port, and store the port."""
         while not (port := listening_port(self.process.pid)):
             assert self.process.poll() is None, self.log()
             assert time.monotonic() - self.started_s < START_S, self.log()
@@ -50,30 +50,30 @@ class ExporterProcess:
         return status, self.log()
 
     def log(self) -> str:
-        """Return what it has logged so far."""
+        """Return the log so far."""
         return self.errors.read_text(encoding="utf-8")
 
     def status(self, key: str) -> int:
-        """Return a number out of /proc/PID/status."""
+        """Return a number from /proc/PID/status: memory in kB, or a count."""
         text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         found = re.search(rf"{key}:\s+(\d+)", text)
         assert found
         return int(found[1])
 
     def cpu_ticks(self) -> int:
-        """Return the hundredths of a second of processor time so far."""
+        """Return the processor time so far in hundredths of a second."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii")
         user, system = stat.rpartition(")")[2].split()[11:13]
         return int(user) + int(system)
 
 
 def listening_port(pid: int) -> int:
-    """Return the TCP port that a process listens on, 0 while there is none."""
+    """Return the TCP port on which a process listens, or 0 if there is none yet."""
     inodes = set()
     try:
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             inodes.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
-    except FileNotFoundError:  # it closed one, or it has ended
+    except FileNotFoundError:  # a descriptor was closed, or the process has ended
         return 0
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
@@ -90,7 +90,7 @@ def command(*arguments: str) -> list[str]:
 
 @contextmanager
 def started(words: Sequence[str], pass_fds: Sequence[int] = ()) -> Iterator[ExporterProcess]:
-    """Start a command, which need not listen yet; kill it in the end if it still runs."""
+    """Start a command without waiting; kill it at the end if it still runs."""
     with tempfile.NamedTemporaryFile() as errors:
         process = subprocess.Popen(
             words,
@@ -116,7 +116,7 @@ def running(words: Sequence[str], pass_fds: Sequence[int] = ()) -> Iterator[Expo
 
 @contextmanager
 def running_demo(*arguments: str, prefix: Sequence[str] = ()) -> Iterator[ExporterProcess]:
-    """Start the demo, as arguments of `prefix`; yield when it listens."""
+    """Start the demo through the command `prefix`; yield when it listens."""
     with running([*prefix, *command("demo", "--web.listen-address", ":0", *arguments)]) as exporter:
         yield exporter
 
@@ -130,6 +130,6 @@ def remaining_ah(text: str) -> dict[str, float]:
 
 
 def free_port() -> int:
-    """Return a port for a program that cannot choose one itself; another may take it first."""
+    """Return a free port for a program that needs a number; another program may take it first."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A fake exporter over real HTTP: the API of docs/api.md, and the files of the page."""
+"""A fake exporter over real HTTP: serves the API of docs/api.md, and the files of the page."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The recorded frames, loaded once for every test that walks them."""
+"""The recorded frames and advertisements of tests/frames/, loaded once."""
 
 import json
 from typing import Any, Final
@@ -24,7 +24,7 @@ FIELD_REPORTS: Final[dict[str, list[bytes]]] = {
 FOREIGN_ADVERTISEMENTS: Final[list[dict[str, Any]]] = _load("foreign-advertisements.json")
 
 
-def of_register(register: int) -> list[dict[str, Any]]:
+def frames_of_register(register: int) -> list[dict[str, Any]]:
     """Return the recorded frames of one register."""
     return [frame for frame in FRAMES if int(frame["register"], 16) == register]
 

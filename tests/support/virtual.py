@@ -1,4 +1,4 @@
-"""Virtual batteries with recorded answers, and ways to reach them."""
+"""Virtual batteries with recorded replies, and the routes, pollers and links to read them."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from exporter.errors import LinkLostError
 from exporter.protocol.profiles import PROFILES
 from tests.support.recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
 
-if TYPE_CHECKING:  # a test of the direct link loads neither
+if TYPE_CHECKING:  # tests of the direct link must not load them
     from exporter.ble.bleak import BleakTransport
     from exporter.demo.radio import Air
 
@@ -29,7 +29,7 @@ def now_s() -> float:
 
 
 class WallTime:
-    """The unix time of these tests, which a test may set; virtual time goes on in it."""
+    """The unix time of a test: virtual time plus `ahead_s`, which the test may change."""
 
     def __init__(self) -> None:
         self.ahead_s = 1_795_391_224.5
@@ -44,15 +44,15 @@ def answering(answers: dict[int, bytes]) -> Any:
 
 
 def battery(address: str = ADDRESS, **options: Any) -> VirtualBattery:
-    """Return a healthy MOBILEKTRO that advertises ff00 and has only the Nordic UART."""
+    """Return a healthy MOBILEKTRO: it advertises ff00 and has only the Nordic UART."""
     nus = PROFILES["nus"]
     options = {"answers": answering(ANSWERS), "gatt": (nus,), "speaks": nus} | options
     return VirtualBattery(address=address, **options)
 
 
 def make_transport(air: "Air", adapter: AdapterName | None = None) -> "BleakTransport":
-    """Return the transport over this virtual radio, on virtual time."""
-    # A test of the direct link loads neither.
+    """Return the bleak transport over a virtual radio, on virtual time."""
+    # Tests of the direct link must not load them.
     from exporter.ble.bleak import BleakTransport  # noqa: PLC0415
     from exporter.demo.radio import make_backend  # noqa: PLC0415
 
@@ -60,13 +60,13 @@ def make_transport(air: "Air", adapter: AdapterName | None = None) -> "BleakTran
 
 
 def make_routes(air: "Air") -> Routes:
-    """Return routes with this virtual radio alone."""
+    """Return routes that use only a virtual radio."""
     transport = make_transport(air)
     return Routes(bluez=lambda _: transport, adapters=list)
 
 
 def make_direct_routes(transport: Transport) -> Routes:
-    """Return routes with this direct transport alone: bluetoothd is not there."""
+    """Return routes that use only a direct transport, and fail if bluetoothd is used."""
 
     def no_bluez(_adapter: str | None) -> Any:
         raise AssertionError("bluetoothd is not needed")
@@ -99,7 +99,7 @@ def make_poller(
 
 @dataclass(slots=True)
 class FakeLink:
-    """A virtual battery at the other end of a wire."""
+    """A link straight to a virtual battery, without a radio."""
 
     battery: VirtualBattery
     silent: bool = False
@@ -133,7 +133,7 @@ class FakeLink:
 
 
 class FakeConnection:
-    """A connection whose GATT table has some profiles, of which some are silent."""
+    """A connection whose GATT table has some profiles; those in `silent` never reply."""
 
     def __init__(
         self,
