@@ -1,8 +1,8 @@
-"""Many scrapes at once, and many batteries: polls made, seconds until all are served, fairness.
+"""Thousands of scrapes at once, and 64 batteries: polls, seconds until all are served, fairness.
 
-Scrapes: real sockets on loopback, `bms-exporter demo --replay` with four batteries. Batteries: the
-exporter's own radio code on a virtual air, in virtual time: the seconds are those of the radio.
-There every adapter makes one connection at a time, with whichever battery it hears first.
+Scrapes use real sockets on loopback, to `bms-exporter demo --replay` with four batteries. The 64
+batteries are read by the exporter's own transports over a virtual radio in virtual time. There each
+adapter makes one connection at a time, with the battery that it hears first.
 """
 
 import argparse
@@ -49,8 +49,8 @@ REQUEST: Final = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n
 PATIENCE_S: Final = 600.0
 # A JBD module advertises about once a second.
 ADVERTISE_S: Final = 1.0
-# From the advertisement to the first answer, as the 0.2 s of `make bench-hold` and the kernel's
-# own 0.3 s of `make bench-hold` without a remembered table allow: no other connection is made then.
+# From the advertisement to the first reply: assumed, in line with the times of `make bench-hold`.
+# The adapter makes no other connection in this time.
 SET_UP_S: Final = {"direct": 0.1, "bluez": 0.7}
 KEPT_S: Final = 2.0  # without CAP_NET_ADMIN the kernel keeps a connection for this long
 
@@ -60,7 +60,7 @@ KEPT_S: Final = 2.0  # without CAP_NET_ADMIN the kernel keeps a connection for t
 
 @dataclass(slots=True)
 class Answers:
-    """What clients got."""
+    """The responses that clients received."""
 
     took_s: list[float] = field(default_factory=list)
     readings: Counter[int] = field(default_factory=Counter)  # batteries shown -> answers
@@ -123,7 +123,7 @@ def scrapes(counts: list[int], times: int) -> None:
 
 
 def burst(folder: Path, count: int) -> tuple[float, ...]:
-    """Scrape a new exporter so many times at once, and once more while its readings are fresh."""
+    """Scrape a new exporter `count` times at once, and again while its readings are fresh."""
     with running(demo(folder, 4)) as exporter:
         before_kb, before_s = exporter.status("VmRSS"), exporter.cpu_s()
         first = asyncio.run(all_at_once(exporter.port, count))
@@ -152,7 +152,7 @@ def burst(folder: Path, count: int) -> tuple[float, ...]:
 
 @dataclass(slots=True)
 class Controller:
-    """One adapter: hears advertisements, and connects to one battery at a time."""
+    """An adapter that receives advertisements and connects to one battery at a time."""
 
     set_up_s: float
     luck: random.Random
@@ -161,10 +161,10 @@ class Controller:
     most_connected: int = 0
 
     async def reach(self, advertises: Callable[[], bool]) -> None:
-        """Return when the battery is connected: it advertised while no other was being connected."""
+        """Return when the battery is connected: when it advertises while the adapter is free."""
         await asyncio.sleep(self.luck.uniform(0.0, ADVERTISE_S))
         while self.busy or not advertises():  # noqa: ASYNC110 - it advertises at its own intervals
-            # Up to 10 ms later each time, as Bluetooth has it.
+            # With a random delay of up to 10 ms each time, as the Bluetooth specification says.
             await asyncio.sleep(ADVERTISE_S + self.luck.uniform(0.0, 0.01))
         self.busy = True
         try:
@@ -178,7 +178,7 @@ def fleet(count: int) -> list[str]:
 
 
 def strengths(addresses: list[str], adapters: list[str], same: str | None) -> dict[str, list[int]]:
-    """Return the RSSI of each battery at each adapter; `same`: this one hears all best."""
+    """Return the RSSI of each battery at each adapter; adapter `same` receives all of them best."""
     luck = random.Random(12200)  # noqa: S311 - the same every time
     return {
         adapter: [luck.randint(-90, -50) + (60 if adapter == same else 0) for _ in addresses]
@@ -193,7 +193,7 @@ def in_range(addresses: list[str], rssi_dbm: list[int]) -> list[VirtualBattery]:
     ]
 
 
-class Anyhow(dict[str, VirtualBattery]):
+class ShuffledBatteries(dict[str, VirtualBattery]):
     """Batteries that advertise in another order every time."""
 
     luck = random.Random(2)  # noqa: S311
@@ -205,13 +205,13 @@ class Anyhow(dict[str, VirtualBattery]):
 
 
 def bluez(addresses: list[str], rssi_dbm: dict[str, list[int]]) -> Routes:
-    """Return the link through bluetoothd, without CAP_NET_ADMIN."""
+    """Return routes through bluetoothd, without CAP_NET_ADMIN."""
     connected: dict[str, Any] = {}  # a battery has one connection, whichever adapter made it
     airs: dict[str | None, Air] = {}
     backends: dict[str | None, Backend] = {}
     for name, strong in rssi_dbm.items():
         airs[name] = make_air(in_range(addresses, strong), connect_s=0.0, disconnect_s=KEPT_S)
-        airs[name].batteries = Anyhow(airs[name].batteries)
+        airs[name].batteries = ShuffledBatteries(airs[name].batteries)
         airs[name].connected = connected
         backend = make_backend(airs[name])
         controller = Controller(SET_UP_S["bluez"], random.Random(1))  # noqa: S311
@@ -236,7 +236,7 @@ def queued(client: Any, controller: Controller) -> Any:
 
 
 def direct(addresses: list[str], rssi_dbm: dict[str, list[int]], kept_s: float) -> Routes:
-    """Return the link over the kernel's sockets; it keeps a connection for `kept_s`."""
+    """Return routes over the kernel's sockets; the kernel keeps a connection for `kept_s`."""
     adapters = [Adapter(n, f"00:1B:DC:0F:AA:{n:02X}", up=True) for n in range(len(rssi_dbm))]
     controllers = {
         one.address: Controller(SET_UP_S["direct"], random.Random(1))  # noqa: S311
@@ -293,7 +293,7 @@ def direct(addresses: list[str], rssi_dbm: dict[str, list[int]], kept_s: float) 
 
 @dataclass(slots=True, kw_only=True)
 class Case:
-    """One way to read many batteries."""
+    """A configuration of link, adapters and time-outs for reading many batteries."""
 
     link: str
     adapters: int
@@ -314,10 +314,10 @@ class Case:
 
 @dataclass(slots=True)
 class Result:
-    """What came of it."""
+    """The results of one case."""
 
-    all_s: float = 0.0  # until everybody who waits has been served
-    half_s: float = 0.0
+    all_s: float = 0.0  # until every battery has been read
+    half_s: float = 0.0  # until half of them have been read
     slowest_to_median: float = 0.0
     shown: dict[str, int] = field(default_factory=dict)  # of the rounds, by battery
     read: dict[str, int] = field(default_factory=dict)
@@ -330,7 +330,7 @@ async def play(case: Case) -> Result:
     addresses = fleet(case.batteries)
     result = Result()
     async with asyncio.TaskGroup() as tasks:
-        # Patient: everybody waits for as long as it takes. The first time learns the adapters.
+        # Without time limits. The first round learns which adapter is best for each battery.
         pollers = make_pollers(case, addresses, tasks, timeout_s=PATIENCE_S)
         await served(pollers)
         await asyncio.sleep(30.0)
@@ -340,7 +340,7 @@ async def play(case: Case) -> Result:
         result.all_s, result.half_s = took_s[-1], statistics.median(took_s)
         result.slowest_to_median = result.all_s / result.half_s
     async with asyncio.TaskGroup() as tasks:
-        # As Prometheus asks.
+        # As Prometheus scrapes.
         pollers = make_pollers(case, addresses, tasks, timeout_s=case.timeout_s)
         result.shown = dict.fromkeys(addresses, 0)
         for _ in range(case.rounds):
@@ -375,7 +375,7 @@ def make_pollers(
 
 
 async def served(pollers: list[Poller]) -> list[float]:
-    """Return after how long each was read; nan if it was not."""
+    """Return the seconds after which each battery was read, or nan if it was not."""
     began_s = now_s()
 
     async def one(poller: Poller) -> float:

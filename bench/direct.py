@@ -1,7 +1,7 @@
 """The exporter with virtual batteries on its direct link, over a simulated kernel.
 
-`bms-exporter demo` cannot show what the direct link loads: its batteries replace bluetoothd
-behind bleak's interface.
+`bms-exporter demo` cannot show what the direct link costs: its batteries replace bluetoothd behind
+bleak's interface.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--batteries", type=int, default=4)
     parser.add_argument("--web.listen-address", dest="address", required=True)
     options = parser.parse_args()
-    # Not through demo.replay: the process should load what the exporter loads, and little else.
+    # Without demo.replay: the process should load little more than the exporter itself.
     frames = [bytes.fromhex(line) for line in options.frames.read_text().split()]
     answers = {frame[1]: frame for frame in frames}  # by register
     batteries = {

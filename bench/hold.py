@@ -1,8 +1,8 @@
-"""What a reading (registers 03 and 04) costs its battery: this exporter beside its peers.
+"""What a reading (registers 03 and 04) costs its battery, compared with other programs.
 
-Runs in the virtual machine of tests/bluez; `make bench-hold` starts it there. Every contender reads
-battery 1 a few times, and the virtual air counts. In between bluetoothd forgets the battery, as it
-does by itself 30 s after a connection: no camper is scraped more often than that.
+`make bench-hold` runs this in the virtual machine of tests/bluez. Every contender reads battery 1
+several times, and the virtual radio counts packets and seconds. Between two readings bluetoothd
+forgets the battery, as it does by itself 30 s after a connection.
 """
 
 import argparse
@@ -34,10 +34,10 @@ from exporter.protocol.frame import Command, encode_request
 from vm_world import VmWorld
 from world import Exporter, address, info, set_faults, wait_disconnected
 
-BATTERY: Final = 1  # advertises and has ff00, as all programs expect
+BATTERY: Final = 1  # advertises ff00 and has this profile, as all programs expect
 PAUSE_S: Final = 1.0
 UNPRIVILEGED: Final = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
-# The kernel's own: 30 to 50 ms, no event left out, lost after 420 ms.
+# The kernel's default parameters: 30 to 50 ms, latency 0, supervision timeout 420 ms.
 USUAL: Final = struct.pack("<HHHH", 24, 40, 0, 42)
 WANTED: Final = (Command.BASIC_INFO, Command.CELL_VOLTAGES)
 # ATT PDUs, Bluetooth Core, Vol 3, Part F: opcode and handle before a value; a subscription's is 2.
@@ -48,20 +48,20 @@ SUBSCRIPTION_PDUS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one reading cost, or the least that it can cost."""
+    """The cost of one reading, or the lowest possible cost."""
 
     held_s: float
     answered_s: float  # from the connection to the last notification
-    told_s: float  # from being asked to telling
+    response_s: float  # from the request (a scrape or a call) to its response
     pdus: float
     bytes: float
     requests: float
     interval_s: float = 0.0
-    stays: bool = False  # it was still connected after the pause
+    stays: bool = False  # still connected after the pause
 
 
 Read = Callable[[int], list[Cost | None]]
-"""How often; what each reading cost, None where it failed."""
+"""Reads so many times; returns the cost of each reading, None if it failed."""
 
 
 def ours(world: VmWorld, link: str, through: Sequence[str] = ()) -> Read:
@@ -85,7 +85,7 @@ def ours(world: VmWorld, link: str, through: Sequence[str] = ()) -> Read:
 
 
 def peer(world: VmWorld, name: str) -> Read:
-    """Read by another program, in a process of its own that stays for all readings."""
+    """Read with another program, in one process for all readings."""
 
     def read(times: int) -> list[Cost | None]:
         with subprocess.Popen(
@@ -117,11 +117,11 @@ def peer(world: VmWorld, name: str) -> Read:
 
 
 def cost(world: VmWorld, act: Callable[[], bool], *, stays: bool = False) -> Cost | None:
-    """Return what one reading cost; None: it failed."""
+    """Return the cost of one reading, or None if it failed."""
     before, air_before = info(world, BATTERY), traffic(world)
-    asked_s = time.monotonic()
+    sent_s = time.monotonic()
     succeeded = act()
-    told_s = time.monotonic() - asked_s
+    response_s = time.monotonic() - sent_s
     if not stays:
         wait_disconnected(world, BATTERY, timeout_s=30.0)
     air = traffic(world)
@@ -134,7 +134,7 @@ def cost(world: VmWorld, act: Callable[[], bool], *, stays: bool = False) -> Cos
     return Cost(
         held_s=after["held_s"] - before["held_s"],
         answered_s=air["answered_s"],
-        told_s=told_s,
+        response_s=response_s,
         pdus=sum(air["pdus"].values()) - sum(air_before["pdus"].values()),
         bytes=air["bytes"] - air_before["bytes"],
         requests=len(after["requests"]) - len(before["requests"]),
@@ -148,15 +148,15 @@ def traffic(world: VmWorld) -> Any:
 
 
 def forget(world: VmWorld) -> None:
-    """Have bluetoothd forget the battery."""
+    """Remove the battery from bluetoothd."""
     subprocess.run(
         ["bluetoothctl", "remove", address(BATTERY)], check=False, stdout=subprocess.DEVNULL
     )
     wait_disconnected(world, BATTERY, timeout_s=30.0)
 
 
-def usual_parameters() -> None:
-    """Undo the connection parameters that an earlier contender loaded for the battery."""
+def reset_parameters() -> None:
+    """Restore the kernel's connection parameters after those of an earlier contender."""
     entries = [packed(address(BATTERY)) + bytes([kind]) + USUAL for kind in KINDS]
     payload = struct.pack("<H", len(entries)) + b"".join(entries)
     status, _ = asyncio.run(command(LOAD_CONNECTION_PARAMETERS, adapters()[0].index, payload))
@@ -165,7 +165,7 @@ def usual_parameters() -> None:
 
 
 async def run_peer(name: str) -> None:
-    """Read once for every line of the standard input; say ok as soon as the values are there."""
+    """Read once for each line of standard input; print ok as soon as the values are known."""
     from bleak import BleakScanner  # noqa: PLC0415 - the exporter's own needs none
 
     reader: Any = None
@@ -189,7 +189,7 @@ async def run_peer(name: str) -> None:
 
 
 def aiobmsble(device: Any, *, keep_alive: bool) -> Callable[[Callable[[], None]], Awaitable[None]]:
-    """Return aiobmsble's own way, which reports after its disconnect, if it makes one."""
+    """Return a reader with aiobmsble, which reports after its disconnect, if it disconnects."""
     from aiobmsble import BMSConfig  # noqa: PLC0415
     from aiobmsble.bms.jbd_bms import BMS  # noqa: PLC0415
 
@@ -203,7 +203,7 @@ def aiobmsble(device: Any, *, keep_alive: bool) -> Callable[[Callable[[], None]]
 
 
 def plain(device: Any) -> Callable[[Callable[[], None]], Awaitable[None]]:
-    """Return what scripts for this BMS do: connect, subscribe, ask, wait, disconnect."""
+    """Return a reader as in simple scripts: connect, subscribe, request, wait, disconnect."""
     from bleak import BleakClient  # noqa: PLC0415
 
     async def read(report: Callable[[], None]) -> None:
@@ -213,7 +213,7 @@ def plain(device: Any) -> Callable[[Callable[[], None]], Awaitable[None]]:
             for request in (encode_request(register) for register in WANTED):
                 frame = b""
                 await client.write_gatt_char("ff02", request, response=False)
-                for _ in range(3):  # they ask again, some after a second
+                for _ in range(3):  # such scripts repeat the request, some after a second
                     try:
                         while len(frame) < 4 or len(frame) < frame[3] + 7:
                             frame += await asyncio.wait_for(arrived.get(), 1.0)
@@ -233,12 +233,12 @@ PEERS: Final[dict[str, Callable[[Any], Callable[[Callable[[], None]], Awaitable[
 
 
 def least(interval_s: float, lost: int, *, together: bool) -> Cost:
-    """Return the least that a reading can cost on a link with this connection interval.
+    """Return the lowest possible cost of a reading at this connection interval.
 
-    The battery is there at once, computing takes no time, and the handles are known: the
-    subscription and the first request are in the first connection event, which is half an interval away on average,
-    and the last notification ends it. Requests are sent one at a time, or all together; one that
-    is lost is known to be, so another is sent an event later.
+    Assumes that the battery advertises at once, that computing takes no time, and that the handles
+    are known. The first connection event is half an interval away on average and carries the
+    subscription and the first request. The last notification ends the connection. Requests are sent
+    one at a time, or all together. A lost request is repeated one event later.
     """
 
     def event(at_s: float) -> float:  # the first one at or after this
@@ -247,23 +247,23 @@ def least(interval_s: float, lost: int, *, together: bool) -> Cost:
     battery = virtual_battery(BATTERY)
     battery.faults = Faults(lose_first=lost)
     battery.connected()
-    asked_s = done_s = 0.0
+    sent_s = done_s = 0.0
     notifications = []
     for request in [encode_request(WANTED[0])] * lost + [encode_request(one) for one in WANTED]:
-        answer = battery.request(request, asked_s)
+        answer = battery.request(request, sent_s)
         notifications += answer
         if not answer:
-            asked_s += interval_s
+            sent_s += interval_s
             continue
-        done_s = event(asked_s + answer[-1].after_s)
+        done_s = event(sent_s + answer[-1].after_s)
         if not together:
-            asked_s = done_s + interval_s
+            sent_s = done_s + interval_s
     sent = [encode_request(WANTED[0])] * (lost + len(WANTED))
     received = [one.data for one in notifications if one.data]
     return Cost(
         held_s=interval_s / 2 + done_s,
         answered_s=interval_s / 2 + done_s,
-        told_s=interval_s / 2 + done_s,
+        response_s=interval_s / 2 + done_s,
         pdus=SUBSCRIPTION_PDUS + len(sent) + len(received),
         bytes=SUBSCRIPTION_BYTES + sum(HEAD_BYTES + len(pdu) for pdu in [*sent, *received]),
         requests=len(sent),
@@ -272,10 +272,18 @@ def least(interval_s: float, lost: int, *, together: bool) -> Cost:
 
 
 def median(costs: Sequence[Cost]) -> Cost:
-    """Return the median of everything."""
+    """Return the median of each figure."""
     values = [
         statistics.median(getattr(one, name) for one in costs)
-        for name in ("held_s", "answered_s", "told_s", "pdus", "bytes", "requests", "interval_s")
+        for name in (
+            "held_s",
+            "answered_s",
+            "response_s",
+            "pdus",
+            "bytes",
+            "requests",
+            "interval_s",
+        )
     ]
     return replace(Cost(*values), stays=all(one.stays for one in costs))
 
@@ -289,30 +297,30 @@ def conditions(world: VmWorld, *, interval_true: bool, lost: int) -> Iterator[No
 
 
 HEADING: Final = (
-    "| | interval | held | of it until answered | asked to reported | ATT PDUs | bytes | commands | "
+    "| | interval | held | of it until answered | scrape to response | ATT PDUs | bytes | commands | "
     "least held | held / least |\n|---|" + "---:|" * 9
 )
 
 
 def row(name: str, cost: Cost, lost: int) -> str:
-    """Return a row of the table."""
+    """Return the table row of one contender."""
     bound = least(cost.interval_s, lost, together=True)
     held = "stays" if cost.stays else f"{cost.held_s:.2f} s"
     ratio = "" if cost.stays else f"{cost.held_s / bound.held_s:.1f}"
     interval = f"{cost.interval_s * 1000:g} ms"
     answered = "" if cost.stays else f"{cost.answered_s:.2f} s"
     return (
-        f"| {name} | {interval} | {held} | {answered} | {cost.told_s:.2f} s | {cost.pdus:g} | "
+        f"| {name} | {interval} | {held} | {answered} | {cost.response_s:.2f} s | {cost.pdus:g} | "
         f"{cost.bytes:g} | {cost.requests:g} | {bound.held_s:.2f} s | {ratio} |"
     )
 
 
 def table(contenders: dict[str, Read], lost: int, times: int) -> None:
-    """Measure and print what was measured, first readings and the others."""
+    """Measure all contenders; print a table of first and further readings."""
     firsts, rows = [], []
     intervals: dict[float, None] = {}
     for name, read in contenders.items():
-        usual_parameters()
+        reset_parameters()
         first, *others = read(times + 1)
         succeeded = [one for one in others if one is not None]
         failed = (

@@ -1,4 +1,4 @@
-"""The exporter as a process: started with virtual batteries, scraped, looked at in /proc."""
+"""The exporter as a process with virtual batteries: start it, scrape it, read its figures in /proc."""
 
 import http.client
 import os
@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.support.exporter_process import listening_port
 from tests.support.recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
 
-DESCRIPTORS = 1024  # what shells and systemd give; the exporter raises it to 4,096 itself
-# As installed: with bytecode, which is written by the first start.
+DESCRIPTORS = 1024  # the usual soft limit of shells and systemd; the exporter raises it to 4,096
+# As installed: with bytecode, which the first start writes.
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
 }
@@ -26,20 +26,20 @@ ENVIRONMENT = {
 
 @dataclass(slots=True)
 class Process:
-    """Any program, by what Linux counts of it."""
+    """A process, with its memory and CPU time as Linux counts them."""
 
     popen: subprocess.Popen[bytes]
     began_s: float = field(default_factory=time.monotonic)
 
     def status(self, key: str) -> int:
-        """Return a number out of /proc/PID/status: memory in kB, or a count."""
+        """Return a number from /proc/PID/status: memory in kB, or a count."""
         text = Path(f"/proc/{self.popen.pid}/status").read_text(encoding="ascii")
         found = re.search(rf"^{key}:\s+(\d+)", text, re.MULTILINE)
         assert found
         return int(found[1])
 
     def cpu_s(self) -> float:
-        """Return the processor time of all threads so far, to the nanosecond."""
+        """Return the CPU time of all threads so far, with a resolution of a nanosecond."""
         threads = Path(f"/proc/{self.popen.pid}/task").iterdir()
         return sum(int((one / "schedstat").read_text().split()[0]) for one in threads) / 1e9
 
@@ -51,7 +51,7 @@ class Exporter(Process):
     port: int = 0
 
     def get(self, path: str = "/metrics") -> bytes:
-        """Scrape as Prometheus does: a connection that is kept is not ours to measure here."""
+        """Scrape as Prometheus does, but over a new connection each time."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         headers = {"Accept-Encoding": "gzip", "Accept": "text/plain;version=0.0.4"}
         client.request("GET", path, headers=headers)
@@ -77,21 +77,21 @@ def recording(folder: Path) -> Path:
 
 
 def demo(folder: Path, batteries: int) -> list[str]:
-    """Return the words that serve so many virtual batteries, without a port."""
+    """Return the command, without the address, of a demo with so many virtual batteries."""
     file = recording(folder)
     replays = [f"--replay=b{number}={file}" for number in range(batteries)]
     return [sys.executable, "-m", "exporter", "demo", "--log.level", "warning", *replays]
 
 
 def direct(folder: Path, batteries: int) -> list[str]:
-    """Return the words that serve them on the direct link, without a port."""
+    """Return the command, without the address, that serves them over the direct link."""
     program = Path(__file__).with_name("direct.py")
     return [sys.executable, str(program), str(recording(folder)), f"--batteries={batteries}"]
 
 
 @contextmanager
 def running(words: Sequence[str], *, within_s: float = 120.0) -> Iterator[Exporter]:
-    """Start an exporter with the usual limit of open files; return when it listens; end it."""
+    """Start an exporter with the usual limit of open files; yield when it listens; kill it."""
     usual = ["bash", "-c", f'ulimit -S -n {DESCRIPTORS} && exec "$@"', "-"]
     popen = subprocess.Popen(
         [*usual, *words, "--web.listen-address", "127.0.0.1:0"],

@@ -1,7 +1,8 @@
-"""Scrapes of fresh readings: latency and requests a second, beside peers that show the same series.
+"""Rate, latency and CPU time of scrapes, compared with other servers of the same series.
 
-Needs Debian's wrk and prometheus-node-exporter; `make bench-scrapes` installs aiohttp. No battery is
-read meanwhile: this is what a scrape costs that finds its readings fresh.
+Needs Debian's wrk and prometheus-node-exporter; `make bench-scrapes` installs aiohttp. All readings
+are fresh, so no scrape reads a battery. Each scrape formats every number of its snapshots
+(exporter/web/exposition.py): a reading that was shown before costs as much as a new one.
 """
 
 import argparse
@@ -17,11 +18,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 from prometheus_client import (
@@ -35,18 +35,14 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 
-if TYPE_CHECKING:
-    from exporter.battery.snapshot import Snapshot
-
 PROJECT: Final = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from tests.support.exporter_process import free_port
 
 OURS: Final = "this exporter"
-NEW: Final = "with new readings each time"
 PYTHON_PEERS: Final = ("prometheus_client", "aiohttp")
-CONTENDERS: Final = (OURS, NEW, *PYTHON_PEERS, "node_exporter")
+CONTENDERS: Final = (OURS, *PYTHON_PEERS, "node_exporter")
 PACKAGES: Final = {"wrk": "wrk", "prometheus-node-exporter": "prometheus-node-exporter"}
 AS_PROMETHEUS: Final = (
     "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -57,7 +53,7 @@ AS_PROMETHEUS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How scrapes come in."""
+    """How clients send scrapes."""
 
     name: str
     clients: int
@@ -74,19 +70,19 @@ WAYS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What wrk saw."""
+    """The results of wrk, and the server's CPU time."""
 
     median_ms: float
     p99_ms: float
     per_s: float
-    cpu_ms: float  # of the server, a scrape
+    cpu_ms: float  # per scrape
 
 
-# What serves, each in a process of its own.
+# The servers, each in a process of its own.
 
 
 def exporter(port: int, _text: Path, batteries: int) -> None:
-    """Serve as `bms-exporter` does, virtual batteries that are read once and stay fresh."""
+    """Serve virtual batteries as `bms-exporter` does; their readings stay fresh."""
     from exporter.app import ServeOptions, serve  # noqa: PLC0415 - peers have none of it
     from exporter.config.schema import (  # noqa: PLC0415
         BatteryConfig,
@@ -119,21 +115,8 @@ def exporter(port: int, _text: Path, batteries: int) -> None:
     asyncio.run(serve(lambda: config, options, make_backend(air)))
 
 
-def renewing(port: int, text: Path, batteries: int) -> None:
-    """Serve as if every scrape found numbers that none has seen before."""
-    from exporter.battery.poller import Poller  # noqa: PLC0415 - peers have none of it
-
-    show, polls = Poller.show, count(1)
-
-    def anew(poller: Poller) -> "Snapshot":
-        return replace(show(poller), polls=next(polls))
-
-    Poller.show = anew  # type: ignore[assignment, method-assign]
-    exporter(port, text, batteries)
-
-
-def registry_like(text: str) -> CollectorRegistry:
-    """Return what an exporter written with prometheus_client has: the same series, set once."""
+def make_registry(text: str) -> CollectorRegistry:
+    """Return a registry of prometheus_client with the series of an exposition, set once."""
     disable_created_metrics()
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -150,13 +133,13 @@ def registry_like(text: str) -> CollectorRegistry:
 
 
 def prometheus_client(port: int, text: Path, _batteries: int) -> None:
-    start_http_server(port, "127.0.0.1", registry_like(text.read_text()))[1].join()
+    start_http_server(port, "127.0.0.1", make_registry(text.read_text()))[1].join()
 
 
 def aiohttp(port: int, text: Path, _batteries: int) -> None:
-    from aiohttp import web  # noqa: PLC0415 - the others need none
+    from aiohttp import web  # noqa: PLC0415 - the other servers must not load it
 
-    registry = registry_like(text.read_text())
+    registry = make_registry(text.read_text())
 
     async def metrics(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -170,7 +153,7 @@ def aiohttp(port: int, text: Path, _batteries: int) -> None:
 
 
 def node_exporter(port: int, text: Path, _batteries: int) -> None:
-    """Serve the same series from a file, as its users do with what it cannot collect itself."""
+    """Serve the same series with node_exporter's textfile collector."""
     lines = [line for line in text.read_text().splitlines() if "process_" not in line]
     text.with_suffix(".prom").write_text("\n".join([*lines, ""]))
     os.execvp(  # noqa: S606
@@ -189,45 +172,44 @@ def node_exporter(port: int, text: Path, _batteries: int) -> None:
 
 SERVE: Final[dict[str, Callable[[int, Path, int], None]]] = {
     OURS: exporter,
-    NEW: renewing,
     "prometheus_client": prometheus_client,
     "aiohttp": aiohttp,
     "node_exporter": node_exporter,
 }
 
 
-# What measures.
+# The measurement.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Serving:
-    """One contender."""
+class Server:
+    """A running contender."""
 
     url: str
     pid: int
 
     def cpu_s(self) -> float:
-        """Return what it has computed so far, all its threads together."""
+        """Return the CPU time of all its threads so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
 
 
 @contextmanager
-def serving(name: str, text: Path, batteries: int) -> Iterator[Serving]:
-    """Run one contender; yield it when it shows every battery."""
+def serving(name: str, text: Path, batteries: int) -> Iterator[Server]:
+    """Start one contender; yield it when it shows every battery."""
     port = free_port()
     command = [sys.executable, __file__, "--serve", name, str(port), str(text), str(batteries)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             url = f"http://127.0.0.1:{port}/metrics"
-            shown(url, batteries)
-            yield Serving(url=url, pid=process.pid)
+            wait_for_batteries(url, batteries)
+            yield Server(url=url, pid=process.pid)
         finally:
             process.terminate()
 
 
-def shown(url: str, batteries: int) -> str:
-    """Return the exposition when it has every battery."""
+def wait_for_batteries(url: str, batteries: int) -> str:
+    """Return the exposition as soon as it shows every battery."""
     end_s = time.monotonic() + 60
     while time.monotonic() < end_s:
         try:
@@ -241,7 +223,7 @@ def shown(url: str, batteries: int) -> str:
     raise RuntimeError(f"{url} does not show {batteries} batteries")
 
 
-def load(server: Serving, way: Way, seconds: int) -> Load:
+def load(server: Server, way: Way, seconds: int) -> Load:
     headers = [part for header in way.headers for part in ("-H", header)]
     command = [
         "wrk",
@@ -254,39 +236,39 @@ def load(server: Serving, way: Way, seconds: int) -> Load:
         server.url,
     ]
     before_s = server.cpu_s()
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     used_s = server.cpu_s() - before_s
-    wrong = re.search(r"Non-2xx.*|Socket errors.*", said)
+    wrong = re.search(r"Non-2xx.*|Socket errors.*", output)
     if wrong:
         raise RuntimeError(f"{server.url}: {wrong[0]}")
-    requests = int(found(r"(\d+) requests in", said)[1])
+    requests = int(find(r"(\d+) requests in", output)[1])
     if not requests:  # a busy machine
         return load(server, way, 2 * seconds)
     return Load(
-        median_ms=milliseconds(said, "50%"),
-        p99_ms=milliseconds(said, "99%"),
-        per_s=float(found(r"Requests/sec:\s+([\d.]+)", said)[1]),
+        median_ms=milliseconds(output, "50%"),
+        p99_ms=milliseconds(output, "99%"),
+        per_s=float(find(r"Requests/sec:\s+([\d.]+)", output)[1]),
         cpu_ms=1000 * used_s / requests,
     )
 
 
-def milliseconds(said: str, percentile: str) -> float:
-    match = found(rf"{percentile}\s+([\d.]+)(us|ms|s)\b", said)
+def milliseconds(output: str, percentile: str) -> float:
+    match = find(rf"{percentile}\s+([\d.]+)(us|ms|s)\b", output)
     return float(match[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[match[2]]
 
 
-def found(pattern: str, said: str) -> re.Match[str]:
-    match = re.search(pattern, said)
-    assert match is not None, said
+def find(pattern: str, output: str) -> re.Match[str]:
+    match = re.search(pattern, output)
+    assert match is not None, output
     return match
 
 
 def measure(batteries: int, rounds: int, seconds: int) -> tuple[int, dict[tuple[Way, str], Load]]:
-    """Return how many series there are, and the medians of some rounds, in each of which all run."""
+    """Return the number of series, and the medians of rounds in which all contenders run."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         text = Path(folder) / "metrics"
         servers = {OURS: stack.enter_context(serving(OURS, text, batteries))}
-        text.write_text(shown(servers[OURS].url, batteries))
+        text.write_text(wait_for_batteries(servers[OURS].url, batteries))
         series = sum(not line.startswith("#") for line in text.read_text().splitlines())
         for name in CONTENDERS[1:]:
             servers[name] = stack.enter_context(serving(name, text, batteries))
@@ -308,7 +290,7 @@ def median(loads: list[Load]) -> Load:
 
 
 def machine() -> str:
-    """Name what was measured, and on what."""
+    """Return the versions measured and the processor."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
     go = subprocess.run(
@@ -319,7 +301,7 @@ def machine() -> str:
         "tornado": version("tornado"),
         "prometheus_client": version("prometheus-client"),
         "aiohttp": version("aiohttp"),
-        "node_exporter": found(r"version (\S+)", go.stdout + go.stderr)[1],
+        "node_exporter": find(r"version (\S+)", go.stdout + go.stderr)[1],
         "CPython": platform.python_version(),
         "Linux": platform.release(),
     }
@@ -331,10 +313,11 @@ def machine() -> str:
 
 def main(sizes: list[int], rounds: int, seconds: int) -> None:
     print(f"{machine()}; medians of {rounds} rounds of {seconds} s\n")
-    print("Requests a second (median / 99th percentile in ms), CPU time of the server a scrape:\n")
-    heads = "ratio (of CPU time) | the same with new readings"
-    print(f"| batteries (series) | scraped by | {' | '.join(CONTENDERS)} | {heads} |")
-    print("|---|---|" + "---|" * (len(CONTENDERS) + 2))
+    print(
+        "Requests per second (median / 99th percentile in ms), CPU time of the server a scrape:\n"
+    )
+    print(f"| batteries (series) | scraped by | {' | '.join(CONTENDERS)} | ratio (of CPU time) |")
+    print("|---|---|" + "---|" * (len(CONTENDERS) + 1))
     for batteries in sizes:
         series, loads = measure(batteries, rounds, seconds)
         for way in WAYS:
@@ -342,14 +325,13 @@ def main(sizes: list[int], rounds: int, seconds: int) -> None:
                 f"{one.per_s:.0f} ({one.median_ms:.2f} / {one.p99_ms:.2f}), {one.cpu_ms:.2f} ms"
                 for one in (loads[way, name] for name in CONTENDERS)
             ]
-            peers = [loads[way, name] for name in PYTHON_PEERS]
-            ratios = [
-                f"{loads[way, one].per_s / max(peer.per_s for peer in peers):.1f} "
-                f"({min(peer.cpu_ms for peer in peers) / loads[way, one].cpu_ms:.1f})"
-                for one in (OURS, NEW)
-            ]
+            ours, peers = loads[way, OURS], [loads[way, name] for name in PYTHON_PEERS]
+            ratio = (
+                f"{ours.per_s / max(peer.per_s for peer in peers):.1f} "
+                f"({min(peer.cpu_ms for peer in peers) / ours.cpu_ms:.1f})"
+            )
             print(
-                f"| {batteries} ({series}) | {way.name} | {' | '.join([*cells, *ratios])} |",
+                f"| {batteries} ({series}) | {way.name} | {' | '.join([*cells, ratio])} |",
                 flush=True,
             )
 

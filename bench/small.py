@@ -1,8 +1,8 @@
-"""What the exporter costs a small machine: memory, start, processor time, wake-ups.
+"""What the exporter costs a small machine: memory, start, CPU time, wake-ups.
 
-Four virtual batteries with recorded frames, on the direct link with a kernel that is played in the
-same process, and where it is said as `demo --replay` shows them, which loads what bluetoothd needs.
-The memory and processor time of the kernel's Bluetooth are not in it, and no Bluetooth chip either.
+Four virtual batteries reply with recorded frames. For the direct link, bench/direct.py simulates the
+kernel in the same process. For bluetoothd, `demo --replay` loads bleak and D-Bus. The kernel's own
+Bluetooth is in none of the figures.
 """
 
 import argparse
@@ -26,7 +26,7 @@ BATTERIES: Final = 4
 SCRAPES: Final = 30
 DAY_S: Final = 86_400
 SLOW: Final = 0.1  # of a core
-PERIOD_US: Final = 10_000  # in which a slow core has its share: 1 ms of 10
+PERIOD_US: Final = 10_000  # a slow core runs for 1 ms of each 10 ms
 PEER: Final = """
 import time
 from prometheus_client import Gauge, start_http_server
@@ -80,7 +80,7 @@ finally:
 
 @contextmanager
 def python(code: str) -> Iterator[Process]:
-    """Run code that prints a line when it is ready."""
+    """Run Python code that prints a line when it is ready; kill it at the end."""
     words = [sys.executable, "-c", code]
     with subprocess.Popen(words, stdout=subprocess.PIPE, env=ENVIRONMENT) as popen:
         process = Process(popen)
@@ -163,7 +163,7 @@ def loaded(folder: Path) -> None:
         modules[package] += 1
         idle[package] += not int(was_called)
     show(
-        "Loaded for it: memory that the import added (without what it imports in turn), modules of "
+        "Imported packages: memory that the import added (without its own imports), and modules of "
         "which no Python function was called while four batteries were read and served",
         ("package", "MiB", "modules", "not called"),
         [
@@ -174,7 +174,7 @@ def loaded(folder: Path) -> None:
 
 
 def start(folder: Path, times: int, slow: "Slow") -> None:
-    """From nothing to listening, to the first answer, to the first reading; and one scrape."""
+    """Measure the time from the start to listening, first response and first reading."""
     rows: dict[str, list[tuple[float, ...]]] = {}
     for _ in range(times):
         for name, limited in (("this core", False), (f"{SLOW:.0%} of it", True))[: 1 + slow.can]:
@@ -223,7 +223,7 @@ def start(folder: Path, times: int, slow: "Slow") -> None:
 
 
 class Slow:
-    """A part of a core, by the kernel's own limit."""
+    """Limits a process to a part of a core by a control group."""
 
     def __init__(self) -> None:
         second, first = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/cpu")
@@ -242,11 +242,11 @@ class Slow:
 
         self.can = os.access(self._group.parent, os.W_OK)
         if not self.can:
-            self.how = f"only for root, who may write to {self._group.parent}"
+            self.how = f"not measured: {self._group.parent} is not writable"
 
     @contextmanager
     def shell(self, words: Sequence[str], *, limited: bool) -> Iterator[Sequence[str]]:
-        """Return the words that run `words` under the limit, or as they are."""
+        """Yield a command that runs `words`, with the limit if `limited`."""
         if not limited:
             yield words
             return
@@ -261,7 +261,7 @@ class Slow:
                 try:
                     self._group.rmdir()
                     break
-                except OSError:  # its last process is not gone yet
+                except OSError:  # its last process has not ended yet
                     time.sleep(0.02)
 
 
@@ -275,8 +275,8 @@ def day(folder: Path, minutes: float) -> None:
             ("no scrapes", alone, float("inf")),
         ]
         for _, exporter, _ in plan:
-            exporter.get()  # the first reading asks more
-        time.sleep(15.0)  # the first minute's connections are over
+            exporter.get()  # the first reading needs more requests
+        time.sleep(15.0)  # the first connections have ended
         before = [(one.cpu_s(), wake_ups(one)) for _, one, _ in plan]
         began_s = time.monotonic()
         due = {name: began_s for name, _, _ in plan[:2]}

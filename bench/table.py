@@ -1,4 +1,4 @@
-"""What every benchmark prints: on what it ran, and Markdown tables."""
+"""Output of the benchmarks: the machine on which they ran, and Markdown tables."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def machine(*packages: str) -> str:
-    """Return one line: processor, cores, kernel, load, Python, versions."""
+    """Return one line with processor, cores, kernel, load, Python and versions of packages."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     return (
         f"{cpu[1].strip() if cpu else platform.machine()}, {os.cpu_count()} cores, "
@@ -20,7 +20,7 @@ def machine(*packages: str) -> str:
 
 
 def show(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table."""
+    """Print a Markdown table; numbers have three digits."""
     print(f"\n{title}\n")
     print("| " + " | ".join(head) + " |")
     print("|---" * len(head) + "|")
@@ -31,4 +31,4 @@ def show(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> N
 def _cell(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"  # three digits are enough
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
