@@ -12,7 +12,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from exporter import app
-from exporter.ble import machine
 from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, ScanningTransport
@@ -31,7 +30,7 @@ async def serve(config: Config, batteries: dict[str, VirtualBattery], address: s
     async def build_routes(config: Config, backend: Backend | None = None) -> Routes:  # noqa: ARG001
         return Routes(bluez=no_bluez, direct=lambda _: transport, adapters=list)
 
-    machine.build_routes = build_routes
+    app.build_routes = build_routes  # type: ignore[attr-defined]  # app has no parameter for it
     await app.serve(lambda: config, app.ServeOptions(listen_addresses=(address,)))
 
 
