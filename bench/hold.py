@@ -102,10 +102,10 @@ def peer(world: VmWorld, name: str) -> Read:
                 assert process.stdout
                 process.stdin.write("read\n")
                 process.stdin.flush()
-                said = process.stdout.readline()
-                if said != "ok\n":
-                    print(f"{name}: {said}", end="", file=sys.stderr)
-                return said == "ok\n"
+                line = process.stdout.readline()
+                if line != "ok\n":
+                    print(f"{name}: {line}", end="", file=sys.stderr)
+                return line == "ok\n"
 
             assert process.stdout.readline() == "ready\n"
             costs = [cost(world, once, stays=name == "kept") for _ in range(times)]
@@ -144,7 +144,7 @@ def cost(world: VmWorld, act: Callable[[], bool], *, stays: bool = False) -> Cos
 
 
 def traffic(world: VmWorld) -> Any:
-    return world.ask({"do": "traffic", "battery": BATTERY})
+    return world.send({"do": "traffic", "battery": BATTERY})
 
 
 def forget(world: VmWorld) -> None:
@@ -184,8 +184,8 @@ async def run_peer(name: str) -> None:
                 reader = PEERS[name](device)
             await reader(report)
         except Exception as error:  # noqa: BLE001 - whatever a peer raises
-            said = f"{type(error).__name__}: {error}"
-            print(said, file=sys.stderr if reported else sys.stdout, flush=True)
+            line = f"{type(error).__name__}: {error}"
+            print(line, file=sys.stderr if reported else sys.stdout, flush=True)
 
 
 def aiobmsble(device: Any, *, keep_alive: bool) -> Callable[[Callable[[], None]], Awaitable[None]]:
@@ -290,7 +290,7 @@ def median(costs: Sequence[Cost]) -> Cost:
 
 @contextmanager
 def conditions(world: VmWorld, *, interval_true: bool, lost: int) -> Iterator[None]:
-    world.ask({"do": "radio", "battery": BATTERY, "interval_true": interval_true})
+    world.send({"do": "radio", "battery": BATTERY, "interval_true": interval_true})
     set_faults(world, BATTERY, lose_first=lost)
     yield
     set_faults(world, BATTERY)
@@ -384,13 +384,13 @@ def main() -> None:
 
 
 def bluetoothd() -> str:
-    said = subprocess.run(
+    printed = subprocess.run(
         ["/usr/libexec/bluetooth/bluetoothd", "--version"],
         capture_output=True,
         text=True,
         check=True,
     )
-    return f"bluetoothd {said.stdout.strip()}"
+    return f"bluetoothd {printed.stdout.strip()}"
 
 
 def processor() -> str:

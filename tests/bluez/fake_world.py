@@ -51,7 +51,7 @@ class FakeWorld:
         self._process.wait()
         self._bus.stop()
 
-    def ask(self, request: Mapping[str, Any]) -> Any:
+    def send(self, request: Mapping[str, Any]) -> Any:
         """Send one request of control.py; the batteries' own times are divided, too."""
         if request["do"] == "faults":
             times = {"reply_s": Faults().reply_s, "gap_s": Faults().gap_s} | request["set"]
@@ -69,13 +69,13 @@ class FakeWorld:
     def bluetoothd(self, action: str) -> None:
         """Start, stop, kill or restart bluetoothd."""
         self._running = action in ("start", "restart")
-        self.ask({"do": "bluetoothd", "action": action})
+        self.send({"do": "bluetoothd", "action": action})
 
     def adapter(self, action: str) -> None:
         """Switch the adapter off or on, unplug or plug it."""
         self._powered = action != "off"
         self._plugged = action != "unplug"
-        self.ask({"do": "adapter", "action": action})
+        self.send({"do": "adapter", "action": action})
 
     def heal(self) -> None:
         """Restore what a test has stopped or removed."""

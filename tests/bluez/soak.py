@@ -143,10 +143,10 @@ class Soak:
         frame = encode_reply(0x03, bytes(payload))
         faults = dict(self._dice.choice(FAULTS))
         faults.pop("stray", None)
-        self._world.ask({"do": "frame", "battery": number, "hex": frame.hex()})
-        self._world.ask({"do": "faults", "battery": number, "set": faults})
+        self._world.send({"do": "frame", "battery": number, "hex": frame.hex()})
+        self._world.send({"do": "faults", "battery": number, "set": faults})
         daemon_faults = self._dice.choice(DAEMON_FAULTS)
-        self._world.ask({"do": "daemon_faults", "battery": number, "set": daemon_faults})
+        self._world.send({"do": "daemon_faults", "battery": number, "set": daemon_faults})
         return self._number / 100
 
     def compare_counters(self) -> None:

@@ -35,7 +35,7 @@ from exporter.demo.battery import Faults, VirtualBattery
 from exporter.errors import FailureReason, LinkError
 from fake_bluetoothd import DBUS, FAILED, DaemonFaults, FakeBluetoothd, Times
 
-pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - a real D-Bus lives in real time
+pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - a real D-Bus works in real time
 FASTER: Final = 4.0  # more would miss time-outs: `make test-dbus` runs six tests at once
 QUICK: Final = {"reply_s": 0.06 / FASTER, "gap_s": 0.0015 / FASTER}
 UP: Final = "up"

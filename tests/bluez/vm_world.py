@@ -28,7 +28,7 @@ class VmWorld:
         self._bluetoothd: subprocess.Popen[bytes] | None = None
         self._bridge: subprocess.Popen[bytes] | None = None
 
-    def ask(self, request: Mapping[str, Any]) -> Any:
+    def send(self, request: Mapping[str, Any]) -> Any:
         """Send one request of control.py over the serial line, which takes one at a time."""
         with (RUN / "control").open("r+b", buffering=0) as port:
             port.write(json.dumps(dict(request)).encode() + b"\n")

@@ -42,7 +42,7 @@ class World(Protocol):
     def patience(self) -> float:
         """Return the factor by which it is slower than real hardware."""
 
-    def ask(self, request: Mapping[str, Any]) -> Any:
+    def send(self, request: Mapping[str, Any]) -> Any:
         """Send one request of control.py; return the response."""
 
     def bluetoothd(self, action: str) -> None:
@@ -63,12 +63,12 @@ class World(Protocol):
 
 def set_faults(world: World, battery: int, **faults: Any) -> None:
     """Replace all faults of a battery; without faults it is healthy."""
-    world.ask({"do": "faults", "battery": battery, "set": faults})
+    world.send({"do": "faults", "battery": battery, "set": faults})
 
 
 def info(world: World, battery: int) -> Info:
     """Return the battery's own record of its connections and requests."""
-    answer: Info = world.ask({"do": "info", "battery": battery})
+    answer: Info = world.send({"do": "info", "battery": battery})
     return answer
 
 

@@ -82,7 +82,7 @@ class TestConnection:
         exporter.history = {each["name"]: fake.samples(each) for each in exporter.batteries}
         page = open_page(exporter.url)
         wait_until(lambda: page.locator(".line[d^=M]").count() == 2)
-        asked = exporter.paths.count("/api/v1/history")
+        requested = exporter.paths.count("/api/v1/history")
         age, missed = page.locator(".age").first, page.locator(".status").last
         before = text_of(age), text_of(missed)
 
@@ -93,7 +93,7 @@ class TestConnection:
         for curve in exporter.history.values():
             curve[:] = [[at_s + step_s, *rest] for at_s, *rest in curve]
         exporter.ahead_s = step_s
-        wait_until(lambda: exporter.paths.count("/api/v1/history") == asked + 1)
+        wait_until(lambda: exporter.paths.count("/api/v1/history") == requested + 1)
         page.wait_for_timeout(1_500)
 
         assert (text_of(age), text_of(missed)) == before
@@ -219,7 +219,7 @@ class TestConnection:
     def test_history_is_requested_once_per_connection(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
-        def asked() -> int:
+        def requested() -> int:
             return exporter.paths.count("/api/v1/history")
 
         exporter.alive_s = 0.1
@@ -227,16 +227,16 @@ class TestConnection:
         page.clock.install()
         page.reload()
         page.wait_for_selector(".line[d^=M]", state="attached")
-        before = asked()
+        before = requested()
         for _ in range(30):
             page.clock.run_for(10_000)
             page.wait_for_timeout(150)
         assert page.locator(".connection.connected").count() == 1
-        assert asked() == before
+        assert requested() == before
 
         exporter.end_streams()
 
-        wait_until(lambda: asked() == before + 1)
+        wait_until(lambda: requested() == before + 1)
 
     def test_hidden_page_closes_its_stream_and_requests_nothing(
         self, exporter: FakeExporter, open_page: Open
@@ -246,13 +246,13 @@ class TestConnection:
 
         set_visibility(page, "hidden")
         wait_until(lambda: not exporter.streams)
-        asked = len(exporter.paths)
+        requested = len(exporter.paths)
         page.wait_for_timeout(4_000)
-        assert len(exporter.paths) == asked
+        assert len(exporter.paths) == requested
 
         set_visibility(page, "visible")
-        wait_until(lambda: len(exporter.paths) == asked + 2)
-        assert set(exporter.paths[asked:]) == {"/api/v1/stream", "/api/v1/history"}
+        wait_until(lambda: len(exporter.paths) == requested + 2)
+        assert set(exporter.paths[requested:]) == {"/api/v1/stream", "/api/v1/history"}
 
     def test_stream_closes_when_the_page_is_left_and_reopens_on_return(
         self, exporter: FakeExporter, open_page: Open

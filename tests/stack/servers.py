@@ -97,14 +97,14 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def ask(self, path: str, **parameters: str) -> Any:
+    def api(self, path: str, **parameters: str) -> Any:
         """Return the data of a response of Prometheus's HTTP API."""
         response = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60).json()
         assert response["status"] == "success", response
         return response["data"]
 
     def query(self, expr: str) -> list[Any]:
-        result: list[Any] = self.ask("query", query=expr)["result"]
+        result: list[Any] = self.api("query", query=expr)["result"]
         return result
 
     def value(self, expr: str) -> float | None:

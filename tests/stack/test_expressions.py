@@ -54,7 +54,7 @@ def test_expression_has_a_result_in_two_days_of_the_demo(place: str, two_days: S
     expr = re.sub(r" and on \(\) \(vector\(time\(\)\) > .*?/ 1000\)", "", WITH_RESULTS[place])
     now = time.time()
 
-    found = two_days.ask(
+    found = two_days.api(
         "query_range", query=expr, start=str(now - THREE_DAYS_S), end=str(now), step=str(STEP_S)
     )
 

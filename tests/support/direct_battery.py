@@ -50,7 +50,7 @@ class DirectBattery:
 
 
 def quick(**options: Any) -> VirtualBattery:
-    """Return the MOBILEKTRO, answering within 5 ms unless a fault says otherwise."""
+    """Return a MOBILEKTRO that replies after 5 ms, unless other faults are given."""
     options.setdefault("faults", Faults(reply_s=0.005))
     return battery(**options)
 

@@ -69,7 +69,7 @@ def test_alert_of_a_low_battery_fires_and_resolves_when_it_is_charged(tmp_path: 
 
 
 def rules(server: Server, kind: str) -> list[Any]:
-    groups = server.ask("rules")["groups"]
+    groups = server.api("rules")["groups"]
     return [rule for group in groups for rule in group["rules"] if rule["type"] == kind]
 
 
