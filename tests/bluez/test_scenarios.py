@@ -205,7 +205,7 @@ class TestReading:
 
         assert failures(camper.check_reads()) == {}
 
-    def test_held_time_matches_the_battery_own_measurement(self, camper: Camper) -> None:
+    def test_held_time_matches_what_the_battery_measured(self, camper: Camper) -> None:
         before_s = info(camper.world, 0)["held_s"]
         for _ in range(3):
             samples = camper.check_reads()

@@ -243,7 +243,9 @@ class TestSystemd:
         assert status == 0
         assert "Traceback" not in log
 
-    def test_missing_systemd_socket_does_not_stop_the_exporter(self, tmp_path: Path) -> None:
+    def test_missing_notify_socket_of_systemd_does_not_stop_the_exporter(
+        self, tmp_path: Path
+    ) -> None:
         with running_demo(prefix=["/usr/bin/env", f"NOTIFY_SOCKET={tmp_path}/gone"]) as exporter:
             assert exporter.get("/-/ready").status_code == 200
             _, log = exporter.stop()

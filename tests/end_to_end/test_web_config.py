@@ -86,7 +86,7 @@ def make_client_context(
 
 
 class TestTls:
-    def test_renewed_certificate_is_used_without_a_restart(
+    def test_metrics_over_tls_use_a_renewed_certificate_without_a_restart(
         self, authority: trustme.CA, tmp_path: Path
     ) -> None:
         write_certificate(authority, tmp_path, "camper.example")
@@ -279,7 +279,7 @@ def test_log_and_hint_show_the_port_that_the_kernel_chose() -> None:
     assert f"http://localhost:{exporter.port}/ in a browser" in log
 
 
-def test_missing_systemd_socket_ends_the_start_with_a_message() -> None:
+def test_missing_listening_socket_of_systemd_ends_the_start_with_a_message() -> None:
     result = subprocess.run(
         command("demo", "--web.systemd-socket"),
         capture_output=True,
