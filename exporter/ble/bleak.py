@@ -147,9 +147,8 @@ class BleakTransport:
                     backend=self._client,
                 )
                 left_s = deadline_s - asyncio.get_running_loop().time()
-                # Of a client that connected just after this was cancelled.
-                undo = BleakClient.disconnect
-                return await with_timeout(establishing, left_s, undo)
+                # A client may connect just after its caller was cancelled.
+                return await with_timeout(establishing, left_s, undo=BleakClient.disconnect)
         except LinkError:
             raise
         except BLEAK_ERRORS as error:

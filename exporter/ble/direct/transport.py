@@ -86,9 +86,8 @@ class DirectTransport:
     async def _make_ready(self, address: str) -> None:
         await self._management.switch_on(self._adapter)
         with suppress(OSError):  # the attempt to connect reports it
-            if (
-                self._kernel.connected_on(address) is not None
-            ):  # by bluetoothd, or by a dead process
+            # By bluetoothd, or by a process that has ended.
+            if self._kernel.connected_on(address) is not None:
                 from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed
 
                 await self._management.disconnect(address)
