@@ -58,6 +58,7 @@ def _advice(error: BleakDBusError) -> str | None:
 
 def adapter_error(error: Exception, doing: str) -> AdapterError:
     """Return the error for a Bluetooth that cannot be used, with advice."""
+    advice = None
     if isinstance(error, BleakBluetoothNotAvailableError):
         advice = ADAPTER_ADVICE.get(error.reason)
     elif isinstance(error, BleakDBusError):
@@ -71,11 +72,8 @@ def adapter_error(error: Exception, doing: str) -> AdapterError:
         advice = ADAPTER_ADVICE[BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM]
     elif isinstance(error, DBusFastError):
         advice = "no D-Bus: is DBUS_SYSTEM_BUS_ADDRESS right?"
-    else:
-        advice = None
-    return AdapterError(
-        f"{advice} ({doing}: {text(error)})" if advice else f"{doing}: {text(error)}"
-    )
+    failure = f"{doing}: {text(error)}"
+    return AdapterError(f"{advice} ({failure})" if advice else failure)
 
 
 def translate(error: Exception, doing: str) -> LinkError:

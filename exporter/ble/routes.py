@@ -22,8 +22,6 @@ COMPARE_S: Final = 3.0
 SIMILAR_DB: Final = 6
 
 T = TypeVar("T", bound=Transport)
-Adapters = Callable[[], Sequence[str]]
-"""Returns the names of the adapters that are switched on now; empty: unknown."""
 
 
 class Routes:
@@ -35,7 +33,7 @@ class Routes:
         bluez: Callable[[str | None], ScanningTransport],
         direct: Callable[[str | None], Transport] | None = None,
         prefers_direct: bool = True,
-        adapters: Adapters,
+        adapters: Callable[[], Sequence[str]],
     ) -> None:
         """Configure the routes; transports are made when they are needed.
 
@@ -43,7 +41,7 @@ class Routes:
             bluez: Makes the transport of an adapter through bluetoothd; None is the default one.
             direct: Makes its transport over the kernel's ATT channel; None: there is none here.
             prefers_direct: What batteries use that have no transport configured.
-            adapters: The adapters to choose from.
+            adapters: Returns the names of those that are switched on now; empty: unknown.
         """
         self._bluez = cache(partial(self._make, bluez))  # one transport for each adapter
         self._direct = None if direct is None else cache(partial(self._make, direct))

@@ -3,6 +3,7 @@
 Source: Bluetooth Core Specification 5.4, volume 3, part G (GATT).
 """
 
+import struct
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -98,12 +99,7 @@ def _read_all(
     found: list[tuple[int, bytes]] = []
     last_at = 2 if opcode == READ_BY_GROUP_TYPE else 0  # a service names its last handle
     while start <= end:
-        answer = yield (
-            bytes([opcode])
-            + start.to_bytes(2, "little")
-            + end.to_bytes(2, "little")
-            + kind.to_bytes(2, "little")
-        )
+        answer = yield struct.pack("<BHHH", opcode, start, end, kind)
         if _is_end(answer):
             break
         entries = list(_entries(checked(answer), answer[1] if answer[1:] else 0))
@@ -117,9 +113,7 @@ def _read_all(
 def _descriptor(kind: int, start: int, end: int) -> Generator[bytes, bytes, int | None]:
     """Return the handle of the first descriptor of one type, None when there is none."""
     while start <= end:
-        answer = yield (
-            bytes([FIND_INFORMATION]) + start.to_bytes(2, "little") + end.to_bytes(2, "little")
-        )
+        answer = yield struct.pack("<BHH", FIND_INFORMATION, start, end)
         if _is_end(answer):
             break
         checked(answer)

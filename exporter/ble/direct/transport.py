@@ -72,7 +72,9 @@ class DirectTransport:
         types = KINDS[::-1] if target.address >= FIRST_STATIC else KINDS  # the likelier one first
         memory = self._memories.setdefault(target.address, Memory(types))
         try:
-            await self._make_ready(target.address)
+            await self._management.switch_on(self._adapter)
+            await self._free(target.address)
+            await self._management.load_parameters(sorted(self.targets))
             channel, table = await self._connect_in_time(target, memory, deadline_s)
             measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:
@@ -83,16 +85,14 @@ class DirectTransport:
         finally:
             target.stats.record_connection(connected=False)
 
-    async def _make_ready(self, address: str) -> None:
-        await self._management.switch_on(self._adapter)
+    async def _free(self, address: str) -> None:
+        """Drop a connection of bluetoothd, or of a process that has ended."""
         with suppress(OSError):  # the attempt to connect reports it
-            # By bluetoothd, or by a process that has ended.
             if self._kernel.connected_on(address) is not None:
                 from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed
 
                 await self._management.disconnect(address)
                 await bluez.free(address)
-        await self._management.load_parameters(sorted(self.targets))
 
     async def _connect_in_time(
         self, target: Target, memory: Memory, deadline_s: float
