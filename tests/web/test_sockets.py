@@ -2,6 +2,7 @@
 
 import pytest
 
+from exporter.errors import ConfigError
 from exporter.web.sockets import listen, with_port
 
 
@@ -20,3 +21,17 @@ def test_port_that_was_asked_for_is_shown_as_it_is() -> None:
 
     with listen(address) as sock:
         assert with_port(address, sock) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("12200", "expected HOST:PORT or :PORT, got '12200'"),
+        (":65536", "expected HOST:PORT"),
+        (":http", "expected HOST:PORT"),
+        ("192.0.2.1:0", "cannot listen on '192.0.2.1:0': Cannot assign"),
+    ],
+)
+def test_address_that_cannot_be_listened_on_is_named(address: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        listen(address)
