@@ -123,7 +123,7 @@ def scrape_up() -> dict[str, float]:
 
 
 def wait_until(done: Callable[[], bool], what: str) -> None:
-    end_s = time.monotonic() + 150
+    end_s = time.monotonic() + 300
     while not done():
         assert time.monotonic() < end_s, f"{what}\n{history()[-3000:]}"
         time.sleep(0.5)
