@@ -4,31 +4,25 @@ from typing import Final
 
 from exporter.errors import BmsError, FailureReason
 
-# The first failure is retried at once (a lost packet is the commonest cause); from the second on
-# a missing battery costs one scan of a few seconds in this time, then in twice, ...
+# The scrape after a first failure polls: a lost packet is the commonest cause. After a second
+# failure in a row, no scrape polls for this time; after each further one, for twice as long, up to
+# `poll.backoff_max`. The time counts from the end of the failed poll.
 BACKOFF_S: Final = 15.0
 MAX_DOUBLINGS: Final = 16  # 11 days: above every backoff_max that makes sense
 
 
 class Backoff:
-    """The failures in a row of one battery, and when to try again.
-
-    All times are by one clock that never goes back; the caller says what time it is.
-    """
+    """The failures in a row of one battery, and when to try again; all times by one clock."""
 
     def __init__(self) -> None:
-        self.failures = 0
-        """In a row; 0: the last poll succeeded, or there was none."""
-        self.reason: FailureReason | None = None
-        """Why the last poll failed; None: it did not."""
-        self.message: str | None = None
-        """The last failure in words; None: the last poll did not fail."""
-        self.since_s: float | None = None
-        """When the first of the failures in a row happened."""
+        self.failures = 0  # in a row
+        self.reason: FailureReason | None = None  # of the last poll; None: it did not fail
+        self.message: str | None = None  # the last failure in words; None: as for `reason`
+        self.since_s: float | None = None  # when the first of the failures in a row happened
         self._failed_at_s = 0.0
 
     def note_failure(self, error: BmsError, now_s: float) -> None:
-        """Record that a poll failed now."""
+        """Record that a poll failed at `now_s`."""
         self.failures += 1
         self.reason = error.reason
         self.message = str(error)
@@ -44,11 +38,7 @@ class Backoff:
     def is_active(self, now_s: float, *, max_s: float, seen_at_s: float | None) -> bool:
         """Return whether the battery failed so recently that a poll is not worth the radio time.
 
-        Args:
-            now_s: The time.
-            max_s: The longest wait between two polls, `poll.backoff_max`.
-            seen_at_s: When the battery advertised last; None: never. A missing battery that has
-                advertised since it failed is back.
+        A missing battery that has advertised since its poll failed (`seen_at_s`) is back.
         """
         retries = self.failures - 1
         if retries < 1 or self.reason is FailureReason.ADAPTER:

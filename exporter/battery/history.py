@@ -9,7 +9,7 @@ from exporter.clock import WallClock
 SPACING_S: Final = 120.0  # a curve as wide as a phone has 390 pixels
 HOURS: Final = 12
 LENGTH: Final = int(HOURS * 3600 / SPACING_S)
-MEAN_S: Final = 900.0  # a fridge switches more often
+MEAN_S: Final = 900.0  # longer than a fridge runs or pauses: the mean includes both
 
 
 class Sample(NamedTuple):
@@ -24,20 +24,19 @@ class History:
     """Readings of the last twelve hours, at most one every two minutes."""
 
     def __init__(self, wall: WallClock) -> None:
-        """Start without samples; `wall` converts their times."""
         self._wall = wall
         self._samples: deque[Sample] = deque(maxlen=LENGTH)
         self._newest: Sample | None = None
 
     def add(self, sample: Sample) -> None:
-        """Keep a reading, and its place on the curve if the last one is two minutes older."""
+        """Keep a reading as the newest one; add it to the curve if two minutes have passed."""
         self._newest = sample
         if not self._samples or sample.at_s - self._samples[-1].at_s >= SPACING_S:
             self._samples.append(sample)
 
     @property
     def revision(self) -> Hashable:
-        """Equal values mean that the curve has not changed."""
+        """A value that changes with the curve."""
         self._drop_old()
         newest = self._samples[-1] if self._samples else None
         return newest, len(self._samples), self._wall.difference_s()

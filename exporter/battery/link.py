@@ -1,4 +1,4 @@
-"""A link to one battery, and the loop that moves bytes and time between it and its exchange."""
+"""Runs requests on an open link: the I/O and the timer of an `Exchange`."""
 
 import asyncio
 import logging
@@ -20,17 +20,16 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class OpenLink:
-    """A link, and the exchange whose bytes and time it moves."""
+    """An open link that writes, receives and waits as its exchange says."""
 
     link: Link
     exchange: Exchange
     profile: str
     stats: LinkStats
-    requested_at_s: float = 0.0
-    """When the first request was sent, by the clock; every reply was measured later."""
+    requested_at_s: float = 0.0  # of the first request; the values of every reply are newer
 
     async def authenticate(self, password: PasswordExchange) -> None:
-        """Prove the password. Raises a BmsError as `Exchange` does."""
+        """Prove the password. Raises BmsError as `Exchange` does, or LinkLostError."""
         self.exchange.authenticate(password, now_s=asyncio.get_running_loop().time())
         await self._run()
 
@@ -39,7 +38,8 @@ class OpenLink:
 
         Raises:
             DecodeError: The payload cannot be true.
-            BmsError: As `Exchange` does, and LinkLostError.
+            LinkLostError: The connection ended.
+            BmsError: As `Exchange` does.
         """
         now_s = asyncio.get_running_loop().time()
         self.exchange.request(command, now_s=now_s, give_up_s=give_up_s)
@@ -51,7 +51,6 @@ class OpenLink:
             raise
 
     async def _run(self) -> None:
-        """Move bytes and time until the request under way is answered."""
         exchange, loop = self.exchange, asyncio.get_running_loop()
         try:
             while exchange.is_waiting:

@@ -1,4 +1,4 @@
-"""Registers that a reading can do without, and when to request them again."""
+"""When to request a register again that a battery refused or left unanswered."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,15 +6,15 @@ from typing import Final, Generic, TypeVar
 
 from exporter.protocol.frame import Command
 
-ASK_AGAIN_S: Final = 3600.0  # after a refusal, or after this many polls without a usable reply:
-SILENCES: Final = 3
+ASK_AGAIN_S: Final = 3600.0  # after a refusal, or after SILENCES
+SILENCES: Final = 3  # polls in a row without a usable reply; a weak link may cause one or two
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class OptionalRegister(Generic[T]):
-    """A register that a reading can do without, and the time when to request it again."""
+    """A register that a reading can do without, and when to request it again."""
 
     command: Command
     decode: Callable[[bytes], T]
@@ -24,15 +24,15 @@ class OptionalRegister(Generic[T]):
     _not_before_s: float = field(default=float("-inf"), init=False)
 
     def is_due(self, now_s: float) -> bool:
-        """Return whether the register is configured and may be requested at this time."""
+        """Return whether to request the register now."""
         return self.wanted and now_s >= self._not_before_s
 
     def note_refusal(self, now_s: float) -> None:
-        """Request it again in an hour: the battery does not have it."""
+        """Request the register again in an hour: the battery does not have it."""
         self._not_before_s = now_s + ASK_AGAIN_S
 
     def note_silence(self, now_s: float) -> None:
-        """Request it again in the next poll; after three silences in a row, in an hour."""
+        """Request the register again in the next poll; after SILENCES in a row, in an hour."""
         self._silences += 1
         if self._silences >= SILENCES:
             self.note_refusal(now_s)

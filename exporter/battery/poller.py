@@ -1,4 +1,4 @@
-"""Many scrapes, one poll: coalescing, freshness, deadline; failures become values."""
+"""Coalesces the scrapes of one battery into polls, and turns failures into values."""
 
 import asyncio
 import logging
@@ -19,10 +19,10 @@ from exporter.reading import Reading
 log = logging.getLogger(__name__)
 
 Publish = Callable[[Reading | BmsError], None]
-"""Takes the result of a poll, once, before it disconnects."""
+"""Takes the result of a poll; called once, before the poll disconnects."""
 
 Poll = Callable[[Publish], Awaitable[None]]
-"""Reads a battery once: calls the argument with the reading, returns when disconnected."""
+"""Reads a battery once: calls its argument with the result, returns when disconnected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ class Poller:
         """Start without a reading; the first refresh polls.
 
         Args:
-            battery: Its configured name.
-            address: Its address, for `bms_battery_info`.
-            poll: Reads it once. Not called while an earlier call is still disconnecting.
-            config: How often and how long to read it, and how long a reading may be shown.
+            battery: The configured name.
+            address: For `bms_battery_info`.
+            poll: Not called while an earlier call is still disconnecting.
+            config: How often to poll, and how long to show a reading.
             stats: What `poll` counts.
             tasks: Owns the polls, so that a bug in one ends the program.
-            wall: Ages readings, and converts moments to unix time.
-            changed: Called when a poll began or ended, and when a pause began or ended.
+            wall: The clock by which readings age, and its conversion to unix time.
+            changed: Called when a poll or a pause has begun or ended.
         """
         self._battery = battery
         self._address = address
@@ -78,7 +78,6 @@ class Poller:
         self._wall = wall
         self._changed = changed
         self.history = History(wall)
-        """Its last hours."""
         self._running = RunningPolls(tasks, f"poll {battery}", changed=changed)
         self._finished = Finished()
         self._latest: Latest | None = None
@@ -97,14 +96,17 @@ class Poller:
         return self._serve(is_current=self.is_fresh, is_coalesced=True)
 
     def peek(self, max_age_s: float) -> Snapshot:
-        """Return the snapshot without polling or counting; `max_age_s` replaces a limit of 0."""
+        """Return the snapshot without polling or counting.
+
+        Where `poll.max_age` is 0, a reading is shown for `max_age_s`.
+        """
         return self._snapshot(float(self._config.max_age_s) or max_age_s, is_current=False)
 
     async def refresh(self, *, timeout_s: float | None = None) -> Snapshot:
         """Return the snapshot, after a poll if the reading is not fresh and time allows.
 
-        Never raises a BmsError, and never cancels a poll: one that outlasts `timeout_s` serves
-        the next scrape. None: as long as a poll may take.
+        Never raises a BmsError. Never cancels a poll: the next scrape gets the reading of a poll
+        that takes longer than `timeout_s` (None: than `poll.timeout`).
         """
         if self.is_fresh:
             return self.show()
@@ -145,7 +147,6 @@ class Poller:
         return self._clock() - at_s
 
     def _pause_end_s(self) -> float | None:
-        """Return when the pause ends, by the clock; None: there is none."""
         until_s = self._paused_until_s
         return until_s if until_s is not None and until_s > self._clock() else None
 
@@ -176,7 +177,7 @@ class Poller:
     def _keep(self, reading: Reading) -> None:
         if self._backoff.failures or self._latest is None:
             log.info("battery answers", extra={"battery": self._battery})
-        # Aged from its request on: the machine may have been suspended before the answer came.
+        # It ages from its request on: the machine may have been suspended before the reply came.
         requested_at_s = reading.requested_at_s
         read_at_s = self._clock() if requested_at_s is None else requested_at_s
         self._latest = Latest(reading, read_at_s)
@@ -198,9 +199,9 @@ class Poller:
         """Return the snapshot for one scrape, and count it if it shows a reading.
 
         Args:
-            is_current: The reading is the one that this scrape waited for, or younger than
-                `min_interval`; the only kind that a `max_age` of 0 allows.
-            is_coalesced: Another scrape started the poll that gave it.
+            is_current: Whether this scrape waited for the reading, or it is younger than
+                `min_interval`. With a `max_age` of 0 no other reading is shown.
+            is_coalesced: Whether another scrape started the poll of the reading.
         """
         max_age_s = float(self._config.max_age_s)
         latest = self._latest
@@ -210,7 +211,6 @@ class Poller:
         return self._snapshot(max_age_s, is_current=is_current)
 
     def _is_shown(self, at_s: float, max_age_s: float, *, is_current: bool) -> bool:
-        """Return whether a value of this time may be shown; at a limit of 0, only a current one."""
         return self._age_s(at_s) <= max_age_s if max_age_s else is_current
 
     def _snapshot(self, max_age_s: float, *, is_current: bool) -> Snapshot:

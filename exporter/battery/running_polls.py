@@ -5,19 +5,16 @@ from collections.abc import Awaitable, Callable
 
 
 class RunningPolls:
-    """Runs a poll after the previous one has disconnected.
+    """Runs each poll after the previous one has disconnected.
 
-    The outcome of a poll is known before it has disconnected, so that two can be running: one
-    that still disconnects, and one that waits for it.
+    The outcome of a poll is known before it has disconnected. So two can be under way: one that
+    disconnects, and one that waits for it.
     """
 
     def __init__(self, tasks: asyncio.TaskGroup, name: str, *, changed: Callable[[], None]) -> None:
-        """Start without a poll.
+        """Run polls in `tasks`, so that a bug in one ends the program.
 
-        Args:
-            tasks: Owns the polls, so that a bug in one ends the program.
-            name: Of their tasks.
-            changed: Called when a poll began, and when one ended without an outcome of its own.
+        `changed` is called when a poll has begun, or has ended without setting its outcome.
         """
         self._group = tasks
         self._name = name
@@ -28,13 +25,13 @@ class RunningPolls:
 
     @property
     def outcome(self) -> asyncio.Future[bool] | None:
-        """Whether the poll under way succeeds; None: no poll has an open outcome."""
+        """The outcome of the poll that is reading now, True for success; None: none is reading."""
         return None if self._outcome is None or self._outcome.done() else self._outcome
 
     def start(
         self, poll: Callable[[asyncio.Future[bool]], Awaitable[None]]
     ) -> asyncio.Future[bool]:
-        """Run `poll`, which sets the outcome that is returned."""
+        """Run `poll`; return its outcome, which `poll` sets."""
         outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         run = self._run(poll, outcome, tuple(self._tasks))
         self._outcome = outcome

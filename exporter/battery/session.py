@@ -1,4 +1,4 @@
-"""The registers that each poll requests from one battery, and what is kept between polls."""
+"""Requests the registers of one poll, and keeps what later polls need."""
 
 import asyncio
 import logging
@@ -35,22 +35,16 @@ log = logging.getLogger(__name__)
 # For registers that a poll does not need, on a link that has just answered 0x03.
 EXTRA_GIVE_UP_S: Final = 1.0
 COUNTERS_EVERY_POLLS: Final = 10
-COUNTERS_S: Final = 600.0  # however rare the polls are, the counters shown are not older
+COUNTERS_S: Final = 600.0  # maximum age of the counters that are shown
 
 T = TypeVar("T")
 
 
 class Session:
-    """What is requested from one battery, and what is kept from poll to poll."""
+    """Requests the registers of each poll of one battery, and keeps what later polls need."""
 
     def __init__(self, battery: BatteryConfig, *, stats: LinkStats, clock: Clock) -> None:
-        """Start without knowledge from earlier polls.
-
-        Args:
-            battery: Its optional registers, and its password, which the address encrypts.
-            stats: Where to count what happens.
-            clock: The clock by which readings age; it includes the time in suspend.
-        """
+        """Start without knowledge from earlier polls; readings age by `clock`."""
         self._battery = battery
         self._stats = stats
         self._clock = clock
@@ -74,12 +68,10 @@ class Session:
     async def read(self, connection: Connection, *, deadline_s: float) -> Reading:
         """Request everything that this poll needs; 0x03 is enough for a reading.
 
-        Args:
-            connection: To the battery.
-            deadline_s: By the loop's clock: what was not answered by then is left out.
+        Registers that are not answered by `deadline_s`, by the loop's clock, are left out.
 
         Raises:
-            BmsError: 0x03 was not answered, refused, or answered with something impossible.
+            BmsError: 0x03 was not answered, was refused, or its values cannot be true.
         """
         opened: list[OpenLink] = []
         try:
@@ -99,7 +91,7 @@ class Session:
         except TimeoutError:
             log.debug("out of time after the reading")
         except LinkLostError as error:
-            # 0x03 is a whole reading; what the drop cost is visible as absent, and counted here.
+            # 0x03 alone is a reading: the registers that were not read are absent from it.
             self._stats.connection_failures[FailureReason.LINK_LOST] += 1
             log.debug("link lost after the reading", extra={"error": str(error)})
         if link.exchange.has_leftover(Command.BASIC_INFO):
@@ -114,10 +106,7 @@ class Session:
         )
 
     async def _first_answer(self, connection: Connection, opened: list[OpenLink]) -> BasicInfo:
-        """Return 0x03 from the first profile that answers; add every opened link to `opened`.
-
-        The next profile is tried when one is silent or answers in another protocol.
-        """
+        """Return 0x03 from the first profile that answers in JBD; add each link to `opened`."""
         profiles = sorted(connection.profiles, key=lambda name: name != self._profile)
         failures: list[BmsError] = []
         for profile in profiles:
@@ -142,7 +131,7 @@ class Session:
         raise failures[0]
 
     async def _read_again(self, link: OpenLink, deadline_s: float) -> BasicInfo:
-        """Request 0x03 again: the reply that was used was a leftover."""
+        """Request 0x03 again: the first reply was left over from an earlier connection."""
         try:
             async with asyncio.timeout_at(deadline_s):
                 return await link.read(Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S)
@@ -152,8 +141,8 @@ class Session:
     def _early(self) -> Command | None:
         """Return the register to request before subscribing, as a wake-up.
 
-        The first request after a connect is often lost: then only this one is lost, which is
-        requested later anyway. If it is not lost, its reply is used.
+        The first request after a connect is often lost. If this one is, nothing else is lost: its
+        register is requested later anyway. If it is answered, its reply is used.
         """
         if self._battery.password is not None or not self._takes_early:
             return None
@@ -175,7 +164,7 @@ class Session:
         try:
             value = await link.read(register.command, register.decode, give_up_s=register.give_up_s)
         except LinkLostError:
-            # Some batteries disconnect instead of refusing. Not so at 0x04: weak links end there.
+            # Some batteries disconnect instead of refusing. At 0x04 it is mostly a weak link.
             if register.command is not Command.CELL_VOLTAGES:
                 register.note_silence(now_s)
             raise
@@ -202,7 +191,7 @@ class Session:
             self._counters_from_poll = self._polls + COUNTERS_EVERY_POLLS
 
     async def _read_identity(self, link: OpenLink, basic: BasicInfo) -> None:
-        """Request 0x05 until it is answered or given up; after that the labels never change."""
+        """Request 0x05 until it is answered or given up; then never: labels must not change."""
         if self._identity is not None:
             return
         hardware = await self._read_optional(link, self._hardware)

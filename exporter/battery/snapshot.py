@@ -1,4 +1,4 @@
-"""The state of one battery as metrics, API and command line show it."""
+"""What metrics, API and command line show of one battery."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,10 +10,7 @@ from exporter.reading import Identity, Reading
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What one scrape may show of one battery; nothing in it changes afterwards.
-
-    Equal snapshots differ at most in `served` and `coalesced`.
-    """
+    """What one scrape may show of one battery; equality ignores `served` and `coalesced`."""
 
     battery: str
     address: str
