@@ -1,4 +1,4 @@
-"""What reads a battery needs of a connection to it, however that was made."""
+"""The interface of a connection to a battery, which every transport implements."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,14 +7,13 @@ from typing import Protocol
 class Link(Protocol):
     """One profile of an open connection: bytes out, notifications in."""
 
-    early_sent: bool
-    """Whether a request was written before the subscription."""
+    early_sent: bool  # a request was written before the subscription
 
     async def write(self, data: bytes) -> None:
-        """Send one request. Raises LinkLostError."""
+        """Send one request. Raises LinkLostError if the connection ended."""
 
     async def receive(self) -> tuple[float, bytes]:
-        """Return when the next notification came, by the loop's clock, and its bytes.
+        """Return the arrival of the next notification, by the loop's clock, and its bytes.
 
         Raises:
             LinkLostError: The connection ended.
@@ -26,15 +25,13 @@ class Connection(Protocol):
 
     @property
     def profiles(self) -> Sequence[str]:
-        """The names of the known profiles that the battery has, best first; never empty."""
+        """The names of the known profiles that the battery has, in order of trial; never empty."""
 
     async def open(self, profile: str, early: bytes) -> Link:
         """Subscribe to the notifications of one profile.
 
-        Args:
-            profile: One of `profiles`.
-            early: Written before the subscription if that costs no time. The first request after
-                a connect is often lost, so this one is lost during the subscription.
+        `early` is written before the subscription if the battery takes writes without response.
+        The first request after a connect is often lost: so only this one is lost.
 
         Raises:
             PairingError: The battery wants pairing.

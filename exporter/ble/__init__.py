@@ -1,1 +1,1 @@
-"""Ways to a battery over Bluetooth Low Energy."""
+"""The transports over Bluetooth Low Energy, and the choice of a route to each battery."""

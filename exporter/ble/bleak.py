@@ -24,7 +24,8 @@ from exporter.link_stats import LinkStats
 
 log = logging.getLogger(__name__)
 
-# One that bluetoothd holds for a process that has ended does not advertise: check in between.
+# A battery that is still connected for a process that has ended does not advertise. So a search
+# disconnects it this often.
 FREE_EVERY_S: Final = 2.5
 ROUNDING_S: Final = 0.001
 # A connect to a battery in range takes 0.4 to 1.1 s on BlueZ 5.66; one to a battery that has
@@ -43,14 +44,7 @@ class BleakTransport:
         management: Management | None = None,
         clock: Clock = boot_s,
     ) -> None:
-        """Configure the transport without touching Bluetooth.
-
-        Args:
-            adapter: hci0 and the like; None is the system's default.
-            backend: Another one than bluetoothd, for the demo and tests.
-            management: What to do through the kernel's management socket.
-            clock: Gives `LinkStats.seen_at_s`.
-        """
+        """Configure the transport without using Bluetooth; `clock` gives `LinkStats.seen_at_s`."""
         backend = backend or Backend()
         self._client = backend.client
         self._management = management or Management()
@@ -71,7 +65,7 @@ class BleakTransport:
         links: list[BleakLink] = []
         record = target.stats.record_connection
         async with AsyncExitStack() as stack:
-            stack.callback(record, connected=False)  # at the latest, when all is over
+            stack.callback(record, connected=False)  # unless bluetoothd has reported it before
             device = await self._find(target, deadline_s)
             await self._management.load_parameters(sorted(self.targets))
             if self._client is None:
@@ -118,7 +112,7 @@ class BleakTransport:
         raise make_not_found(target.address, listened_s)
 
     async def _free(self, address: str) -> None:
-        """Drop a connection that a killed process left in bluetoothd: it hides the battery."""
+        """Drop a connection left by a killed process: a connected battery does not advertise."""
         self._freed.add(address)
         if self._client is None:
             await self._management.disconnect(address)
@@ -132,7 +126,7 @@ class BleakTransport:
                 link.notifications.end()
 
         def attempt_s() -> float:
-            # More for every other battery: the kernel makes one connection after the other.
+            # More time for each other battery: the kernel makes one connection after the other.
             return ATTEMPT_S + CONNECTION_S * (self._connecting - 1)
 
         self._connecting += 1
@@ -158,11 +152,9 @@ class BleakTransport:
 
 
 def _counting_client(stats: LinkStats, attempt_s: Callable[[], float]) -> type[BleakClient]:
-    """Return a client that counts and shortens attempts: bleak-retry-connector reports none.
+    """Return a client that counts attempts, and ends them after `attempt_s()`.
 
-    Args:
-        stats: Counts them.
-        attempt_s: Returns how long the next one may take.
+    bleak-retry-connector does not report the attempts that it repeats.
     """
 
     class CountingClient(BleakClient):

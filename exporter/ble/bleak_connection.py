@@ -1,4 +1,4 @@
-"""An open connection over bleak: the GATT profiles of a battery, and a link through any of them."""
+"""An open connection over bleak: the battery's GATT profiles, and links through them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -20,7 +20,7 @@ UNKNOWN_OBJECT: Final = "org.freedesktop.DBus.Error.UnknownObject"
 
 
 Characteristics = tuple[BleakGATTCharacteristic, BleakGATTCharacteristic]
-"""Of one profile in a battery's GATT table: the one that notifies, and the one to write to."""
+"""The characteristics of one profile: the one that notifies, and the one to write to."""
 
 
 class BleakConnection:
@@ -36,10 +36,10 @@ class BleakConnection:
         """Read the GATT table of a connected client.
 
         Args:
-            client: The client.
+            client: Connected to the battery.
             configured: The only profile to use; None: any.
-            stats: Counts requests.
-            links: Takes every link that is opened, to be ended with the connection.
+            stats: Where to count requests.
+            links: Where to add each opened link; the caller ends them with the connection.
 
         Raises:
             ProfileError: The table holds no profile, or not the configured one.
@@ -79,13 +79,12 @@ class BleakLink:
         self._notify = notify
         self._write = write
         self.writes_at_once = "write-without-response" in write.properties
-        """Whether requests are written without waiting for a response."""
         self.early_sent = False
         self.notifications = Notifications()
         self.receive = self.notifications.receive
 
     async def subscribe(self) -> None:
-        """Request notifications. Raises LinkLostError."""
+        """Request notifications. Raises LinkLostError if the connection ended."""
         add = self.notifications.add
         try:
             await self._client.start_notify(self._notify, lambda _, data: add(bytes(data)))
@@ -93,7 +92,7 @@ class BleakLink:
             raise await _make_lost("subscribe", error) from error
 
     async def write(self, data: bytes) -> None:
-        """Send one request, without response where that is offered. Raises LinkLostError."""
+        """Send one request, without response if possible. Raises LinkLostError if that failed."""
         response = not self.writes_at_once
         try:
             await self._client.write_gatt_char(self._write, data, response=response)
@@ -113,7 +112,7 @@ def _find_profiles(services: Sequence[BleakGATTService]) -> Mapping[str, Charact
 
 
 async def _make_lost(doing: str, error: Exception) -> LinkLostError:
-    """Drop what bleak has cached if it belongs to a bluetoothd that was killed."""
+    """Return the error; drop what bleak has cached of a bluetoothd that was killed."""
     if isinstance(error, BleakDBusError) and error.dbus_error == UNKNOWN_OBJECT:
         await bluez.forget()
     return LinkLostError(f"{doing}: {text(error)}")

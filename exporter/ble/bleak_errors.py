@@ -12,9 +12,9 @@ from dbus_fast.errors import DBusFastError
 
 from exporter.errors import AdapterError, ConnectError, LinkError
 
-# Not every failure is a BleakError: TimeoutError and a missing bus are OSErrors; a bus that ends in
-# mid-call shows as EOFError, or as bleak's own state being gone: AttributeError, AssertionError,
-# KeyError. They are caught around single calls of bleak only.
+# Not every failure is a BleakError. TimeoutError and a missing bus are OSErrors. A bus that ends
+# during a call causes EOFError or, as bleak's own state is gone, AttributeError, AssertionError or
+# KeyError. All of them are caught around single calls of bleak only.
 BLEAK_ERRORS: Final[tuple[type[Exception], ...]] = (
     BleakError,
     DBusFastError,
@@ -39,7 +39,7 @@ ADAPTER_ADVICE: Final = {
     BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM: "no permission to use D-Bus: add the user "
     "to the group bluetooth",
 }
-# D-Bus tried to start bluetoothd by itself.
+# D-Bus failed to start bluetoothd.
 CANNOT_START: Final = "org.freedesktop.DBus.Error.Spawn."
 DBUS_ADVICE: Final = {
     "org.freedesktop.DBus.Error.ServiceUnknown": NOT_RUNNING,
@@ -57,7 +57,7 @@ def _advice(error: BleakDBusError) -> str | None:
 
 
 def adapter_error(error: Exception, doing: str) -> AdapterError:
-    """Return the error for a Bluetooth that cannot be used, with advice."""
+    """Return an error with advice for a failure that concerns the whole adapter."""
     advice = None
     if isinstance(error, BleakBluetoothNotAvailableError):
         advice = ADAPTER_ADVICE.get(error.reason)

@@ -1,4 +1,4 @@
-"""Asks bluetoothd what bleak has no interface for, through bleak's internals.
+"""Requests to bluetoothd for which bleak has no interface, through bleak's internals.
 
 D-Bus and its libraries take 4 MiB (`make bench-small`). A process that reads its batteries over the
 direct link does not load them.
@@ -58,10 +58,7 @@ async def is_off_on_purpose() -> bool:
 
 
 async def forget() -> None:
-    """Drop everything that bleak has cached: it does not notice that bluetoothd was killed.
-
-    It would consider a battery connected, and its characteristics present.
-    """
+    """Drop everything that bleak has cached: it does not notice that bluetoothd was killed."""
     manager = await get_global_bluez_manager()
     if manager._bus is not None:  # noqa: SLF001 - bleak has no public way
         manager._bus.disconnect()  # noqa: SLF001

@@ -12,17 +12,12 @@ T = TypeVar("T")
 def choose_profiles(
     present: Mapping[str, T], services: Iterable[str], configured: str | None
 ) -> Mapping[str, T]:
-    """Return the profiles to try, in this order.
+    """Return the profiles to try, in this order: all that are `present`, or the configured one.
 
-    What a battery advertises says nothing: the MOBILEKTRO advertises ff00 and has the Nordic UART.
-
-    Args:
-        present: What the GATT table holds, by the profile's name.
-        services: The UUIDs of all services in the table, for the message.
-        configured: The only profile to use; None: any.
+    Advertised services are not used: the MOBILEKTRO advertises ff00 and has the Nordic UART.
 
     Raises:
-        ProfileError: There is none, or not the configured one.
+        ProfileError: There is none, or not the configured one; the message names all `services`.
     """
     offered = ", ".join(sorted(set(services))) or "none"
     if not present:

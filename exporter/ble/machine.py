@@ -37,7 +37,7 @@ async def build_routes(config: Config, backend: Backend | None = None) -> Routes
     if why_not_direct and TransportChoice.DIRECT in wanted:
         raise ConfigError([f"link: direct cannot be used here: {why_not_direct}"])
     why_not_managed = why_not_direct or await management.why_not()
-    several = len(adapters_up()) > 1  # then bluetoothd compares them
+    several = len(adapters_up()) > 1  # `Routes` compares them through bluetoothd
     chooses = several and any(battery.adapter is None for battery in config.batteries)
     if TransportChoice.BLUEZ in _links_in_use(wanted, why_not_direct) or chooses:
         import_module("exporter.ble.bleak")  # now, not in the middle of a scrape
@@ -83,7 +83,7 @@ def _log_transports(
 def _make_bluez(
     backend: Backend | None, managed: Management | None, adapter: str | None
 ) -> ScanningTransport:
-    # Loads bleak and D-Bus, which the direct link does without.
+    # This loads bleak and D-Bus, which the direct link does not need.
     from exporter.ble.bleak import BleakTransport  # noqa: PLC0415
 
     return BleakTransport(adapter=adapter, backend=backend, management=managed)

@@ -16,17 +16,17 @@ class Notifications:
         self._queue.put_nowait((asyncio.get_running_loop().time(), value))
 
     def end(self) -> None:
-        """Let `receive` fail once all notifications are taken: the connection ended."""
+        """Let `receive` fail after the last notification: the connection ended."""
         self._queue.put_nowait(None)
 
     async def receive(self) -> tuple[float, bytes]:
-        """Return when the next notification came, by the loop's clock, and its bytes.
+        """Return the arrival of the next notification, by the loop's clock, and its bytes.
 
         Raises:
             LinkLostError: The connection ended.
         """
         notification = await self._queue.get()
         if notification is None:
-            self.end()  # for the next call
+            self.end()  # so that the next call fails, too
             raise LinkLostError("the connection ended in mid-poll")
         return notification

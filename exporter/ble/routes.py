@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 # JBD modules advertise about every second: all adapters in range receive one in this time.
 COMPARE_S: Final = 3.0
-# The RSSI of a battery that does not move varies by as much from one advertisement to the next.
+# The RSSI of a battery that does not move varies that much between two advertisements.
 SIMILAR_DB: Final = 6
 
 T = TypeVar("T", bound=Transport)
@@ -38,10 +38,10 @@ class Routes:
         """Configure the routes; transports are made when they are needed.
 
         Args:
-            bluez: Makes the transport of an adapter through bluetoothd; None is the default one.
-            direct: Makes its transport over the kernel's ATT channel; None: there is none here.
-            prefers_direct: What batteries use that have no transport configured.
-            adapters: Returns the names of those that are switched on now; empty: unknown.
+            bluez: Makes the transport of an adapter through bluetoothd; None: the default adapter.
+            direct: Makes the direct transport of an adapter; None: this machine has none.
+            prefers_direct: Whether batteries without their own `link` use `direct`.
+            adapters: Returns the names of the adapters that are switched on; empty: unknown.
         """
         self._bluez = cache(partial(self._make, bluez))  # one transport for each adapter
         self._direct = None if direct is None else cache(partial(self._make, direct))
@@ -63,13 +63,15 @@ class Routes:
 
     @asynccontextmanager
     async def connect(self, target: Target, *, deadline_s: float) -> AsyncIterator[Connection]:
-        """Connect through the configured adapter, or through the one with the strongest signal.
+        """Connect through the configured adapter, or one chosen by signal and load.
+
+        A chosen adapter is kept until a connection through it fails.
 
         Raises:
             BmsError: As `Transport.connect` does.
         """
         if target.adapter is not None:
-            self._best[target.address] = target.adapter  # counts when others choose
+            self._best[target.address] = target.adapter  # counted when others choose
         adapter = target.adapter or await self._choose(target)
         direct = self._direct if self._uses_direct(target) else None
         transport: Transport = self._bluez(adapter) if direct is None else direct(adapter)
@@ -106,7 +108,7 @@ class Routes:
             )
 
     async def _choose(self, target: Target) -> str | None:
-        """Return the adapter to use; after a failure, or without that adapter, compare again."""
+        """Return the adapter chosen before, or compare them; None: there is no choice."""
         present = self._adapters()
         if len(present) < 2:  # noqa: PLR2004 - nothing to choose from
             return None
@@ -121,9 +123,8 @@ class Routes:
     async def _compare(self, target: Target, present: Sequence[str]) -> str:
         """Scan on every adapter for COMPARE_S; return the best one for this battery.
 
-        Of those that receive the battery about as well as the best one, it is the one with the
-        fewest batteries: an adapter makes one connection at a time. Without any reception they take
-        turns.
+        That is the least used adapter among those within SIMILAR_DB of the strongest signal: an
+        adapter makes one connection at a time. If none receives the battery, they take turns.
         """
         rssi_dbm: dict[str, int] = {}
         scanning = 0

@@ -21,10 +21,9 @@ from exporter.protocol.advertisement import Advertisement
 log = logging.getLogger(__name__)
 
 START_ATTEMPTS: Final = 3
-# A connect to a battery in range takes about a second. One that hangs must not deafen the others.
+# A connect takes about a second. One that hangs must not keep others from finding their battery.
 PAUSE_S: Final = 4.0
-# Longer than it takes a battery to advertise: every second or two.
-RENEW_S: Final = 2.4
+RENEW_S: Final = 2.4  # longer than the one or two seconds between two advertisements
 
 Listener = Callable[[BLEDevice, AdvertisementData], None]
 
@@ -38,13 +37,7 @@ class Scanner:
         backend: type[BaseBleakScanner] | None = None,
         record: Listener | None = None,
     ) -> None:
-        """Configure the scan.
-
-        Args:
-            adapter: hci0 and the like; None is the system's default.
-            backend: Another implementation than bluetoothd's.
-            record: Called for every advertisement of every scan; nothing scans for it.
-        """
+        """Configure the scan; `record` gets the advertisements of every scan, but starts none."""
         self._adapter = adapter
         self._backend = backend
         self._record = record
@@ -53,7 +46,7 @@ class Scanner:
         self._listeners: list[Listener] = []
         self._connecting: set[object] = set()  # the connects for which the scan pauses
         self._scanned_s = 0.0
-        self._since_s: float | None = None  # of the present scan
+        self._since_s: float | None = None  # when the current scan started
 
     @asynccontextmanager
     async def advertisements(self, hear: Hear) -> AsyncIterator[Renew]:
@@ -100,11 +93,11 @@ class Scanner:
                     await self._stop()
 
     async def renew(self) -> None:
-        """Restart the scan if it is older than RENEW_S, or has ended.
+        """Restart the scan if it has ended, or is older than RENEW_S and may miss a battery.
 
-        Linux drops reports that arrive before it has recorded the start of its scan: in Linux 6.1
-        those of the first 0.2 ms or more. A controller that reports every device once does not
-        report it again until the next scan, 10 s later.
+        Linux drops reports that arrive before it has recorded that the scan started (Linux 6.1:
+        those of the first 0.2 ms or more). A controller that reports each device once per scan
+        reports such a battery again only in Linux's next scan, 10 s later.
 
         Raises:
             AdapterError: The scan cannot be started again.
@@ -118,11 +111,11 @@ class Scanner:
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
-        """Stop the scan during a connect; resume it for the remaining listeners.
+        """Stop the scan during a connect, for at most PAUSE_S; resume it if others listen.
 
-        A controller that reports every device once does not report again the device that Linux
-        waits for: a missing battery would delay every other one until its own scan ends. After
-        PAUSE_S the scan goes on although the connect has not ended.
+        To connect, Linux waits for a new report of the device. A controller that reports each
+        device once per scan sends none until the scan ends: the search for a missing battery
+        would delay the connects to all others.
         """
         connect = object()
         self._connecting.add(connect)
@@ -148,7 +141,7 @@ class Scanner:
             if self._listeners and not self._connecting and self._scanner is None:
                 try:
                     await self._start()
-                except AdapterError as error:  # the listeners hear nothing
+                except AdapterError as error:  # the listeners time out
                     log.debug("scan not resumed", extra={"error": str(error)})
 
     async def _start(self) -> None:
@@ -185,7 +178,7 @@ class Scanner:
 
 
 async def _abandon(starting: asyncio.Task[None], scanner: BleakScanner) -> None:
-    """Stop a scan whose start was cancelled: nothing else would."""
+    """Stop a scan whose start was cancelled: nothing else stops it."""
     done, _ = await asyncio.wait([starting], timeout=ANSWER_S)
     if not done:
         starting.cancel()
@@ -195,7 +188,7 @@ async def _abandon(starting: asyncio.Task[None], scanner: BleakScanner) -> None:
 
 
 async def _stop(scanner: BleakScanner) -> None:
-    """Stop a scan, even if the caller is cancelled: nothing else would."""
+    """Stop a scan, even if the caller is cancelled: nothing else stops it."""
     ending = asyncio.ensure_future(_end(scanner))
     try:
         await asyncio.shield(ending)

@@ -1,4 +1,4 @@
-"""Timeouts that several ways to a battery share, and one for work that ignores cancellation."""
+"""Timeouts that the transports share, and one for work that may ignore its cancellation."""
 
 import asyncio
 import logging
@@ -7,18 +7,14 @@ from typing import Any, Final, TypeVar
 
 log = logging.getLogger(__name__)
 
-# JBD modules advertise about every second or two; one that was not seen in 10 s is away, switched
-# off or held by the phone app.
+# JBD modules advertise every second or two. One that was not seen in 10 s is out of range, switched
+# off or connected to the phone app.
 FIND_S: Final = 10.0
 ATTEMPTS: Final = 3  # to connect, in one poll
-# What a connection keeps the others waiting for: an adapter makes one after the other.
-CONNECTION_S: Final = 1.0
-# bluetoothd answers in milliseconds; one that accepts and never answers must not hold a poll up.
-ANSWER_S: Final = 5.0
-# Cancelled work may clean up for this long; bleak would wait for bluetoothd's answer for ever.
-CLEAN_UP_S: Final = 3.0
-# How long undoing may take: bluetoothd disconnects in about 2 s; bleak waits for it for up to 10 s.
-UNDO_S: Final = 12.0
+CONNECTION_S: Final = 1.0  # the time by which a connection delays others over the same adapter
+ANSWER_S: Final = 5.0  # bluetoothd answers in milliseconds; one that hangs must not block a poll
+CLEAN_UP_S: Final = 3.0  # for cancelled work; bleak waits for bluetoothd's answer without a limit
+UNDO_S: Final = 12.0  # for a disconnect: bluetoothd takes about 2 s, bleak waits for up to 10 s
 
 T = TypeVar("T")
 
@@ -28,12 +24,7 @@ async def with_timeout(
     seconds: float,
     undo: Callable[[T], Coroutine[Any, Any, None]] | None = None,
 ) -> T:
-    """Limit the time of work that may never end when it is cancelled.
-
-    Args:
-        work: The work.
-        seconds: Its limit.
-        undo: Called with a result that came too late.
+    """Limit the time of work that may ignore its cancellation; `undo` a result that comes too late.
 
     Raises:
         TimeoutError: The work was not done in time.

@@ -1,4 +1,4 @@
-"""The interfaces between the ways to a battery and their users, and the data that they share."""
+"""The interfaces of the transports, and the data that they share with their users."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -11,7 +11,7 @@ from exporter.errors import NotFoundError
 from exporter.link_stats import LinkStats
 from exporter.protocol.advertisement import Advertisement
 
-if TYPE_CHECKING:  # the direct link does without bleak
+if TYPE_CHECKING:  # the direct link does not import bleak
     from bleak.backends.client import BaseBleakClient
     from bleak.backends.scanner import BaseBleakScanner
 
@@ -21,12 +21,12 @@ Renew = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A battery to connect to, and the record of what happens."""
+    """A battery to connect to, and the counters of its link."""
 
     address: str  # upper case with colons
     stats: LinkStats
     profile: str | None = None  # None: by its GATT table
-    adapter: str | None = None  # None: the one with the strongest signal
+    adapter: str | None = None  # None: `Routes` chooses by signal and load
     link: TransportChoice | None = None  # None: as for all batteries
 
 
@@ -34,24 +34,20 @@ class Transport(Protocol):
     """Connects to batteries over one adapter."""
 
     targets: Mapping[str, Target]
-    """The batteries to prepare for and to record, by address; `Routes` sets and changes them."""
+    """By address: batteries to prepare connections for; `Routes` sets and changes them."""
 
     def connect(
         self, target: Target, *, deadline_s: float
     ) -> AbstractAsyncContextManager[Connection]:
         """Connect, and disconnect when the context ends.
 
-        Without the management socket the disconnect takes about 2 s. It never raises and survives
-        cancellation.
-
-        Args:
-            target: The battery.
-            deadline_s: By the loop's clock: the end of every attempt to connect.
+        Attempts end at `deadline_s`, by the loop's clock. The disconnect takes about 2 s without
+        the management socket; it never raises and completes even if the caller is cancelled.
 
         Raises:
             AdapterError: Bluetooth cannot be used.
             NotFoundError: The battery does not advertise.
-            ConnectError: It does, and no attempt succeeded.
+            ConnectError: The battery advertises, but no attempt succeeded.
             ProfileError: It has none of the profiles, or not the configured one.
             PairingError: It wants pairing.
             LinkLostError: The connection ended while the context was open.
@@ -64,8 +60,8 @@ class ScanningTransport(Transport, Protocol):
     def advertisements(self, hear: Hear) -> AbstractAsyncContextManager[Renew]:
         """Call `hear` for every advertisement while the context is open.
 
-        The context is a function to call now and then: it restarts a scan that may have missed a
-        battery.
+        The context yields a function to call every few seconds: it restarts a scan that may have
+        missed a battery.
 
         Raises:
             AdapterError: Bluetooth cannot be used.
@@ -74,7 +70,7 @@ class ScanningTransport(Transport, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """Which implementation of bleak's interfaces to use; None is this platform's own."""
+    """The implementation of bleak's interfaces to use; None: bleak's own for this platform."""
 
     client: "type[BaseBleakClient] | None" = None
     scanner: "type[BaseBleakScanner] | None" = None

@@ -1,1 +1,1 @@
-"""Batteries over the kernel's own sockets: no bluetoothd, no D-Bus, no scan, no privilege."""
+"""The direct transport: the kernel's own sockets, without bluetoothd, D-Bus, scan or privilege."""

@@ -2,7 +2,7 @@
 
 Source: Bluetooth Core Specification 5.4, volume 3, part F (ATT).
 
-One request is under way at a time; a command needs no answer. In between, the server may notify,
+One request is under way at a time; a command gets no response. Meanwhile the server may notify,
 indicate, and send requests of its own.
 """
 
@@ -26,8 +26,7 @@ FIRST_AFTER_REQUESTS: Final = 0x1B  # below it, even opcodes are requests, odd o
 REQUEST_NOT_SUPPORTED: Final = 0x06
 INSUFFICIENT: Final = {0x05: "authentication", 0x08: "authorization", 0x0F: "encryption"}
 
-# No notification is longer. We never request an MTU: it costs a round trip.
-OUR_MTU: Final = 517
+OUR_MTU: Final = 517  # no notification is longer; requesting it would cost a round trip
 
 
 class AttError(LinkLostError):
@@ -36,7 +35,7 @@ class AttError(LinkLostError):
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A value that the server sent on its own, of the characteristic value with this handle."""
+    """A notified or indicated value of the characteristic with this value handle."""
 
     handle: int
     value: bytes
@@ -44,14 +43,14 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The whole PDU that ends the request under way."""
+    """The response to the request under way, as a whole PDU."""
 
     pdu: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """A PDU to send because of a received one."""
+    """A PDU to send in response to the server."""
 
     pdu: bytes
 
@@ -101,7 +100,7 @@ class Att:
 
 
 def write_request(handle: int, value: bytes) -> bytes:
-    """Return the request to write a value; the server confirms it."""
+    """Return the request to write a value; the server sends a response."""
     return bytes([WRITE]) + handle.to_bytes(2, "little") + value
 
 

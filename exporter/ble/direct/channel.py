@@ -11,8 +11,7 @@ from exporter.errors import LinkLostError
 
 log = logging.getLogger(__name__)
 
-# The specification gives a server 30 s; a battery that needs more than this is not answering.
-ANSWER_S: Final = 5.0
+ANSWER_S: Final = 5.0  # the specification allows 30 s, which is a whole poll
 LONGEST_PDU: Final = 1024
 
 T = TypeVar("T")
@@ -26,20 +25,14 @@ class AttChannel:
     """One socket to a battery."""
 
     def __init__(self, sock: socket.socket, address: str) -> None:
-        """Start to read.
-
-        Args:
-            sock: A connected socket, one PDU a packet; it belongs to the channel from now on.
-            address: That of the battery, for the log.
-        """
+        """Read from a connected socket, which the channel will close; `address` is for the log."""
         self._socket: socket.socket | None = sock
         self.address = address
         self._att = Att()
         self._turn = asyncio.Lock()
         self._answer: asyncio.Future[bytes] | None = None
         self._listener: tuple[int, Callable[[bytes], None]] | None = None  # and its handle
-        self.on_lost: list[Callable[[], None]] = []
-        """Called when the connection ends without `close`."""
+        self.on_lost: list[Callable[[], None]] = []  # called when it ends without `close`
         asyncio.get_running_loop().add_reader(sock, self._readable, sock)
 
     @property
@@ -48,7 +41,7 @@ class AttChannel:
         return self._socket is not None
 
     def listen(self, handle: int, listener: Callable[[bytes], None]) -> None:
-        """Call `listener` with each value of this characteristic, and of no other."""
+        """Call `listener` with each value of this characteristic; replaces an earlier one."""
         self._listener = (handle, listener)
 
     async def run(self, procedure: Generator[bytes, bytes, T]) -> T:
@@ -86,7 +79,7 @@ class AttChannel:
                 self._answer = None
 
     async def send(self, pdu: bytes) -> None:
-        """Send one PDU. Raises LinkLostError."""
+        """Send one PDU. Raises LinkLostError if the connection ended."""
         if self._socket is None:
             raise LinkLostError("not connected")
         try:
@@ -128,7 +121,7 @@ class AttChannel:
             case Reaction(reaction):
                 try:
                     sock.send(reaction)
-                except OSError as error:  # it ended, or the battery sends requests without reading
+                except OSError as error:  # closed, or the battery sends requests but does not read
                     self._lost(error.strerror or str(error))
 
     def _lost(self, reason: str) -> None:

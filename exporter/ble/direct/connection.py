@@ -1,4 +1,4 @@
-"""An open connection over the direct link: the profiles of a battery, and a link through any."""
+"""An open connection over the direct transport: the battery's profiles, and links through them."""
 
 import logging
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ SUBSCRIBE: Final = b"\x01\x00"
 
 @dataclass(slots=True)
 class Memory:
-    """What earlier connections to one battery taught; it is verified in use."""
+    """What earlier connections to one battery have found; each use verifies it."""
 
     address_types: Sequence[int]  # to try, in this order
     table: Table | None = None
@@ -50,14 +50,9 @@ class DirectConnection:
         stats: LinkStats,
         configured: str | None,
     ) -> None:
-        """Choose among the profiles in a GATT table.
+        """Choose among the profiles in a GATT table, which may be one from `memory`.
 
-        Args:
-            channel: To the battery; its opener closes it.
-            table: Read from it now or earlier.
-            memory: Where to keep a table that is discovered again.
-            stats: Counts requests.
-            configured: The only profile to use; None: any.
+        The caller closes the channel. `configured` is the only profile to use; None: any.
 
         Raises:
             ProfileError: The table holds no profile, or not the configured one.
@@ -75,7 +70,7 @@ class DirectConnection:
     async def open(self, profile: str, early: bytes = b"") -> "DirectLink":
         """Subscribe to the notifications of one profile; see `Connection`.
 
-        Remembered handles that the battery refuses are discovered again.
+        If the battery refuses remembered handles, they are discovered again.
         """
         link = DirectLink(self._channel, self._table.profiles[profile])
         if early and link.handles.can_write_command:

@@ -1,4 +1,4 @@
-"""GATT discovery as pure functions of bytes: where the known profiles are in a battery's table.
+"""GATT discovery without I/O: finds the handles of the known profiles in a battery's table.
 
 Source: Bluetooth Core Specification 5.4, volume 3, part G (GATT).
 """
@@ -95,7 +95,7 @@ def _characteristics(
 def _read_all(
     opcode: int, kind: int, start: int, end: int
 ) -> Generator[bytes, bytes, list[tuple[int, bytes]]]:
-    """Read every attribute of one type: its handle, and the entry that starts with it."""
+    """Return handle and entry of every attribute of one type; an entry starts with its handle."""
     found: list[tuple[int, bytes]] = []
     last_at = 2 if opcode == READ_BY_GROUP_TYPE else 0  # a service names its last handle
     while start <= end:

@@ -1,4 +1,4 @@
-"""The kernel's side of the direct link: its sockets, and the turns in which it connects."""
+"""What the direct link needs of the kernel: its sockets, and timeouts for connects in turn."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,8 +11,7 @@ from exporter.ble.direct import sockets
 from exporter.ble.timeouts import CONNECTION_S
 from exporter.errors import AdapterError
 
-# What a failed attempt keeps the others waiting for.
-FAILED_CONNECTION_S: Final = 4.0
+FAILED_CONNECTION_S: Final = 4.0  # the time by which a failed attempt delays the others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,14 +23,10 @@ class Kernel:
     connected_on: Callable[[str], int | None] = sockets.connected_on
 
     def find_adapter(self, name: str | None, address: str) -> sockets.Adapter:
-        """Return an adapter that is switched on.
-
-        Args:
-            name: hci0 and the like; None: the first one that is switched on.
-            address: That of the battery, for the message.
+        """Return the named adapter, or the first one that is on; `address` is for messages.
 
         Raises:
-            AdapterError: The adapter is not there, or switched off.
+            AdapterError: It is not there, or switched off.
         """
         try:
             present = self.adapters()
@@ -56,7 +51,7 @@ class Kernel:
 
 
 class Turns:
-    """Timeouts of the connects that wait for one adapter: it makes one connection at a time."""
+    """The timeouts of connects over one adapter, which makes one connection at a time."""
 
     def __init__(self) -> None:
         self._waiting: set[asyncio.Timeout] = set()
@@ -70,7 +65,7 @@ class Turns:
         """
         async with asyncio.timeout(seconds) as waiting:
             self._waiting.add(waiting)
-            took_s = 0.0  # cancelled: the kernel has not tried
+            took_s = 0.0  # if cancelled: the kernel did not try to connect
             try:
                 yield
                 took_s = CONNECTION_S

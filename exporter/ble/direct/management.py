@@ -1,9 +1,9 @@
-"""The kernel's management socket: disconnects at once, speeds connections up, measures the RSSI.
+"""The kernel's management socket: disconnects at once, sets connection parameters, reads RSSI.
 
 Source: BlueZ, doc/mgmt-api.txt. It needs CAP_NET_ADMIN, in the host's network and user namespace.
 
-Every command has its own socket: its answer cannot be mistaken for another's, and no open socket
-breaks when the adapter or the kernel's module goes away.
+Every command has its own socket: no answer belongs to another command, and no open socket breaks
+when the adapter or the kernel's module goes away.
 """
 
 import asyncio
@@ -39,14 +39,12 @@ SUCCESS: Final = 0x00
 NOT_CONNECTED: Final = 0x02
 PERMISSION_DENIED: Final = 0x14
 UNKNOWN_RSSI: Final = 127
-KINDS: Final = (PUBLIC, RANDOM)  # a battery's address is one of them, and the other does no harm
+KINDS: Final = (PUBLIC, RANDOM)  # the kinds of addresses; a command for the wrong one does nothing
 
 # 7.5 to 11.25 ms in units of 1.25 ms, no event left out, lost after 4 s in units of 10 ms.
 # BlueZ's own default is 30 to 50 ms.
 FAST: Final = struct.pack("<HHHH", 6, 9, 0, 400)
-# The kernel answers at once, but for Disconnect: that waits for the battery's side.
-ANSWER_S: Final = 3.0
-
+ANSWER_S: Final = 3.0  # only Disconnect waits, for the battery; all others are answered at once
 
 Command = Callable[[int, int, bytes], Awaitable[tuple[int, bytes]]]
 """Opcode, adapter and payload in; status and data out. Raises OSError and ManagementError."""
@@ -58,7 +56,7 @@ class ManagementError(Exception):
 
 @contextmanager
 def _optional(failure: str, address: str | None = None) -> Iterator[None]:
-    """Log a management command that failed: a reading does without it."""
+    """Log a failed management command: readings do not depend on it."""
     try:
         yield
     except (OSError, ManagementError) as error:
@@ -79,7 +77,7 @@ async def command(opcode: int, adapter: int, payload: bytes) -> tuple[int, bytes
         bind(sock, CONTROL_CHANNEL)
         with suppress(OSError):  # before Linux 5.16 no command is longer than 1,028 bytes
             sock.setsockopt(SOL_BLUETOOTH, BT_SNDMTU, struct.pack("H", 0xFFFF))
-        # One datagram. The kernel says that it has sent 0 bytes of a command that it refuses.
+        # It is one datagram. For a command that the kernel refuses, `send` returns 0.
         sock.send(HEADER.pack(opcode, adapter, len(payload)) + payload)
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -94,7 +92,7 @@ async def command(opcode: int, adapter: int, payload: bytes) -> tuple[int, bytes
 async def why_not(command: Command = command) -> str | None:
     """Return why the management socket cannot be used; None: it can."""
     try:
-        status, _ = await command(GET_CONNECTIONS, 0, b"")  # any that wants the capability
+        status, _ = await command(GET_CONNECTIONS, 0, b"")  # any command that needs the capability
     except OSError as error:
         return f"no Bluetooth sockets: {error.strerror}"
     except ManagementError as error:
@@ -104,10 +102,7 @@ async def why_not(command: Command = command) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """Commands through the management socket; those that are off do nothing.
-
-    Failures are logged only: a reading does without these commands.
-    """
+    """Commands through the management socket; disabled ones do nothing, failed ones are logged."""
 
     release: bool = False
     parameters: bool = False
@@ -119,8 +114,7 @@ class Management:
     async def switch_on(self, name: str | None) -> None:
         """Switch on an adapter that is off because bluetoothd has ended.
 
-        Args:
-            name: hci0 and the like; None: the first one, if all are off.
+        Without a name it is the first one, if all are off.
         """
         if not self.power:
             return
@@ -139,9 +133,9 @@ class Management:
                 await self._send_about(address, DISCONNECT)
 
     async def load_parameters(self, addresses: Iterable[str]) -> None:
-        """Give the next connection to each battery a fast connection interval.
+        """Request a short connection interval for the next connection to each battery.
 
-        All batteries at once: on kernels before 6.11 each call clears what an earlier one loaded.
+        Each call names all batteries: before Linux 6.11 it replaces what earlier ones loaded.
         """
         if not self.parameters:
             return
@@ -153,7 +147,7 @@ class Management:
                     await self._send(LOAD_CONNECTION_PARAMETERS, adapter.index, payload)
 
     async def record_rssi(self, target: Target, clock: Clock) -> None:
-        """Record the signal strength of a connected battery where the kernel measures it."""
+        """Record the signal strength of a connected battery if `rssi` is on."""
         if not self.rssi:
             return
         with _optional("no RSSI", target.address):

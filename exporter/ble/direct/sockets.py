@@ -50,7 +50,7 @@ class Adapter:
 
 
 def packed(address: str) -> bytes:
-    """Return an address in the byte order of the kernel: last byte first."""
+    """Return an address in the kernel's byte order: last byte first."""
     return bytes.fromhex(address.replace(":", ""))[::-1]
 
 
@@ -76,7 +76,7 @@ def why_not() -> str | None:
 
 
 def bind(sock: socket.socket, address: bytes) -> None:
-    """Bind to a packed address. Raises OSError."""
+    """Bind to a packed address. Raises OSError if the kernel refuses."""
     if _libc.bind(sock.fileno(), address, len(address)):
         _raise(ctypes.get_errno())
 
@@ -135,7 +135,7 @@ async def open_att_channel(
     """Connect to a battery as soon as it advertises; wait until cancelled.
 
     Raises:
-        OSError: It cannot be waited for, or the attempt to connect failed.
+        OSError: The kernel refused the request, or the attempt to connect failed.
     """
     kind = socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
     sock = socket.socket(AF_BLUETOOTH, kind, BTPROTO_L2CAP)
@@ -149,7 +149,7 @@ async def open_att_channel(
             await _writable(sock)
             if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 _raise(code)
-    except BaseException:  # also if it is cancelled: nothing else knows of this socket
+    except BaseException:  # cancellation included: nothing else would close this socket
         sock.close()
         raise
     return sock

@@ -1,4 +1,4 @@
-"""The transport over the kernel's ATT channel: connects without bluetoothd and without D-Bus."""
+"""The transport over the kernel's ATT channel: connects without bluetoothd and D-Bus."""
 
 import asyncio
 import errno
@@ -31,8 +31,7 @@ RETRY_AFTER_S: Final = 0.1
 # is 4 s at most with our parameters.
 DISCONNECT_S: Final = 8.0
 CHECK_EVERY_S: Final = 0.05
-# How long the kernel may take to cancel an attempt to connect.
-CANCEL_S: Final = 0.1
+CANCEL_S: Final = 0.1  # for the kernel to cancel an attempt to connect
 # The two highest bits of a static random address are set; a private one changes by itself.
 FIRST_STATIC: Final = "C0"
 
@@ -48,13 +47,9 @@ class DirectTransport:
         management: Management | None = None,
         clock: Clock = boot_s,
     ) -> None:
-        """Configure the transport without touching Bluetooth.
+        """Configure the transport without using Bluetooth; `clock` gives `LinkStats.seen_at_s`.
 
-        Args:
-            adapter: hci0 and the like; None: the first one that is switched on.
-            kernel: Another kernel, for tests.
-            management: What to do through the kernel's management socket.
-            clock: Gives `LinkStats.seen_at_s`.
+        Without `adapter` it is the first one that is switched on.
         """
         self._adapter = adapter
         self._kernel = kernel or Kernel()
@@ -86,7 +81,7 @@ class DirectTransport:
             target.stats.record_connection(connected=False)
 
     async def _free(self, address: str) -> None:
-        """Drop a connection of bluetoothd, or of a process that has ended."""
+        """Drop a connection that bluetoothd or an ended process has to the battery."""
         with suppress(OSError):  # the attempt to connect reports it
             if self._kernel.connected_on(address) is not None:
                 from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed
@@ -119,11 +114,11 @@ class DirectTransport:
         self, target: Target, memory: Memory, timeout_s: float
     ) -> tuple[AttChannel, Table]:
         channel = None
-        failure: FailureReason | None = FailureReason.NOT_FOUND  # also if it is cancelled
+        failure: FailureReason | None = FailureReason.NOT_FOUND  # also if cancelled
         try:
             channel = await self._open_channel(target.address, memory, timeout_s)
             target.stats.record_connection(connected=True)
-            failure = FailureReason.CONNECT  # also if the link is lost, or this is cancelled
+            failure = FailureReason.CONNECT  # also if cancelled, or if the link is lost
             table = memory.table or await read_table(channel, memory)
             failure = None
         except (AdapterError, ConnectError, PairingError) as error:
@@ -136,10 +131,10 @@ class DirectTransport:
         return channel, table
 
     async def _open_channel(self, address: str, memory: Memory, timeout_s: float) -> AttChannel:
-        """Wait for the battery under its type of address, or under one and then the other.
+        """Wait for the battery with the type of its address; if unknown, with one after the other.
 
-        Never under both at once: when one of the two is cancelled, Linux 6.1 was seen to lose
-        count of its attempts and to connect to nothing more until the adapter is reset.
+        Never with both at once: after one of the two was cancelled, Linux 6.1 was seen to make no
+        further connections until the adapter is reset.
 
         Raises:
             NotFoundError: The battery did not advertise in time.
@@ -158,7 +153,7 @@ class DirectTransport:
             else:
                 memory.address_types = [address_type]
                 return AttChannel(sock, address)
-        memory.address_types = memory.address_types[::-1]  # the next attempt may be cut short
+        memory.address_types = memory.address_types[::-1]  # the next attempt may end early
         raise make_not_found(address, timeout_s)
 
     async def _disconnect(self, channel: AttChannel) -> None:
