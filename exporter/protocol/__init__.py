@@ -1,1 +1,1 @@
-"""Bytes to facts and back, without I/O: imports only `errors` and `reading`."""
+"""The JBD protocol without I/O: bytes in, facts out; imports only `errors` and `reading`."""

@@ -1,4 +1,4 @@
-"""Recognises the advertisements of JBD batteries, with reasons."""
+"""Recognises the advertisements of JBD batteries, and says why."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,10 +56,7 @@ JBD_COMPANY_DATA: Final = bytes.fromhex("02ffff7d")
 
 
 def why_jbd(advertisement: Advertisement) -> tuple[str, ...]:
-    """Return the signs of a JBD battery; empty if it shows none.
-
-    Many other devices use service ff00, which alone is no sign.
-    """
+    """Return the signs of a JBD battery. Service ff00 alone is none: many devices use it."""
     names = _name_reasons(advertisement)
     if FFF0 in advertisement.service_uuids:
         return ("service fff0", *names) if names else ()
@@ -74,10 +71,10 @@ def why_jbd(advertisement: Advertisement) -> tuple[str, ...]:
 
 
 def is_certain(advertisement: Advertisement) -> bool:
-    """Whether name and service are JBD's, and not only the Bluetooth module.
+    """Return whether name and service are JBD's, not only the Bluetooth module.
 
-    Batteries with other protocols carry the same module: its address block and manufacturer data
-    are hints, and only a reply to register 0x03 proves the protocol.
+    Batteries with other protocols have the same modules. So a module's address block and
+    manufacturer data are hints; only a reply to register 0x03 proves the protocol.
     Source: patman15/BMS_BLE-HA#303 and #317.
     """
     return bool(_name_reasons(advertisement))
@@ -90,7 +87,7 @@ def _name_reasons(advertisement: Advertisement) -> list[str]:
 
 
 def _maker_reasons(advertisement: Advertisement) -> list[str]:
-    """Some modules send their own address as manufacturer data, in either byte order."""
+    """Return the signs in the manufacturer data, which may be the address in either byte order."""
     if advertisement.manufacturer_data.get(JBD_COMPANY) == JBD_COMPANY_DATA:
         return [f"manufacturer data {JBD_COMPANY}"]
     address = bytes.fromhex(advertisement.address.replace(":", ""))

@@ -1,10 +1,10 @@
 """The password exchange of newer modules (frames that begin with FF AA), as a state machine.
 
 Source: recorded traffic of the vendor's app; the formula reproduces every recorded vector.
-It opens reading only. The step that would open the settings does not exist here.
+It permits reading only. The step that would permit settings does not exist here.
 
     us    FF AA 15 06 "000000" cs      the app's key: a constant, not the user's password
-    BMS   FF AA 15 01 00 cs            00 go on, 01 rejected, 02 no password is set
+    BMS   FF AA 15 01 00 cs            00 continue, 01 rejected, 02 no password is set
     us    FF AA 17 00 cs
     BMS   FF AA 17 01 <random> cs
     us    FF AA 18 06 <encrypted> cs
@@ -38,20 +38,14 @@ def encrypt(password: bytes, mac: bytes, random: int) -> bytes:
 
 
 class PasswordExchange:
-    """One exchange: send `request`, feed what comes, until `done`."""
+    """One password exchange: send `request` and feed notifications, until `done`."""
 
     def __init__(self, password: bytes, mac: bytes) -> None:
-        """Start with the app's key.
-
-        Args:
-            password: Six bytes.
-            mac: The battery's address, six bytes, first byte first.
-        """
+        """Start with the app's key; `mac` is the battery's address in written order."""
         self._password = password
         self._mac = mac
         self._buffer = b""
         self.request = encode(APP_KEY, b"000000")
-        """The frame to send next."""
         self.done = False
 
     def feed(self, chunk: bytes) -> bool:
@@ -79,7 +73,7 @@ class PasswordExchange:
         return False
 
     def _answer(self, command: int) -> int | None:
-        """Return the data byte of a complete answer to `command`, None before it is there."""
+        """Return the data byte of the answer to `command`; None: it is not complete."""
         at = self._buffer.find(HEAD + bytes([command, 1]))
         raw = self._buffer[at : at + OVERHEAD + 1] if at >= 0 else b""
         return raw[4] if len(raw) == OVERHEAD + 1 and encode(command, raw[4:5]) == raw else None

@@ -1,4 +1,4 @@
-"""Requests and replies on one link, one at a time: what to send when, and when to give up.
+"""Requests and replies on one link: what to send, when to resend it, and when to give up.
 
 Sans-I/O: the caller writes `data_to_send`, passes on what arrives, and says when `deadline_s` has
 passed. All times are in seconds by one clock that never goes back.
@@ -19,7 +19,7 @@ RESEND_S: Final = 0.4
 # Request and reply cross the BMS's serial line: 9600 baud, ten bits a byte (vendor document V4).
 BYTE_S: Final = 10 / 9600
 REQUEST_SIZE: Final = 7
-# All of a reply comes within milliseconds; a link that repeats lost packets can stall for longer.
+# A whole reply takes milliseconds, but a link that repeats lost packets can stall for longer.
 UNFINISHED_S: Final = 1.5
 # The vendor's app was seen to need 4.0 s and two lost commands for its first reply.
 GIVE_UP_S: Final = 5.0
@@ -49,31 +49,25 @@ class _Request:
 class Exchange:
     """Requests and replies on one link, one at a time.
 
-    The Bluetooth module hands over leftovers of earlier connections just after the subscription,
-    perhaps after the first request was written. A reply takes longer, because request and reply
-    cross a serial line. So bytes that come sooner are dropped, even if they look like the reply to
-    the early request; its register is then requested once more. Two kinds of leftovers can come
-    later, and are believed if the request was lost:
+    Just after the subscription, a Bluetooth module may deliver leftovers: replies from an earlier
+    connection. A reply to our request takes longer, because both cross a serial line. So bytes
+    that come sooner are dropped, even if they look like the reply to the early request; its
+    register is then requested once more. A leftover that comes later looks like a reply:
 
-    - 0x03, more than 45 ms after the request. If a second reply comes within the poll,
-      `has_leftover` is true and 0x03 should be requested again.
-    - The register of the early request (four cells: 23 ms). If the early request arrived, there
-      are two replies, and neither is used.
+    - To 0x03, later than 45 ms after the request: it is used. If the real reply follows within
+      the poll, `has_leftover` is true and 0x03 should be requested again.
+    - To the early request (four cells: later than 23 ms): it is used only if that request was
+      lost. Otherwise there are two replies, and neither is used.
     """
 
     def __init__(self, counters: Counters, *, early: Command | None = None) -> None:
-        """Start on a link that was just opened.
-
-        Args:
-            counters: Where to count requests, resends, frame errors and discarded bytes.
-            early: The register that was requested before the subscription; it may be lost.
-        """
+        """Start on a new link; `early` is the register requested before the subscription."""
         self._counters = counters
         self._early = early
         self._early_frame: Frame | None = None
+        # This BMS drops requests that arrive while it is replying: it answered the early request,
+        # but the next one only after a resend.
         self.drops_requests = False
-        """Whether the early request was answered and the next one was not, at first: this BMS
-        drops requests that arrive while it is replying."""
         self._request: _Request | None = None
         self._command = Command.BASIC_INFO  # of the last request of a register
         self._frame: Frame | None = None  # the reply to the last request
@@ -85,7 +79,7 @@ class Exchange:
             self._open_requests[early] += 1
 
     def request(self, command: Command, *, now_s: float, give_up_s: float) -> None:
-        """Request a register, unless the reply to the early request is its answer."""
+        """Request a register, unless the early request was for it and its reply can be used."""
         early_frame, self._early_frame = self._early_frame, None
         if early_frame is not None and early_frame.register == command:
             self._frame = early_frame
@@ -114,7 +108,7 @@ class Exchange:
 
     @property
     def data_to_send(self) -> bytes:
-        """What to write before anything else, until `data_sent`; empty: wait for bytes."""
+        """What to write now, before a call of `data_sent`; empty: wait for bytes."""
         request = self._request
         return b"" if request is None or request.resend_at_s is not None else request.data
 
@@ -136,8 +130,8 @@ class Exchange:
     def receive_data(self, data: bytes, *, at_s: float, now_s: float) -> None:
         """Take a notification that came at `at_s`.
 
-        A reply that has begun gets more time from `now_s` on: a second request would interleave
-        with it.
+        A reply that has begun delays the resend to UNFINISHED_S after `now_s`: the reply to a
+        second request would interleave with it.
 
         Raises:
             AuthError: The password was refused, or the battery sends requests back instead of
@@ -170,9 +164,9 @@ class Exchange:
         request.resend_at_s = None
 
     def stop(self) -> None:
-        """End the request under way, if any, and count what came of it.
+        """End the request under way, if any, and count its frames and bytes.
 
-        To be called when a method has raised, when the link is lost, and when time is up.
+        Call it after an exception, a lost link or the end of the poll's time.
         """
         request, self._request = self._request, None
         if request is None or isinstance(request.reply, PasswordExchange):
@@ -240,18 +234,18 @@ class Exchange:
         elif assembler.pending:
             request.resend_at_s = now_s + UNFINISHED_S
         elif assembler.early_frame is not None:
-            request.resend_at_s = now_s + RESEND_S  # it has only now come to this request
+            request.resend_at_s = now_s + RESEND_S  # only now does the BMS start on this request
 
     def _possible_bytes(self, at_s: float) -> int:
-        """Return how many bytes of a reply the serial line can have carried by then.
+        """Return how many bytes of a reply the serial line can have carried by `at_s`.
 
-        The first reply of a BMS with a faster line is dropped; the one after the resend is used.
+        A BMS with a faster line loses its first reply by this rule, but not that to the resend.
         """
         elapsed_s = at_s - (self._first_request_s or 0.0)
         return max(0, int(elapsed_s / BYTE_S) - REQUEST_SIZE)
 
     def _settle_early(self, command: Command, assembler: FrameAssembler) -> None:
-        """Keep the reply to the early request that came before the first other reply."""
+        """After the first reply to a later request, decide whether to use the early one."""
         if self._early is None:
             return
         self._early_frame = assembler.early_frame
@@ -259,7 +253,7 @@ class Exchange:
             command == self._early and assembler.leftover_seen
         )
         self.drops_requests = bool(was_answered and assembler.resends)
-        self._answered.add(self._early)  # whatever else comes of it is too late
+        self._answered.add(self._early)  # a reply to it from now on is late
         self._early = None
 
     def _no_reply(self, request: _Request) -> BmsError:

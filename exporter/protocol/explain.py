@@ -1,4 +1,4 @@
-"""Explains a reply frame byte by byte, or why it is no valid reply."""
+"""Explains a reply frame byte by byte, or says why it is not valid."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,13 +119,9 @@ def parse_frame(raw: bytes) -> Frame:
 
 
 def check_plausible(frame: Frame) -> None:
-    """Refuse a payload that belongs to another register.
+    """Refuse a payload of another register, in a reply with status 0.
 
-    The checksum does not cover the register byte, and a frame without its request does not show
-    which register was asked for.
-
-    Args:
-        frame: A reply with status 0.
+    The checksum does not cover the register byte, and there is no request to compare it with.
 
     Raises:
         DecodeError: The payload cannot be this register's.
@@ -134,7 +130,7 @@ def check_plausible(frame: Frame) -> None:
         count = len(jbd.decode_cells(frame.payload))
         if count < MIN_CELLS:
             raise DecodeError(f"cell voltages: expected at least {MIN_CELLS} cells, got {count}")
-        _check_not_text("cell voltages", frame.payload)  # as numbers, every cell above 8 V
+        _check_not_text("cell voltages", frame.payload)  # as numbers, text is cells above 8 V
     if frame.register == Command.EVENT_COUNTERS:
         # The barcode (register 0xA2) begins with its length, which is no character.
         _check_not_text("event counters", frame.payload[1:])
@@ -198,7 +194,7 @@ MEANINGS: Final[Mapping[Register, Callable[[int], str | None]]] = {
     jbd.STATUS: lambda raw: _bits(raw, jbd.STATUS_BITS) or "all off",
     jbd.NTC: lambda raw: "open or shorted" if raw in jbd.NO_TEMPERATURE else None,
 }
-"""What numbers mean that are not quantities; None: it is one after all."""
+"""The meaning of numbers that are not quantities; None: this one is a quantity."""
 
 
 def _basic(payload: bytes) -> Iterator[Line]:

@@ -24,7 +24,7 @@ MAX_FRAME: Final = OVERHEAD + 0xFF
 
 
 class Command(IntEnum):
-    """The registers we read. None that writes is listed, so none can be sent."""
+    """The registers to read. No command that writes is listed, so none can be sent."""
 
     BASIC_INFO = 0x03
     CELL_VOLTAGES = 0x04
@@ -61,46 +61,39 @@ def encode_request(command: Command) -> bytes:
 
 
 class FrameAssembler:
-    """Find the replies to one request in a stream of notifications.
+    """Finds the replies to one request in a stream of notifications.
 
     Notifications split and join frames anywhere, and 77 and DD are legal payload bytes, so only
-    the length says where a frame ends. Every DD is a possible head until its frame is complete
-    and proves otherwise. Heads are checked independently, so a false one never hides a good frame
-    behind it, and each is checked once: time is linear, memory below one frame of 262 bytes.
+    the length says where a frame ends. Every DD may be a head until its frame is complete. Each
+    is checked once and independently, so a false head never hides a good frame behind it: time is
+    linear, memory below one frame of 262 bytes.
     """
 
     def __init__(
         self, expected: int | None = None, answered: Container[int] = (), early: int | None = None
     ) -> None:
-        """Accept replies from register `expected`, or from any when None.
+        """Accept replies from register `expected`; None: from any.
 
         Args:
             expected: The register that was requested.
-            answered: Registers answered earlier on this link: a late second reply to a request
-                that was sent twice is dropped without being counted as an error.
-            early: The register that was requested just before; that request may be lost.
+            answered: Registers answered earlier on this link. A second reply from one of them,
+                to a request that was sent twice, is dropped and is no error.
+            early: The register of the early request, which may have been lost.
         """
         self._expected = expected
         self._answered = answered
         self._early = early
-        self.early_frames: list[Frame] = []
-        """Replies to the early request, trusted or not."""
+        self.early_frames: list[Frame] = []  # replies to the early request, trusted or not
         self._buffer = bytearray()
         self._heads: list[int] = []  # where frames may begin, in `_buffer`, ascending
-        self._doubtful = 0  # a frame that begins before this place may have lost its end
+        self._doubtful = 0  # a frame that begins before this offset may have lost its end
         self._too_soon = 0  # a frame that begins before this offset cannot be a reply
-        self.discarded = 0
-        """Bytes dropped so far because they belong to no accepted frame."""
-        self.errors: Counter[FrameError] = Counter()
-        """Complete frames refused so far."""
-        self.echoed = False
-        """Whether a request came back: such a BMS wants pairing before it answers."""
-        self.leftover_seen = False
-        """Whether a frame that looks like the reply came before the reply could."""
-        self.late: Counter[int] = Counter()
-        """Replies to earlier requests, by register."""
+        self.discarded = 0  # bytes that belong to no accepted frame
+        self.errors: Counter[FrameError] = Counter()  # complete frames that were refused
+        self.echoed = False  # a request came back: such a BMS wants pairing before it answers
+        self.leftover_seen = False  # a frame of the expected register came too soon to be a reply
+        self.late: Counter[int] = Counter()  # replies to earlier requests, by register
         self.resends = 0
-        """How often the request was sent again."""
 
     @property
     def pending(self) -> bool:
@@ -109,25 +102,25 @@ class FrameAssembler:
 
     @property
     def early_frame(self) -> Frame | None:
-        """The reply to the early request, if it can be trusted.
+        """The reply to the early request; None: there is none that can be trusted.
 
-        The register byte is not protected. With two requests under way only their order tells a
-        damaged reply to the second from a reply to the first: so it counts only if it came once,
-        and if the second request was answered without being repeated.
+        The checksum does not cover the register byte: a damaged reply to the second request can
+        look like a reply to the early one. So a reply is trusted only if no other one came, and if
+        the second request needed no resend.
         """
         return self.early_frames[0] if len(self.early_frames) == 1 and not self.resends else None
 
     def doubt(self) -> None:
-        """Note that the request is sent again: what is unfinished now may never be finished.
+        """Note that the request is sent again: the end of a frame received so far may be lost.
 
-        If it is, it is a frame like any other; if not, joined with the next reply it would look
-        like a damaged one, and is then dropped without being counted as an error.
+        If its end still comes, the frame is used. If not, it takes bytes of the next reply for its
+        end; its wrong checksum is then no error.
         """
         self._doubtful = len(self._buffer)
         self.resends += 1
 
     def forget(self) -> None:
-        """Drop an unfinished frame: whatever comes next does not belong to it."""
+        """Drop an unfinished frame: the next bytes do not belong to it."""
         self._drop(len(self._buffer), discarded=True)
 
     def feed(self, chunk: bytes, possible: int | None = None) -> list[Frame]:
@@ -135,9 +128,9 @@ class FrameAssembler:
 
         Args:
             chunk: The notification.
-            possible: How many bytes of a reply can have come by now, this notification included;
-                None: any number. A frame with more bytes than that is not a reply: its bytes are
-                discarded, and it is no error.
+            possible: How many bytes of a reply can have come so far, this notification included;
+                None: any number. A frame that begins before these bytes came too soon to be a
+                reply: it is discarded, and is no error.
         """
         start = len(self._buffer)
         self._buffer += chunk
@@ -156,7 +149,7 @@ class FrameAssembler:
         return frames
 
     def _next_complete(self) -> tuple[int, Frame] | None:
-        """Return the first valid frame and its place; forget the heads that proved false."""
+        """Return the first valid frame and its offset; drop false heads."""
         waiting: list[int] = []
         heads = self._heads
         for index, at in enumerate(heads):
@@ -172,7 +165,6 @@ class FrameAssembler:
         return None
 
     def _candidate(self, at: int) -> bytes | None:
-        """Return the bytes that would be the frame at `at`, None while some are missing."""
         length_at = at + 3
         if length_at >= len(self._buffer):
             return None
@@ -197,7 +189,6 @@ class FrameAssembler:
         return False
 
     def _drop(self, count: int, *, discarded: bool) -> None:
-        """Remove bytes from the front."""
         del self._buffer[:count]
         self._heads = [at - count for at in self._heads if at >= count]
         self._doubtful = max(0, self._doubtful - count)

@@ -1,4 +1,4 @@
-"""Decode JBD payloads by the vendor's tables of 0x03, 0x04, 0x05 and 0xAA.
+"""Decodes JBD payloads by the vendor's tables of 0x03, 0x04, 0x05 and 0xAA.
 
 Source: vendor documents General Protocol V4 (sections 3 to 5) and V13, unless a line says
 otherwise. Offsets count from the start of the payload, as in the documents.
@@ -53,7 +53,7 @@ BASIC_FIELDS: Final = (
 TRAILING_FIELDS: Final = (HUMIDITY, ALARM, FULL, REMAINING_AGAIN, BALANCE_CURRENT)
 TRAILING_SIZE: Final = 9
 SCALED_FIELDS: Final = (CURRENT, REMAINING, NOMINAL, FULL, REMAINING_AGAIN)
-"""The rows that TENTHS_BIT puts into steps of 100 mA and 100 mAh."""
+"""The rows whose unit becomes 100 mA or 100 mAh with TENTHS_BIT."""
 
 PROTECTION_BITS: Final = tuple(Protection)  # bit n of PROTECTIONS is the n-th member
 
@@ -100,12 +100,12 @@ EVENT_COUNT: Final = Register(name="events", at=0, size=2)
 
 
 def status_name(status: int) -> str:
-    """Return what the status byte of a reply means."""
+    """Return the meaning of a reply's status byte."""
     return STATUS_NAMES.get(status, "unknown status")
 
 
 def scaled(register: Register, payload: bytes) -> Register:
-    """Return a row of 0x03 as this payload means it: in steps of 10 mA and 10 mAh, or of 100."""
+    """Return a row of 0x03 with this payload's unit: 10 mA and 10 mAh, or 100 of each."""
     if register in SCALED_FIELDS and STATUS.raw(payload) >> TENTHS_BIT & 1:
         return replace(register, divisor=register.divisor // 10)
     return register
@@ -153,11 +153,11 @@ def _temperature_c(payload: bytes, index: int) -> float | None:
 
 
 def trailing_base(payload: bytes) -> int | None:
-    """Return where the trailing block of 0x03 begins, None when there is none that can be trusted.
+    """Return the offset of the trailing block of 0x03; None: there is none that can be trusted.
 
-    It is believed when nine bytes are there, the full capacity is above 0, and the remaining
-    capacity is repeated. Other firmware puts other things there (Daren clones: eight bytes of
-    something else). The nominal capacity says nothing: on some batteries it was never set.
+    It is trusted if it has nine bytes, a full capacity above 0, and the same remaining capacity as
+    0x03. Some firmware sends other data there (Daren clones: eight bytes). The nominal capacity is
+    no criterion: on some batteries it was never set.
     """
     base = NTC.at + NTC.size * NTC_COUNT.raw(payload)
     if len(payload) < base + TRAILING_SIZE:
@@ -176,7 +176,7 @@ def _trailing_block(payload: bytes) -> tuple[float | None, float | None]:
 
 
 def unpack_date(raw: int) -> date | None:
-    """Return the day in the packed form YYYYYYYMMMMDDDDD, None when it is not one (often 0)."""
+    """Return the date packed as YYYYYYYMMMMDDDDD; None: it is invalid (often 0)."""
     try:
         return date(2000 + (raw >> 9), raw >> 5 & 0b1111, raw & 0b11111)
     except ValueError:
@@ -191,10 +191,10 @@ def unpack_version(raw: int) -> str:
 def decode_cells(payload: bytes) -> tuple[float, ...]:
     """Decode register 0x04 into volts as measured, cell 1 first.
 
-    A broken sense wire shows as 0 V or as more than a cell can have: neither is refused.
+    A broken sense wire reads 0 V, or more than a cell can have; neither is refused.
 
     Raises:
-        DecodeError: Half a cell was sent.
+        DecodeError: The number of bytes is odd.
     """
     size = CELL_VOLTAGE.size
     if len(payload) % size:
@@ -223,12 +223,12 @@ def decode_hardware(payload: bytes) -> str:
 
 
 def decode_event_counters(payload: bytes) -> EventCounters:
-    """Decode register 0xAA: eleven counters, then the restarts where the firmware has them.
+    """Decode register 0xAA: eleven counters, then the restarts if the firmware counts them.
 
     Source: two vendor documents describe eleven words, V13 twelve; more are not documented.
 
     Raises:
-        DecodeError: The payload is shorter than eleven words, or half a word was sent.
+        DecodeError: The payload is shorter than eleven words, or its size is odd.
     """
     size, least = EVENT_COUNT.size, EVENT_COUNT.size * len(EVENT_COUNTER_BITS)
     if len(payload) < least or len(payload) % size:

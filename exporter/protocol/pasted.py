@@ -67,12 +67,12 @@ class TextLine:
 
     text: str
     where: str = ""  # "FILE:3: ", for messages
-    is_strict: bool = False  # it must hold bytes, because it was typed and not pasted with others
+    is_strict: bool = False  # it must hold bytes: a single line was typed, not pasted
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Neighbouring bytes: a frame, a notification, or a part of one."""
+    """Bytes of a paste that belong together: a frame, a notification, or a part of one."""
 
     raw: bytes
     where: str = ""
@@ -87,17 +87,17 @@ def split_lines(text: str, name: str = "") -> list[TextLine]:
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text holds only numbers, and so is not the name of a file."""
+    """Return whether a text holds only numbers, and so is not the name of a file."""
     return split_numbers(text) is not None
 
 
 def parse(lines: Sequence[TextLine]) -> list[Piece]:
     """Return the bytes in a paste, in order.
 
-    If any line is from our own log, numbers inside sentences of the others are ignored.
+    If any line is from this exporter's log, numbers in the sentences of others are ignored.
 
     Raises:
-        DecodeError: A number lacks a digit, or there are no bytes where they must be.
+        DecodeError: A number lacks a digit, or there are no bytes where some are required.
     """
     is_log = any(OWN.search(line.text) for line in lines)
     reader = _Reader(sentences=not is_log)
@@ -152,7 +152,7 @@ class _Reader:
         return self._drop_repeat(text, self._in_sentence(text)) if self._sentences else None
 
     def _drop_repeat(self, text: str, raws: list[bytes] | None) -> list[bytes] | None:
-        """Drop bytes that repeat in other words: nRF Connect logs each notification twice."""
+        """Drop bytes that were in the last line: nRF Connect logs each notification twice."""
         wording = HEX_DIGIT.sub("", text)
         last_wording, last_raws = self._last
         if raws and raws == last_raws and wording != last_wording:
@@ -168,7 +168,7 @@ class _Reader:
         return b"".join(map(hex_bytes, tokens))
 
     def _bytes(self, tokens: Sequence[str]) -> bytes:
-        """Return the bytes of numbers: decimal if the first of all is 221, else hex."""
+        """Return the bytes of numbers: decimal if the list begins with 221, else hex."""
         starts = tokens[:1] == [FIRST_DECIMAL] and (
             self._is_first or self._is_decimal or len(tokens) > 1
         )
@@ -183,7 +183,7 @@ class _Reader:
         return bytes(map(int, tokens))
 
     def _without_dump(self, text: str) -> tuple[bool, str]:
-        """Return whether a hex dump goes on, and the line without offset and characters."""
+        """Return whether the line is of a hex dump, and its numbers alone."""
         match = OFFSET.match(text)
         offset = int(match[1] or match[2], 16) if match else None
         if match and offset in (0, self._dumped):
@@ -194,7 +194,7 @@ class _Reader:
         return ends, "" if ends else _without_characters(text)
 
     def _in_sentence(self, text: str) -> list[bytes] | None:
-        """Return each number that begins with DD, else the last notification, else None."""
+        """Return the numbers that begin with DD, else the last notification, else None."""
         text = NO_BYTES.sub("~", UUID.sub("~", text))
         broken = BROKEN_HEAD.search(text)
         if broken and not is_plain(broken[0]):
@@ -238,7 +238,7 @@ def _unescaped(body: str) -> Iterable[int]:
 
 
 def _without_characters(text: str) -> str:
-    """Remove the column of characters that hex dumps print behind the bytes."""
+    """Remove the column of characters that hex dumps have after the bytes."""
     for gap in re.finditer(r"\s{2,}\|?", text[:DUMP_WIDTH]):
         try:
             raw = bytes.fromhex(text[: gap.start()])

@@ -19,7 +19,7 @@ DIGITS: Final = re.compile(r"(?:0x)?[0-9A-Fa-f]*")
 
 
 def split_numbers(text: str) -> list[str] | None:
-    """Return the numbers in a text, with their 0x if they have one; None: it holds other text."""
+    """Return the numbers in a text, 0x prefixes included; None: it holds other text."""
     text = PREFIX.sub(" 0x", UUID.sub("~", text))
     tokens = [token for token in SEPARATORS.split(text) if token]
     if not all(map(DIGITS.fullmatch, tokens)):
@@ -28,11 +28,7 @@ def split_numbers(text: str) -> list[str] | None:
 
 
 def hex_bytes(token: str) -> bytes:
-    """Return the bytes of one hex number.
-
-    Raises:
-        DecodeError: It has an odd number of digits.
-    """
+    """Return the bytes of one hex number. Raises DecodeError if it has an odd number of digits."""
     digits = token.removeprefix("0x")
     if token != digits and len(digits) == 1:  # Python's hex(3)
         digits = f"0{digits}"
@@ -43,7 +39,7 @@ def hex_bytes(token: str) -> bytes:
 
 
 def is_decimal(token: str) -> bool:
-    """Whether a number is a decimal byte, 0 to 255, without leading zeros."""
+    """Return whether a number is a decimal byte, 0 to 255, without leading zeros."""
     return (
         len(token) <= len("255")
         and token.isdecimal()
@@ -53,13 +49,13 @@ def is_decimal(token: str) -> bool:
 
 
 def begins_frame(tokens: Sequence[str]) -> bool:
-    """Whether the first number is the head of a frame, DD or, in a list of decimals, 221."""
+    """Return whether the first number starts a frame: DD or, in a list of decimals, 221."""
     is_list = tokens[0] == FIRST_DECIMAL and len(tokens) >= MIN_DECIMALS
     return is_list or tokens[0].removeprefix("0x").lower().startswith("dd")
 
 
 def has_one_width(tokens: Sequence[str]) -> bool:
-    """Whether all numbers are whole bytes of the first one's width, which 12.345678 is not."""
+    """Return whether all are whole bytes of the first one's width, unlike 12.345678."""
     widths = [len(token.removeprefix("0x")) for token in tokens]
     are_whole = all(
         width % 2 == 0 or token.startswith("0x")
@@ -83,7 +79,7 @@ def without_short_rest(tokens: list[str]) -> list[str]:
 
 
 def expected_hex(text: str) -> str:
-    """Return the complaint about a text that is no hex."""
+    """Return the message for a text that is not hex."""
     return f"expected hex like DD03...77, got {quoted(text)}"
 
 

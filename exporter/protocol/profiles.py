@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The UUIDs through which a battery speaks JBD."""
+    """The UUIDs of one GATT profile."""
 
     name: str
     service: str
@@ -15,7 +15,6 @@ class Profile:
 
 
 def _sig(short: str) -> str:
-    """Return the long form of a 16-bit UUID."""
     return f"0000{short}-0000-1000-8000-00805f9b34fb"
 
 
@@ -32,4 +31,4 @@ PROFILES: Final = {
         Profile("ff06", _sig("ff06"), _sig("ff07"), _sig("ff08")),  # Eleksol
     )
 }
-"""The four known ones by the beginning of their service, in the order in which they are tried."""
+"""The four known profiles by name, in the order of trial."""

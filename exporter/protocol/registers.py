@@ -1,4 +1,4 @@
-"""Fixed-position numbers in a payload, described rather than parsed."""
+"""Describes a number at a fixed place in a payload, and reads it."""
 
 from dataclasses import dataclass
 

@@ -15,7 +15,7 @@ REQUESTS: Final = (READ, WRITE)
 
 
 class Kind(StrEnum):
-    """The kinds of a part."""
+    """The kinds of parts."""
 
     REPLY = "reply"
     REQUEST = "request"
@@ -33,14 +33,14 @@ class Part:
 
 
 def split(pieces: Sequence[bytes]) -> Iterator[Part]:
-    """Yield the parts of received bytes in order; together they are all bytes.
+    """Yield the parts of received bytes in order; no byte is left out.
 
-    Valid frames are found first. The bytes between them are damaged frames where one begins, else
-    surplus. Bytes without any frame, valid or damaged, are one damaged frame.
+    Valid frames are found first. The bytes between them are damaged frames where a frame begins,
+    else surplus. If there is no frame at all, all bytes are one damaged frame.
 
     Args:
-        pieces: Notifications, whole frames or parts of them, in order. A piece that begins with
-            DD begins a frame; a DD in the middle of other bytes may be there by chance.
+        pieces: Notifications, frames or parts of frames, in order. A DD at the start of a piece
+            begins a frame; one in the middle may be a payload byte.
     """
     stream = b"".join(pieces)
     starts = frozenset(accumulate(map(len, pieces), initial=0))
@@ -62,7 +62,6 @@ def split(pieces: Sequence[bytes]) -> Iterator[Part]:
 
 
 def _valid_end(stream: bytes, at: int) -> int | None:
-    """Return where the frame at `at` ends, None if it is damaged."""
     end = _declared_end(stream, at)
     if end is None or stream[end - 1] != TAIL:
         return None
@@ -70,7 +69,7 @@ def _valid_end(stream: bytes, at: int) -> int | None:
 
 
 def _declared_end(stream: bytes, at: int) -> int | None:
-    """Return where the frame at `at` ends by its length byte, None if the bytes end sooner."""
+    """Return the end of the frame at `at` by its length byte; None: the bytes end sooner."""
     if at + HEADER > len(stream):
         return None
     end = at + OVERHEAD + stream[at + 3]
@@ -93,7 +92,7 @@ def _split_gap(gap: bytes, begin: int, starts: Container[int]) -> Iterator[Part]
 
 
 def _next_head(gap: bytes, at: int, begin: int, starts: Container[int]) -> int:
-    """Return where the next damaged frame begins, the length of `gap` if there is none."""
+    """Return the start of the next damaged frame, or the length of `gap`."""
     while (at := gap.find(HEAD, at)) >= 0:
         if begin + at in starts or _is_likely_head(gap, at):
             return at
@@ -102,7 +101,7 @@ def _next_head(gap: bytes, at: int, begin: int, starts: Container[int]) -> int:
 
 
 def _is_likely_head(stream: bytes, at: int) -> bool:
-    """Whether what follows a DD could be the beginning of a reply."""
+    """Return whether the bytes after a DD could be the beginning of a reply."""
     register, status = stream[at + 1 : at + 2], stream[at + 2 : at + 3]
     known = bool(register) and register[0] in REGISTER_NAMES
     if known and (not status or status[0] in STATUS_NAMES):
