@@ -1,4 +1,4 @@
-"""The composition root: runs the batteries of a configuration behind the web."""
+"""Builds and runs everything: the batteries of a configuration, and the server for them."""
 
 import asyncio
 import logging
@@ -30,13 +30,12 @@ from exporter.web.subscribers import Subscribers
 
 log = logging.getLogger(__name__)
 
-# A scrape may wait for the disconnect of an earlier poll and then for a whole poll of its own.
-SHUTDOWN_SLACK_S: Final = 15
+SHUTDOWN_SLACK_S: Final = 15  # for the disconnect of an earlier poll, which a poll waits for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """What the command line says about serving."""
+    """The options of the server."""
 
     listen_addresses: Sequence[str] = (":12200",)
     telemetry_path: str = "/metrics"
@@ -50,12 +49,12 @@ class ServeOptions:
 async def serve(
     load: Callable[[], Config], options: ServeOptions, backend: Backend | None = None
 ) -> None:
-    """Serve until SIGTERM or SIGINT: then finish the scrapes under way and disconnect.
+    """Serve until SIGTERM or SIGINT, then finish the scrapes under way and disconnect.
 
     SIGHUP reads the configuration again.
 
     Raises:
-        ConfigError: The configuration is wrong, or an address to listen on cannot be had.
+        ConfigError: The configuration is wrong, or an address cannot be listened on.
     """
     stop = Stop()
     with on_signals(stop.ask, signal.SIGTERM, signal.SIGINT):
@@ -80,7 +79,7 @@ class Endpoint:
 
 
 def _endpoint(options: ServeOptions) -> Endpoint:
-    """Open the listening sockets and load the web configuration. Raises ConfigError."""
+    """Open the sockets and load the web configuration. Raises ConfigError if it cannot."""
     web_config = None if options.web_config is None else WebConfigFile(options.web_config)
     current_tls: CurrentTls = (lambda: None) if web_config is None else web_config.current_tls
     limits = limits_here(PLAIN_CONNECTIONS if current_tls() is None else TLS_CONNECTIONS)
@@ -106,7 +105,7 @@ async def _serve(
     async with (
         asyncio.TaskGroup() as tasks,
         AsyncExitStack() as closing,
-    ):  # what was made last first
+    ):  # closes what was made last first
         batteries = Batteries(config, routes, tasks, backend=backend)
         closing.push_async_callback(_disconnect, batteries)
         subscribers = Subscribers(batteries.pollers, tasks, most=endpoint.limits.connections // 4)

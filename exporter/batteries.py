@@ -1,4 +1,4 @@
-"""The batteries of a configuration, with the routes to them; a reload may change them."""
+"""Builds the batteries of a configuration, and changes them on a reload."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from exporter.link_stats import LinkStats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Battery:
-    """One configured battery and all that reads it."""
+    """One configured battery, and the objects that read it."""
 
     config: BatteryConfig
     routes: Routes
@@ -40,13 +40,13 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
     """Build one battery.
 
     Args:
-        config: Its configuration.
+        config: The battery.
         poll: When to read it, and for how long.
-        routes: The ways to it.
+        routes: The transports to choose from.
         tasks: Runs its polls.
         wall: The clock by which readings age, and its conversion to unix time.
-        known: The same battery as it was configured until now: it keeps its counters.
-        on_change: Called after each change of its snapshot.
+        known: The battery as configured until now; the new one keeps its poller and counters.
+        on_change: Called after each change of the battery's snapshot.
     """
     wall = wall or WallClock()
     if known is not None and (known.config, known.routes) == (config, routes):
@@ -94,7 +94,7 @@ def _make_poll(routes: Routes, target: Target, session: Session, timeout_s: floa
     async def poll(publish: Publish) -> None:
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         async with routes.connect(target, deadline_s=deadline_s) as connection:
-            # Published before the disconnect, which may take 2 s: no scrape waits for it.
+            # Published before the disconnect, which may take 2 s, so that no scrape waits for it.
             try:
                 publish(await session.read(connection, deadline_s=deadline_s))
             except BmsError as error:
@@ -115,32 +115,24 @@ class Batteries:
         *,
         backend: Backend | None = None,
     ) -> None:
-        """Build the batteries.
-
-        Args:
-            config: Which batteries.
-            routes: The ways to them, as `build_routes` found them.
-            tasks: Runs the polls.
-            backend: Another one than bluetoothd and the kernel, for the demo.
-        """
+        """Build the batteries; `backend` replaces bluetoothd and the kernel, for the demo."""
         self._tasks = tasks
         self._backend = backend
         self._listeners: list[Callable[[str | None], None]] = []
         self._batteries: dict[str, Battery] = {}
         self.wall = WallClock()
-        """Converts the moments of all batteries to unix time."""
         self.pollers: dict[str, Poller] = {}
         """By configured name, in the order of the configuration; changed in place."""
         self._replace(config, routes)
 
     async def apply(self, config: Config) -> None:
-        """Read these batteries from now on.
+        """Read the batteries of this configuration from now on.
 
-        A battery that was configured before keeps its counters and its poll under way; the poll of
-        a battery that is gone ends.
+        Batteries that were configured before keep their counters and their poll under way. Polls
+        of removed batteries end.
 
         Raises:
-            ConfigError: This machine cannot do it; nothing has changed.
+            ConfigError: This machine cannot use it; nothing has changed.
         """
         is_same = _routing(self._config) == _routing(config)
         self._replace(
@@ -152,7 +144,7 @@ class Batteries:
         for wanted in config.batteries:
             known = self._batteries.pop(wanted.name, None)
             if known is not None and known.config.address != wanted.address:
-                self._batteries[wanted.name] = known  # another battery with its name
+                self._batteries[wanted.name] = known  # to be closed: the name is another's now
                 known = None
             batteries[wanted.name] = build_battery(
                 wanted,
@@ -170,10 +162,7 @@ class Batteries:
         self._notify(None)
 
     def subscribe(self, listener: Callable[[str | None], None]) -> None:
-        """Call `listener` with a battery's name after each change of its snapshot.
-
-        It is called with None when batteries come or go.
-        """
+        """Call `listener` with a name after each change of a snapshot, with None after a reload."""
         self._listeners.append(listener)
 
     def _notify(self, name: str | None) -> None:
@@ -192,5 +181,5 @@ class Batteries:
 
 
 def _routing(config: Config) -> tuple[object, ...]:
-    """Return the options that decide about the routes."""
+    """Return the options that determine the routes."""
     return config.link, config.management, {battery.link for battery in config.batteries}

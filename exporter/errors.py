@@ -1,7 +1,6 @@
-"""What can go wrong, and the `reason` that the metrics give for it.
+"""The expected failures, with their `reason` in the metrics.
 
-Whatever is neither a BmsError nor a ConfigError is a bug: it is not caught and ends the program,
-and the supervisor restarts it.
+Any other exception is a bug: it is not caught and ends the program, and the supervisor restarts it.
 """
 
 from collections.abc import Sequence
@@ -42,7 +41,7 @@ class AdapterError(LinkError):
 
 
 class NotFoundError(LinkError):
-    """The battery is not seen: it is switched off, out of range, or the phone is connected."""
+    """The battery is not seen: switched off, out of range, or connected to the phone."""
 
     reason = FailureReason.NOT_FOUND
 
@@ -66,7 +65,7 @@ class LinkLostError(LinkError):
 
 
 class ReplyTimeoutError(LinkError):
-    """Connected, but no valid reply came in time."""
+    """The battery is connected, but no valid reply came in time."""
 
     reason = FailureReason.TIMEOUT
 
@@ -78,7 +77,7 @@ class AuthError(BmsError):
 
 
 class PairingError(AuthError):
-    """The battery wants pairing, or sends requests back, which means the same."""
+    """The battery wants pairing; some say so by sending requests back."""
 
     reason = FailureReason.AUTH
 
@@ -108,7 +107,7 @@ class DeviceError(BmsError):
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `problems` holds every complaint, one a line."""
+    """The configuration cannot be used; `problems` has a line for each mistake."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))

@@ -11,7 +11,7 @@ from exporter.protocol.frame import FrameError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkTotals:
-    """A copy of the counters of `LinkStats` that does not change."""
+    """An immutable copy of the counters of `LinkStats`."""
 
     connection_attempts: int = 0
     connection_failures: Mapping[FailureReason, int] = field(default_factory=dict)
@@ -26,8 +26,8 @@ class LinkTotals:
 class LinkStats:
     """Counters since the start of the process, and the last advertisement.
 
-    The one mutable record: transport and session add to it while a poll is under way, so that a
-    scrape that gives up on a slow poll still sees what the poll has done so far.
+    Mutable on purpose: transport and session count during a poll, so that a scrape that does not
+    wait for a slow poll shows what it has done so far.
     """
 
     connection_attempts: int = 0
@@ -53,7 +53,7 @@ class LinkStats:
             self.connection_failures.update([failure] if failure else [])
 
     def record_connection(self, *, connected: bool) -> None:
-        """Record a change of state; repeated reports are ignored."""
+        """Record that the connection began or ended; repeated reports are ignored."""
         now_s = asyncio.get_running_loop().time()
         if self.connected_at_s is not None and not connected:
             self.held_s += now_s - self.connected_at_s
@@ -62,7 +62,7 @@ class LinkStats:
             self.connected_at_s = now_s
 
     def totals(self) -> LinkTotals:
-        """Return the counters as they are now."""
+        """Return a copy of the counters."""
         return LinkTotals(
             connection_attempts=self.connection_attempts,
             connection_failures=dict(self.connection_failures),

@@ -30,10 +30,10 @@ class LogFormat(StrEnum):
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 BURST: Final = 10  # equal lines in PAUSE_S; a flooded port or a bug repeats more
-PAUSE_S: Final = 60.0
+PAUSE_S: Final = 60.0  # then a suppressed line is written again
 MAX_QUEUED: Final = 1000  # about 300 kB, more lines than a poll of many batteries at debug
 FLUSH_S: Final = 1.0  # to write the queue at the end
-MAX_KEYS: Final = 1000  # different lines: those of tornado and asyncio may quote a client
+MAX_KEYS: Final = 1000  # different lines; those of tornado and asyncio may quote a client
 
 # Also in BlueZ's paths: dev_A4_C1_38_00_00_01.
 ADDRESS: Final = re.compile(r"((?:[0-9A-Fa-f]{2}[:_]){3})(?:[0-9A-Fa-f]{2}[:_]){2}[0-9A-Fa-f]{2}")
@@ -47,20 +47,17 @@ class _Redacted(logging.Formatter):
         self._formatter = formatter
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the whole line, a traceback included."""
+        """Return the redacted line, with a traceback if there is one."""
         return ADDRESS.sub(r"\1..", self._formatter.format(record))
 
 
 class _Repeats(logging.Filter):
-    """Suppresses repeated lines after the first `BURST` in `PAUSE_S`.
-
-    The first line after the pause carries the number of suppressed ones.
-    """
+    """Suppresses equal lines after `BURST` of them in `PAUSE_S`; the next one has their number."""
 
     def __init__(self, clock: Clock = boot_s) -> None:
         super().__init__()
         self._clock = clock  # not record.created: the wall clock may be set back by days
-        # By what makes lines equal: the start of the pause, and the lines since then.
+        # By the facts that make lines equal: the time of the first one, and their number.
         self._seen: dict[tuple[object, ...], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -84,7 +81,7 @@ class _Repeats(logging.Filter):
 
 
 def set_up(*, level: str, log_format: LogFormat, redact_addresses: bool = False) -> None:
-    """Log everything of this process to stderr, and library chatter only at debug."""
+    """Log to stderr; what libraries log at info is only written at debug."""
     handler = logging.StreamHandler()
     formatter = _formatter(log_format)
     handler.addFilter(_Repeats())
@@ -93,12 +90,12 @@ def set_up(*, level: str, log_format: LogFormat, redact_addresses: bool = False)
         logging.addLevelName(logging.getLevelNamesMapping()[name.upper()], name)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy, least in {
-        # At info they repeat what their exceptions say.
+        # At info these log what their exceptions say, too.
         "bleak": logging.WARNING,
         "bleak_retry_connector": logging.WARNING,
         "asyncio": logging.WARNING,
         "tornado": logging.WARNING,
-        # At warning it logs each failed TLS handshake, such as those of plain health checks.
+        # At warning it logs each failed TLS handshake, as health checks by TCP cause them.
         "tornado.general": logging.ERROR,
     }.items():
         logging.getLogger(noisy).setLevel(logging.NOTSET if level == "debug" else least)
@@ -130,7 +127,6 @@ class QueuedStderr(io.BufferedIOBase):
     name = "<stderr>"  # what TextIOWrapper shows
 
     def __init__(self, descriptor: int = 2) -> None:
-        """Start the thread; `stop` ends it."""
         self._descriptor = descriptor
         self._queue: queue.Queue[bytes | None] = queue.Queue(MAX_QUEUED)
         self._refused = 0
@@ -146,7 +142,7 @@ class QueuedStderr(io.BufferedIOBase):
         return self._refused + self._unwritten
 
     def writable(self) -> bool:
-        """Return True: TextIOWrapper requires it."""
+        """Return True, as TextIOWrapper requires."""
         return True
 
     def write(self, data: Any) -> int:

@@ -1,4 +1,4 @@
-"""The table of metrics, and snapshots turned into metric families: a pure function, every scrape."""
+"""The table of metrics, and the metric families of snapshots, computed anew for every scrape."""
 
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,12 +39,10 @@ class Row:
 
 
 def _basic(value: Callable[[BasicInfo], Value]) -> Callable[[Snapshot], Value]:
-    """Return a function that takes a value out of the reply to 0x03."""
     return lambda shot: value(shot.reading.basic) if shot.reading and shot.reading.basic else None
 
 
 def _counters(value: Callable[[EventCounters], Value]) -> Callable[[Snapshot], Value]:
-    """Return a function that takes a value out of the reply to 0xAA."""
     return lambda shot: (
         value(shot.reading.counters) if shot.reading and shot.reading.counters else None
     )
@@ -53,12 +51,12 @@ def _counters(value: Callable[[EventCounters], Value]) -> Callable[[Snapshot], V
 def _by_reason(
     reasons: Iterable[Reason], counts: Callable[[Snapshot], Mapping[Reason, int]]
 ) -> Callable[[Snapshot], Value]:
-    """Return a function that takes the count of every reason, also at 0."""
+    """Return a function that returns the count of every reason, also at 0."""
     return lambda shot: {reason: counts(shot).get(reason, 0) for reason in reasons}
 
 
 def _cell_voltages(snapshot: Snapshot) -> dict[str, float]:
-    """Return each tap that has a cell, numbered from 01."""
+    """Return the voltage of each connected cell, numbered from 01."""
     cells = (snapshot.reading and snapshot.reading.cell_voltages_v) or ()
     return {
         f"{number:02d}": cell_v
@@ -68,7 +66,7 @@ def _cell_voltages(snapshot: Snapshot) -> dict[str, float]:
 
 
 def _cell_balancing(basic: BasicInfo) -> dict[str, float]:
-    """Return every cell up to the BMS's own count, or to the highest that is balancing."""
+    """Return each cell up to the BMS's own count, or up to the last one that is balancing."""
     highest = max(basic.cell_count, *basic.balancing_cells, 0)
     return {f"{number:02d}": number in basic.balancing_cells for number in range(1, highest + 1)}
 
@@ -83,7 +81,6 @@ def _temperatures(basic: BasicInfo) -> dict[str, float]:
 
 
 def _protections(basic: BasicInfo) -> dict[str, float]:
-    """Return all of them, active or not."""
     return {protection: protection in basic.protections for protection in Protection}
 
 
@@ -187,7 +184,7 @@ def _info(snapshots: Sequence[Snapshot]) -> Metric:
 
 
 PROCESS: Final = ProcessCollector(registry=None)
-"""The operating system's numbers of this process."""
+"""The `process_*` metrics."""
 
 
 class ExporterCollector(Collector):
@@ -203,7 +200,6 @@ class ExporterCollector(Collector):
     def note_reload(self) -> None:
         """Record that the configuration was just read without errors."""
         self.reload_succeeded = True
-        """Whether the configuration was read without complaint the last time."""
         self._config_loaded_at_s = self._wall.now_s()
 
     def collect(self) -> Iterable[Metric]:

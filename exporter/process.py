@@ -21,8 +21,8 @@ INTERVAL_US: Final = re.compile(r"[1-9][0-9]{0,11}")  # at most 11 days
 def on_signals(action: Callable[[], None], *numbers: signal.Signals) -> Iterator[None]:
     """Call `action` in the event loop for each of these signals.
 
-    asyncio's add_signal_handler passes signals through a socket: a flood of SIGHUP fills it, and a
-    SIGTERM is lost.
+    asyncio's add_signal_handler passes signals through a socket. If many SIGHUPs fill it, a SIGTERM
+    is lost.
     """
     loop = asyncio.get_running_loop()
 
@@ -38,14 +38,13 @@ def on_signals(action: Callable[[], None], *numbers: signal.Signals) -> Iterator
 
 
 class Stop:
-    """The first signal asks to stop and waits for the scrapes under way; the second does not."""
+    """Stops after the scrapes under way at the first signal, and at once at the second."""
 
     def __init__(self) -> None:
-        """Stop the task that runs now."""
+        """Stop the current task."""
         self._asked = asyncio.Event()
         self.wait = self._asked.wait
-        self.at_once = False
-        """Whether the task was cancelled by a second signal."""
+        self.at_once = False  # a second signal cancelled the task
         self._task = asyncio.current_task()
 
     def ask(self) -> None:
@@ -59,20 +58,17 @@ class Stop:
 
 
 async def tell_systemd() -> None:
-    """Say that the exporter serves; then, as often as its unit's WatchdogSec wants, that it lives.
-
-    Connections are taken from the moment in which the sockets listen, which is before.
-    """
+    """Report that the exporter is ready, then twice per WatchdogSec that it is alive."""
     if "NOTIFY_SOCKET" not in os.environ:
         return
-    interval_us = os.environ.pop("WATCHDOG_USEC", "")  # the library takes it for a number
+    interval_us = os.environ.pop("WATCHDOG_USEC", "")  # the library fails if it is not a number
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notifying:
         systemd = WatchDog(notifying)
         try:
             systemd.ready()
             while INTERVAL_US.fullmatch(interval_us):
-                with suppress(BlockingIOError):  # it does not read just now
+                with suppress(BlockingIOError):  # systemd has not read the last ones yet
                     systemd.notify()
                 await asyncio.sleep(int(interval_us) / 2e6)
-        except OSError as error:  # a NOTIFY_SOCKET that was inherited, and is gone
+        except OSError as error:  # an inherited NOTIFY_SOCKET that is gone
             log.warning("systemd was not told", extra={"error": str(error)})

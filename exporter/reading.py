@@ -1,4 +1,4 @@
-"""The replies of one poll in SI units, one class for each register."""
+"""The decoded replies of one poll, one class for each register."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from enum import StrEnum
 class Protection(StrEnum):
     """A reason for which the BMS opened a MOSFET; the n-th member is bit n of its state.
 
-    Source: General Protocol V4, section 3; bit 12 by V13. Bits 13 to 15 mean different things on
-    different firmware and so keep their numbers.
+    Source: General Protocol V4, section 3; bit 12 by V13. The meaning of bits 13 to 15 depends on
+    the firmware, so they have numbers as names.
     """
 
     CELL_OVERVOLTAGE = "cell_overvoltage"
@@ -41,7 +41,7 @@ class BasicInfo:
     nominal_ah: float
     full_ah: float | None  # learned by newer firmware; None: not reported
     balance_current_a: float | None  # None: not reported
-    rsoc_ratio: float  # 0..1, the BMS's own
+    rsoc_ratio: float  # 0 to 1, as the BMS computes it
     cycles: int
     manufactured: date | None  # None: the BMS was never given a date
     software: str
@@ -65,7 +65,7 @@ class EventCounters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What a battery is. Empty texts are unknown."""
+    """Make and firmware of a battery. An empty text is unknown."""
 
     profile: str  # the GATT profile through which it answered
     hardware: str  # register 0x05
@@ -75,10 +75,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The answers of one battery; a part is None when its register was not answered."""
+    """What one poll has read; None: the register was not answered."""
 
     basic: BasicInfo | None = None
     cell_voltages_v: tuple[float | None, ...] | None = None  # cell 1 first; None: no cell there
     counters: EventCounters | None = None
     identity: Identity | None = None
-    requested_at_s: float | None = None  # by the boot clock; the values were measured later
+    requested_at_s: float | None = None  # by the boot clock; all values are newer

@@ -1,4 +1,4 @@
-"""Reads the configuration again, on SIGHUP or on request of the web."""
+"""Reads the configuration again, on SIGHUP or on POST /-/reload."""
 
 import asyncio
 import logging
@@ -18,20 +18,14 @@ MOST_RELOADS: Final = 2  # by SIGHUP: one runs, and one waits to read later chan
 class Reload:
     """Reads the configuration again.
 
-    One reload runs at a time. All requests that come during it share the next one, because the
-    configuration may have changed since the running one read it.
+    One reload runs at a time. All requests during it share the next one: the configuration may
+    have changed since the running reload has read it.
     """
 
     def __init__(
         self, load: Callable[[], Config], batteries: Batteries, own: ExporterCollector
     ) -> None:
-        """Start with the configuration that is applied now.
-
-        Args:
-            load: Returns the configuration as it is now. Raises ConfigError.
-            batteries: What is to follow it.
-            own: Tells Prometheus whether that worked.
-        """
+        """Apply what `load` returns to the batteries; `own` shows in metrics whether it worked."""
         self._load = load
         self._batteries = batteries
         self._own = own
@@ -50,13 +44,13 @@ class Reload:
             task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """Cancel the reloads of SIGHUP, and ignore further signals."""
+        """Cancel reloads by SIGHUP, and ignore further signals."""
         self._is_closed = True
         for task in self._tasks:
             task.cancel()
 
     async def __call__(self) -> Sequence[str]:
-        """Apply the configuration as it is now; return why not, nothing if it was."""
+        """Apply the current configuration; return its mistakes, nothing if it was applied."""
         self._requests += 1
         own_number = self._requests
         async with self._lock:

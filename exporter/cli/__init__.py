@@ -20,11 +20,7 @@ UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC)
 
 
 def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> int:
-    """Run one command; `backend` replaces Bluetooth in tests.
-
-    Returns:
-        0 done or stopped, 1 failed. Wrong usage exits with 2.
-    """
+    """Run one command; return 0 (done or stopped) or 1 (failed). Wrong usage exits with 2."""
     open_standard_streams()
     log_options, options = parse_arguments(argv)
     if not isinstance(options, Serve | Demo):

@@ -44,7 +44,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[LogOptions, Options]:
 
 
 def _build(kind: type[T], given: Mapping[str, Any]) -> T:
-    """Return the options of one kind; those that are not given keep their defaults."""
+    """Return the options of one class; those that are not given keep their defaults."""
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in given.items() if name in names})
 
@@ -96,7 +96,10 @@ def _optional_path(text: str) -> Path | None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Omits what is not given: a command's default would replace an option before the command."""
+    """Omits options that are not given.
+
+    The default of a command would replace an option that was given before the command.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(argument_default=argparse.SUPPRESS, **options)
@@ -214,7 +217,7 @@ def _add_read(commands: Any, common: argparse.ArgumentParser) -> None:
         help="may be left out if one is configured; an address need not be",
     )
     read.add_argument("--format", choices=["table", "json", "metrics"])
-    read.set_defaults(command=Read, usual_level="error")  # it prints itself what failed
+    read.set_defaults(command=Read, usual_level="error")  # it prints the failure itself
 
 
 def _add_decode(commands: Any, common: argparse.ArgumentParser) -> None:

@@ -17,13 +17,13 @@ from exporter.config.web import WebConfigFile
 from exporter.errors import BmsError, ConfigError, DecodeError
 from exporter.protocol.advertisement import Advertisement, is_certain, why_jbd
 
-# Imports inside functions belong to one command: serving, which runs for months, needs none.
+# Imports inside functions are for one command each; serving, which runs for months, needs none.
 OK: Final = 0
 FAILED: Final = 1
 
 
 def run(options: Options, backend: Backend | None) -> int:
-    """Return the exit status of the command; `backend` replaces Bluetooth in tests.
+    """Run the command and return its exit status; `backend` replaces Bluetooth in tests.
 
     Raises:
         ConfigError: A configuration, a recording or an argument cannot be used.
@@ -79,7 +79,7 @@ def _demo(options: Demo) -> int:
 
 
 def _show_hint(web: ServeOptions, addresses: Sequence[str]) -> None:
-    """Show how to see the metrics, unless only others know the address or the scheme."""
+    """Print how to see the metrics, unless others decide the address or the scheme."""
     if web.web_config is None and not web.systemd_sockets:
         host, _, port = addresses[0].rpartition(":")
         where = f"{host or 'localhost'}:{port}"
@@ -104,7 +104,7 @@ def _read(options: Read, backend: Backend | None) -> int:
 
 
 def _battery_to_read(options: Read) -> tuple[BatteryConfig, Config]:
-    """Return the battery with this name or address; one with an address need not be configured."""
+    """Return the wanted battery; if an address is given, it need not be configured."""
     wanted, path = options.battery, options.config_file
     try:
         address = normal_address(wanted)
@@ -153,7 +153,7 @@ def _scan(options: Scan, backend: Backend | None) -> int:
 
 
 async def _listen(options: Scan, backend: Backend | None) -> list[Advertisement]:
-    """Return the last advertisement of each device, and report each new battery meanwhile."""
+    """Return the last advertisement of each device; report each new battery at once."""
     from exporter.ble.scanner import Scanner  # noqa: PLC0415 - see above
     from exporter.cli.output import printable  # noqa: PLC0415 - see above
 

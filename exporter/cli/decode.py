@@ -1,4 +1,4 @@
-"""What `decode` prints: reply frames explained offline, and the damage of others."""
+"""What `decode` prints: valid frames explained, and what is wrong with others."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ BYTES_A_LINE: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedFrame:
-    """A reply with its facts or its problem; or a request or surplus bytes, with neither."""
+    """A reply with its facts or its problem, a request, or surplus bytes."""
 
     kind: Kind
     raw: bytes
@@ -97,7 +97,7 @@ def _facts(frame: Frame) -> dict[str, Any]:
 
 
 def problems(decoded: Sequence[DecodedFrame]) -> list[str]:
-    """Return one line for each frame that is refused, or one that says that there is no reply."""
+    """Return a line for each refused frame, or one that says that there is no reply."""
     frames = [part for part in decoded if part.kind in (Kind.REPLY, Kind.DAMAGED)]
     requests = [part for part in decoded if part.kind is Kind.REQUEST]
     if not frames and requests:
@@ -114,7 +114,7 @@ def _register_suffix(frame: Frame | None) -> str:
 
 
 def notes(decoded: Sequence[DecodedFrame]) -> list[str]:
-    """Return one line for each request and for each run of surplus bytes."""
+    """Return a line for each request and for each run of surplus bytes."""
     return [note for part in decoded if (note := _note(part))]
 
 
@@ -128,7 +128,7 @@ def _note(part: DecodedFrame) -> str:
 
 
 def to_text(decoded: Sequence[DecodedFrame]) -> str:
-    """Return every valid frame byte by byte, and the notes in between."""
+    """Return every valid frame byte by byte, with the notes in between."""
     paragraphs = ["\n".join(_text_lines(part)) for part in decoded]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
@@ -172,7 +172,7 @@ def to_json(decoded: Sequence[DecodedFrame]) -> str:
 
 
 def to_metrics(decoded: Sequence[DecodedFrame]) -> str:
-    """Return the metrics of a battery with these frames; of one register, the last counts."""
+    """Return the metrics of these frames; of several for one register, the last one counts."""
     facts: dict[str, Any] = {}
     for part in decoded:
         facts |= part.facts or {}

@@ -1,4 +1,4 @@
-"""What the command line asks for: a class for each command."""
+"""The options of the command line, a class for each command."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SCAN_S: Final = Seconds(10.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogOptions:
-    """What is logged, and how."""
+    """The options of the log."""
 
     level: str  # one of logs.LEVELS
     log_format: LogFormat

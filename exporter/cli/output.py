@@ -80,7 +80,7 @@ def reading_metrics(snapshot: Snapshot) -> str:
 
 
 def dump_json(value: Any) -> str:
-    """Return JSON of data that may hold data classes, dates (ISO 8601), frozensets (sorted)."""
+    """Return JSON; data classes become objects, dates ISO 8601, frozensets sorted lists."""
 
     def simple(part: Any) -> Any:
         if is_dataclass(part):
@@ -95,7 +95,7 @@ def dump_json(value: Any) -> str:
 
 
 def scan_table(heard: Sequence[Advertisement]) -> str:
-    """Return a table of devices: certain batteries, possible ones, others; strongest first."""
+    """Return a table: certain batteries, possible ones, other devices; the strongest first."""
     rows = [("name", "address", "RSSI", "why a JBD battery")]
     rows += [
         (
@@ -123,10 +123,9 @@ def _why(advertisement: Advertisement) -> str:
 
 
 def scan_yaml(batteries: Sequence[Advertisement]) -> str:
-    """Return a configuration to paste, with the batteries that are not certain as comments.
+    """Return a configuration to paste, with uncertain batteries as comments.
 
-    Args:
-        batteries: At least one is certain: an empty list is no valid configuration.
+    At least one battery must be certain: an empty list is no valid configuration.
     """
     names = _unique_names(batteries)
     lines = ["batteries:"]
@@ -145,7 +144,7 @@ def scan_yaml(batteries: Sequence[Advertisement]) -> str:
 
 
 def _unique_names(batteries: Sequence[Advertisement]) -> dict[str, str]:
-    """Return a unique name for each address: the advertised one, numbered if it is taken."""
+    """Return a unique name by address: the advertised one, with a number if it is taken."""
     names: dict[str, str] = {}
     for advertisement in batteries:
         own = printable(advertisement.name)[:MAX_NAME].strip() or advertisement.address
@@ -158,7 +157,7 @@ def _unique_names(batteries: Sequence[Advertisement]) -> dict[str, str]:
 
 
 def _entry(name: str, address: str) -> list[str]:
-    """Return the lines of one battery, not folded: only a line's start can be commented out."""
+    """Return the lines of one battery; a folded line could not be commented out."""
     text = yaml.safe_dump(
         [{"name": name, "address": address}], sort_keys=False, allow_unicode=True, width=FOLD_WIDTH
     )
@@ -166,5 +165,5 @@ def _entry(name: str, address: str) -> list[str]:
 
 
 def printable(name: str) -> str:
-    """Return a device's own name without what could control a terminal."""
+    """Return a device's own name without characters that control a terminal."""
     return "".join(character for character in name if character.isprintable()).strip()

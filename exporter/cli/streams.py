@@ -1,4 +1,4 @@
-"""The standard streams of a command, which may be closed, full or without a reader."""
+"""The standard streams of a command, which may be closed, unwritable or without a reader."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from typing import TextIO
 
 
 def open_standard_streams() -> None:
-    """Open /dev/null for closed standard streams, so that no socket gets their number."""
+    """Open /dev/null in place of closed standard streams, so that no socket gets their number."""
     while (number := os.open(os.devnull, os.O_RDWR)) < 3:  # noqa: PLR2004 - after stderr
         pass
     os.close(number)
@@ -16,14 +16,14 @@ def open_standard_streams() -> None:
 
 
 def complain(text: str) -> None:
-    """Write a line for the user to standard error; a full disk does not end the program."""
-    with suppress(OSError):  # the disk is full, or the reader has gone
+    """Write a line for the user to standard error."""
+    with suppress(OSError):  # the disk is full, or the reader has gone: no reason to end
         print(text, file=sys.stderr)
     flush_stderr()
 
 
 def flush_stderr() -> None:
-    """Flush standard error; after an error discard it, or Python fails again at exit."""
+    """Flush standard error; if that fails, replace it, or Python would fail again at exit."""
     try:
         sys.stderr.flush()
     except OSError:
@@ -31,5 +31,5 @@ def flush_stderr() -> None:
 
 
 def discarded() -> TextIO:
-    """Return a stream that discards what Python flushes at exit."""
+    """Return a stream to /dev/null."""
     return open(os.devnull, "w")  # noqa: PTH123 - it stays open
