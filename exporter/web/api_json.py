@@ -10,12 +10,12 @@ from exporter.battery.snapshot import Snapshot
 from exporter.reading import BasicInfo, Reading
 
 VERSION: Final = 1
-IDLE_A: Final = 0.05  # a smaller current is noise, and gets no forecast
+IDLE_A: Final = 0.05  # a smaller current may be noise, and gives no forecast
 LONGEST_S: Final = 30 * 86400.0  # longer forecasts are not shown
 
 
 def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
-    """Return what is known about one battery."""
+    """Return the `Battery` object of docs/api.md."""
     reading = snapshot.reading
     basic = reading.basic if reading else None
     identity = snapshot.identity
@@ -59,7 +59,7 @@ def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
 
 def _charge(basic: BasicInfo, mean_a: float | None) -> dict[str, Any]:
     if mean_a is None or mean_a * basic.current_a < 0:
-        mean_a = 0.0  # the current changed its direction: the mean says nothing about what comes
+        mean_a = 0.0  # the current has changed its direction: its mean predicts nothing
     full_ah = basic.nominal_ah if basic.full_ah is None else basic.full_ah
     return {
         "remaining_ah": basic.remaining_ah,
@@ -77,7 +77,7 @@ def _charge(basic: BasicInfo, mean_a: float | None) -> dict[str, Any]:
 
 
 def _time_s(charge_ah: float, current_a: float) -> float | None:
-    """Return how long this current takes for this charge; None: it has no foreseeable end."""
+    """Return how long this current takes for this charge; None: idle, or longer than LONGEST_S."""
     if current_a < IDLE_A or charge_ah < 0:
         return None
     time_s = charge_ah / current_a * 3600.0
@@ -102,7 +102,7 @@ def _rest(reading: Reading, basic: BasicInfo) -> dict[str, Any]:
         "charge_fet_on": basic.charge_fet_on,
         "discharge_fet_on": basic.discharge_fet_on,
         "heater_on": basic.heater_on,
-        "factory_mode": None,  # the bit is not set in that mode; keys are promised to stay
+        "factory_mode": None,  # no BMS sets the bit reliably, but keys of the API stay
         "protections": sorted(basic.protections),
         "protection_events": counters and counters.protection_events,
         "restarts": counters and counters.restarts,
@@ -110,20 +110,20 @@ def _rest(reading: Reading, basic: BasicInfo) -> dict[str, Any]:
 
 
 def curves(histories: Mapping[str, History]) -> bytes:
-    """Return the curves of the last hours as JSON, for `history`."""
+    """Return the curves of the last hours as JSON, an argument of `history`."""
     return to_json(
         [{"name": name, "samples": history.curve()} for name, history in histories.items()]
     )
 
 
 def history(curves: bytes, *, now_unix_s: float) -> tuple[bytes, bytes, bytes]:
-    """Return the JSON of the last hours in parts, with the time of this answer."""
+    """Return the parts of the JSON of the last hours, with the current time."""
     now = to_json(now_unix_s)
     return b'{"version": %d, "now_unix_s": %s, "batteries": ' % (VERSION, now), curves, b"}"
 
 
 def to_json(value: object) -> bytes:
-    """Return JSON in one line; numbers without the tails of binary fractions."""
+    """Return JSON in one line, with numbers rounded to three decimals."""
     return json.dumps(_rounded(value), ensure_ascii=False, default=str, allow_nan=False).encode()
 
 

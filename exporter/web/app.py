@@ -15,7 +15,7 @@ from exporter.web.handler import App, ChangeHandler, Handler, Route
 from exporter.web.page_handlers import page_routes
 from exporter.web.subscribers import Subscribers
 
-TEMPLATES: Final = 16  # to keep, beside two for each battery
+TEMPLATES: Final = 16  # of the exposition to keep, besides two for each battery
 TIMEOUT_HEADER: Final = "X-Prometheus-Scrape-Timeout-Seconds"
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
@@ -36,12 +36,12 @@ def make_app(  # noqa: PLR0913 - options, all by name
 
     Args:
         batteries: By configured name, in the order in which they are shown; may change later.
-        own: The exporter's own metrics and its process's, for the telemetry path only.
-        reload: Reads the configuration again; returns what is wrong with it, nothing if it is used.
+        own: The exporter's own metrics, for the telemetry path only.
+        reload: Reads the configuration again; returns its mistakes, nothing if it is used.
         subscribers: The batteries of the page; None: there is no page.
-        wall: Converts the batteries' moments to unix time; None: one of its own.
+        wall: Converts the batteries' times to unix time.
         access: Passwords and rate limit; None: every request is allowed.
-        timeout_offset_s: How much of a scrape's time-out is kept for sending the response.
+        timeout_offset_s: The part of a scrape's time-out that is kept for sending the response.
         telemetry_path: Where the metrics are.
     """
     scraping = {
@@ -66,7 +66,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
 
 
 def _usable_timeout_s(header: str | None, offset_s: float) -> float | None:
-    """Return how long a scrape may wait for polls; None: it sent no time-out."""
+    """Return how long a scrape may wait for polls; None: it sent no valid time-out."""
     try:
         timeout_s = float(header or "")
     except ValueError:
@@ -88,13 +88,13 @@ class _ScrapeHandler(Handler):
         self._reading: asyncio.Task[Any] | None = None
 
     def on_connection_close(self) -> None:
-        """Wait no longer for a client that left; the poll goes on for others."""
+        """Stop waiting for the client's poll, which continues for others."""
         super().on_connection_close()
         if self._reading is not None:
             self._reading.cancel()
 
     async def read(self, names: Sequence[str]) -> list[Snapshot]:
-        """Read these batteries, all at once; cancelled when the client leaves."""
+        """Poll these batteries at the same time; cancelled when the client leaves."""
         self._reading = asyncio.current_task()
         try:
             polls = (self._batteries[name].refresh(timeout_s=self._timeout_s) for name in names)
@@ -103,7 +103,7 @@ class _ScrapeHandler(Handler):
             self._reading = None
 
     async def show(self, snapshots: Sequence[Snapshot], *, own: bool) -> None:
-        """Send snapshots as Prometheus text."""
+        """Send snapshots as Prometheus text, with the exporter's metrics if `own`."""
         headers, body = self._exposition.response(
             self.request.headers, self.request.query, snapshots, own=own
         )
@@ -113,7 +113,7 @@ class _ScrapeHandler(Handler):
 
 
 class _MetricsHandler(_ScrapeHandler):
-    """All batteries, and the exporter itself."""
+    """Serves all batteries and the exporter's metrics."""
 
     async def respond(self) -> None:
         batteries = self._batteries
@@ -127,7 +127,7 @@ class _MetricsHandler(_ScrapeHandler):
 
 
 class _ProbeHandler(_ScrapeHandler):
-    """One configured battery."""
+    """Serves one battery."""
 
     async def respond(self) -> None:
         name = await self.battery_name("target", self._batteries)
@@ -136,15 +136,13 @@ class _ProbeHandler(_ScrapeHandler):
 
 
 class _HealthHandler(Handler):
-    """Says that the program runs, without any radio traffic."""
+    """Answers without using the radio."""
 
     async def respond(self) -> None:
         await self.send(200, "BMS exporter is running.")
 
 
 class _ReloadHandler(ChangeHandler):
-    """Reads the configuration again."""
-
     FROM_PAGE = False
 
     def initialize(self, reload: Reload) -> None:

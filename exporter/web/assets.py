@@ -25,7 +25,7 @@ class Asset:
 
 
 def assets() -> dict[str, Asset]:
-    """Return every file of the page by its path below /page/; other kinds of files are left out."""
+    """Return the files of the page by path below /page/; types not in TYPES are left out."""
     folder = Path(__file__).with_name("page")
     found = {}
     for path in folder.rglob("*"):

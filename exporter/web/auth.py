@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from exporter.config.web import WebConfig, cost
 from exporter.web.fair_queue import CLIENTS, FairQueue
 
-REMEMBERED: Final = 100  # right passwords, so that a scrape costs no bcrypt
+REMEMBERED: Final = 100  # correct passwords, which cost no bcrypt at the next scrape
 
 Verify = Callable[[bytes, Sequence[str]], Awaitable[bool]]
 
@@ -35,7 +35,7 @@ class Login(NamedTuple):
 
 
 class Access:
-    """Checks requests against the newest web configuration, one password at a time."""
+    """Checks requests against the current web configuration, one password at a time."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Access:
         clients: int = CLIENTS,
         verify: Verify | None = None,  # replaces bcrypt in tests
     ) -> None:
-        """Call `config` for every request; so many clients may wait for their passwords."""
+        """Call `config` for every request; at most `clients` wait for their passwords."""
         self._config = config
         self._verify = verify or _verify_in_thread
         self._limit = RateLimit()
@@ -59,24 +59,20 @@ class Access:
         return self._config().headers
 
     def take(self) -> bool:
-        """Whether one more request is below the rate limit."""
+        """Count a request; return whether the rate limit allows it."""
         config = self._config()
         return self._limit.take(burst=config.rate_burst, interval_s=config.rate_interval_s)
 
     def allows(self, login: Login) -> bool:
-        """Whether the user is still configured, with the same password hash."""
+        """Return whether the user is still configured, with the same password hash."""
         users = dict(self._config().users)
         return not users or users.get(login.name) == login.hashed
 
     async def check(self, authorization: str, client: str) -> tuple[Verdict, Login]:
-        """Decide about one request; without users every one is allowed.
+        """Decide about the `Authorization` header of a request, "" if it has none.
 
-        Only right passwords are remembered, and every other one costs the same time, whether
-        the user exists or not: the time of the answer reveals no user names.
-
-        Args:
-            authorization: The value of the request's header; "" when it has none.
-            client: The IPv4 address or the IPv6 /64 prefix.
+        Correct passwords are remembered. All others cost the same time, whether the user exists or
+        not, so that the response time reveals no user names.
         """
         users = dict(self._config().users)
         if not users:
@@ -86,7 +82,7 @@ class Access:
             return Verdict.REFUSED, Login()
         name, password = credentials
         hashes = hashes_to_compare(users, name)
-        # For an unknown name the hash is another user's, whose password must not be accepted.
+        # No key for an unknown name: its hash is another user's, whose password must not pass.
         key = self._key(hashes[0], password) if name in users else None
         return await self._decide(password, hashes, key, client), Login(name, users.get(name, ""))
 
@@ -97,20 +93,17 @@ class Access:
             return Verdict.ALLOWED
         if not await self._queue.take(client):
             return Verdict.BUSY
-        if self._is_remembered(key):  # an earlier request has just verified it
+        if self._is_remembered(key):  # verified meanwhile for another request
             self._queue.release()
             return Verdict.ALLOWED
-        # The thread goes on when a client disconnects; the next turn comes after it.
+        # If the client disconnects, the thread continues: the next turn begins after it.
         self._comparison = asyncio.ensure_future(self._compare(password, hashes, key))
         self._comparison.add_done_callback(lambda _: self._queue.release())
         is_right = await asyncio.shield(self._comparison)
         return Verdict.ALLOWED if is_right else Verdict.REFUSED
 
     def close(self) -> None:
-        """Answer waiting requests, and all passwords that are not remembered, with BUSY.
-
-        So the stop does not wait for the passwords of an attack.
-        """
+        """Answer BUSY to all passwords that are not remembered, so that the stop is not delayed."""
         self._queue.close()
 
     async def _compare(self, password: bytes, hashes: Sequence[str], key: bytes | None) -> bool:
@@ -141,7 +134,7 @@ class RateLimit:
         self._filled_at_s = clock()
 
     def take(self, *, burst: int, interval_s: float) -> bool:
-        """Whether one more request is allowed; 0 for either argument means no limit."""
+        """Count a request; return whether it is allowed. 0 for either argument: no limit."""
         if not burst or not interval_s:
             return True
         now_s = self._clock()
@@ -155,11 +148,10 @@ class RateLimit:
 
 
 def hashes_to_compare(users: Mapping[str, str], name: str) -> Sequence[str]:
-    """Return the hash of a user, and hashes that make a comparison as costly as the costliest.
+    """Return a user's hash, and further ones so that each user takes as long as the costliest.
 
-    A comparison costs 2 to the power of the hash's cost. One of cost c and further ones of
-    c, c+1, ... up to m-1 make 2**m together, which is what the costliest one takes alone. The
-    name of a user that does not exist gets the costliest hash.
+    A comparison takes 2 to the power of the hash's cost c. Further ones of c, c+1, ..., m-1 make it
+    2**m together, as long as a hash of the greatest cost m. An unknown user gets that hash.
     """
     costliest = max(users.values(), key=cost)
     hashed = users.get(name, costliest)
@@ -168,7 +160,7 @@ def hashes_to_compare(users: Mapping[str, str], name: str) -> Sequence[str]:
 
 
 def _credentials(authorization: str) -> tuple[str, bytes] | None:
-    """Return name and password out of a header's value; None when it has none."""
+    """Return the name and password in a header's value; None: it has none."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -181,7 +173,7 @@ def _credentials(authorization: str) -> tuple[str, bytes] | None:
 
 
 async def _verify_in_thread(password: bytes, hashes: Sequence[str]) -> bool:
-    """Whether the password has the first hash; if not, compare it with the others as well."""
+    """Return whether the password has the first hash; if not, compare it with the others, too."""
     return await asyncio.to_thread(_verify, password, *hashes)
 
 
@@ -196,7 +188,7 @@ def _has_hash(password: bytes, hashed: str) -> bool:
     import bcrypt  # noqa: PLC0415 - 1 MB that an exporter without users saves
 
     try:
-        # 2y is what PHP and htpasswd call 2b.
+        # PHP and htpasswd write 2y for 2b.
         return bcrypt.checkpw(password, hashed.replace("$2y$", "$2b$", 1).encode())
     except ValueError:  # bcrypt before 5.0 refuses a NUL
         return False

@@ -1,4 +1,4 @@
-"""Snapshots as Prometheus text: prometheus_client renders a template, scrapes fill in numbers."""
+"""Snapshots as Prometheus text: prometheus_client renders a template; scrapes fill in numbers."""
 
 import re
 import zlib
@@ -39,19 +39,14 @@ FORMATS: Final[dict[str, Callable[[Collector], bytes]]] = {
     )
     for encode, content_type in (choose_encoder(accept),)
 }
-"""How to encode each content type. A client may invent versions; none of them is rendered."""
+"""The encoder of each content type; versions that a client invents are not among them."""
 
 
 class Exposition:
-    """Fills the numbers of each scrape into a template, kept while the series stay the same."""
+    """Fills the numbers of each scrape into a template, which is kept while no series changes."""
 
     def __init__(self, own: Sequence[Collector], bound: Callable[[], int]) -> None:
-        """Start without templates.
-
-        Args:
-            own: The metrics of the exporter and its process.
-            bound: Returns how many templates to keep; the most recently used ones stay.
-        """
+        """Start without templates; `bound` returns how many of the last used ones to keep."""
         self._own = own
         self._bound = bound
         self._templates: dict[Hashable, Template] = {}
@@ -59,13 +54,9 @@ class Exposition:
     def response(
         self, headers: Mapping[str, str], query: str, snapshots: Sequence[Snapshot], *, own: bool
     ) -> tuple[dict[str, str], bytes]:
-        """Return headers and body that show these snapshots.
+        """Return headers and body for a request with these headers and this undecoded query.
 
-        Args:
-            headers: The request's.
-            query: The request's, undecoded; `name[]` chooses metrics.
-            snapshots: What to show.
-            own: Whether to add the exporter's own metrics.
+        `name[]` in the query chooses metrics; `own` adds those of the exporter.
         """
         content_type = _content_type(headers.get("Accept", ""))
         body = self._render(content_type, Scrape(snapshots, self._own if own else ()), own=own)
@@ -82,7 +73,7 @@ class Exposition:
         template = self._templates.pop(key, None)
         if template is None or template.series != scrape.series:
             template = Template.render(scrape, FORMATS[content_type])
-        self._templates[key] = template  # the last one is the newest
+        self._templates[key] = template  # at the end: used last
         while len(self._templates) > self._bound():
             del self._templates[next(iter(self._templates))]
         return template.fill(scrape.values)
@@ -92,19 +83,12 @@ class Scrape(Collector):
     """The metrics of one scrape: families for prometheus_client, or only their numbers."""
 
     def __init__(self, snapshots: Sequence[Snapshot], others: Iterable[Collector]) -> None:
-        """Take every number now.
-
-        Args:
-            snapshots: One of each battery.
-            others: The collectors of further metrics.
-        """
+        """Collect every number now."""
         self._snapshots = snapshots
         self._others = [family for collector in others for family in collector.collect()]
         self.batteries = tuple(snapshot.battery for snapshot in snapshots)
-        self.values: list[float] = []
-        """In the order in which prometheus_client shows them."""
-        self.series: list[Hashable] = []
-        """Equal for two scrapes that show the same names and labels."""
+        self.values: list[float] = []  # in the order in which prometheus_client shows them
+        self.series: list[Hashable] = []  # equal for scrapes with the same names and labels
         for row in ROWS:
             for snapshot in snapshots:
                 self._add(row.value(snapshot))
@@ -156,7 +140,7 @@ class Template(NamedTuple):
 def only(names: frozenset[bytes], text: bytes) -> bytes:
     """Return the samples with these names, below the comments of their families.
 
-    Cheaper than to render again: a client may ask for other names with every request.
+    It is cheaper than rendering again, and a client may choose other names in every request.
     """
     kept: list[bytes] = []
     comments: list[bytes] = []
@@ -172,7 +156,7 @@ def only(names: frozenset[bytes], text: bytes) -> bytes:
 
 
 def _content_type(accept: str) -> str:
-    """Return the format that a client prefers."""
+    """Return the content type that a client prefers."""
     try:
         _, content_type = choose_encoder(accept)
     except (TypeError, ValueError):  # prometheus_client fails on malformed headers
@@ -181,6 +165,6 @@ def _content_type(accept: str) -> str:
 
 
 def _takes_gzip(accept_encoding: str) -> bool:
-    """Whether a client accepts gzip; gzip;q=0 says that it does not."""
+    """Return whether a client accepts gzip; with gzip;q=0 it does not."""
     found = GZIP.search(accept_encoding.lower())
     return found is not None and found["refused"] is None

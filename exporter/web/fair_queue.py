@@ -4,17 +4,17 @@ import asyncio
 from collections import deque
 from typing import Final
 
-WAITING: Final = 20  # requests in all, or one of each client: 4 s at 0.2 s each
+WAITING: Final = 20  # requests, 4 s at 0.2 s each; beyond it each client may have one
 WAITING_EACH: Final = 3  # requests of one client
-CLIENTS: Final = 250  # that wait or have waited: each keeps a connection
+CLIENTS: Final = 250  # clients in the rotation; each that waits keeps a connection
 
 
 class FairQueue:
     """Grants one turn at a time, to each client in rotation.
 
-    A client that leaves keeps its place in the rotation: a scraper that times out and tries again
-    is not behind those that came after its first request. So every client that comes back gets
-    its turn after at most one turn of each of the others, of which there are at most `clients`.
+    A client that leaves keeps its place in the rotation, so that a scraper that times out and tries
+    again is not put behind later clients. So each client that comes back gets its turn after at
+    most one turn of each of the others, of which there are at most `clients`.
     """
 
     def __init__(self, clients: int = CLIENTS) -> None:
@@ -24,10 +24,10 @@ class FairQueue:
         self._waiting: dict[str, deque[asyncio.Future[bool]]] = {}  # in the order of the rotation
 
     async def take(self, client: str) -> bool:
-        """Wait for a turn, which must be released; return False when too many requests wait.
+        """Wait for a turn, which must be released; return False if the request is refused.
 
-        A client without a waiting request may always wait, until `clients` of them do. Beyond
-        `WAITING` requests the newest one of the client with most of them is refused.
+        If more than WAITING requests wait, the newest one of the client with most of them is
+        refused, unless it is its only one. Beyond `clients` waiting clients a new one is refused.
         """
         if self._is_closed:
             return False
@@ -64,7 +64,7 @@ class FairQueue:
         return turn
 
     def _forget_one(self) -> bool:
-        """Forget the last client in the rotation without a waiting request; False: none is left."""
+        """Remove the last client without a waiting request; return False if every client waits."""
         for client in reversed(self._waiting):
             if not self._waiting[client]:
                 del self._waiting[client]

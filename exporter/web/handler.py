@@ -1,4 +1,4 @@
-"""Base classes of all request handlers: access control, methods, complete responses."""
+"""Base classes of the request handlers: access control, methods, complete responses."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
@@ -28,12 +28,7 @@ class App(Application):
     """Finds the handler of a request by its exact path."""
 
     def __init__(self, routes: Mapping[str, Route], access: Access | None = None) -> None:
-        """Serve these routes.
-
-        Args:
-            routes: By path.
-            access: Passwords and rate limit; None: every request is allowed.
-        """
+        """Serve these routes by path; without `access` every request is allowed."""
         super().__init__(log_function=lambda _handler: None)
         self.access = access
         self._routes = routes
@@ -44,8 +39,8 @@ class App(Application):
         """Return the delegate for a request.
 
         Raises:
-            HTTPInputError: The client has left. Tornado would answer thousands of requests that it
-                had pipelined, all at once.
+            HTTPInputError: The client has left. Otherwise Tornado would answer all the requests
+                that it had pipelined, which may be thousands.
         """
         stream = getattr(request.connection, "stream", None)
         if stream is not None and stream.closed():
@@ -55,7 +50,7 @@ class App(Application):
 
 
 def requested_path(request: HTTPServerRequest) -> str:
-    """Return the path of a request, which proxies write as http://camper:12200/metrics."""
+    """Return the path of a request; proxies send it as http://camper:12200/metrics."""
     target = request.path
     if target.startswith(("http://", "https://")):
         _, _, rest = target.partition("://")
@@ -68,11 +63,9 @@ class Handler(RequestHandler):
     """Checks rate limit, password and method; subclasses implement `respond`."""
 
     METHODS: ClassVar[Sequence[str]] = ("GET", "HEAD")
-    """The methods allowed; empty: all of them."""
+    """The allowed methods; empty: all of them."""
 
-    has_left = False
-    """Whether the client closed its connection."""
-
+    has_left = False  # the client closed its connection
     _login: Login | None = None
 
     @property
@@ -100,7 +93,7 @@ class Handler(RequestHandler):
 
     @property
     def is_still_allowed(self) -> bool:
-        """Whether the user who opened a long response is still configured, with that password."""
+        """Whether the user of a long response is still configured, with that password."""
         return self._access is None or self._login is None or self._access.allows(self._login)
 
     @property
@@ -143,9 +136,9 @@ class Handler(RequestHandler):
         raise NotImplementedError
 
     async def send(self, status: int, *body: str | bytes) -> None:
-        """Send a complete response: parts of bytes as they are, text with a line feed at its end.
+        """Send a complete response: bytes as they are, texts as lines.
 
-        A long body is sent in pieces, so that a client that does not read costs one of them.
+        A long body is sent in pieces, so that a client that does not read costs only one in memory.
         """
         self.set_status(status)
         parts = []
@@ -165,7 +158,7 @@ class Handler(RequestHandler):
         await self.deliver(self.finish())
 
     async def deliver(self, sent: Awaitable[None]) -> None:
-        """Wait until the kernel has taken what was written; disconnect a client that does not read.
+        """Wait until the kernel has taken everything; disconnect a client that does not read.
 
         Raises:
             StreamClosedError: The connection is closed.
@@ -199,11 +192,10 @@ class Handler(RequestHandler):
 
 
 class ChangeHandler(Handler):
-    """Changes something: only POST and PUT, and no request that a foreign web page has sent."""
+    """Changes something: allows only POST and PUT, and no request of a foreign web page."""
 
     METHODS = ("POST", "PUT")
-    FROM_PAGE: ClassVar[bool] = True
-    """Whether our own page may send it."""
+    FROM_PAGE: ClassVar[bool] = True  # our own page may send it
 
     async def respond(self) -> None:
         """Refuse foreign pages, then change."""
@@ -218,8 +210,6 @@ class ChangeHandler(Handler):
 
 
 class _NotFound(Handler):
-    """Lists the paths that exist."""
-
     METHODS = ()
 
     def initialize(self, paths: str) -> None:
@@ -230,12 +220,9 @@ class _NotFound(Handler):
 
 
 def is_foreign(headers: HTTPHeaders, *, from_page: bool) -> bool:
-    """Whether a browser names a web page as the sender that must not send this request.
+    """Return whether a browser sent this request for a web page that must not send it.
 
-    Args:
-        headers: The request's.
-        from_page: Whether our own page may send it. Where it may not, no page may: with DNS
-            rebinding any page can be same-origin.
+    If our own page may not send it, no page may: with DNS rebinding any page can be same-origin.
     """
     origin = headers.get("Origin")
     site = headers.get("Sec-Fetch-Site", "none")

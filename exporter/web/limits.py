@@ -1,4 +1,4 @@
-"""How many clients the server takes, how long it waits for them, and which ones count as one."""
+"""Limits of connections and times, and the key by which addresses count as one client."""
 
 import resource
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from exporter.errors import ConfigError
 
 PLAIN_CONNECTIONS: Final = 1000  # each takes up to 25 kB
 TLS_CONNECTIONS: Final = 500  # about 80 kB
-# Never used for clients: the kernel's Bluetooth sockets, D-Bus and files need descriptors, too.
+# For Bluetooth sockets, D-Bus and files.
 RESERVED_FDS: Final = 64
 MIN_FDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much the server takes from clients, and for how long."""
+    """How many connections the server accepts, and how long it waits for clients."""
 
     connections: int = PLAIN_CONNECTIONS  # more clients wait in the kernel
-    grace_s: float = 0.5  # for a first request, before its connection may be closed for others
+    grace_s: float = 0.5  # for a first request, before the connection may be closed for a new one
     handshake_s: float = 5.0
     request_s: float = 5.0  # for a request to arrive, and for the next one to begin
     last_responses_s: float = 30.0  # after SIGTERM, for scrapes under way
@@ -27,10 +27,7 @@ class Limits:
 
 
 def limits_here(connections: int = PLAIN_CONNECTIONS) -> Limits:
-    """Return the limits for this process, whose soft limit of open files is raised if need be.
-
-    Args:
-        connections: How many there may be if enough files may be open.
+    """Return the limits for this process; raise its soft limit of open files if necessary.
 
     Raises:
         ConfigError: It may open fewer than MIN_FDS files.
@@ -51,10 +48,7 @@ def limits_here(connections: int = PLAIN_CONNECTIONS) -> Limits:
 
 
 def client_key(address: str) -> str:
-    """Return the key for limits: the IPv4 address, or the IPv6 /64 prefix.
-
-    Clients of a UNIX socket share one.
-    """
+    """Return the key for limits: the IPv4 address, the IPv6 /64 prefix, "" for a UNIX socket."""
     try:
         parsed = ip_address(address)
     except ValueError:

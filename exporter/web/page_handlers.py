@@ -13,7 +13,7 @@ from exporter.web.handler import ChangeHandler, Handler, Route
 from exporter.web.subscribers import INTERVAL_S, Subscribers
 
 RELEASE_S: Final = 600.0  # long enough to find the phone
-# With a max_age of 0 a page shows what it has read itself, until it reads again.
+# With a max_age of 0 a page shows readings of its own polls until the next poll.
 OWN_MAX_AGE_S: Final = INTERVAL_S + 10.0
 LIFE_S: Final = 600.0  # of a stream; the page opens another one
 NOW_S: Final = 1.0  # maximum age of the time in an event
@@ -24,13 +24,7 @@ POLICY: Final = (
 
 
 def page_routes(subscribers: Subscribers, wall: WallClock, metrics_path: str) -> dict[str, Route]:
-    """Return the routes of the page and of /api/v1.
-
-    Args:
-        subscribers: The batteries.
-        wall: Converts their moments to unix time.
-        metrics_path: Where the metrics are, for a link on the page.
-    """
+    """Return the routes of the page and of /api/v1; the page links to `metrics_path`."""
     state = _State(subscribers, wall, metrics_path)
     files = assets()
     routes: dict[str, Route] = {
@@ -72,7 +66,6 @@ class _State:
         }
 
     def history(self) -> Sequence[bytes]:
-        """Return the curves of the last hours, as parts of JSON."""
         histories = {name: battery.history for name, battery in self.subscribers.batteries.items()}
         kept = tuple((name, history, history.revision) for name, history in histories.items())
         if kept != self._curves_key:
@@ -81,7 +74,7 @@ class _State:
         return api.history(self._curves, now_unix_s=self._wall.now_unix_s())
 
     def events(self, changed: set[str | None]) -> bytes:
-        """Return server-sent events for changed batteries; None among them: everything changed."""
+        """Return server-sent events for changed batteries; None among them: for everything."""
         if None in changed:
             return _event("batteries", self._batteries())
         events = [
@@ -102,7 +95,7 @@ class _State:
 
 
 def battery_json(battery: Poller) -> dict[str, Any]:
-    """Return the current state of one battery."""
+    """Return the `Battery` object of docs/api.md, without a poll."""
     return api.battery(battery.peek(OWN_MAX_AGE_S), battery.history)
 
 
@@ -111,8 +104,6 @@ def _event(name: str, data: Mapping[str, Any]) -> bytes:
 
 
 class _AssetHandler(Handler):
-    """A file of the page."""
-
     def initialize(self, asset: Asset) -> None:
         self._asset = asset
 
@@ -150,7 +141,7 @@ class _ApiHandler(Handler):
 
 
 class _JsonHandler(_ApiHandler):
-    """The current state, or the curves of the last hours, without a poll."""
+    """Serves the current state or the curves, without a poll."""
 
     def initialize(self, make: Callable[[], Sequence[bytes]]) -> None:
         self._make = make
@@ -175,7 +166,7 @@ class _BatteryHandler(ChangeHandler, _ApiHandler):
 
 
 class _StreamHandler(_ApiHandler):
-    """Changes as server-sent events, until the client leaves or the exporter stops."""
+    """Sends changes as server-sent events, for at most LIFE_S."""
 
     def initialize(self, state: _State) -> None:
         self._state = state

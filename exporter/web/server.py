@@ -1,4 +1,4 @@
-"""The HTTP server: listening sockets, limits for silent and hostile clients, an orderly stop."""
+"""The HTTP server: accepts connections, limits hostile clients, stops in order."""
 
 import asyncio
 import errno
@@ -25,17 +25,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKLOG: Final = 4096  # thousands of scrapes may wait in the kernel, which has this bound itself
-ACCEPTS_PER_TURN: Final = 32  # then connections are served: a burst delays nobody for long
+BACKLOG: Final = 4096  # scrapes that may wait in the kernel, whose own limit this is
+ACCEPTS_PER_TURN: Final = 32  # then accepted ones are served, so that a burst delays none for long
 PAUSE_S: Final = 0.05  # between two checks whether a connection or a descriptor is free
-# A client that leaves a response unread, or is out of reach, is disconnected after this time.
-UNREAD_S: Final = 10.0
+UNREAD_S: Final = 10.0  # then a client that does not read, or is out of reach, is disconnected
 MAX_HEAD_BYTES: Final = 16 * 1024  # of request line and headers
 MAX_HEAD_LINES: Final = 100  # a browser sends 20; parsing 1,700 takes 20 ms
-# Read and dropped as it arrives: a client that still sends would not see the response.
+# Bodies of any size are read and dropped: a client that is still sending does not read a response.
 MAX_BODY_BYTES: Final = 1 << 62
 BUFFERS: Final = {"max_buffer_size": 64 * 1024, "read_chunk_size": 16 * 1024}
-SEND_BUFFER_BYTES: Final = 64 * 1024  # the kernel's, which grows to megabytes by itself
+SEND_BUFFER_BYTES: Final = 64 * 1024  # in the kernel, which would let it grow to megabytes
 LOG_AGAIN_S: Final = 60.0
 
 
@@ -46,15 +45,15 @@ class _Client(NamedTuple):
 
 
 class _Stream(IOStream):
-    """Reads the heads of requests in linear time, and none with thousands of headers."""
+    """Reads the head of a request in linear time, and refuses thousands of headers."""
 
     async def read_until_regex(self, _regex: bytes, max_bytes: int | None = None) -> bytes:
-        """Return the next head: Tornado calls this for nothing else.
+        """Return the next head, for which alone Tornado calls this.
 
-        Its regular expression is matched against the whole buffer for every byte that arrives.
+        Tornado's own method matches the whole buffer again whenever bytes arrive.
 
         Raises:
-            StreamClosedError: There is none, or it is too long.
+            StreamClosedError: The connection ended, or the head has too many lines.
         """
         head = await self.read_until(b"\r\n\r\n", max_bytes)
         if head.count(b"\n") > MAX_HEAD_LINES:
@@ -70,11 +69,10 @@ class _EncryptedStream(SSLIOStream, _Stream):
 class Server(HTTPServer):
     """Tornado's server with a bound on connections, TLS that can change, and an orderly stop.
 
-    A connection that reads waits for a request, one that writes for its client; any other one
-    is being answered. When there are too many, each new one closes one that waits for a request,
-    so that silent clients never keep others out: the oldest of the client with most of them. If
-    none waits, it closes one whose client does not read. If all are being answered, new ones wait
-    in the kernel.
+    When all connections are in use, each new one closes one that waits for a request: the oldest
+    of the client with most of them. If none waits, it closes one whose client does not read its
+    response. So silent clients never keep others out. If all the connections have requests that
+    are being answered, new clients wait in the kernel.
     """
 
     def initialize(  # type: ignore[override] # Tornado's constructor
@@ -84,13 +82,9 @@ class Server(HTTPServer):
         current_tls: CurrentTls,
         limits: Limits,
     ) -> None:
-        """Serve a tornado.web.Application.
+        """Serve a tornado.web.Application on sockets, which the server will close.
 
-        Args:
-            app: The application.
-            listening: TCP or UNIX sockets, which the server closes in the end.
-            current_tls: Called for every connection and request.
-            limits: Bounds of connections and times.
+        `current_tls` is called for every connection and request.
         """
         super().initialize(
             app,
@@ -117,7 +111,7 @@ class Server(HTTPServer):
     async def finish(self) -> None:
         """Stop accepting connections, finish the responses under way, then close everything.
 
-        Takes at most `last_responses_s` and `last_reads_s`; no time when nothing is under way.
+        This takes at most `last_responses_s` and `last_reads_s` together.
         """
         self._stopping = True
         while self._listening:
@@ -144,10 +138,10 @@ class Server(HTTPServer):
     def start_request(
         self, server_conn: object, request_conn: "HTTPConnection"
     ) -> "HTTPMessageDelegate":
-        """Wait for the next request of a connection; the application refuses it when closed.
+        """Wait for the next request of a connection, unless the server stops.
 
-        A connection whose TLS context is out of date is closed: another certificate, or another
-        name in it, may be required now.
+        A connection with an outdated TLS context is closed: the current one may require another
+        certificate, or another name in it.
         """
         stream = cast("HTTP1ServerConnection", server_conn).stream
         client = self._clients.get(stream)
@@ -190,7 +184,7 @@ class Server(HTTPServer):
             self._serve(connection, address)
 
     def _can_accept(self) -> bool:
-        """Whether one more connection may be accepted, if need be after closing another one."""
+        """Return whether to accept one more connection; close an idle one for it if necessary."""
         if len(self._clients) < self._limits.connections:
             return True
         latest_s = asyncio.get_running_loop().time() - self._limits.grace_s
@@ -258,7 +252,7 @@ class Server(HTTPServer):
 
 
 def _has_unread_bytes(stream: IOStream) -> bool:
-    """Whether the kernel holds bytes of a client: its request has come, and is read soon."""
+    """Return whether the kernel has bytes of a client: its request has come, but was not read."""
     unread = bytearray(4)
     fcntl.ioctl(stream.socket, termios.FIONREAD, unread)
     return any(unread)

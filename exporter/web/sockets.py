@@ -1,4 +1,4 @@
-"""The listening sockets: opened for an address, or given by systemd."""
+"""Opens listening sockets, or takes those of systemd."""
 
 import os
 import re
@@ -36,15 +36,15 @@ def from_systemd() -> Sequence[socket.socket]:
 
 
 def with_port(address: str, sock: socket.socket) -> str:
-    """Return an address that was listened on, with the port that the kernel chose for port 0."""
+    """Return a listen address; the kernel's choice replaces port 0."""
     return f"{address.rpartition(':')[0]}:{sock.getsockname()[1]}"
 
 
 def listen(address: str) -> socket.socket:
-    """Open one socket; ":12200" is every IPv4 and IPv6 address of the machine.
+    """Open one socket; ":12200" means every IPv4 and IPv6 address of the machine.
 
     Raises:
-        ConfigError: The address is malformed, taken, or not this machine's.
+        ConfigError: The address is malformed, in use, or not of this machine.
     """
     host, colon, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -54,7 +54,7 @@ def listen(address: str) -> socket.socket:
     family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, int(port)), family=family, dualstack_ipv6=dual)
-    except (OSError, TypeError, ValueError) as error:  # the last two: no name of a host
+    except (OSError, TypeError, ValueError) as error:  # the last two: not a host name
         reason = error.strerror if isinstance(error, OSError) else "not an address"
         raise ConfigError(
             [f"cannot listen on {address!r}: {reason}; see --web.listen-address"]

@@ -1,4 +1,4 @@
-"""The open pages: together they are one scraper, and only while one is open."""
+"""The open pages: while there is any, all batteries are polled, as for one more scraper."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -8,8 +8,8 @@ from typing import Final
 from exporter.battery.poller import Poller
 
 INTERVAL_S: Final = 30.0
-ALIVE_S: Final = 10.0  # after this time without a change a page gets a sign of life
-MAX_STREAMS: Final = 100  # each costs its part of every change
+ALIVE_S: Final = 10.0  # then a page gets an event even without a change
+MAX_STREAMS: Final = 100  # every change is sent to each
 MAX_STREAMS_EACH: Final = 20  # of one client: a browser opens six
 
 
@@ -48,16 +48,9 @@ class Subscribers:
     def __init__(
         self, batteries: Mapping[str, Poller], tasks: asyncio.TaskGroup, *, most: int = MAX_STREAMS
     ) -> None:
-        """Start without a subscriber.
-
-        Args:
-            batteries: By name; may change later.
-            tasks: Runs the polls, until `close` or until the last subscriber leaves.
-            most: A bound below MAX_STREAMS: each stream keeps a connection.
-        """
+        """Start without a subscriber; `most` streams may be open, as each keeps a connection."""
         self.batteries = batteries
-        self.is_closed = False
-        """Whether streams have to end."""
+        self.is_closed = False  # streams have to end
         self._tasks = tasks
         self._most = min(most, MAX_STREAMS)
         self._clients: dict[Subscriber, str] = {}
@@ -65,12 +58,12 @@ class Subscribers:
         self._due_s = 0.0
 
     def is_full_for(self, client: str) -> bool:
-        """Whether one more stream of this client would be too many."""
+        """Return whether one more stream of this client would be too many."""
         clients = [*self._clients.values()]
         return len(clients) >= self._most or clients.count(client) >= MAX_STREAMS_EACH
 
     def publish(self, name: str | None) -> None:
-        """Tell every subscriber that a battery changed; None: the list of batteries changed."""
+        """Pass a changed battery to every subscriber; None: the list of batteries changed."""
         for subscriber in self._clients:
             subscriber.add(name)
 
@@ -98,7 +91,7 @@ class Subscribers:
         loop = asyncio.get_running_loop()
         while self._clients:
             wait_s = self._due_s - loop.time()
-            if wait_s > 0:  # a page that is reloaded again and again causes no more polls than one
+            if wait_s > 0:  # reloading a page again and again causes no further polls
                 await asyncio.sleep(wait_s)
                 continue
             self._due_s = loop.time() + INTERVAL_S
