@@ -1,4 +1,4 @@
-"""The configuration. Its classes are in `schema`; `web` is the file of --web.config.file."""
+"""The configuration file; `web` is the file of --web.config.file."""
 
 from exporter.config.loader import load
 from exporter.config.schema import Config

@@ -1,4 +1,4 @@
-"""Reads the files that users name, and notices when they change."""
+"""Reads files that users name, and detects their changes."""
 
 import errno
 import os
@@ -11,14 +11,14 @@ from typing import Final
 from exporter.errors import ConfigError
 
 MAX_BYTES: Final = 1_000_000
-MAX_TEXT: Final = 10_000_000  # characters; a frame has 80, a day's log of one battery a million
+MAX_TEXT: Final = 10_000_000  # characters; a frame has 80, the log of one battery a million a day
 RETRY_S: Final = 5.0
 
 Stamp = tuple[int, ...] | None
 
 
 def read_small(path: Path) -> bytes:
-    """Return the content of a regular file. Never waits, as reading a pipe would.
+    """Return the content of a regular file. Never waits, as it would for a pipe.
 
     Raises:
         OSError: It cannot be read, is no regular file, or is larger than a megabyte.
@@ -34,7 +34,7 @@ def read_small(path: Path) -> bytes:
 
 
 def read_config(path: Path, *, hint: str = "") -> str:
-    """Return the text of a configuration file; `hint` follows the reason why that failed.
+    """Return the text of a configuration file; `hint` is the end of the message if that fails.
 
     Raises:
         ConfigError: It cannot be read, or is not UTF-8.
@@ -68,7 +68,7 @@ def read_text(name: str) -> str:
 
 
 def stamp(path: Path) -> Stamp:
-    """Return a value that changes with a file or its permissions; None: there is no file."""
+    """Return a value that changes with the file or its permissions; None: there is no file."""
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -77,15 +77,14 @@ def stamp(path: Path) -> Stamp:
 
 
 class ChangeDetector:
-    """Decides when to read files again: after a change, and some time after a failure."""
+    """Decides when to read files again: after a change, and RETRY_S after a failure."""
 
     def __init__(self, seen: object) -> None:
-        """Start with the stamps of the files that were just read."""
         self._seen = seen
         self._again_s = float("inf")
 
     def is_due(self, now: object) -> bool:
-        """Return whether to read again, given the stamps now; True once for each change."""
+        """Return whether to read again, given the current stamps; True once for each change."""
         if now == self._seen and time.monotonic() < self._again_s:
             return False
         self._seen = now
@@ -93,5 +92,5 @@ class ChangeDetector:
         return True
 
     def note_failure(self) -> None:
-        """Read again in RETRY_S without a change: what was missing elsewhere may be back."""
+        """Read again in RETRY_S even without a change: another file may be back by then."""
         self._again_s = time.monotonic() + RETRY_S

@@ -39,10 +39,10 @@ def load(path: Path) -> Config:
 
 
 def parse(text: str, name: str = "config.yaml") -> Config:
-    """Return the configuration in a text, without passwords; `name` is for messages.
+    """Return the configuration in a text, without passwords; messages contain `name`.
 
     Raises:
-        ConfigError: With every mistake in it.
+        ConfigError: The text has mistakes; the error lists all of them.
     """
     return _structured(read_yaml(text, name, verbatim=VERBATIM))
 
@@ -64,7 +64,7 @@ def _structured(document: Document) -> Config:
 
 
 def make_converter() -> Converter:
-    """Return a converter that takes values as they are; cattrs' own hooks make "7" a number."""
+    """Return a strict converter; cattrs' own hooks would make a number of "7"."""
     converter = Converter(forbid_extra_keys=True)
     for kind, parser in PARSERS.items():
         converter.register_structure_hook(kind, partial(_parsed, parser))
@@ -91,12 +91,12 @@ def _parsed(parser: Callable[[object], object], value: object, _kind: object) ->
 
 
 def _key(attribute: str) -> str:
-    """Return the key in the file, where the unit is part of the value and not of the name."""
+    """Return the key in the file: there the unit belongs to the value, not to the name."""
     return attribute.removesuffix("_s")
 
 
 def _structure_complaints(error: Exception, document: Document) -> Iterator[Complaint]:
-    """Translate cattrs' tree of errors."""
+    """Translate cattrs' tree of errors into complaints."""
 
     def message(error: BaseException, kind: Any) -> str:
         if isinstance(error, ForbiddenExtraKeysError):
@@ -117,7 +117,7 @@ def _structure_complaints(error: Exception, document: Document) -> Iterator[Comp
 
 
 def _battery_complaints(document: Document) -> Iterator[Complaint]:
-    """Find names and addresses that two batteries share, even if either has other mistakes."""
+    """Find names and addresses that two batteries share, even if they have other mistakes."""
     batteries = document.data.get("batteries")
     if batteries == []:
         yield document.complaint(

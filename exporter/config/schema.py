@@ -1,4 +1,4 @@
-"""The configuration as frozen dataclasses, and the rules for each kind of value."""
+"""The configuration as frozen dataclasses, and a parser for each kind of value."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -31,31 +31,31 @@ PASSWORD_LENGTH: Final = 6
 class TransportChoice(StrEnum):
     """The values of `link`: which transport reaches a battery."""
 
-    AUTO = "auto"  # direct where the kernel lets us, else bluez
+    AUTO = "auto"  # direct if the kernel allows it, else bluez
     DIRECT = "direct"  # the kernel's own sockets
     BLUEZ = "bluez"  # bluetoothd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatteryConfig:
-    """One battery."""
+    """One battery of the file."""
 
     name: Name
     address: Address
-    adapter: AdapterName | None = None  # None: the one that receives it best
+    adapter: AdapterName | None = None  # None: `Routes` chooses by signal and load
     link: TransportChoice | None = None  # None: the file's `link`
-    profile: ProfileName | None = None  # None: chosen by the battery's GATT table
+    profile: ProfileName | None = None  # None: found in the GATT table
     cells: bool = True  # register 0x04
     hardware: bool = True  # register 0x05
     counters: bool = True  # register 0xAA
     password_file: str | None = None
     password_env: Variable | None = None
-    password: bytes | None = field(default=None, repr=False)  # read from one of the two
+    password: bytes | None = field(default=None, repr=False)  # from the file or variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollConfig:
-    """When batteries are read, and how long a reading counts."""
+    """When batteries are read, and how long a reading is shown."""
 
     timeout_s: Seconds = Seconds(30.0)
     min_interval_s: Seconds = Seconds(10.0)
@@ -65,7 +65,7 @@ class PollConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagementConfig:
-    """What the kernel's management socket is used for if CAP_NET_ADMIN is given."""
+    """The uses of the kernel's management socket, which needs CAP_NET_ADMIN."""
 
     release: bool = True
     parameters: bool = True
@@ -92,11 +92,7 @@ RANGES_S: Final = {  # of PollConfig: least and greatest
 
 
 def parse_duration(value: object) -> Seconds:
-    """Return the seconds in "30s", "1m30s", "500ms" or 0.
-
-    Raises:
-        ValueError: It is something else.
-    """
+    """Return the seconds in "30s", "1m30s", "500ms" or 0. Raises ValueError for anything else."""
     if value == 0 and type(value) is int:
         return Seconds(0.0)
     match = DURATION.fullmatch(value) if isinstance(value, str) else None
@@ -108,11 +104,7 @@ def parse_duration(value: object) -> Seconds:
 
 
 def normal_address(value: object) -> Address:
-    """Return a Bluetooth address in upper case with colons.
-
-    Raises:
-        ValueError: It is not one.
-    """
+    """Return a Bluetooth address in upper case with colons. Raises ValueError for others."""
     address = value.strip().upper().replace("-", ":") if isinstance(value, str) else ""
     if not ADDRESS.fullmatch(address):
         raise ValueError(f"not a Bluetooth address like A4:C1:38:00:00:01: {shown(value)}")
@@ -123,7 +115,7 @@ def normal_name(value: object) -> Name:
     """Return the name of a battery unchanged.
 
     Raises:
-        ValueError: It is no text, empty, too long, not printable, or has blanks around it.
+        ValueError: It is not text, empty, too long, not printable, or has blanks around it.
     """
     if not isinstance(value, str):
         advice = f': put it in quotes, "{shown(value)}"' if isinstance(value, int | float) else ""
@@ -137,11 +129,7 @@ def normal_name(value: object) -> Name:
 
 
 def parse_adapter(value: object) -> AdapterName:
-    """Return the name of an adapter unchanged.
-
-    Raises:
-        ValueError: It is not one that Linux gives.
-    """
+    """Return the name of an adapter unchanged. Raises ValueError unless it is like hci0."""
     if not (isinstance(value, str) and ADAPTER.fullmatch(value)):
         raise ValueError(f"expected an adapter like hci0, got {shown(value)}")
     return AdapterName(value)

@@ -1,4 +1,4 @@
-"""Reads the values of one mapping in a YAML file, and collects what is wrong with them."""
+"""Reads the values of one mapping in a YAML file, and collects their mistakes."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Final, TypeVar
@@ -18,9 +18,9 @@ SECRET_KEYS: Final = ("cert", "key", "client_ca")  # whose values are never quot
 
 
 class Section:
-    """One mapping of a document; `name` is its key there, "" means the whole document.
+    """The mapping under one key of a document; "" means the whole document.
 
-    A value of another kind than expected is reported, and then read as if it were missing.
+    A value of an unexpected kind is reported, and then treated as missing.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Section:
         known: Collection[str],
         name: str = "",
     ) -> None:
-        """Report keys that are not `known`; all reports are added to `complaints`."""
+        """Add a complaint to `complaints` about each key that is not `known`."""
         self._document = document
         self._complaints = complaints
         self._name = name
@@ -50,7 +50,7 @@ class Section:
         self._complaints.append(self._document.complaint(path, text))
 
     def value(self, key: str, kind: type[T]) -> T | None:
-        """Return a value of this kind, which is one of KINDS; None: it is missing."""
+        """Return a value of this kind, one of KINDS; None: it is missing."""
         value = self.data.get(key)
         if value is None or type(value) is kind:
             return value
@@ -76,7 +76,7 @@ class Section:
         return []
 
     def choice(self, key: str, choices: Mapping[str, T], default: str) -> T:
-        """Return what a text stands for; a missing one stands for what `default` does."""
+        """Return the value of a text in `choices`; that of `default` if it is missing."""
         text = self.value(key, str)
         if text is not None and text not in choices:
             self.complain(key, f"expected one of {', '.join(filter(None, choices))}")

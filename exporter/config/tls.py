@@ -1,4 +1,4 @@
-"""TLS as the web configuration file describes it: the settings, and the context made from them."""
+"""The TLS settings of the web configuration file, and the TLS context made from them."""
 
 import logging
 import ssl
@@ -22,7 +22,7 @@ TLS_KEYS: Final = (
     "client_allowed_sans", "min_version", "max_version", "cipher_suites",
     "prefer_server_cipher_suites", "curve_preferences",
 )  # fmt: skip
-# Go's names of what both Go and OpenSSL have.
+# Go's and OpenSSL's names of the ciphers that both have.
 CIPHERS: Final = {
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
     "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
@@ -40,7 +40,7 @@ CIPHERS: Final = {
     "TLS_RSA_WITH_AES_256_GCM_SHA384": "AES256-GCM-SHA384",
     "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
     "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
-    # TLS 1.3's cannot be chosen: they are always on, in Go as well.
+    # Those of TLS 1.3 cannot be chosen: they are always on, in Go, too.
     "TLS_AES_128_GCM_SHA256": "",
     "TLS_AES_256_GCM_SHA384": "",
     "TLS_CHACHA20_POLY1305_SHA256": "",
@@ -63,11 +63,11 @@ CLIENT_AUTH: Final = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-# With these Go requests a certificate and does not verify it.
+# With these, Go requests a certificate and does not verify it.
 UNVERIFIED: Final = ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert")
 
 Admit = Callable[[ssl.SSLSocket], bool]
-"""Returns whether a client may go on after the TLS handshake."""
+"""Returns whether to serve a client after the TLS handshake."""
 Tls = tuple[ssl.SSLContext, Admit]
 CurrentTls = Callable[[], Tls | None]
 """Returns the newest TLS context and the check of its clients; None: TLS is off."""
@@ -82,7 +82,7 @@ class TlsConfig:
     client_ca_file: Path | None = None
     client_ca: str | None = None
     client_auth: ssl.VerifyMode = ssl.CERT_NONE
-    allowed_sans: tuple[str, ...] = ()  # one of them must be in a client's certificate; (): any
+    allowed_sans: tuple[str, ...] = ()  # a client's certificate must have one; (): any
     min_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
     max_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
     ciphers: tuple[str, ...] = ()
@@ -91,18 +91,18 @@ class TlsConfig:
 
     @property
     def has_client_ca(self) -> bool:
-        """Whether a configured authority must sign client certificates, not one of the machine."""
+        """Whether configured authorities verify client certificates, not those of the machine."""
         return bool(self.client_ca_file or self.client_ca)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that may change."""
+        """The files that TLS needs, which may change."""
         named = (self.cert_file, self.key_file, self.client_ca_file)
         return tuple(path for path in named if path is not None)
 
 
 def read_tls(section: Section, folder: Path) -> TlsConfig:
-    """Return the settings in the section `tls_server_config`; relative paths begin at `folder`."""
+    """Return the settings in `tls_server_config`; paths are relative to `folder`."""
 
     def path(key: str) -> Path | None:
         name = section.value(key, str)
@@ -167,7 +167,7 @@ def _openssl_names(
 
 
 def weakenings(before: TlsConfig | None, after: TlsConfig | None) -> list[str]:
-    """Return why the second settings could accept clients which the first ones refuse."""
+    """Return why `after` might accept clients that `before` refuses."""
     if before is None and after is None:
         return []
     if before is None:
@@ -181,7 +181,7 @@ def weakenings(before: TlsConfig | None, after: TlsConfig | None) -> list[str]:
         problems.append(
             "client_allowed_sans: names are required until a restart, and there are none"
         )
-    # Without client_ca_file the machine's authorities would do, which are all public ones.
+    # Without client_ca_file the machine's authorities count, and those are all public ones.
     if before.has_client_ca and not after.has_client_ca:
         problems.append("client_ca_file: it is required until a restart, and it is missing")
     return [f"{TLS_SECTION}.{problem}" for problem in problems]
@@ -191,7 +191,7 @@ def make_tls(tls: TlsConfig) -> Tls:
     """Return the TLS context for these settings, and the check of client certificates.
 
     Raises:
-        ConfigError: A file cannot be read, or does not hold what it should.
+        ConfigError: A file cannot be read, or has the wrong content.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = tls.min_version
@@ -201,10 +201,10 @@ def make_tls(tls: TlsConfig) -> Tls:
     if not tls.prefer_server_ciphers:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     for key, file in (("cert_file", tls.cert_file), ("key_file", tls.key_file)):
-        with _complaints(key, file):  # OpenSSL does not say which, and would wait for a pipe
+        with _complaints(key, file):  # OpenSSL does not name the file, and would wait for a pipe
             read_small(file)
     with _complaints(f"{tls.cert_file}, {tls.key_file}"):
-        # An encrypted key would be asked for at the terminal: here it has no password.
+        # For an encrypted key OpenSSL would ask for a password at the terminal.
         context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: b"")
     with _complaints():
         if tls.ciphers:
@@ -237,7 +237,7 @@ def _complaints(*places: object) -> Iterator[None]:
     except (OSError, ValueError) as error:
         reason = str(error)
         if isinstance(error, ssl.SSLError):
-            # An error that Python raises by itself has no `reason`: "No cipher can be selected."
+            # Python's own errors have no `reason`: "No cipher can be selected."
             reason = str(getattr(error, "reason", None) or error.args[-1])
             reason = reason.replace("_", " ").lower()
         elif isinstance(error, OSError):
@@ -246,10 +246,7 @@ def _complaints(*places: object) -> Iterator[None]:
 
 
 def _is_admitted(allowed_sans: frozenset[str], connection: ssl.SSLSocket) -> bool:
-    """Whether a client's certificate has an allowed name; without a certificate, always.
-
-    The context decides whether a certificate is required at all.
-    """
+    """Return whether a certificate has an allowed name; the context decides if one is required."""
     certificate = connection.getpeercert()
     if not certificate or not allowed_sans or names_in(certificate) & allowed_sans:
         return True
@@ -258,12 +255,12 @@ def _is_admitted(allowed_sans: frozenset[str], connection: ssl.SSLSocket) -> boo
 
 
 def names_in(certificate: Mapping[str, Any]) -> set[str]:
-    """Return the subject's alternative names, addresses in their shortest form."""
+    """Return the subject's alternative names, IP addresses in their shortest form."""
     names = set()
     for kind, value in certificate.get("subjectAltName", ()):
         if kind in ("DNS", "email", "URI"):
             names.add(value)
         elif kind == "IP Address":
-            with suppress(ValueError):  # as many bytes as no address has
+            with suppress(ValueError):  # no address has that many bytes
                 names.add(str(ip_address(value)))
     return names

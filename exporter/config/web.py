@@ -1,4 +1,4 @@
-"""The file of --web.config.file: the format of Prometheus' exporter-toolkit, every key of it."""
+"""The file of --web.config.file, with every key of Prometheus' exporter-toolkit."""
 
 import logging
 import re
@@ -39,7 +39,7 @@ HEADERS: Final[dict[str, tuple[str, ...]]] = {  # that the toolkit allows; (): a
     "X-XSS-Protection": (),
 }
 BCRYPT: Final = re.compile(r"\$2[abxy]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
-MAX_COST: Final = 18  # the toolkit's own example has it: some 20 s, once; 31 would take a day
+MAX_COST: Final = 18  # as in the toolkit's own example: some 20 s, once; 31 takes a day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class WebConfig:
     tls: TlsConfig | None = None
     headers: tuple[tuple[str, str], ...] = ()
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # name, bcrypt hash
-    rate_interval_s: float = 0.0  # a request each, beyond the burst; 0: no limit
+    rate_interval_s: float = 0.0  # one request in this time, beyond the burst; 0: no limit
     rate_burst: int = 0
 
 
@@ -60,7 +60,7 @@ class WebConfigFile:
         """Read the file and the certificates that it names.
 
         Raises:
-            ConfigError: One of them cannot be read, is wrong, or asks for what Python cannot do.
+            ConfigError: One of them cannot be read, is wrong, or needs what Python cannot do.
         """
         self._path = path
         self._file = ChangeDetector(stamp(path))
@@ -82,8 +82,8 @@ class WebConfigFile:
     def current_tls(self) -> Tls | None:
         """Return the context of the newest settings and certificates; None: TLS is off.
 
-        Every change makes a new context, which refuses the session tickets of the old one. So a
-        client that was accepted before the change does not stay accepted.
+        Every change makes a new context, which refuses the session tickets of the old one. So no
+        client stays accepted because it was accepted before the change.
         """
         settings = self.current().tls
         if settings is not None and self._certificates.is_due(_sources(settings)):
@@ -109,13 +109,12 @@ def _sources(tls: TlsConfig | None) -> tuple[object, ...]:
 
 
 def _raise_weakened(path: Path, before: WebConfig, after: WebConfig) -> None:
-    """Refuse a file that accepts clients which the running configuration refuses.
+    """Refuse a file that might accept clients that the running configuration refuses.
 
-    Editors write a file in pieces: the part that names users or client certificates may be
-    missing for a moment.
+    Editors write a file in pieces: for a moment, users or client certificates may be missing.
 
     Raises:
-        ConfigError: With everything that is missing.
+        ConfigError: The file lacks something; the error lists everything.
     """
     problems = []
     if after == WebConfig() != before:
@@ -133,16 +132,16 @@ def load(path: Path) -> WebConfig:
     """Read a web configuration, without the certificates that it names.
 
     Raises:
-        ConfigError: It cannot be read, is wrong, or asks for what Python cannot do.
+        ConfigError: As for `WebConfigFile`.
     """
     return parse(read_config(path), path.parent, str(path))
 
 
 def parse(text: str, folder: Path, source: str = "web.yml") -> WebConfig:
-    """Turn the text of the file `source` into a WebConfig; relative paths begin at `folder`.
+    """Return the configuration in the text of file `source`; paths are relative to `folder`.
 
     Raises:
-        ConfigError: With every mistake in it.
+        ConfigError: The text has mistakes; the error lists all of them.
     """
     document = read_yaml(text, source, verbatim=HEADERS)  # X-XSS-Protection: 0
     complaints = list(document.duplicates)
@@ -194,7 +193,7 @@ def _users(root: Section) -> tuple[tuple[str, str], ...]:
 
 
 def cost(hashed: str) -> int:
-    """Return the cost of a bcrypt hash: its computation takes 2 to the power of it."""
+    """Return the cost of a bcrypt hash; its computation takes 2 to that power."""
     return int(hashed.split("$")[2])
 
 

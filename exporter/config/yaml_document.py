@@ -1,4 +1,4 @@
-"""A YAML file as plain data that still knows its lines and its duplicate keys."""
+"""Reads a YAML file as plain data, with its lines and its duplicate keys."""
 
 import re
 from collections.abc import Collection, Container, Iterable
@@ -11,8 +11,8 @@ from exporter.errors import ConfigError
 
 MAX_DEPTH: Final = 20
 MAX_NODES: Final = 10_000  # a battery has about ten; PyYAML needs half a second for them
-# Of all values and their paths, with aliases followed: ten lines of aliases can stand for a
-# billion characters, and complaints quote them.
+# Of all values and their paths, counted where aliases are used: ten lines of aliases can stand for
+# a billion characters, and complaints quote them.
 MAX_CHARACTERS: Final = 1_000_000
 MAX_NUMBER: Final = 20  # characters; Python refuses to print a number of 4301 digits
 
@@ -29,7 +29,7 @@ TAGS: Final = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "
 TOKEN: Final = re.compile(r"'?<([a-z ]+)>'?")
 
 Complaint = tuple[int, str]
-"""A line number, from 1, and what is wrong there."""
+"""A line number, from 1, and the mistake in that line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,26 +42,23 @@ class Document:
     duplicates: tuple[Complaint, ...]
 
     def complaint(self, path: str, text: str) -> Complaint:
-        """Return a complaint about the part at `path`; a missing part has its parent's line."""
+        """Return a complaint about `path`; if it is missing, with the line of its parent."""
         known = path
         while known not in self.lines and known:
             known = known[: max(known.rfind("."), known.rfind("["), 0)]
         return self.lines.get(known, 1), f"{path}: {text}" if path else text
 
     def error(self, complaints: Iterable[Complaint]) -> ConfigError:
-        """Return an error with each complaint as "FILE:LINE: text", once and in order."""
+        """Return an error with the complaints as "FILE:LINE: text", in order and each once."""
         ordered = sorted(dict.fromkeys(complaints), key=lambda complaint: complaint[0])
         return ConfigError([f"{self.name}:{line}: {text}" for line, text in ordered])
 
 
 def read_yaml(text: str, name: str, *, verbatim: Container[str] = ()) -> Document:
-    """Read one YAML document.
+    """Read one YAML document; `name` is that of the file, for messages.
 
-    Args:
-        text: The content of the file.
-        name: The name of the file, for messages.
-        verbatim: Keys whose scalars are kept as written: to YAML, an unquoted address of digits
-            is a number of base 60.
+    The values of `verbatim` keys are kept as written: to YAML, an unquoted address of digits is a
+    number of base 60.
 
     Raises:
         ConfigError: It is not YAML, or too large.
@@ -81,7 +78,7 @@ def read_yaml(text: str, name: str, *, verbatim: Container[str] = ()) -> Documen
 
 
 def shown(value: object) -> str:
-    """Return a value of a document for a message: text in quotes, and what it is if it is long."""
+    """Return a value for a message: text in quotes, and only the kind of a list or mapping."""
     match value:
         case None:
             return "nothing"
@@ -95,7 +92,7 @@ def shown(value: object) -> str:
 
 
 def unknown_key(key: str, known: Collection[str]) -> str:
-    """Return the complaint about a key that is not known, with the one that was meant."""
+    """Return the complaint about an unknown key, with the known one that is most like it."""
     from difflib import get_close_matches  # noqa: PLC0415 - 130 kB that only a mistake needs
 
     near = get_close_matches(key, known, n=1)
@@ -113,11 +110,11 @@ def _plain(error: Exception) -> str:
 
 
 class _TooLargeError(Exception):
-    """Raised with a line number and the reason."""
+    """A document exceeds a limit; its arguments are a line number and the reason."""
 
 
 class _Limits:
-    """Stops reading before it takes much time or memory."""
+    """Ends reading before it takes much time or memory."""
 
     def __init__(self) -> None:
         self._nodes = 0
@@ -135,7 +132,7 @@ class _Limits:
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes below the limits, and refuses half characters."""
+    """Composes nodes within the limits, and refuses half characters."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)

@@ -1,1 +1,1 @@
-"""Virtual batteries behind a virtual radio: for `bms-exporter demo` and for the tests."""
+"""Virtual batteries behind a virtual radio, for `bms-exporter demo` and for the tests."""

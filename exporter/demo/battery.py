@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Final
 from exporter.protocol.frame import HEAD, MAX_FRAME, OVERHEAD, READ, TAIL, checksum
 from exporter.protocol.profiles import PROFILES, Profile
 
-if TYPE_CHECKING:  # benchmarks and tests of the direct link do without bleak
+if TYPE_CHECKING:  # benchmarks and tests of the direct link do not import bleak
     from bleak.assigned_numbers import CharacteristicPropertyName
 
 UNKNOWN_REGISTER: Final = 0x80
-ATT_PAYLOAD: Final = 20  # what a notification carries at the MTU of 23 that most modules have
-APART_S: Final = 0.0005  # the least time between two notifications
+ATT_PAYLOAD: Final = 20  # bytes of a notification at the MTU of most modules, 23
+APART_S: Final = 0.0005  # minimum time between two notifications
 
 Answers = Callable[[int], bytes]
-"""Return the whole reply frame of a register."""
+"""Returns the whole reply frame of a register."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What fails; the defaults are a healthy battery in range."""
+    """The faults of a battery; by default it is healthy and in range."""
 
     lose_first: int = 0  # requests ignored after every connect
     silent: bool = False  # never replies
@@ -57,7 +57,7 @@ def encode_reply(register: int, payload: bytes = b"", status: int = 0) -> bytes:
 
 @dataclass(slots=True, kw_only=True)
 class VirtualBattery:
-    """One battery, with records of what it received for the tests."""
+    """One battery, which records for the tests what it receives."""
 
     address: str
     answers: Answers
@@ -68,7 +68,7 @@ class VirtualBattery:
     write_properties: "tuple[CharacteristicPropertyName, ...]" = ("write-without-response",)
     rssi_dbm: int = -67
     faults: Faults = field(default_factory=Faults)
-    choose_faults: Callable[[], Faults] | None = None  # of every connection
+    choose_faults: Callable[[], Faults] | None = None  # called for every connection
 
     requests: list[int] = field(default_factory=list)  # registers, resends included
     connects: int = 0
@@ -80,7 +80,7 @@ class VirtualBattery:
 
     @property
     def advertising(self) -> bool:
-        """Whether it advertises while it is not connected."""
+        """Whether the battery advertises while it is not connected."""
         return not (self.faults.gone or self.faults.held)
 
     def connected(self) -> list[Delivery]:
@@ -95,12 +95,10 @@ class VirtualBattery:
         return self._cut(self.faults.leftover, self.faults.leftover_s, APART_S)
 
     def request(self, data: bytes, at_s: float | None = None) -> list[Delivery]:
-        """Return the notifications that a written request causes, in order.
+        """Return the notifications that a request causes, in order.
 
-        Args:
-            data: The bytes written.
-            at_s: The time by any clock. A BMS has one serial line, so a reply waits for the one
-                before. None: the battery is idle.
+        A BMS has one serial line, so a reply waits for the one before. `at_s` is the time of the
+        request by any clock; None: the battery is idle.
         """
         faults = self.faults
         body = data[2:4]

@@ -14,7 +14,7 @@ from exporter.reading import Protection
 HOUR_S: Final = 3600.0
 DAY_H: Final = 24.0
 STEP_S: Final = 30.0  # short enough for a coffee machine of four minutes
-MAX_STEPS: Final = 2880  # a day of steps; a longer pause is simulated in coarser ones
+MAX_STEPS: Final = 2880  # a day of steps; a longer time is simulated in coarser steps
 SUNRISE_H: Final = 7.0
 SUNSET_H: Final = 20.0
 COLDEST_H: Final = 5.0
@@ -41,7 +41,7 @@ CELL_OFFSETS_V: Final = (0.0, 0.004, -0.003, 0.001)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """The loads, the sun and the climate of one battery."""
+    """A battery, with its loads, sun and climate."""
 
     nominal_ah: float
     start_ah: float
@@ -67,7 +67,7 @@ class Day:
         speed: float = 1.0,
         start_h: float = 8.0,
     ) -> None:
-        """Start at `start_h` o'clock; `speed` is simulated seconds per second of `now_s`."""
+        """Start at `start_h` o'clock; `speed` is the simulated seconds per second of `now_s`."""
         self._scenario = scenario
         self._now_s = now_s
         self._speed = speed
@@ -173,6 +173,6 @@ class Day:
 
 
 def _encode(*fields: tuple[Register, float]) -> bytes:
-    """Return the bytes of some numbers, the inverse of `Register.read`."""
+    """Return the bytes of numbers: the inverse of `Register.read`."""
     raw = [(one, round(value * one.divisor) - one.offset) for one, value in fields]
     return b"".join(number.to_bytes(one.size, "big", signed=one.signed) for one, number in raw)

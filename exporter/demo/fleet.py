@@ -95,7 +95,7 @@ def build_replayed(recordings: Mapping[str, Answers]) -> dict[str, VirtualBatter
 
 
 def _make_choice(random: Random) -> Callable[[], Faults]:
-    """Return a random choice of faults at the edge of range; about half let a poll pass."""
+    """Return a function that chooses faults at the edge of range; half of them let a poll pass."""
     choices = (
         Faults(lose_first=1),
         Faults(lose_first=3, reply_s=0.3),

@@ -1,4 +1,4 @@
-"""A virtual radio: bleak backends that reach virtual batteries instead of bluetoothd."""
+"""A virtual radio: bleak backends that connect to virtual batteries."""
 
 import asyncio
 from collections.abc import Iterable
@@ -22,10 +22,7 @@ MTU: Final = 23
 
 @dataclass(slots=True, kw_only=True)
 class Air:
-    """The batteries that are in range of a virtual radio, and how long its actions take.
-
-    The times are those of BlueZ 5.66.
-    """
+    """The batteries in range of a virtual radio, and its times, which are those of BlueZ 5.66."""
 
     batteries: dict[str, VirtualBattery]  # by address
     connect_s: float = 0.7
@@ -34,7 +31,7 @@ class Air:
     connected: dict[str, "_Client"] = field(default_factory=dict)  # by address
     scans: int = 0  # under way
     most_scans: int = 0  # at the same time, so far
-    deaf_scans: int = 0  # the next ones, in which Linux dropped the only report of each battery
+    deaf_scans: int = 0  # how many of the next ones get no report, because Linux drops it
     scan_error: Exception | None = None  # raised by every start of a scan
     scan_hangs: bool = False  # as with a bluetoothd that accepts and never answers
 
@@ -163,7 +160,7 @@ class _Client(BaseBleakClient):
                 self._ended()
 
     def dropped(self) -> None:
-        """The battery's side ended the connection."""
+        """Handle a connection that the battery has ended."""
         self._forget()
         self._ended()
 
@@ -221,7 +218,7 @@ class _Client(BaseBleakClient):
 
 
 def _gatt(battery: VirtualBattery) -> BleakGATTServiceCollection:
-    """Lay out the battery's GATT table: a service every 16 handles."""
+    """Return the battery's GATT table: a service every 16 handles."""
     table = BleakGATTServiceCollection()
     for number, profile in enumerate(battery.gatt, start=1):
         handle = 16 * number

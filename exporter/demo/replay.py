@@ -1,4 +1,4 @@
-"""Turns recorded reply frames into the answers of a virtual battery."""
+"""Makes a virtual battery answer with recorded reply frames."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -17,10 +17,7 @@ from exporter.protocol.split import Kind, split
 def read_recordings(
     files: Iterable[tuple[str, Path]],
 ) -> tuple[dict[str, Answers], list[str]]:
-    """Read one recording for each name.
-
-    Returns:
-        The answers by name, and the remarks about all recordings.
+    """Return the answers of each recording by name, and the remarks about all of them.
 
     Raises:
         ConfigError: A name is given twice, or a recording cannot be used.
@@ -36,13 +33,11 @@ def read_recordings(
 
 
 def read_recording(path: Path) -> tuple[Answers, list[str]]:
-    """Read frames in every format of `decode`; `#` begins a comment.
+    """Return answers with the frames in a file, and remarks about damaged and surplus bytes.
 
-    Several frames of one register are served in turn; a register without a frame is refused with
-    status 0x80. Damaged frames are served unchanged, to show how the exporter treats them.
-
-    Returns:
-        The answers, and a remark about each damaged frame and each run of surplus bytes.
+    The file has any format of `decode`; `#` begins a comment. Frames of one register are served in
+    turn; a register without a frame is refused with status 0x80. Damaged frames are served
+    unchanged, to show how the exporter treats them.
 
     Raises:
         ConfigError: The file cannot be read, holds no reply frame, or holds other text.
