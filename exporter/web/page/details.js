@@ -1,4 +1,4 @@
-// A battery's own view: everything that is known about it, and the button for the phone app.
+// A battery's own view: all its values, and the button that releases it for the phone app.
 
 import { h } from "./vendor/preact.js";
 import { now, post, state } from "./exporter.js";

@@ -1,24 +1,24 @@
-// What the exporter says: its batteries, their curves and its clock. The interface: docs/api.md.
+// The connection to the exporter, and the state that it sends (docs/api.md): batteries, curves and its clock.
 
 import { t } from "./i18n.js";
 
-export const SILENCE_S = 25; // the exporter sends an event every 10 s: after two that are missing, the connection is dead
+export const SILENCE_S = 25; // the exporter sends an event every 10 s; after two missing ones the connection is dead
 const GRACE_S = 5; // for a first connection or a reconnection, before the page says that the exporter is not reached
 const RETRY_S = 3;
-const HISTORY_EVERY_S = 120; // the exporter keeps one sample in two minutes, too
+const HISTORY_EVERY_S = 120; // as often as the exporter keeps a sample
 export const HISTORY_S = 43200;
-const CLOCK_STEP_S = 60; // no network delays an event that long: the exporter's clock was set
+const CLOCK_STEP_S = 60; // no network delays an event that long, so the exporter's clock was set
 
 let source = null; // the stream
 let retry = 0; // timer of the next attempt
-let frozen = null; // the time of what is being drawn
+let frozen = null; // the one time for all that is being drawn
 let onChange = () => {};
 
 export const state = {
   batteries: null, // as the API lists them; null before the first event
   samples: Object.create(null), // by name: [unix_s, remaining_ah, current_a]
   lastReading: Object.create(null), // by name: the last reading, kept when it is too old to be shown as a number
-  lastMessage: null, // time of the last event, with what the exporter's clock showed
+  lastMessage: null, // timestamp of the last event, with `unix`: its time by the exporter's clock
   connectingSince: timestamp(),
   brokenSince: null, // when the stream was lost
   historyFailedAt: null,
@@ -26,7 +26,7 @@ export const state = {
   actions: Object.create(null), // by name: {busy, problem} of the button that releases or resumes
 };
 
-/** Read both clocks: the wall clock may be set, the steady one may stop while the device sleeps. */
+/** Read both clocks: the wall clock may be set; the steady one may stop while the device sleeps. */
 function timestamp() {
   return frozen || { wall: Date.now(), steady: performance.now() };
 }
@@ -47,7 +47,7 @@ export function elapsed(since) {
   return Math.max(wall - since.wall, steady - since.steady) / 1000;
 }
 
-/** Return the time of the exporter's clock. */
+/** Return the current unix time by the exporter's clock. */
 export function now() {
   return state.lastMessage ? state.lastMessage.unix + elapsed(state.lastMessage) : timestamp().wall / 1000;
 }
@@ -73,7 +73,7 @@ export function disconnect() {
   source = null;
 }
 
-/** Reconnect a stream that is silent though open; ask again for a history that failed. */
+/** Reconnect a stream that is open but silent; request the history again if that failed. */
 export function checkConnection() {
   const { lastMessage, connectingSince } = state;
   const since = lastMessage && lastMessage.wall > connectingSince.wall ? lastMessage : connectingSince;
@@ -111,7 +111,7 @@ function connect() {
 function retryRefused() {
   disconnect();
   retry = setTimeout(connect, RETRY_S * 1000);
-  fetch("api/v1/stream", { method: "HEAD" }) // EventSource does not tell the status; HEAD opens no stream
+  fetch("api/v1/stream", { method: "HEAD" }) // EventSource does not reveal the status; HEAD opens no stream
     .then((response) => { state.refusal = t.refusals[response.status] || null; }, () => { state.refusal = null; })
     .then(onChange);
 }
@@ -133,14 +133,14 @@ function onMessage(event) {
     state.exporter = data.exporter;
     state.metricsPath = data.metrics_path;
     data.batteries.forEach(recordReading);
-    loadHistory(); // once a connection: what was missed before it
+    loadHistory(); // once per connection, for what was missed before it
   } else if (event.type === "battery") {
     replaceBattery(data.battery);
   }
   onChange();
 }
 
-/** Tell whether the exporter's clock was set since the last event, which makes its earlier times wrong. */
+/** Return whether the exporter's clock was set since the last event, so that its earlier times are wrong. */
 function clockWasSet(unix) {
   const last = state.lastMessage;
   if (!last) return false;

@@ -62,7 +62,7 @@ const EN = {
     charge_undertemperature: "Too cold: charging is blocked",
     discharge_overtemperature: "Too hot: the output is blocked",
     discharge_undertemperature: "Too cold: the output is blocked",
-    charge_overcurrent: "Charged with too much current: charging is blocked",
+    charge_overcurrent: "Charging current too high: charging is blocked",
     discharge_overcurrent: "Too much current drawn: the output is blocked",
     short_circuit: "Short circuit: the output is blocked",
     frontend_ic_error: "The BMS has a fault (measuring chip)",

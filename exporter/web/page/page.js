@@ -1,5 +1,5 @@
-// The page: its header, all batteries or one, and when it is drawn. The other modules: exporter.js (what is known),
-// problems.js (what is wrong), tile.js and details.js (a battery), i18n.js (texts).
+// The page: its header, all batteries or one, and when it is drawn. The other modules: exporter.js (the connection and
+// the state), problems.js (what is wrong), tile.js and details.js (views of a battery), i18n.js (texts).
 
 import { h, render } from "./vendor/preact.js";
 import { Details } from "./details.js";
@@ -8,15 +8,15 @@ import { LANGUAGE, duration, t } from "./i18n.js";
 import { problems, worstProblem } from "./problems.js";
 import { Tile, shape, viewUrl } from "./tile.js";
 
-// Of a tile: its form, width and height, and the size of its digits, in em.
+// The forms of a tile: name, width, height and the size of the digits, in em.
 const FORMS = [["tall", 17, 29, 5], ["wide", 32, 17, 5], ["short", 22, 18.5, 4.2]];
 
-/** Return the name in the page's address; null for all batteries. */
+/** Return the name of the battery in the page's address; null for all batteries. */
 function selectedName() {
   const text = location.hash.replace(/^#\/?/, "");
   try {
     return text ? decodeURIComponent(text) : null;
-  } catch (error) { // a "%" that somebody typed
+  } catch (error) { // a "%" that is no escape
     return text;
   }
 }
@@ -65,7 +65,7 @@ function title() {
 
 let announced = "";
 
-/** Tell a screen reader what is wrong when that changes, but never the numbers or the times. */
+/** Announce changed problems to screen readers, but no numbers and times. */
 function announce() {
   const parts = connection() === "offline" ? [state.refusal ? `${state.refusal}.` : t.offlineHint] : [];
   (state.batteries || []).forEach((battery) => {
@@ -83,7 +83,7 @@ function fitTiles() {
   const rem = parseFloat(getComputedStyle(root).fontSize);
   const width = root.clientWidth - 0.75 * rem;
   const height = root.clientHeight - 3.25 * rem; // without the header
-  const smallest = 0.75 * rem; // of readable text
+  const smallest = 0.75 * rem; // below it text is not readable
   let best = { unit: 0, size: 0 };
   for (let columns = 1; columns <= count; columns += 1) {
     const rows = Math.ceil(count / columns);
@@ -122,7 +122,7 @@ function draw() {
 
 let shownName = selectedName();
 
-/** Show another view, and move the focus as a new page would: to its heading, or back to the link that led away. */
+/** Show another view. Move the focus to its heading or, on the way back, to the link of the battery shown before. */
 function navigate() {
   const previous = shownName;
   shownName = selectedName();

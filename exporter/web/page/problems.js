@@ -1,4 +1,4 @@
-// What is wrong with a battery, and how bad it is.
+// The problems of a battery, and their levels.
 
 import { connection, now, state } from "./exporter.js";
 import { duration, moment, t } from "./i18n.js";
@@ -9,7 +9,7 @@ const USUAL = ["charge_undertemperature", "charge_overtemperature", "cell_overvo
 
 /**
  * List the problems of a battery, the worst first: {level, text, hint, announcement}.
- * `announcement` is for screen readers: it has no times, and is empty for what changes too often.
+ * `announcement` is for screen readers: it has no times, and is empty for problems that change too often.
  */
 export function problems(battery) {
   const found = [];
@@ -52,7 +52,7 @@ export const knownTemperatures = (reading) => reading.temperatures_c.filter((eac
 /** Return what failed last and what to do about it. */
 export const failureTexts = (battery) => t.failures[battery.failure.reason] || t.failure(battery.failure.reason);
 
-/** Format since when something lasts; beyond two hours without the minutes, which would change all the time. */
+/** Format how long something has lasted; beyond two hours without minutes, so that the text seldom changes. */
 export function sinceText(unix) {
   const seconds = now() - unix;
   const coarse = seconds < 7200 ? seconds : Math.floor(seconds / 3600) * 3600;

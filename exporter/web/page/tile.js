@@ -1,4 +1,4 @@
-// A battery as a tile: charge, current, facts, the curve and what is wrong.
+// A battery as a tile: charge, current, facts, curve and problems.
 
 import { h } from "./vendor/preact.js";
 import { HISTORY_S, connection, now, state } from "./exporter.js";
@@ -91,7 +91,7 @@ function Curve({ battery }) {
     h("p", { class: "axis", "aria-hidden": "true" }, h("span", null, t.hoursAgo(12)), h("span", null, t.hoursAgo(6)), h("span", null, t.now)));
 }
 
-/** What is wrong; its place has the same size whatever is in it. */
+/** The problems, in a space that always has the same size. */
 function Status({ found, most }) {
   const shown = found.slice(0, most);
   const left = found.length - shown.length;
@@ -113,7 +113,7 @@ function ageText(battery, stale) {
   return battery.polling ? t.reading : "";
 }
 
-/** Tell whether the battery's values are shown dimmed: they are old, or the exporter is not reached. */
+/** Return whether to dim the battery's values: they are old, or the exporter is not reached. */
 export const isStale = (battery) => connection() !== "connected" || isOld(battery);
 
 /** Return the address of a battery's own view. */
