@@ -143,7 +143,7 @@ class Routes:
                     await scans.enter_async_context(scan)
                     scanning += 1
                 except AdapterError as error:
-                    log.debug("cannot listen", extra={"adapter": adapter, "error": str(error)})
+                    log.debug("cannot scan", extra={"adapter": adapter, "error": str(error)})
             await asyncio.sleep(COMPARE_S if scanning else 0.0)
         if rssi_dbm:
             similar_dbm = max(rssi_dbm.values()) - SIMILAR_DB

@@ -47,7 +47,7 @@ async def _cut_short(
     task.cancel()
     done, _ = await asyncio.wait([task], timeout=CLEAN_UP_S)
     if not done:
-        log.debug("left behind", extra={"task": repr(task)})
+        log.debug("cancelled task goes on", extra={"task": repr(task)})
         _LEFT_BEHIND.add(task)
         task.add_done_callback(_forget)
     elif not task.cancelled() and task.exception() is None and undo is not None:
@@ -57,8 +57,8 @@ async def _cut_short(
 def _forget(task: asyncio.Future[Any]) -> None:
     _LEFT_BEHIND.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.debug("ended at last", extra={"error": str(error)})
+        log.debug("cancelled task failed at last", extra={"error": str(error)})
 
 
 _LEFT_BEHIND: Final[set[asyncio.Future[Any]]] = set()
-"""Keeps tasks from being collected while they end; nothing awaits them."""
+"""References to tasks that nothing awaits, so that they are not garbage-collected."""

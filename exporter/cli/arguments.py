@@ -96,10 +96,7 @@ def _optional_path(text: str) -> Path | None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Omits options that are not given.
-
-    The default of a command would replace an option that was given before the command.
-    """
+    """Omits options not given: a command's default would replace an option before the command."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(argument_default=argparse.SUPPRESS, **options)

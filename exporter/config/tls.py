@@ -171,7 +171,7 @@ def weakenings(before: TlsConfig | None, after: TlsConfig | None) -> list[str]:
     if before is None and after is None:
         return []
     if before is None:
-        return [f"{TLS_SECTION}: TLS begins with a restart only"]
+        return [f"{TLS_SECTION}: TLS starts only with a restart"]
     if after is None:
         return [f"{TLS_SECTION}: TLS is required until a restart, and it is missing"]
     problems = []

@@ -233,7 +233,7 @@ def decode_event_counters(payload: bytes) -> EventCounters:
     size, least = EVENT_COUNT.size, EVENT_COUNT.size * len(EVENT_COUNTER_BITS)
     if len(payload) < least or len(payload) % size:
         raise DecodeError(
-            f"event counters: expected an even number of bytes from {least} on, got {len(payload)}"
+            f"event counters: expected an even size of at least {least} bytes, got {len(payload)}"
         )
     counts = [EVENT_COUNT.raw(payload, base=base) for base in range(0, len(payload), size)]
     return EventCounters(

@@ -181,7 +181,7 @@ class Handler(RequestHandler):
         if len(wanted) != 1:
             await self.send(
                 400,
-                f"Say which battery, once: {requested_path(self.request)}?{parameter}=NAME "
+                f"Name one battery: {requested_path(self.request)}?{parameter}=NAME "
                 f"with one of {names}.",
             )
         elif wanted[0] not in batteries:

@@ -270,7 +270,7 @@ class TestChanges:
             (USERS, "rate_limit: {interval: 1s, burst: 5}\n", "basic_auth_users: users are req"),
             (CLIENTS + USERS, CLIENTS, "basic_auth_users: users are required"),
             (CLIENTS + USERS, USERS, "tls_server_config: TLS is required until a restart"),
-            (USERS, CLIENTS + USERS, "tls_server_config: TLS begins with a restart only"),
+            (USERS, CLIENTS + USERS, "tls_server_config: TLS starts only with a restart"),
             (
                 CLIENTS,
                 CLIENTS.partition("  client_auth_type")[0],

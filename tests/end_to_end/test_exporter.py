@@ -250,7 +250,7 @@ class TestSystemd:
             assert exporter.get("/-/ready").status_code == 200
             _, log = exporter.stop()
 
-        assert 'msg="systemd was not told"' in log
+        assert 'msg="systemd was not notified"' in log
 
 
 class TestReload:
