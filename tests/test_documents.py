@@ -75,6 +75,15 @@ def test_metric_named_in_a_document_exists(path: Path) -> None:
     assert {name for name in named if name not in LABELS} <= {"bms_exporter"}
 
 
+def test_files_named_by_symptom_exist() -> None:
+    text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.partition("| symptom | file |")[2].partition("## ")[0]
+    named = set(re.findall(r"`([\w/]+\.(?:py|js|css))`", table))
+
+    assert len(named) > 50
+    assert [name for name in sorted(named) if not (PROJECT / "exporter" / name).is_file()] == []
+
+
 @pytest.mark.parametrize("name", dashboards.DASHBOARDS)
 def test_dashboard_is_what_its_script_writes(name: str) -> None:
     written = (PROJECT / "grafana" / "dashboards" / name).read_text(encoding="utf-8")
