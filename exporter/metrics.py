@@ -1,4 +1,4 @@
-"""The table of metrics, and the metric families of snapshots, computed anew for every scrape."""
+"""The table of metrics, and the metric families of snapshots, computed for every scrape."""
 
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -114,7 +114,7 @@ ROWS: Final = (
     Row("bms_up", GAUGE, "Whether the last finished poll of the battery succeeded; absent before the first.", lambda shot: shot.up),
     *READING_ROWS,
     Row("bms_paused", GAUGE, "Whether the battery is left to the phone app for ten minutes.", lambda shot: shot.paused),
-    Row("bms_rssi_dbm", GAUGE, "Signal strength of the last advertisement heard.", lambda shot: shot.rssi_dbm),
+    Row("bms_rssi_dbm", GAUGE, "Signal strength of the last advertisement received.", lambda shot: shot.rssi_dbm),
     Row("bms_last_poll_success_timestamp_seconds", GAUGE, "When the battery was last read; absent before the first time.", lambda shot: shot.last_success_unix_s),
     Row("bms_poll_duration_seconds", GAUGE, "How long the last finished poll took, disconnecting excluded.", lambda shot: shot.poll_duration_s),
     Row("bms_poll_timeout_seconds", GAUGE, "How long a poll may take.", lambda shot: shot.poll_timeout_s),
@@ -219,6 +219,6 @@ class ExporterCollector(Collector):
         )
         yield CounterMetricFamily(
             "bms_exporter_log_lines_lost",
-            "Log lines that could not be written: nobody reads standard error, or its disk is full.",
+            "Log lines that could not be written: no program reads standard error, or its disk is full.",
             value=self._log_lines_lost(),
         )

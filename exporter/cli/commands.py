@@ -135,7 +135,7 @@ def _scan(options: Scan, backend: Backend | None) -> int:
         print(output.scan_table(shown))
     if not batteries:
         complain(
-            f"No JBD battery among {len(heard)} devices heard: is it switched on and in range, "
+            f"No JBD battery among {len(heard)} devices found: is it switched on and in range, "
             "and is the phone app disconnected? --all shows every device; "
             "bms-exporter read ADDRESS tries one."
         )
@@ -173,7 +173,7 @@ async def _listen(options: Scan, backend: Backend | None) -> list[Advertisement]
         while left_s > 0:
             if sys.stderr.isatty():
                 print(
-                    f"\rlistening, {left_s:.0f} s left, {len(heard)} devices heard ",
+                    f"\rlistening, {left_s:.0f} s left, {len(heard)} devices found ",
                     end="\r",
                     flush=True,
                     file=sys.stderr,
