@@ -1,4 +1,4 @@
-"""When to request a register again that a battery refused or left unanswered."""
+"""Decides when to request a register again that a battery refused or left unanswered."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

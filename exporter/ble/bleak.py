@@ -24,8 +24,8 @@ from exporter.link_stats import LinkStats
 
 log = logging.getLogger(__name__)
 
-# A battery that is still connected for a process that has ended does not advertise. So a search
-# disconnects it this often.
+# A battery that bluetoothd keeps connected for a process that has ended does not advertise. So a
+# search drops such a connection this often.
 FREE_EVERY_S: Final = 2.5
 ROUNDING_S: Final = 0.001
 # A connect to a battery in range takes 0.4 to 1.1 s on BlueZ 5.66; one to a battery that has

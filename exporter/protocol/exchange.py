@@ -52,12 +52,12 @@ class Exchange:
     Just after the subscription, a Bluetooth module may deliver leftovers: replies from an earlier
     connection. A reply to our request takes longer, because both cross a serial line. So bytes
     that come sooner are dropped, even if they look like the reply to the early request; its
-    register is then requested once more. A leftover that comes later looks like a reply:
+    register is then requested once more. A leftover that comes later is taken for a reply:
 
-    - To 0x03, later than 45 ms after the request: it is used. If the real reply follows within
+    - One of 0x03, more than 45 ms after the request, is used. If the real reply follows within
       the poll, `has_leftover` is true and 0x03 should be requested again.
-    - To the early request (four cells: later than 23 ms): it is used only if that request was
-      lost. Otherwise there are two replies, and neither is used.
+    - One of the early request's register (four cells: after 23 ms) is used only if that request
+      was lost. Otherwise there are two replies, and neither is used.
     """
 
     def __init__(self, counters: Counters, *, early: Command | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP server: accepts connections, limits hostile clients, stops in order."""
+"""The HTTP server: accepts connections, limits hostile clients, and stops gracefully."""
 
 import asyncio
 import errno
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKLOG: Final = 4096  # scrapes that may wait in the kernel, whose own limit this is
+BACKLOG: Final = 4096  # connections that may wait in the kernel, whose own default limit this is
 ACCEPTS_PER_TURN: Final = 32  # then accepted ones are served, so that a burst delays none for long
 PAUSE_S: Final = 0.05  # between two checks whether a connection or a descriptor is free
 UNREAD_S: Final = 10.0  # then a client that does not read, or is out of reach, is disconnected
@@ -48,12 +48,12 @@ class _Stream(IOStream):
     """Reads the head of a request in linear time, and refuses thousands of headers."""
 
     async def read_until_regex(self, _regex: bytes, max_bytes: int | None = None) -> bytes:
-        """Return the next head, for which alone Tornado calls this.
+        """Return the head of the next request: Tornado calls this for nothing else.
 
         Tornado's own method matches the whole buffer again whenever bytes arrive.
 
         Raises:
-            StreamClosedError: The connection ended, or the head has too many lines.
+            StreamClosedError: The connection ended, or the head is too long.
         """
         head = await self.read_until(b"\r\n\r\n", max_bytes)
         if head.count(b"\n") > MAX_HEAD_LINES:

@@ -48,7 +48,7 @@ class Subscribers:
     def __init__(
         self, batteries: Mapping[str, Poller], tasks: asyncio.TaskGroup, *, most: int = MAX_STREAMS
     ) -> None:
-        """Start without a subscriber; `most` streams may be open, as each keeps a connection."""
+        """Start without a subscriber; at most `most` streams are open: each keeps a connection."""
         self.batteries = batteries
         self.is_closed = False  # streams have to end
         self._tasks = tasks
