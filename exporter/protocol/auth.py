@@ -41,7 +41,7 @@ class PasswordExchange:
     """One password exchange: send `request` and feed notifications, until `done`."""
 
     def __init__(self, password: bytes, mac: bytes) -> None:
-        """Start with the app's key; `mac` is the battery's address in written order."""
+        """Start with the app's key; `password` and `mac`, the address as written, are six bytes."""
         self._password = password
         self._mac = mac
         self._buffer = b""

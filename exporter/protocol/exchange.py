@@ -239,13 +239,13 @@ class Exchange:
     def _possible_bytes(self, at_s: float) -> int:
         """Return how many bytes of a reply the serial line can have carried by `at_s`.
 
-        A BMS with a faster line loses its first reply by this rule, but not that to the resend.
+        This drops the first reply of a BMS with a faster line, but not the reply to the resend.
         """
         elapsed_s = at_s - (self._first_request_s or 0.0)
         return max(0, int(elapsed_s / BYTE_S) - REQUEST_SIZE)
 
     def _settle_early(self, command: Command, assembler: FrameAssembler) -> None:
-        """After the first reply to a later request, decide whether to use the early one."""
+        """At the first reply to a later request, decide whether the early reply can be used."""
         if self._early is None:
             return
         self._early_frame = assembler.early_frame
