@@ -589,7 +589,7 @@ def _check_status(request: Request, status: int) -> None:
 
 
 def _has_password(request: Request) -> bool:
-    """Whether a word of the header decodes to it: base64 has several spellings of the same bytes."""
+    """Whether a word of the header decodes to it: base64 spells the same bytes in several ways."""
     wanted = ":".join(USER).encode()
     for word in request.headers.get("Authorization", "").split():
         with suppress(ValueError):
