@@ -432,7 +432,7 @@ class TestEventCounters:
 
     @pytest.mark.parametrize("length", [0, 20, 21, 23, 25])
     def test_event_counters_of_another_length_are_refused(self, length: int) -> None:
-        with pytest.raises(DecodeError, match=f"from 22 on, got {length}"):
+        with pytest.raises(DecodeError, match=f"at least 22 bytes, got {length}"):
             decode_event_counters(bytes(length))
 
 
