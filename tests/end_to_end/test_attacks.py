@@ -27,6 +27,7 @@ from tests.support.exporter_process import (
     remaining_ah,
     running_demo,
 )
+from tests.support.waiting import wait_until
 from tests.support.web_config import PASSWORD, TLS, USERS, serving, write_certificate
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: camper\r\nConnection: close\r\n\r\n"
@@ -356,12 +357,6 @@ async def test_every_scrape_during_an_attack_is_answered(
         assert remaining_ah(answer).keys() >= {"camper", "cold"}
     assert polls(answers[-1]) - before <= 1 + (time.monotonic() - began_s) / 10.0
     assert "bms_exporter_config_last_reload_successful 1.0" in answers[-1]
-
-
-async def wait_until(is_met: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30.0):
-        while not is_met():  # noqa: ASYNC110 - a state of another process
-            await asyncio.sleep(0.2)
 
 
 async def test_memory_and_threads_are_bounded_after_all_attacks(target: Target) -> None:

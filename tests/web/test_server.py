@@ -22,6 +22,7 @@ from exporter.web.handler import App, Handler
 from exporter.web.limits import MIN_FDS, Limits, limits_here
 from exporter.web.server import Server
 from exporter.web.sockets import listen
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - its interface
 
@@ -302,8 +303,7 @@ class TestBodies:
         for client in clients:
             assert await closed_after(client) < 2.0
             client.close()
-        await asyncio.sleep(0.1)
-        assert descriptors() <= before
+        await wait_until(lambda: descriptors() <= before)
 
     async def test_chunked_body_is_read_to_its_end(self, served: Serving) -> None:
         answer = await served.ask(
@@ -417,8 +417,7 @@ class TestUnread:
                 await asyncio.to_thread(client.sendall, b"GET %s HTTP/1.1\r\n%s\r\n" % (path, HOST))
 
         client.close()
-        await asyncio.sleep(0.2)
-        assert descriptors() <= before
+        await wait_until(lambda: descriptors() <= before)
 
     async def test_client_that_resets_leaves_nothing(self, served: Serving) -> None:
         before = descriptors()
@@ -427,10 +426,8 @@ class TestUnread:
             client.sendall(b"GET /endless HTTP/1.1\r\n%s\r\n" % HOST)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
-        await asyncio.sleep(0.5)
 
-        assert descriptors() <= before
-        assert len(asyncio.all_tasks()) <= 2
+        await wait_until(lambda: descriptors() <= before and len(asyncio.all_tasks()) <= 2)
 
     async def test_pipelined_requests_of_a_client_that_left_are_not_answered(
         self, served: Serving
