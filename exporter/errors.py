@@ -22,10 +22,32 @@ class FailureReason(StrEnum):
     DEVICE = "device"
 
 
+class Cause(StrEnum):
+    """What is known of a failure; it decides whether another way to the battery can help."""
+
+    MACHINE = "machine"  # refused at once, without radio time
+    ABSENT = "absent"  # nothing was heard
+    RADIO = "radio"  # heard, but the connection did not come about or was lost
+    GATT = "gatt"  # connected, but its table or a request in it failed
+    SECURITY = "security"  # it wants pairing
+    QUIET = "quiet"  # its GATT server works, its registers do not answer
+    HELD = "held"  # another program on this machine is connected
+    WEDGE = "wedge"  # the adapter or the kernel is stuck
+
+
 class BmsError(Exception):
-    """An expected failure of one battery: counted, logged once, retried."""
+    """An expected failure of one battery: counted, logged once, retried.
+
+    `cause` is that of the class unless the message knows better.
+    """
 
     reason: ClassVar[FailureReason] = FailureReason.DEVICE
+    cause: Cause | None = None
+
+    def __init__(self, message: str, cause: Cause | None = None) -> None:
+        super().__init__(message)
+        if cause is not None:
+            self.cause = cause
 
 
 class LinkError(BmsError):
@@ -44,30 +66,35 @@ class NotFoundError(LinkError):
     """The battery is not seen: switched off, out of range, or connected to the phone."""
 
     reason = FailureReason.NOT_FOUND
+    cause = Cause.ABSENT
 
 
 class ConnectError(LinkError):
     """The battery advertises, and every attempt to connect failed."""
 
     reason = FailureReason.CONNECT
+    cause: Cause | None = Cause.RADIO
 
 
 class ProfileError(LinkError):
     """The battery's GATT table holds no service that speaks JBD."""
 
     reason = FailureReason.PROFILE
+    cause = Cause.GATT
 
 
 class LinkLostError(LinkError):
     """The connection ended in mid-poll."""
 
     reason = FailureReason.LINK_LOST
+    cause = Cause.RADIO
 
 
 class ReplyTimeoutError(LinkError):
     """The battery is connected, but no valid reply came in time."""
 
     reason = FailureReason.TIMEOUT
+    cause = Cause.QUIET
 
 
 class AuthError(BmsError):
@@ -80,12 +107,14 @@ class PairingError(AuthError):
     """The battery wants pairing; some say so by sending requests back."""
 
     reason = FailureReason.AUTH
+    cause = Cause.SECURITY
 
 
 class ProtocolError(BmsError):
     """Frames came, and none of them is a valid reply."""
 
     reason = FailureReason.PROTOCOL
+    cause = Cause.QUIET
 
 
 class AnotherProtocolError(ProtocolError):

@@ -1,0 +1,88 @@
+"""Explains why the kernel did not connect: its errno, and what HCI error may hide behind it.
+
+Source: Linux, net/bluetooth/lib.c (bt_to_errno), l2cap_core.c, hci_conn.c. What its table does not
+know becomes ENOSYS, and with it the commonest failure of real modules: HCI error 0x3E.
+"""
+
+import errno
+from typing import Final
+
+from exporter.errors import AdapterError, BmsError, Cause, ConnectError, NotFoundError
+
+AT_ONCE_S: Final = 0.05  # the kernel refused without using the radio
+# The kernel ends a channel that has waited for so long (l2cap.h, L2CAP_CONN_TIMEOUT: 40 s).
+CHANNEL_TIMEOUT_S: Final = 39.0
+
+NOT_ESTABLISHED: Final = (
+    "heard, but the connection did not come about: the signal is weak, or something interferes"
+)
+CONNECT_ERRORS: Final[dict[int, tuple[str, Cause]]] = {
+    errno.ENOSYS: (NOT_ESTABLISHED, Cause.RADIO),  # 0x3E, 0x22, 0x1F and all unknown ones
+    errno.ETIMEDOUT: (NOT_ESTABLISHED, Cause.RADIO),  # 0x08, 0x10
+    errno.ECONNRESET: (  # 0x13, 0x14, 0x15
+        "the battery hung up at once: it may be connected to something else",
+        Cause.RADIO,
+    ),
+    errno.ECONNABORTED: (  # 0x16
+        "another program on this machine disconnected it",
+        Cause.HELD,
+    ),
+    errno.EBUSY: (  # 0x0C, or a channel of another program
+        "another program on this machine is connected to it, or connecting",
+        Cause.HELD,
+    ),
+    errno.EMLINK: ("the adapter has no free connection", Cause.RADIO),  # 0x09
+    errno.ECONNREFUSED: ("the adapter has no free connection", Cause.RADIO),  # 0x0D, 0x0E, 0x0F
+    errno.EPROTO: ("the adapter did not make the connection", Cause.RADIO),  # 0x1E, 0x23 to 0x25
+}
+NO_WAY: Final = (
+    "the kernel has no way over {adapter}: another adapter has the same address, or its own is a "
+    "static one. Set link: bluez"
+)
+ADVERTISING: Final = (
+    "{adapter} advertises itself, and connects to nothing meanwhile: run btmgmt --index {adapter} "
+    "advertising off"
+)
+LOW_ENERGY_OFF: Final = (
+    "Low Energy is off on {adapter}: run btmgmt --index {adapter} le on, and look for "
+    "ControllerMode in /etc/bluetooth/main.conf"
+)
+WENT_AWAY: Final = "the Bluetooth adapter {adapter} went away"
+ADAPTER_ERRORS: Final[dict[int, tuple[str, Cause | None]]] = {
+    errno.EHOSTUNREACH: (NO_WAY, Cause.MACHINE),
+    errno.EOPNOTSUPP: ("{adapter} cannot do Bluetooth Low Energy: use another one", None),
+    errno.EHOSTDOWN: (ADVERTISING, None),  # 0x3C: directed advertising timed out
+    errno.EPERM: ("no permission to connect over {adapter}", Cause.MACHINE),
+    errno.EACCES: ("no permission to connect over {adapter}", Cause.MACHINE),
+}
+
+
+def explain(
+    error: OSError, address: str, *, adapter: str, is_up: bool, elapsed_s: float
+) -> BmsError:
+    """Return the error for an attempt to connect that the kernel ended.
+
+    Args:
+        error: What the kernel said.
+        address: That of the battery.
+        adapter: hci0 and the like.
+        is_up: Whether it is there and switched on, now.
+        elapsed_s: Since the attempt began.
+    """
+    number = error.errno or 0
+    refused_s = elapsed_s if number == errno.ECONNREFUSED else None
+    if refused_s is not None and refused_s > CHANNEL_TIMEOUT_S:
+        return NotFoundError(f"{address} not seen in {refused_s:.0f} s")
+    machine: tuple[str, Cause | None] | None
+    if number in {errno.ENODEV, errno.ENETDOWN} or not is_up:
+        machine = (WENT_AWAY, None)
+    elif refused_s is not None and refused_s < AT_ONCE_S:
+        machine = (LOW_ENERGY_OFF, None)
+    else:
+        machine = ADAPTER_ERRORS.get(number)
+    if machine is not None:
+        return AdapterError(
+            f"{machine[0].format(adapter=adapter)} (connect to {address})", machine[1]
+        )
+    message, cause = CONNECT_ERRORS.get(number, (error.strerror or str(error), Cause.RADIO))
+    return ConnectError(message, cause)
