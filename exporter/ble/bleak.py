@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -16,10 +16,10 @@ from exporter.ble.bleak_connection import BleakConnection, BleakLink
 from exporter.ble.bleak_errors import BLEAK_ERRORS, text, translate
 from exporter.ble.direct.management import Management
 from exporter.ble.scanner import Scanner
-from exporter.ble.timeouts import ATTEMPTS, CONNECTION_S, FIND_S, UNDO_S, with_timeout
+from exporter.ble.timeouts import CONNECTION_S, FIND_S, UNDO_S, retry_pauses, with_timeout
 from exporter.ble.transport import Backend, Target, make_not_found
 from exporter.clock import Clock, boot_s
-from exporter.errors import FailureReason, LinkError
+from exporter.errors import Cause, ConnectError, FailureReason, LinkError
 from exporter.link_stats import LinkStats
 
 log = logging.getLogger(__name__)
@@ -129,26 +129,49 @@ class BleakTransport:
             # More time for each other battery: the kernel makes one connection after the other.
             return ATTEMPT_S + CONNECTION_S * (self._connecting - 1)
 
+        def attempt() -> Coroutine[Any, Any, BleakClient]:
+            return establish_connection(
+                _counting_client(target.stats, attempt_s),
+                device,
+                target.address,
+                disconnected_callback=lost,
+                max_attempts=1,
+                backend=self._client,
+            )
+
         self._connecting += 1
         try:
             async with self._scanner.paused():
-                establishing = establish_connection(
-                    _counting_client(target.stats, attempt_s),
-                    device,
-                    target.address,
-                    disconnected_callback=lost,
-                    max_attempts=ATTEMPTS,
-                    backend=self._client,
-                )
-                left_s = deadline_s - asyncio.get_running_loop().time()
-                # A client may connect just after its caller was cancelled.
-                return await with_timeout(establishing, left_s, undo=BleakClient.disconnect)
-        except LinkError:
-            raise
-        except BLEAK_ERRORS as error:
-            raise translate(error, f"connect to {target.address}") from error
+                return await self._retry(attempt, target, deadline_s)
         finally:
             self._connecting -= 1
+
+    async def _retry(
+        self,
+        attempt: Callable[[], Coroutine[Any, Any, BleakClient]],
+        target: Target,
+        deadline_s: float,
+    ) -> BleakClient:
+        now = asyncio.get_running_loop().time
+        stats = target.stats
+        for number, pause_s in enumerate(retry_pauses(), 1):
+            held_s = stats.held_s
+            try:
+                # What connected just after this was cancelled is disconnected.
+                return await with_timeout(attempt(), deadline_s - now(), BleakClient.disconnect)
+            except BLEAK_ERRORS as error:
+                was_connected = stats.connected_at_s is not None or stats.held_s > held_s
+                if isinstance(error.__cause__ or error, TimeoutError) and was_connected:
+                    failed: LinkError = ConnectError(
+                        f"connect to {target.address}: bluetoothd did not get its GATT table",
+                        Cause.GATT,
+                    )
+                else:
+                    failed = translate(error, f"connect to {target.address}, {number} attempt(s)")
+            if failed.cause is not Cause.RADIO or now() + pause_s >= deadline_s:
+                raise failed
+            await asyncio.sleep(pause_s)
+        raise AssertionError  # the pauses have no end
 
 
 def _counting_client(stats: LinkStats, attempt_s: Callable[[], float]) -> type[BleakClient]:

@@ -10,7 +10,7 @@ from bleak.exc import (
 )
 from dbus_fast.errors import DBusFastError
 
-from exporter.errors import AdapterError, ConnectError, LinkError
+from exporter.errors import AdapterError, Cause, ConnectError, LinkError
 
 # Not every failure is a BleakError. TimeoutError and a missing bus are OSErrors. A bus that ends
 # during a call causes EOFError or, as bleak's own state is gone, AttributeError, AssertionError or
@@ -39,6 +39,9 @@ ADAPTER_ADVICE: Final = {
     BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM: "no permission to use D-Bus: add the user "
     "to the group bluetooth",
 }
+NOT_READY: Final = "org.bluez.Error.NotReady"
+# bluetoothd has dropped its object of the battery: only a scan finds it again.
+FORGOTTEN: Final = ("UnknownObject", "not found")
 # D-Bus failed to start bluetoothd.
 CANNOT_START: Final = "org.freedesktop.DBus.Error.Spawn."
 DBUS_ADVICE: Final = {
@@ -46,7 +49,7 @@ DBUS_ADVICE: Final = {
     "org.freedesktop.DBus.Error.NameHasNoOwner": NOT_RUNNING,
     "org.freedesktop.DBus.Error.AccessDenied": "no permission to talk to bluetoothd: add the user "
     "to the group bluetooth",
-    "org.bluez.Error.NotReady": SWITCHED_OFF,
+    NOT_READY: SWITCHED_OFF,
 }
 
 
@@ -58,11 +61,14 @@ def _advice(error: BleakDBusError) -> str | None:
 
 def adapter_error(error: Exception, doing: str) -> AdapterError:
     """Return an error with advice for a failure that concerns the whole adapter."""
-    advice = None
+    cause: Cause | None = Cause.MACHINE
     if isinstance(error, BleakBluetoothNotAvailableError):
         advice = ADAPTER_ADVICE.get(error.reason)
+        cause = None  # for all ways to a battery: they need the adapter
     elif isinstance(error, BleakDBusError):
         advice = _advice(error)
+        if advice is None or error.dbus_error == NOT_READY:
+            cause = None
     elif isinstance(error, FileNotFoundError | ConnectionRefusedError):
         advice = (
             "no D-Bus: is dbus installed and running? In a container, mount "
@@ -72,21 +78,32 @@ def adapter_error(error: Exception, doing: str) -> AdapterError:
         advice = ADAPTER_ADVICE[BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM]
     elif isinstance(error, DBusFastError):
         advice = "no D-Bus: is DBUS_SYSTEM_BUS_ADDRESS right?"
-    failure = f"{doing}: {text(error)}"
-    return AdapterError(f"{advice} ({failure})" if advice else failure)
+    else:
+        advice = None
+        cause = None
+    message = f"{advice} ({doing}: {text(error)})" if advice else f"{doing}: {text(error)}"
+    return AdapterError(message, cause)
 
 
 def translate(error: Exception, doing: str) -> LinkError:
     """Return the error for a failed attempt to connect."""
-    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-    adapter = isinstance(
-        cause, BleakBluetoothNotAvailableError | FileNotFoundError | ConnectionRefusedError
-    ) or (isinstance(cause, BleakDBusError) and _advice(cause) is not None)
-    return adapter_error(cause, doing) if adapter else ConnectError(f"{doing}: {text(error)}")
+    root = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    if isinstance(
+        root, BleakBluetoothNotAvailableError | FileNotFoundError | ConnectionRefusedError
+    ) or (isinstance(root, BleakDBusError) and _advice(root) is not None):
+        return adapter_error(root, doing)
+    failed = ConnectError(f"{doing}: {text(root)}")
+    if any(words in text(root) for words in FORGOTTEN):
+        failed.cause = None
+    elif "discover services" in text(root):
+        failed.cause = Cause.GATT
+    return failed
 
 
 def text(error: Exception) -> str:
     """Return the message of an error, or the name of its class if it has none."""
     if isinstance(error, BleakBluetoothNotAvailableError):
         return str(error.args[0])  # str() would show the reason's enum member too
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"
     return str(error) or type(error).__name__

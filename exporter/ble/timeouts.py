@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
 log = logging.getLogger(__name__)
@@ -10,13 +10,24 @@ log = logging.getLogger(__name__)
 # JBD modules advertise every second or two. One that was not seen in 10 s is out of range, switched
 # off or connected to the phone app.
 FIND_S: Final = 10.0
-ATTEMPTS: Final = 3  # to connect, in one poll
 CONNECTION_S: Final = 1.0  # the time by which a connection delays others over the same adapter
 ANSWER_S: Final = 5.0  # bluetoothd answers in milliseconds; one that hangs must not block a poll
 CLEAN_UP_S: Final = 3.0  # for cancelled work; bleak waits for bluetoothd's answer without a limit
 UNDO_S: Final = 12.0  # for a disconnect: bluetoothd takes about 2 s, bleak waits for up to 10 s
+# Between two attempts to connect: a battery that answered none of six connection intervals (HCI
+# error 0x3E) is in the same interference a moment later. The pauses double.
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 4.0
 
 T = TypeVar("T")
+
+
+def retry_pauses() -> Iterator[float]:
+    """Yield the seconds to wait after each failed attempt to connect, without end."""
+    pause_s = FIRST_PAUSE_S
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 async def with_timeout(

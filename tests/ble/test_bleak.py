@@ -284,15 +284,17 @@ class TestFailures:
         assert now_s() == pytest.approx(2.5, abs=1.0)
         assert air.scans == 0
 
-    async def test_each_attempt_to_connect_is_counted(self) -> None:
+    async def test_attempts_go_on_until_the_deadline_and_each_is_counted(self) -> None:
         transport = make_transport(make_air([battery(faults=Faults(refuses=True))]))
         target = target_at()
 
         with pytest.raises(ConnectError, match="Software caused connection abort"):
             await connect(transport, target)
 
-        assert target.stats.connection_attempts == 3
-        assert target.stats.connection_failures == {FailureReason.CONNECT: 3}
+        assert 20.0 < now_s() <= 30.0
+        attempts = target.stats.connection_attempts
+        assert 6 < attempts < 12  # at distances that double from 0.25 to 4 s
+        assert target.stats.connection_failures == {FailureReason.CONNECT: attempts}
 
     async def test_failed_attempt_is_followed_by_a_successful_one(
         self, tasks: asyncio.TaskGroup

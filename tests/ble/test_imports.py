@@ -29,7 +29,7 @@ from tests.support.direct_battery import DirectBattery, quick
 async def main():
     async with asyncio.TaskGroup() as tasks:
         direct = DirectBattery(tasks, quick())
-        direct.air.errors.append(OSError(errno.ECONNREFUSED, "refused"))
+        direct.air.errors.append(OSError(errno.ENOSYS, "Function not implemented"))
         assert (await direct.poll()).up
         assert len(direct.air.attempts) == 2
 

@@ -14,7 +14,7 @@ from exporter.protocol import exchange
 
 WAITS: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (bleak, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "CONNECTION_S", "UNDO_S")),
-    (timeouts, ("CLEAN_UP_S", "UNDO_S")),
+    (timeouts, ("CLEAN_UP_S", "FIRST_PAUSE_S", "LONGEST_PAUSE_S", "UNDO_S")),
     (bluez, ("ANSWER_S",)),
     (scanner, ("ANSWER_S", "PAUSE_S", "RENEW_S")),
     (routes, ("COMPARE_S",)),

@@ -62,7 +62,7 @@ IN_PROGRESS: Final = ("org.bluez.Error.InProgress", "Operation already in progre
 DAEMON_FAULTS: Final[dict[str, tuple[DaemonFaults, set[str]]]] = {
     "none": (DaemonFaults(), {UP}),
     "connect in progress, once": (DaemonFaults(connect_errors=(IN_PROGRESS,)), {UP}),
-    "connect in progress, always": (DaemonFaults(connect_errors=(IN_PROGRESS,) * 9), {"connect"}),
+    "connect in progress, always": (DaemonFaults(connect_errors=(IN_PROGRESS,) * 999), {"connect"}),
     "abort by local, once": (DaemonFaults(abort_by_local=1), {UP}),
     "abort by local, always": (DaemonFaults(abort_by_local=99), {"connect"}),
     "no slots, once": (
@@ -70,11 +70,13 @@ DAEMON_FAULTS: Final[dict[str, tuple[DaemonFaults, set[str]]]] = {
         {UP},
     ),
     "no slots": (
-        DaemonFaults(connect_errors=((FAILED, "no available connection slot"),) * 9),
+        DaemonFaults(connect_errors=((FAILED, "no available connection slot"),) * 999),
         {"connect"},
     ),
     "permission denied": (
-        DaemonFaults(connect_errors=((f"{DBUS}.Error.AccessDenied", "Rejected send message"),) * 9),
+        DaemonFaults(
+            connect_errors=((f"{DBUS}.Error.AccessDenied", "Rejected send message"),) * 999
+        ),
         {"adapter"},
     ),
     "the object expires": (DaemonFaults(expires=True), {UP, "connect"}),

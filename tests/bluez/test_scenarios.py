@@ -226,7 +226,7 @@ class TestBatteryFaults:
         camper.check_reads()
         set_faults(camper.world, 0, **{fault: True})
         camper.check_fails("not_found", "connect")
-        camper.check_logged("phone app|TimeoutError")
+        camper.check_logged("phone app|no answer in time")
         set_faults(camper.world, 0)
 
         camper.check_recovers()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.errors import LinkLostError, PairingError
+from exporter.errors import Cause, LinkLostError, PairingError
 
 ERROR: Final = 0x01
 MTU_REQUEST: Final = 0x02
@@ -31,6 +31,8 @@ OUR_MTU: Final = 517  # no notification is longer; requesting it would cost a ro
 
 class AttError(LinkLostError):
     """The server refused a request, or sent a malformed response."""
+
+    cause = Cause.GATT
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Final, TypeVar
 
 from exporter.ble.direct.att import Answer, Att, Event, Notification, Reaction
-from exporter.errors import LinkLostError
+from exporter.errors import Cause, LinkLostError
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 class NoAnswerError(LinkLostError):
     """The battery did not answer a request; the channel is closed."""
+
+    cause = Cause.GATT
 
 
 class AttChannel:

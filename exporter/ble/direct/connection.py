@@ -10,7 +10,7 @@ from exporter.ble.direct.channel import AttChannel, NoAnswerError
 from exporter.ble.direct.discovery import Handles, Table, discover
 from exporter.ble.gatt import choose_profiles
 from exporter.ble.notifications import Notifications
-from exporter.errors import LinkLostError, PairingError, ProfileError
+from exporter.errors import Cause, LinkLostError, PairingError, ProfileError
 from exporter.link_stats import LinkStats
 from exporter.protocol.profiles import PROFILES
 
@@ -85,7 +85,7 @@ class DirectConnection:
                 link.handles = await self._rediscover(profile)
                 await self._subscribe(link)
         except LinkLostError as error:
-            raise LinkLostError(f"subscribe: {error}") from error
+            raise LinkLostError(f"subscribe: {error}", error.cause) from error
         return link
 
     async def _subscribe(self, link: "DirectLink") -> None:
@@ -110,7 +110,7 @@ class DirectConnection:
     async def _rediscover(self, profile: str) -> Handles:
         self._table = await read_table(self._channel, self._memory)
         if profile not in self._table.profiles:
-            raise LinkLostError(f"profile {profile} is not there any more")
+            raise LinkLostError(f"profile {profile} is not there any more", Cause.GATT)
         return self._table.profiles[profile]
 
 
@@ -137,4 +137,4 @@ class DirectLink:
             else:
                 checked(await self._channel.request(write_request(self.handles.write, data)))
         except (LinkLostError, PairingError) as error:
-            raise LinkLostError(f"write: {error}") from error
+            raise LinkLostError(f"write: {error}", error.cause) from error

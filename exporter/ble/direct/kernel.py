@@ -22,6 +22,13 @@ class Kernel:
     adapters: Callable[[], list[sockets.Adapter]] = sockets.adapters
     connected_on: Callable[[str], int | None] = sockets.connected_on
 
+    def is_up(self, name: str) -> bool:
+        """Return whether this adapter is there and switched on."""
+        try:
+            return any(adapter.up for adapter in self.adapters() if adapter.name == name)
+        except OSError:
+            return False
+
     def find_adapter(self, name: str | None, address: str) -> sockets.Adapter:
         """Return the named adapter, or the first one that is on; `address` is for messages.
 

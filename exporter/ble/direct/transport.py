@@ -1,22 +1,24 @@
 """The transport over the kernel's ATT channel: connects without bluetoothd and D-Bus."""
 
 import asyncio
-import errno
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from exporter.ble.direct.channel import AttChannel
+from exporter.ble.direct.connect_errors import explain
 from exporter.ble.direct.connection import DirectConnection, Memory, read_table
 from exporter.ble.direct.discovery import Table
 from exporter.ble.direct.kernel import Kernel, Turns
 from exporter.ble.direct.management import KINDS, Management
-from exporter.ble.timeouts import ATTEMPTS, FIND_S
+from exporter.ble.timeouts import FIND_S, retry_pauses
 from exporter.ble.transport import Target, make_not_found
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
     AdapterError,
+    BmsError,
+    Cause,
     ConnectError,
     FailureReason,
     LinkLostError,
@@ -26,7 +28,6 @@ from exporter.errors import (
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER_S: Final = 0.1
 # The kernel keeps an unused connection for 2 s, and a lost one until its supervision timeout, which
 # is 4 s at most with our parameters.
 DISCONNECT_S: Final = 8.0
@@ -92,23 +93,25 @@ class DirectTransport:
     async def _connect_in_time(
         self, target: Target, memory: Memory, deadline_s: float
     ) -> tuple[AttChannel, Table]:
-        timeout_s = min(FIND_S, deadline_s - asyncio.get_running_loop().time())
-        attempt = 0
-        try:
-            async with asyncio.timeout_at(deadline_s):
-                while True:
-                    attempt += 1
-                    try:
-                        return await self._attempt(target, memory, timeout_s)
-                    except (ConnectError, LinkLostError) as error:
-                        if attempt == ATTEMPTS:
-                            raise ConnectError(
-                                f"connect to {target.address}: Failed to connect after {attempt} "
-                                f"attempt(s): {error}"
-                            ) from error
-                    await asyncio.sleep(RETRY_AFTER_S)
-        except TimeoutError:
-            raise NotFoundError(f"{target.address} not seen within poll.timeout") from None
+        """Attempt to connect until the deadline, while what is known says that it may succeed."""
+        now = asyncio.get_running_loop().time
+        heard: BmsError | None = None
+        for number, pause_s in enumerate(retry_pauses(), 1):
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    return await self._attempt(target, memory, min(FIND_S, deadline_s - now()))
+            except TimeoutError:
+                raise heard or _out_of_time(target) from None
+            except NotFoundError as error:
+                raise heard or error from None  # one that was heard before is not absent
+            except (ConnectError, LinkLostError) as error:
+                heard = ConnectError(
+                    f"connect to {target.address}, {number} attempt(s): {error}", error.cause
+                )
+            if heard.cause is not Cause.RADIO or now() + pause_s >= deadline_s:
+                raise heard
+            await asyncio.sleep(pause_s)
+        raise AssertionError  # the pauses have no end
 
     async def _attempt(
         self, target: Target, memory: Memory, timeout_s: float
@@ -142,17 +145,25 @@ class DirectTransport:
             ConnectError: The attempt failed.
         """
         adapter = self._kernel.find_adapter(self._adapter, address)
+        now = asyncio.get_running_loop().time
         for address_type in memory.address_types:
+            began_s = now()
             try:
                 async with self._turns.wait(timeout_s / len(memory.address_types)):
                     sock = await self._kernel.open_channel(address, address_type, adapter.address)
-            except TimeoutError:
-                await asyncio.sleep(CANCEL_S)
             except OSError as error:
-                raise _refused(address, error) from None
-            else:
-                memory.address_types = [address_type]
-                return AttChannel(sock, address)
+                if isinstance(error, TimeoutError) and error.errno is None:  # not the kernel's
+                    await asyncio.sleep(CANCEL_S)
+                    continue
+                raise explain(
+                    error,
+                    address,
+                    adapter=adapter.name,
+                    is_up=self._kernel.is_up(adapter.name),
+                    elapsed_s=now() - began_s,
+                ) from None
+            memory.address_types = [address_type]
+            return AttChannel(sock, address)
         memory.address_types = memory.address_types[::-1]  # the next attempt may end early
         raise make_not_found(address, timeout_s)
 
@@ -173,9 +184,9 @@ class DirectTransport:
             channel.close()
 
 
-def _refused(address: str, error: OSError) -> ConnectError | AdapterError:
-    if error.errno in {errno.EHOSTUNREACH, errno.ENODEV, errno.ENETDOWN}:
-        return AdapterError(f"the Bluetooth adapter went away (connect to {address})")
-    if error.errno == errno.EBUSY:
-        return ConnectError("another program on this machine is connected to it")
-    return ConnectError(error.strerror or str(error))
+def _out_of_time(target: Target) -> BmsError:
+    if target.stats.connected_at_s is None:
+        return NotFoundError(f"{target.address} not seen within poll.timeout")
+    return ConnectError(
+        f"connect to {target.address}: its GATT table did not come within poll.timeout", Cause.GATT
+    )

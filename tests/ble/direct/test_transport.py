@@ -32,6 +32,7 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.protocol.exchange.UNFINISHED_S", 0.4)
     monkeypatch.setattr(channel, "ANSWER_S", 1.0)
     monkeypatch.setattr(transport, "CANCEL_S", 0.01)
+    monkeypatch.setattr("exporter.ble.timeouts.FIRST_PAUSE_S", 0.05)
 
 
 class TestReading:
@@ -260,30 +261,68 @@ class TestFailures:
         assert snapshot.link.connection_attempts == 2
         assert snapshot.link.connection_failures == {FailureReason.CONNECT: 1}
 
-    async def test_three_refused_connects_are_a_connect_error(
+    async def test_attempts_go_on_at_growing_distances_until_the_deadline(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        direct = DirectBattery(tasks, quick(faults=Faults(refuses=True)))
+        direct = DirectBattery(tasks, quick(), timeout_s=1.0)
+        direct.air.errors = [OSError(errno.ENOSYS, "Function not implemented") for _ in range(99)]
 
         snapshot = await direct.fail()
 
         assert snapshot.failures == {FailureReason.CONNECT: 1}
-        assert snapshot.link.connection_attempts == 3
-        assert snapshot.link.connection_failures == {FailureReason.CONNECT: 3}
-        assert "Failed to connect after 3 attempt(s): Connection refused" in str(
+        assert snapshot.link.connection_attempts == 5  # at 0, 0.05, 0.15, 0.35 and 0.75 s
+        assert snapshot.link.connection_failures == {FailureReason.CONNECT: 5}
+        assert "5 attempt(s): heard, but the connection did not come about" in str(
             snapshot.last_error
         )
 
-    async def test_error_says_that_another_program_is_connected(
-        self, tasks: asyncio.TaskGroup
+    @pytest.mark.parametrize("failures", [1, 4])
+    @pytest.mark.parametrize(
+        "number", [errno.ENOSYS, errno.ETIMEDOUT, errno.ECONNRESET, errno.EMLINK]
+    )
+    async def test_battery_that_is_lost_while_it_connects_is_connected_to_again(
+        self, number: int, failures: int, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick())
-        direct.air.errors = [OSError(errno.EBUSY, "Device or resource busy")] * 3
+        direct.air.errors = [OSError(number, "as the kernel says it") for _ in range(failures)]
+
+        snapshot = await direct.poll()
+
+        assert snapshot.up
+        assert snapshot.link.connection_failures == {FailureReason.CONNECT: failures}
+        assert {kind for kind, _ in direct.air.attempts} == {PUBLIC}  # and no wrong type learned
+
+    async def test_battery_that_was_heard_and_then_leaves_is_a_connect_error(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
+        direct.air.errors = [TimeoutError(errno.ETIMEDOUT, "Connection timed out")]
 
         snapshot = await direct.fail()
 
         assert snapshot.failures == {FailureReason.CONNECT: 1}
+        assert "heard, but" in (snapshot.last_error or "")
+
+    async def test_battery_of_another_program_is_tried_once(self, tasks: asyncio.TaskGroup) -> None:
+        direct = DirectBattery(tasks, quick())
+        direct.air.errors = [OSError(errno.EBUSY, "Device or resource busy")]
+
+        snapshot = await direct.fail()
+
+        assert snapshot.failures == {FailureReason.CONNECT: 1}
+        assert snapshot.link.connection_attempts == 1
         assert "another program" in (snapshot.last_error or "")
+
+    async def test_poll_timeout_while_the_table_is_read_does_not_say_that_it_was_not_seen(
+        self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(channel, "ANSWER_S", 30.0)
+        direct = DirectBattery(tasks, quick(), timeout_s=0.5, options={"deaf_to": {0x10}})
+
+        snapshot = await direct.fail()
+
+        assert snapshot.failures == {FailureReason.CONNECT: 1}
+        assert "GATT table" in (snapshot.last_error or "")
 
     @pytest.mark.parametrize(
         ("adapters", "advice"),
@@ -310,7 +349,7 @@ class TestFailures:
         self, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick())
-        direct.air.errors = [OSError(errno.EHOSTUNREACH, "No route to host")]
+        direct.air.errors = [OSError(errno.ENODEV, "No such device")]
 
         assert (await direct.fail()).failures == {FailureReason.ADAPTER: 1}
 
