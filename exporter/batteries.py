@@ -56,7 +56,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
         if known is not None:
             known.routes.untrack(config.address)
         routes.track(target)
-    read = _make_poll(routes, target, session, poll.timeout_s)
+    read = _make_poll(routes, target, session, poll)
     if known is not None:
         poller = known.poller
         poller.change(read, poll)
@@ -88,12 +88,15 @@ def _build_session(
     return target, Session(config, stats=stats, clock=clock)
 
 
-def _make_poll(routes: Routes, target: Target, session: Session, timeout_s: float) -> Poll:
+def _make_poll(routes: Routes, target: Target, session: Session, config: PollConfig) -> Poll:
     """Return the function that reads a battery once; the timeout excludes the disconnect."""
 
     async def poll(publish: Publish) -> None:
-        deadline_s = asyncio.get_running_loop().time() + timeout_s
-        async with routes.connect(target, deadline_s=deadline_s) as connection:
+        deadline_s = asyncio.get_running_loop().time() + config.timeout_s
+        # A failure would not be seen: the next poll has its turn before the reading is too old.
+        explore_s = config.max_age_s / 2
+        connecting = routes.connect(target, deadline_s=deadline_s, explore_s=explore_s)
+        async with connecting as connection:
             # Published before the disconnect, which may take 2 s, so that no scrape waits for it.
             try:
                 publish(await session.read(connection, deadline_s=deadline_s))

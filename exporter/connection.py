@@ -8,6 +8,7 @@ class Link(Protocol):
     """One profile of an open connection: bytes out, notifications in."""
 
     early_sent: bool  # a request was written before the subscription
+    is_gentle: bool  # the battery gets more time for a reply
 
     async def write(self, data: bytes) -> None:
         """Send one request. Raises LinkLostError if the connection ended."""
@@ -22,6 +23,9 @@ class Link(Protocol):
 
 class Connection(Protocol):
     """An open connection to one battery."""
+
+    adapter: str
+    """The adapter that is used: hci0 and the like."""
 
     @property
     def profiles(self) -> Sequence[str]:

@@ -4,9 +4,18 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from exporter.errors import FailureReason
 from exporter.protocol.frame import FrameError
+
+
+class Route(NamedTuple):
+    """How a battery was reached; the values of the labels of `bms_route_info`."""
+
+    transport: str  # direct, bluez or proxy
+    adapter: str  # hci0 and the like
+    style: str  # fast or gentle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +29,8 @@ class LinkTotals:
     resends: int = 0
     frame_errors: Mapping[FrameError, int] = field(default_factory=dict)
     discarded_bytes: int = 0
+    route: Route | None = None  # of the last connection
+    route_changes: Mapping[str, int] = field(default_factory=dict)  # by reason
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,6 +50,8 @@ class LinkStats:
     discarded_bytes: int = 0
     rssi_dbm: int | None = None
     seen_at_s: float | None = None  # by the clock
+    route: Route | None = None  # of the last connection
+    route_changes: Counter[str] = field(default_factory=Counter)  # by reason
     connected_at_s: float | None = None  # by the loop's clock; None: it is not connected now
 
     def record_rssi(self, rssi_dbm: int, at_s: float) -> None:
@@ -71,4 +84,6 @@ class LinkStats:
             resends=self.resends,
             frame_errors=dict(self.frame_errors),
             discarded_bytes=self.discarded_bytes,
+            route=self.route,
+            route_changes=dict(self.route_changes),
         )

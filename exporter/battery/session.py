@@ -113,7 +113,11 @@ class Session:
             early = self._early()
             opened_at_s = self._clock()
             link = await connection.open(profile, b"" if early is None else encode_request(early))
-            exchange = Exchange(self._stats, early=early if link.early_sent else None)
+            exchange = Exchange(
+                self._stats,
+                early=early if link.early_sent else None,
+                is_gentle=link.is_gentle,
+            )
             opened.append(open_link := OpenLink(link, exchange, profile, self._stats))
             try:
                 if (password := self._battery.password) is not None:

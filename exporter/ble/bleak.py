@@ -46,6 +46,7 @@ class BleakTransport:
     ) -> None:
         """Configure the transport without using Bluetooth; `clock` gives `LinkStats.seen_at_s`."""
         backend = backend or Backend()
+        self._adapter = adapter
         self._client = backend.client
         self._management = management or Management()
         self._clock = clock
@@ -60,8 +61,14 @@ class BleakTransport:
             target.stats.record_rssi(data.rssi, self._clock())
 
     @asynccontextmanager
-    async def connect(self, target: Target, *, deadline_s: float) -> AsyncIterator[BleakConnection]:
-        """Find the battery, connect, and disconnect when the context ends; see `Transport`."""
+    async def connect(
+        self, target: Target, *, deadline_s: float, is_gentle: bool = False
+    ) -> AsyncIterator[BleakConnection]:
+        """Find the battery, connect, and disconnect when the context ends; see `Transport`.
+
+        bluetoothd has one style: it asks for the MTU, and the kernel's interval is `management`'s.
+        """
+        del is_gentle
         links: list[BleakLink] = []
         record = target.stats.record_connection
         async with AsyncExitStack() as stack:
@@ -74,7 +81,7 @@ class BleakTransport:
             record(connected=True)
             measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:
-                yield BleakConnection(client, target.profile, target.stats, links)
+                yield BleakConnection(client, target, links, adapter=self._name(device))
             finally:
                 measuring.cancel()
                 await self._disconnect(client, target.address)
@@ -86,6 +93,12 @@ class BleakTransport:
             await with_timeout(client.disconnect(), UNDO_S)
         except BLEAK_ERRORS as error:
             log.debug("disconnect failed", extra={"address": address, "error": text(error)})
+
+    def _name(self, device: BLEDevice) -> str:
+        """Return the adapter that a device was found on: bluetoothd chooses the default one."""
+        if self._adapter is not None or self._client is not None:
+            return self._adapter or "virtual"
+        return str(device.details["path"]).split("/")[3]  # /org/bluez/hci0/dev_A4_...
 
     async def _find(self, target: Target, deadline_s: float) -> BLEDevice:
         if target.address not in self._freed:

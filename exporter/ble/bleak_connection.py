@@ -12,8 +12,8 @@ from exporter.ble import bluez
 from exporter.ble.bleak_errors import BLEAK_ERRORS, text
 from exporter.ble.gatt import choose_profiles
 from exporter.ble.notifications import Notifications
+from exporter.ble.transport import Target
 from exporter.errors import LinkLostError
-from exporter.link_stats import LinkStats
 from exporter.protocol.profiles import PROFILES
 
 UNKNOWN_OBJECT: Final = "org.freedesktop.DBus.Error.UnknownObject"
@@ -29,17 +29,18 @@ class BleakConnection:
     def __init__(
         self,
         client: BleakClient,
-        configured: str | None,
-        stats: LinkStats,
+        target: Target,
         links: "list[BleakLink]",
+        *,
+        adapter: str,
     ) -> None:
         """Read the GATT table of a connected client.
 
         Args:
             client: Connected to the battery.
-            configured: The only profile to use; None: any.
-            stats: Where to count requests.
+            target: The battery.
             links: Where to add each opened link; the caller ends them with the connection.
+            adapter: Its name.
 
         Raises:
             ProfileError: The table holds no profile, or not the configured one.
@@ -50,11 +51,12 @@ class BleakConnection:
         except BLEAK_ERRORS as error:
             raise LinkLostError(f"GATT table: {text(error)}") from error
         self._present = choose_profiles(
-            _find_profiles(services), (service.uuid for service in services), configured
+            _find_profiles(services), (service.uuid for service in services), target.profile
         )
         self.profiles = tuple(self._present)
         self._client = client
-        self._stats = stats
+        self._stats = target.stats
+        self.adapter = adapter
         self._links = links
 
     async def open(self, profile: str, early: bytes = b"") -> "BleakLink":
@@ -80,6 +82,7 @@ class BleakLink:
         self._write = write
         self.writes_at_once = "write-without-response" in write.properties
         self.early_sent = False
+        self.is_gentle = False
         self.notifications = Notifications()
         self.receive = self.notifications.receive
 

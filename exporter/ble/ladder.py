@@ -106,34 +106,36 @@ class Ladder:
             if self._successes >= SETTLED:
                 self._settle(self._at, now_s)
 
-    def note_failure(self, cause: Cause | None, now_s: float) -> bool:
-        """Record a failed poll; return whether another rung may be tried in the same poll.
+    @property
+    def has_other_kind(self) -> bool:
+        """Whether there is a rung of another transport than the present one's."""
+        return any(rung.kind is not self.rung.kind for rung in self._rungs)
 
-        That is so only where the failure cost no radio time: the machine refused at once.
+    def note_failure(self, cause: Cause | None, now_s: float) -> None:
+        """Record a failed poll, or a failure of the machine in it.
 
         Args:
             cause: What is known of it; None: nothing that another rung could change.
             now_s: The present moment.
         """
         if cause is None or cause in UNRELATED:
-            return False
+            return
         self._successes = 0
         self._failures += 1
         if self._at < self._home:
             self._at = self._home
             self._return_after_s = min(2 * self._return_after_s, LONGEST_S)
             self._return_at_s = now_s + self._return_after_s
-            return cause is Cause.MACHINE
+            return
         if cause is Cause.MACHINE:
-            return self._change_kind()
-        if cause is Cause.RADIO:
+            self._change_kind()
+        elif cause is Cause.RADIO:
             self._note_radio()
         else:
             self._climb(cause, now_s)
         if self._at == self._home > 0 and self._failures >= UNLEARN_FAILURES:
             self._settle(0, now_s)
             self._climbs.clear()
-        return False
 
     def _settle(self, rung: int, now_s: float) -> None:
         self._home = self._at = rung
@@ -141,12 +143,10 @@ class Ladder:
         self._return_after_s = RETURN_S
         self._return_at_s = now_s + RETURN_S
 
-    def _change_kind(self) -> bool:
+    def _change_kind(self) -> None:
         kind = self.rung.kind
         others = [number for number, rung in enumerate(self._rungs) if rung.kind is not kind]
-        if others:
-            self._at = others[0]
-        return bool(others)
+        self._at = next(iter(others), self._at)
 
     def _note_radio(self) -> None:
         """Try the gentle style for one poll after some failures: another transport cannot help."""

@@ -37,12 +37,14 @@ class Transport(Protocol):
     """By address: batteries to prepare connections for; `Routes` sets and changes them."""
 
     def connect(
-        self, target: Target, *, deadline_s: float
+        self, target: Target, *, deadline_s: float, is_gentle: bool = False
     ) -> AbstractAsyncContextManager[Connection]:
         """Connect, and disconnect when the context ends.
 
         Attempts end at `deadline_s`, by the loop's clock. The disconnect takes about 2 s without
         the management socket; it never raises and completes even if the caller is cancelled.
+        `is_gentle` means the kernel's own interval, an exchange of the MTU and no early request,
+        where the transport would do otherwise.
 
         Raises:
             AdapterError: Bluetooth cannot be used.

@@ -16,6 +16,7 @@ from exporter.protocol.jbd import status_name
 
 # The first command after a connect is often lost. Replies take 63 to 147 ms in recorded traffic.
 RESEND_S: Final = 0.4
+GENTLE_RESEND_S: Final = 1.0  # for a battery that lost connections in the fast style
 # Request and reply cross the BMS's serial line: 9600 baud, ten bits a byte (vendor document V4).
 BYTE_S: Final = 10 / 9600
 REQUEST_SIZE: Final = 7
@@ -60,8 +61,17 @@ class Exchange:
       was lost. Otherwise there are two replies, and neither is used.
     """
 
-    def __init__(self, counters: Counters, *, early: Command | None = None) -> None:
-        """Start on a new link; `early` is the register requested before the subscription."""
+    def __init__(
+        self, counters: Counters, *, early: Command | None = None, is_gentle: bool = False
+    ) -> None:
+        """Start on a new link.
+
+        Args:
+            counters: Where to count requests, resends, frame errors and discarded bytes.
+            early: The register that was requested before the subscription.
+            is_gentle: Whether the battery gets more time before a request is sent again.
+        """
+        self._resend_s = GENTLE_RESEND_S if is_gentle else RESEND_S
         self._counters = counters
         self._early = early
         self._early_frame: Frame | None = None
@@ -125,7 +135,7 @@ class Exchange:
     def data_sent(self, now_s: float) -> None:
         """Note that `data_to_send` was written."""
         if self._request is not None:
-            self._request.resend_at_s = now_s + RESEND_S
+            self._request.resend_at_s = now_s + self._resend_s
 
     def receive_data(self, data: bytes, *, at_s: float, now_s: float) -> None:
         """Take a notification that came at `at_s`.
@@ -234,7 +244,8 @@ class Exchange:
         elif assembler.pending:
             request.resend_at_s = now_s + UNFINISHED_S
         elif assembler.early_frame is not None:
-            request.resend_at_s = now_s + RESEND_S  # only now does the BMS start on this request
+            # Only now does the BMS start on this request.
+            request.resend_at_s = now_s + self._resend_s
 
     def _possible_bytes(self, at_s: float) -> int:
         """Return how many bytes of a reply the serial line can have carried by `at_s`.

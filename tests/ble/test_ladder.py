@@ -89,14 +89,18 @@ def test_bluetoothd_alone_stays() -> None:
     assert set(polls.fail(*[*Cause] * 20)) == {BLUEZ}
 
 
-@pytest.mark.parametrize(("rungs", "again"), [(RUNGS, True), ([BLUEZ], False), ([DIRECT], False)])
-def test_refusal_of_the_machine_is_tried_otherwise_in_the_same_poll(
-    rungs: Sequence[Rung], again: bool
+@pytest.mark.parametrize(
+    ("rungs", "has_other"), [(RUNGS, True), ([BLUEZ], False), ([DIRECT, GENTLE], False)]
+)
+def test_refusal_of_the_machine_changes_the_transport_where_there_is_another(
+    rungs: Sequence[Rung], has_other: bool
 ) -> None:
     ladder = Ladder(rungs)
+    assert ladder.has_other_kind is has_other
 
-    assert ladder.note_failure(Cause.MACHINE, 0.0) is again
-    assert ladder.rung == rungs[-1]
+    ladder.note_failure(Cause.MACHINE, 0.0)
+
+    assert ladder.rung == (BLUEZ if has_other else rungs[0])
 
 
 def test_machine_whose_ways_all_refuse_begins_with_the_first_again() -> None:

@@ -199,7 +199,9 @@ class WantsPairing:
         self.targets: Mapping[str, Target] = {}
 
     @asynccontextmanager
-    async def connect(self, target: Target, *, deadline_s: float) -> AsyncIterator[Connection]:
+    async def connect(
+        self, target: Target, *, deadline_s: float, is_gentle: bool = False
+    ) -> AsyncIterator[Connection]:
         self.connects += 1
         raise PairingError(f"{target.address} wants pairing until {deadline_s}")
         yield

@@ -19,7 +19,7 @@ WAITS: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (scanner, ("ANSWER_S", "PAUSE_S", "RENEW_S")),
     (routes, ("COMPARE_S",)),
     (backoff, ("BACKOFF_S",)),
-    (exchange, ("BYTE_S", "RESEND_S", "UNFINISHED_S", "GIVE_UP_S")),
+    (exchange, ("BYTE_S", "RESEND_S", "GENTLE_RESEND_S", "UNFINISHED_S", "GIVE_UP_S")),
     (session, ("GIVE_UP_S", "EXTRA_GIVE_UP_S")),
     (
         bleak_retry_connector,

@@ -105,6 +105,7 @@ class FakeLink:
     silent: bool = False
     lost: bool = False
     early_sent: bool = False
+    is_gentle: bool = False
     written: list[tuple[float, bytes]] = field(default_factory=list)
     notifications: asyncio.Queue[bytes | tuple[float, bytes] | None] = field(
         default_factory=asyncio.Queue
@@ -145,6 +146,7 @@ class FakeConnection:
         self.profiles = tuple(profiles)
         self.links: dict[str, FakeLink] = {}
         self.takes_early = False
+        self.adapter = "hci0"
         self._battery = battery
         self._silent = silent
 

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Generator
 from typing import Final, TypeVar
 
-from exporter.ble.direct.att import Answer, Att, Event, Notification, Reaction
+from exporter.ble.direct.att import MTU_REQUEST, OUR_MTU, Answer, Att, Event, Notification, Reaction
 from exporter.errors import Cause, LinkLostError
 
 log = logging.getLogger(__name__)
@@ -26,10 +26,11 @@ class NoAnswerError(LinkLostError):
 class AttChannel:
     """One socket to a battery."""
 
-    def __init__(self, sock: socket.socket, address: str) -> None:
+    def __init__(self, sock: socket.socket, address: str, adapter: str = "") -> None:
         """Read from a connected socket, which the channel will close; `address` is for the log."""
         self._socket: socket.socket | None = sock
         self.address = address
+        self.adapter = adapter
         self._att = Att()
         self._turn = asyncio.Lock()
         self._answer: asyncio.Future[bytes] | None = None
@@ -79,6 +80,15 @@ class AttChannel:
                 raise NoAnswerError(f"no answer to ATT request {pdu[0]:#04x}") from None
             finally:
                 self._answer = None
+
+    async def exchange_mtu(self) -> None:
+        """Say how long a PDU may be; a server that refuses keeps to 23 bytes.
+
+        Raises:
+            LinkLostError: The connection ended, or no answer came.
+        """
+        answer = await self.request(bytes([MTU_REQUEST]) + OUR_MTU.to_bytes(2, "little"))
+        log.debug("MTU", extra={"address": self.address, "answer": answer.hex()})
 
     async def send(self, pdu: bytes) -> None:
         """Send one PDU. Raises LinkLostError if the connection ended."""

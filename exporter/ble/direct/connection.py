@@ -10,8 +10,8 @@ from exporter.ble.direct.channel import AttChannel, NoAnswerError
 from exporter.ble.direct.discovery import Handles, Table, discover
 from exporter.ble.gatt import choose_profiles
 from exporter.ble.notifications import Notifications
+from exporter.ble.transport import Target
 from exporter.errors import Cause, LinkLostError, PairingError, ProfileError
-from exporter.link_stats import LinkStats
 from exporter.protocol.profiles import PROFILES
 
 log = logging.getLogger(__name__)
@@ -21,10 +21,11 @@ SUBSCRIBE: Final = b"\x01\x00"
 
 @dataclass(slots=True)
 class Memory:
-    """What earlier connections to one battery have found; each use verifies it."""
+    """What earlier connections to one battery have found, each use verifies it; its style."""
 
     address_types: Sequence[int]  # to try, in this order
     table: Table | None = None
+    is_gentle: bool = False  # the next connection
 
 
 async def read_table(channel: AttChannel, memory: Memory) -> Table:
@@ -47,22 +48,22 @@ class DirectConnection:
         channel: AttChannel,
         table: Table,
         memory: Memory,
-        stats: LinkStats,
-        configured: str | None,
+        target: Target,
     ) -> None:
         """Choose among the profiles in a GATT table, which may be one from `memory`.
 
-        The caller closes the channel. `configured` is the only profile to use; None: any.
+        The caller closes the channel. `memory` keeps a table that is discovered again.
 
         Raises:
             ProfileError: The table holds no profile, or not the configured one.
         """
         self._channel = channel
         self._memory = memory
-        self._stats = stats
+        self._stats = target.stats
         self._table = table
+        self.adapter = channel.adapter
         try:
-            self.profiles = tuple(choose_profiles(table.profiles, table.services, configured))
+            self.profiles = tuple(choose_profiles(table.profiles, table.services, target.profile))
         except ProfileError:
             memory.table = None  # an incomplete table may be a passing fault
             raise
@@ -72,8 +73,10 @@ class DirectConnection:
 
         If the battery refuses remembered handles, they are discovered again.
         """
-        link = DirectLink(self._channel, self._table.profiles[profile])
-        if early and link.handles.can_write_command:
+        link = DirectLink(
+            self._channel, self._table.profiles[profile], is_gentle=self._memory.is_gentle
+        )
+        if early and not link.is_gentle and link.handles.can_write_command:
             self._stats.requests += 1
             await link.write(early)
             link.early_sent = True
@@ -117,9 +120,10 @@ class DirectConnection:
 class DirectLink:
     """Implements `Link`."""
 
-    def __init__(self, channel: AttChannel, handles: Handles) -> None:
+    def __init__(self, channel: AttChannel, handles: Handles, *, is_gentle: bool) -> None:
         self._channel = channel
         self.handles = handles
+        self.is_gentle = is_gentle
         self.early_sent = False
         self.notifications = Notifications()
         self.receive = self.notifications.receive

@@ -62,19 +62,21 @@ class DirectTransport:
 
     @asynccontextmanager
     async def connect(
-        self, target: Target, *, deadline_s: float
+        self, target: Target, *, deadline_s: float, is_gentle: bool = False
     ) -> AsyncIterator[DirectConnection]:
         """Connect as soon as the battery advertises, and disconnect at the end; see `Transport`."""
         types = KINDS[::-1] if target.address >= FIRST_STATIC else KINDS  # the likelier one first
         memory = self._memories.setdefault(target.address, Memory(types))
+        memory.is_gentle = is_gentle
         try:
             await self._management.switch_on(self._adapter)
             await self._free(target.address)
-            await self._management.load_parameters(sorted(self.targets))
+            gentle = {address for address, one in self._memories.items() if one.is_gentle}
+            await self._management.load_parameters(sorted(self.targets.keys() - gentle))
             channel, table = await self._connect_in_time(target, memory, deadline_s)
             measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:
-                yield DirectConnection(channel, table, memory, target.stats, target.profile)
+                yield DirectConnection(channel, table, memory, target)
             finally:
                 measuring.cancel()
                 await self._disconnect(channel)
@@ -122,6 +124,8 @@ class DirectTransport:
             channel = await self._open_channel(target.address, memory, timeout_s)
             target.stats.record_connection(connected=True)
             failure = FailureReason.CONNECT  # also if cancelled, or if the link is lost
+            if memory.is_gentle:
+                await channel.exchange_mtu()
             table = memory.table or await read_table(channel, memory)
             failure = None
         except (AdapterError, ConnectError, PairingError) as error:
@@ -163,8 +167,11 @@ class DirectTransport:
                     elapsed_s=now() - began_s,
                 ) from None
             memory.address_types = [address_type]
-            return AttChannel(sock, address)
-        memory.address_types = memory.address_types[::-1]  # the next attempt may end early
+            return AttChannel(sock, address, adapter.name)
+        if len(memory.address_types) == 1:  # what was learned may be wrong by now
+            memory.address_types = [*memory.address_types, *set(KINDS) - set(memory.address_types)]
+        else:
+            memory.address_types = memory.address_types[::-1]  # the next attempt may end early
         raise make_not_found(address, timeout_s)
 
     async def _disconnect(self, channel: AttChannel) -> None:

@@ -8,16 +8,14 @@ import pytest
 from exporter.ble.direct import channel, kernel, transport
 from exporter.ble.direct.management import Management
 from exporter.ble.direct.sockets import PUBLIC, RANDOM, Adapter
-from exporter.ble.transport import Target
 from exporter.demo.battery import Faults, encode_reply
-from exporter.errors import AuthError, FailureReason, PairingError
-from exporter.link_stats import LinkStats
+from exporter.errors import FailureReason
 from exporter.protocol.profiles import PROFILES
 from tests.support import att_server
 from tests.support.att_server import HCI0
 from tests.support.direct_battery import DirectBattery, quick, remaining_ah
 from tests.support.recorded import MOBILEKTRO
-from tests.support.virtual import ADDRESS, now_s
+from tests.support.virtual import ADDRESS
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - sockets live in real time
 RANDOM_ADDRESS = "C4:C1:38:00:00:01"
@@ -242,15 +240,6 @@ class TestFailures:
         assert snapshot.failures == {FailureReason.PROFILE: 1}
         assert (await direct.poll()).up
 
-    async def test_wrong_password_does_not_change_the_route(self, tasks: asyncio.TaskGroup) -> None:
-        direct = DirectBattery(tasks, quick())
-        target = Target(address=ADDRESS, stats=LinkStats())
-        for error, left in ((AuthError("wrong password"), set()), (PairingError(""), {ADDRESS})):
-            with pytest.raises(AuthError):
-                async with direct.routes.connect(target, deadline_s=now_s() + 5.0):
-                    raise error
-            assert direct.routes._wanting_pairing == left
-
     async def test_refused_connect_is_retried(self, tasks: asyncio.TaskGroup) -> None:
         direct = DirectBattery(tasks, quick())
         direct.air.errors = [ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")]
@@ -376,8 +365,8 @@ class TestFailures:
         assert (await direct.fail()).failures == {FailureReason(reason): 1}
 
     @pytest.mark.parametrize("opcode", [0x10, 0x08, 0x12])
-    async def test_battery_that_wants_pairing_is_read_through_bluetoothd(
-        self, opcode: int, tasks: asyncio.TaskGroup, caplog: pytest.LogCaptureFixture
+    async def test_battery_that_wants_pairing_says_so(
+        self, opcode: int, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick(), options={"refuse": {opcode: 0x05}})
 
@@ -385,7 +374,6 @@ class TestFailures:
 
         assert snapshot.failures == {FailureReason.AUTH: 1}
         assert "pairing" in (snapshot.last_error or "")
-        assert caplog.text.count("read through bluetoothd from now on") == 1
 
     @pytest.mark.parametrize("opcode", [0x10, 0x08, 0x04])
     async def test_refused_discovery_is_a_connect_error(
