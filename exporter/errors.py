@@ -5,7 +5,7 @@ Any other exception is a bug: it is not caught and ends the program, and the sup
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class FailureReason(StrEnum):
@@ -33,6 +33,10 @@ class Cause(StrEnum):
     QUIET = "quiet"  # its GATT server works, its registers do not answer
     HELD = "held"  # another program on this machine is connected
     WEDGE = "wedge"  # the adapter or the kernel is stuck
+
+
+UNRELATED: Final = frozenset({Cause.ABSENT, Cause.HELD, Cause.WEDGE})
+"""Causes that no other way to the battery can change."""
 
 
 class BmsError(Exception):

@@ -4,10 +4,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from exporter.errors import FailureReason
 from exporter.protocol.frame import FrameError
+
+RETURN: Final = "return"  # the reason for trying a faster route again
 
 
 class Route(NamedTuple):

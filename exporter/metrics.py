@@ -12,12 +12,14 @@ from prometheus_client.registry import Collector
 from exporter import __version__
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
-from exporter.errors import FailureReason
+from exporter.errors import UNRELATED, Cause, FailureReason
+from exporter.link_stats import RETURN, Route
 from exporter.protocol.frame import FrameError
 from exporter.reading import BasicInfo, EventCounters, Protection
 
 CONNECTION_REASONS: Final = (FailureReason.ADAPTER, FailureReason.CONNECT, FailureReason.LINK_LOST)
 """Why a connection can fail; a poll can fail for more reasons."""
+ROUTE_REASONS: Final = (*(str(cause) for cause in Cause if cause not in UNRELATED), RETURN)
 
 Value = float | dict[str, float] | None
 Reason = TypeVar("Reason", bound=str)
@@ -122,6 +124,7 @@ ROWS: Final = (
     Row("bms_poll_failures", COUNTER, "Failed polls.", _by_reason(FailureReason, lambda shot: shot.failures), "reason"),
     Row("bms_connection_attempts", COUNTER, "Attempts to connect.", lambda shot: shot.link.connection_attempts),
     Row("bms_connection_failures", COUNTER, "Attempts to connect that failed, and connections that broke after the reading.", _by_reason(CONNECTION_REASONS, lambda shot: shot.link.connection_failures), "reason"),
+    Row("bms_route_changes", COUNTER, "How often the battery was reached another way than before; return: a faster way was tried again.", _by_reason(ROUTE_REASONS, lambda shot: shot.link.route_changes), "reason"),
     Row("bms_connection_held_seconds", COUNTER, "Time connected, in which the phone app was locked out.", lambda shot: shot.link.held_s),
     Row("bms_requests", COUNTER, "Requests sent, resends excluded.", lambda shot: shot.link.requests),
     Row("bms_request_resends", COUNTER, "Requests sent again because no answer came.", lambda shot: shot.link.resends),
@@ -133,9 +136,38 @@ ROWS: Final = (
 # fmt: on
 """Every metric with the label `battery`, except the info metric; a counter's name gets `_total`."""
 
-INFO_NAME: Final = "bms_battery"
-INFO_HELP: Final = "What the battery is; absent until its hardware name is answered or given up."
-INFO_LABELS: Final = ("address", "profile", "hardware", "software", "manufactured")
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """One info metric of a battery; `values` returns those of its labels, or None."""
+
+    name: str
+    help: str
+    labels: Sequence[str]
+    values: Callable[[Snapshot], Sequence[str] | None]
+
+
+def _identity(snapshot: Snapshot) -> Sequence[str] | None:
+    if (identity := snapshot.identity) is None:
+        return None
+    manufactured = str(identity.manufactured or "")
+    return snapshot.address, identity.profile, identity.hardware, identity.software, manufactured
+
+
+INFOS: Final = (
+    Info(
+        "bms_battery",
+        "What the battery is; absent until its hardware name is answered or given up.",
+        ("address", "profile", "hardware", "software", "manufactured"),
+        _identity,
+    ),
+    Info(
+        "bms_route",
+        "How the battery was reached last; absent before the first connection.",
+        Route._fields,
+        lambda shot: shot.link.route,
+    ),
+)
 
 
 class BatteryCollector(Collector):
@@ -149,7 +181,7 @@ class BatteryCollector(Collector):
         """Yield every family that has samples."""
         for family in (
             *(_family(row, self._snapshots) for row in self._rows),
-            _info(self._snapshots),
+            *(_info(info, self._snapshots) for info in INFOS),
         ):
             if family.samples:
                 yield family
@@ -168,18 +200,11 @@ def _family(row: Row, snapshots: Sequence[Snapshot]) -> Metric:
     return family
 
 
-def _info(snapshots: Sequence[Snapshot]) -> Metric:
-    family = InfoMetricFamily(INFO_NAME, INFO_HELP, labels=("battery",))
+def _info(info: Info, snapshots: Sequence[Snapshot]) -> Metric:
+    family = InfoMetricFamily(info.name, info.help, labels=("battery",))
     for snapshot in snapshots:
-        if identity := snapshot.identity:
-            values = (
-                snapshot.address,
-                identity.profile,
-                identity.hardware,
-                identity.software,
-                str(identity.manufactured or ""),
-            )
-            family.add_metric((snapshot.battery,), dict(zip(INFO_LABELS, values, strict=True)))
+        if values := info.values(snapshot):
+            family.add_metric((snapshot.battery,), dict(zip(info.labels, values, strict=True)))
     return family
 
 

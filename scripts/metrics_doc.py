@@ -1,6 +1,6 @@
 """Print docs/metrics.md from the table of metrics in exporter/metrics.py."""
 
-from exporter.metrics import INFO_HELP, INFO_LABELS, INFO_NAME, ROWS
+from exporter.metrics import INFOS, ROWS
 
 HEAD = """\
 # Metrics
@@ -28,7 +28,10 @@ def main() -> None:
         kind = row.kind(row.name, row.help).type
         name = f"{row.name}_total" if kind == "counter" else row.name
         rows.append((name, kind, f"`{row.label}`" if row.label else "", row.help))
-    rows.append((f"{INFO_NAME}_info", "info", ", ".join(f"`{x}`" for x in INFO_LABELS), INFO_HELP))
+    rows += [
+        (f"{info.name}_info", "info", ", ".join(f"`{x}`" for x in info.labels), info.help)
+        for info in INFOS
+    ]
     print(HEAD, end="")
     for name, kind, labels, text in rows:
         print(f"| `{name}` | {kind} | {labels} | {text} |")

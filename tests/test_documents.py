@@ -9,7 +9,7 @@ import pytest
 import yaml
 from promql_parser import parse
 
-from exporter.metrics import COUNTER, INFO_LABELS, ROWS
+from exporter.metrics import COUNTER, INFOS, ROWS
 from exporter.reading import Protection
 from tests.support.expressions import EXPRESSIONS, RULE_FILES
 from tests.support.paths import PROJECT
@@ -44,7 +44,7 @@ LABELS = {
         | ({row.label} if row.label else set())
         for row in ROWS
     },
-    "bms_battery_info": {"battery", *INFO_LABELS},
+    **{f"{info.name}_info": {"battery", *info.labels} for info in INFOS},
     "bms_exporter_build_info": {"version", "python"},
     "bms_exporter_config_last_reload_successful": set(),
     "bms_exporter_config_last_reload_success_timestamp_seconds": set(),

@@ -16,8 +16,9 @@ from exporter import __version__
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.errors import FailureReason
-from exporter.link_stats import LinkTotals
+from exporter.link_stats import LinkTotals, Route
 from exporter.metrics import (
+    INFOS,
     READING_ROWS,
     ROWS,
     BatteryCollector,
@@ -255,6 +256,17 @@ class TestNumbers:
             if sample.name == "bms_battery_info"
         ] == [""]
 
+    def test_route_is_absent_before_the_first_connection(self) -> None:
+        def routes(link: LinkTotals) -> list[dict[str, str]]:
+            families = exposed(snapshot(link=link)).collect()
+            samples = [sample for family in families for sample in family.samples]
+            return [one.labels for one in samples if one.name == "bms_route_info"]
+
+        assert routes(LinkTotals()) == []
+        assert routes(LinkTotals(route=Route("direct", "hci0", "gentle"))) == [
+            {"battery": "camper", "transport": "direct", "adapter": "hci0", "style": "gentle"}
+        ]
+
     def test_two_batteries_share_each_family(self) -> None:
         registry = exposed(snapshot(), snapshot(battery="second", up=False))
 
@@ -282,6 +294,7 @@ class TestAbsence:
             "bms_request_resends_total",
             "bms_frame_errors_total",
             "bms_discarded_bytes_total",
+            "bms_route_changes_total",
             "bms_readings_served_total",
             "bms_readings_coalesced_total",
         }
@@ -442,4 +455,4 @@ class TestTable:
         for row in ROWS:
             assert f"| `{row.name}" in document
             assert row.help in document
-        assert document.count("\n| `bms_") == len(ROWS) + 1
+        assert document.count("\n| `bms_") == len(ROWS) + len(INFOS)

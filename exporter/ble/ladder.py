@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from exporter.errors import Cause
+from exporter.errors import UNRELATED, Cause
 
 HOUR_S: Final = 3600.0
 RETURN_S: Final = HOUR_S  # until a lower rung is tried again; doubled while that fails
@@ -18,9 +18,6 @@ LONGEST_S: Final = 24 * HOUR_S
 SETTLED: Final = 2  # successes in a row that make a rung the usual one
 RADIO_FAILURES: Final = 3  # in a row: a single one is interference
 UNLEARN_FAILURES: Final = 3  # in a row on a rung that used to work
-
-
-UNRELATED: Final = frozenset({Cause.ABSENT, Cause.HELD, Cause.WEDGE})  # to the rung
 
 
 class Kind(StrEnum):

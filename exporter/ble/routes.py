@@ -14,7 +14,7 @@ from exporter.ble.transport import Hear, ScanningTransport, Target, Transport
 from exporter.config.schema import TransportChoice
 from exporter.connection import Connection
 from exporter.errors import AdapterError, BmsError, Cause
-from exporter.link_stats import Route
+from exporter.link_stats import RETURN, Route
 from exporter.protocol.advertisement import Advertisement
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,6 @@ PERMANENT: Final = {
     GENTLE: "management: {parameters: false}",
     BLUEZ: "link: bluez",
 }
-RETURN: Final = "return"  # the reason for trying a faster route again
 
 T = TypeVar("T", bound=Transport)
 Adapters = Callable[[], Sequence[str]]

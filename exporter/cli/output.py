@@ -55,11 +55,21 @@ def _reading_rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "events", ", ".join(f"{name} {count}" for name, count in events if count) or "none"
         if reading.counters.restarts is not None:
             yield "restarts", str(reading.counters.restarts)
-    if identity := reading.identity:
+    yield from _device_rows(snapshot)
+
+
+def _device_rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    if identity := snapshot.identity:
         yield "hardware", identity.hardware or "unknown"
         yield "software", identity.software
         yield "manufactured", str(identity.manufactured or "unknown")
         yield "profile", identity.profile
+    if route := snapshot.link.route:
+        attempts = snapshot.link.connection_attempts
+        yield (
+            "route",
+            f"{route.transport} over {route.adapter}, {route.style}, {attempts} attempt(s)",
+        )
 
 
 def _on(is_on: object) -> str:

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter.battery.snapshot import Snapshot
-from exporter.metrics import ROWS, BatteryCollector, Value
+from exporter.metrics import INFOS, ROWS, BatteryCollector, Value
 
 GZIP: Final = re.compile(r"(?:^|,)\s*gzip\s*(?P<refused>;\s*q=0(\.0*)?\s*)?(?:[;,]|$)")
 GZIP_LEVEL: Final = 3  # 1 is hardly faster; 6 takes twice as long for a tenth less
@@ -92,10 +92,11 @@ class Scrape(Collector):
         for row in ROWS:
             for snapshot in snapshots:
                 self._add(row.value(snapshot))
-        for snapshot in snapshots:
-            identity = snapshot.identity
-            self._add(None if identity is None else 1.0)
-            self.series.append((snapshot.address, identity))
+        for info in INFOS:
+            for snapshot in snapshots:
+                labels = info.values(snapshot)
+                self.series.append(labels)
+                self._add(None if labels is None else 1.0)
         for sample in chain.from_iterable(family.samples for family in self._others):
             self.values.append(sample.value)
             self.series.append((sample.name, *sample.labels.items()))

@@ -141,6 +141,43 @@ async def test_failure_makes_the_next_poll_compare_adapters(tasks: asyncio.TaskG
     assert machine.connects() == {"hci0": 1, "hci1": 1}
 
 
+async def test_two_failures_over_one_adapter_are_followed_by_another(
+    tasks: asyncio.TaskGroup,
+) -> None:
+    machine = TwoAdapters(tasks, {"hci0": -70, "hci1": -50})
+    poller = machine.poller()
+    await poller.refresh(timeout_s=60.0)
+    machine.set_faults("hci1", silent=True)
+
+    ups = [(await poller.refresh(timeout_s=60.0)).up]
+    await asyncio.sleep(60.0)
+    ups.append((await poller.refresh(timeout_s=60.0)).up)
+    await asyncio.sleep(60.0)
+    ups.append((await poller.refresh(timeout_s=60.0)).up)
+
+    assert ups == [False, False, True]
+    assert machine.connects() == {"hci0": 1, "hci1": 3}
+
+
+async def test_adapter_that_worked_counts_before_a_slightly_louder_one(
+    tasks: asyncio.TaskGroup,
+) -> None:
+    machine = TwoAdapters(tasks, {"hci0": -60, "hci1": -55})
+    machine.present = ["hci0"]
+    poller = machine.poller()
+    machine.present = ["hci0", "hci1"]
+    machine.set_faults("hci1", gone=True)
+    await poller.refresh(timeout_s=60.0)
+    machine.set_faults("hci1")
+    machine.set_faults("hci0", gone=True)
+    await poller.refresh(timeout_s=60.0)  # missed
+    machine.set_faults("hci0")
+
+    await poller.refresh(timeout_s=60.0)
+
+    assert machine.connects() == {"hci0": 2, "hci1": 0}
+
+
 async def test_unplugged_adapter_fails_only_its_own_batteries(
     tasks: asyncio.TaskGroup,
 ) -> None:

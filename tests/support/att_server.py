@@ -9,6 +9,7 @@ from exporter.ble.direct.sockets import PUBLIC, Adapter
 from exporter.demo.battery import Delivery, VirtualBattery
 
 HCI0 = Adapter(0, "00:1B:DC:0F:AA:01", up=True)
+SERVER_MTU = 247
 PROPERTIES = {"write-without-response": 0x04, "write": 0x08}
 
 
@@ -34,6 +35,7 @@ class AttServer:
     first_handle: int = 1
     refuse: dict[int, int] = field(default_factory=dict)  # request opcode -> error code
     deaf_to: set[int] = field(default_factory=set)
+    mtu: int = 23  # what the battery notifies beyond it is cut off
     table: dict[int, Attribute] = field(default_factory=dict)
     received: list[bytes] = field(default_factory=list)
     subscribed: bool = False
@@ -84,7 +86,7 @@ class AttServer:
         if data is None:
             self.drop()
         elif self.subscribed and self.sock.fileno() >= 0:
-            self.send(b"\x1b" + self.notify.to_bytes(2, "little") + data)
+            self.send(b"\x1b" + self.notify.to_bytes(2, "little") + data[: self.mtu - 3])
 
     def _readable(self) -> None:
         pdu = self.sock.recv(1024)
@@ -104,6 +106,9 @@ class AttServer:
         if opcode in self.refuse:
             return bytes([1, opcode]) + pdu[1:3] + bytes([self.refuse[opcode]])
         match opcode:
+            case 0x02:
+                self.mtu = min(handle, SERVER_MTU)
+                return b"\x03" + SERVER_MTU.to_bytes(2, "little")
             case 0x10 | 0x08:
                 return self._read(opcode, handle, int.from_bytes(pdu[3:5], "little"), pdu[5:])
             case 0x04:

@@ -9,7 +9,7 @@ when the adapter or the kernel's module goes away.
 import asyncio
 import logging
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -44,6 +44,7 @@ KINDS: Final = (PUBLIC, RANDOM)  # the kinds of addresses; a command for the wro
 # 7.5 to 11.25 ms in units of 1.25 ms, no event left out, lost after 4 s in units of 10 ms.
 # BlueZ's own default is 30 to 50 ms.
 FAST: Final = struct.pack("<HHHH", 6, 9, 0, 400)
+KERNELS_OWN: Final = struct.pack("<HHHH", 24, 40, 0, 400)  # 30 to 50 ms
 ANSWER_S: Final = 3.0  # only Disconnect waits, for the battery; all others are answered at once
 
 Command = Callable[[int, int, bytes], Awaitable[tuple[int, bytes]]]
@@ -132,19 +133,31 @@ class Management:
             with _optional("not released", address):
                 await self._send_about(address, DISCONNECT)
 
-    async def load_parameters(self, addresses: Iterable[str]) -> None:
+    async def load_parameters(
+        self, adapter: str | None, addresses: Iterable[str], *, gentle: Container[str] = ()
+    ) -> None:
         """Request a short connection interval for the next connection to each battery.
 
         Each call names all batteries: before Linux 6.11 it replaces what earlier ones loaded.
+
+        Args:
+            adapter: The one that connects; None: the first one that is switched on.
+            addresses: The batteries.
+            gentle: Those of them that get the kernel's own interval back.
         """
         if not self.parameters:
             return
-        entries = [_device(address, kind) + FAST for address in addresses for kind in KINDS]
+        entries = [
+            _device(address, kind) + (KERNELS_OWN if address in gentle else FAST)
+            for address in addresses
+            for kind in KINDS
+        ]
         payload = struct.pack("<H", len(entries)) + b"".join(entries)
         with _optional("connection parameters not loaded"):
-            for adapter in self.kernel.adapters():
-                if adapter.up:
-                    await self._send(LOAD_CONNECTION_PARAMETERS, adapter.index, payload)
+            for one in self.kernel.adapters():
+                if one.up and adapter in {None, one.name}:
+                    await self._send(LOAD_CONNECTION_PARAMETERS, one.index, payload)
+                    break
 
     async def record_rssi(self, target: Target, clock: Clock) -> None:
         """Record the signal strength of a connected battery if `rssi` is on."""

@@ -72,7 +72,9 @@ class DirectTransport:
             await self._management.switch_on(self._adapter)
             await self._free(target.address)
             gentle = {address for address, one in self._memories.items() if one.is_gentle}
-            await self._management.load_parameters(sorted(self.targets.keys() - gentle))
+            await self._management.load_parameters(
+                self._adapter, sorted(self.targets), gentle=gentle
+            )
             channel, table = await self._connect_in_time(target, memory, deadline_s)
             measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:

@@ -113,6 +113,10 @@ const EN = {
   polls: "Polls",
   failed: "of which failed",
   attempts: "Connection attempts",
+  route: "Read through",
+  routeText: ({transport, adapter, style}) =>
+    `${{direct: "the kernel", bluez: "bluetoothd", proxy: "a proxy"}[transport]}, ${adapter}` +
+    (style === "gentle" ? ", slowly" : ""),
   held: "Connected in total",
   requests: "Requests",
   resends: "Sent again",
@@ -245,6 +249,10 @@ const DE = {
   polls: "Abfragen",
   failed: "davon fehlgeschlagen",
   attempts: "Verbindungsversuche",
+  route: "Gelesen über",
+  routeText: ({transport, adapter, style}) =>
+    `${{direct: "den Kernel", bluez: "bluetoothd", proxy: "einen Proxy"}[transport]}, ${adapter}` +
+    (style === "gentle" ? ", langsam" : ""),
   held: "Insgesamt verbunden",
   requests: "Anfragen",
   resends: "Wiederholte Anfragen",

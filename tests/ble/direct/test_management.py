@@ -126,12 +126,14 @@ class TestDisconnect:
 
 
 class TestParameters:
-    async def test_connection_parameters_are_loaded_for_all_batteries_on_every_powered_adapter(
-        self,
+    @pytest.mark.parametrize("adapter", [None, "hci1"])
+    async def test_connection_parameters_are_loaded_on_the_adapter_that_connects(
+        self, adapter: str | None
     ) -> None:
         commands = Commands(0)
 
-        await management(commands).load_parameters([ADDRESS])
+        await management(commands).load_parameters(adapter, [ADDRESS])
+        await management(commands).load_parameters("hci0", [ADDRESS])  # switched off
 
         fast = "0600090000009001"
         assert commands.asked == [(0x0035, 1, f"0200{PUBLIC}{fast}{RANDOM}{fast}")]
@@ -139,7 +141,7 @@ class TestParameters:
     async def test_refused_connection_parameters_are_logged(
         self, logged: pytest.LogCaptureFixture
     ) -> None:
-        await management(Commands(0x0D)).load_parameters([ADDRESS])
+        await management(Commands(0x0D)).load_parameters(None, [ADDRESS])
 
         assert failures(logged) == [
             ("connection parameters not loaded", "command 0x0035 refused: status 0x0d")
@@ -202,7 +204,7 @@ class TestManyBatteries:
     async def load(count: int) -> None:
         kernel = Kernel(adapters=lambda: [Adapter(1, "", up=True)])
         addresses = [f"A4:C1:38:00:00:{number:02X}" for number in range(count)]
-        await Management(parameters=True, kernel=kernel).load_parameters(addresses)
+        await Management(parameters=True, kernel=kernel).load_parameters(None, addresses)
 
 
 async def recorded_rssi(management: Management) -> tuple[int | None, float | None]:

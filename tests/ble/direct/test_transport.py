@@ -8,14 +8,16 @@ import pytest
 from exporter.ble.direct import channel, kernel, transport
 from exporter.ble.direct.management import Management
 from exporter.ble.direct.sockets import PUBLIC, RANDOM, Adapter
+from exporter.ble.transport import Target
 from exporter.demo.battery import Faults, encode_reply
 from exporter.errors import FailureReason
+from exporter.link_stats import LinkStats, Route
 from exporter.protocol.profiles import PROFILES
 from tests.support import att_server
 from tests.support.att_server import HCI0
 from tests.support.direct_battery import DirectBattery, quick, remaining_ah
 from tests.support.recorded import MOBILEKTRO
-from tests.support.virtual import ADDRESS
+from tests.support.virtual import ADDRESS, now_s
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - sockets live in real time
 RANDOM_ADDRESS = "C4:C1:38:00:00:01"
@@ -407,6 +409,51 @@ class FakeManagement:
             for server in self._air.servers:
                 server.drop() if server.sock.fileno() >= 0 else None
         return 0, payload[:7] + b"\xbd\x7f\x7f"
+
+
+class TestGentleStyle:
+    async def test_module_that_cuts_at_20_bytes_is_read_with_a_longer_mtu(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        direct = DirectBattery(tasks, quick(faults=Faults(reply_s=0.005, notification=0)))
+        assert not (await direct.fail()).up
+
+        snapshot = await direct.poll()
+
+        assert remaining_ah(snapshot) == 203.54
+        assert snapshot.link.route == Route("direct", "hci0", "gentle")
+        opcodes = [pdu[0] for pdu in direct.air.servers[1].received]
+        assert opcodes[0] == 0x02
+        assert 0x52 not in opcodes[: opcodes.index(0x12)]  # no early request
+
+    async def test_server_that_refuses_the_mtu_is_read(self, tasks: asyncio.TaskGroup) -> None:
+        direct = DirectBattery(tasks, quick(), options={"refuse": {0x02: 0x06}})
+        target = Target(address=ADDRESS, stats=LinkStats())
+
+        async with direct.transport.connect(
+            target, deadline_s=now_s() + 5.0, is_gentle=True
+        ) as connection:
+            assert connection.profiles == ("nus",)
+
+    async def test_kernels_own_interval_is_kept(self, tasks: asyncio.TaskGroup) -> None:
+        direct = DirectBattery(tasks, quick())
+        fake = FakeManagement(direct.air)
+        direct.transport._management = Management(
+            parameters=True, command=fake, kernel=direct.air.make_kernel()
+        )
+        target = Target(address=ADDRESS, stats=LinkStats())
+        direct.routes.track(target)
+        direct.transport.targets = {ADDRESS: target}
+
+        for is_gentle in (False, True, False):
+            connecting = direct.transport.connect(
+                target, deadline_s=now_s() + 5.0, is_gentle=is_gentle
+            )
+            async with connecting:
+                pass
+
+        fast, gentle, again = (payload[18:26] for _, _, payload in fake.commands)
+        assert (fast, gentle, again) == ("06000900", "18002800", "06000900")
 
 
 class TestManagement:

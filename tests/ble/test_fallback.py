@@ -1,0 +1,225 @@
+"""Each battery is reached over the route that helps against what failed before."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from exporter.ble.routes import Routes
+from exporter.ble.transport import Target
+from exporter.config.schema import PollConfig, Seconds, TransportChoice
+from exporter.errors import (
+    AdapterError,
+    BmsError,
+    Cause,
+    ConnectError,
+    LinkLostError,
+    NotFoundError,
+    PairingError,
+    ReplyTimeoutError,
+)
+from exporter.link_stats import LinkStats, Route
+from tests.support.virtual import ADDRESS, FakeConnection, battery, make_poller, now_s
+
+FAST, GENTLE, BLUEZ = "direct fast", "direct gentle", "bluez fast"
+Fault = Callable[[], BmsError]
+GATT: Fault = lambda: LinkLostError("no answer to ATT request 0x10", Cause.GATT)  # noqa: E731
+RADIO: Fault = lambda: ConnectError("heard, but the connection did not come about")  # noqa: E731
+QUIET: Fault = lambda: ReplyTimeoutError("register 0x03: no reply")  # noqa: E731
+PAIRING: Fault = lambda: PairingError("the battery wants pairing first")  # noqa: E731
+REFUSED: Fault = lambda: AdapterError("the kernel has no way", Cause.MACHINE)  # noqa: E731
+OFF: Fault = lambda: AdapterError("hci0 is switched off")  # noqa: E731
+ABSENT: Fault = lambda: NotFoundError("not seen in 10 s")  # noqa: E731
+
+
+@dataclass(slots=True)
+class Machine:
+    """Two transports over one adapter, each with the fault that it has now."""
+
+    faults: dict[str, Fault | None] = field(default_factory=dict)  # by route
+    used: list[str] = field(default_factory=list)
+    waited_s: float = 0.0  # for a battery that is away
+    stats: LinkStats = field(default_factory=LinkStats)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+
+    def routes(self, **options: Any) -> Routes:
+        return Routes(
+            bluez=lambda _: _Transport(self, "bluez"),  # type: ignore[arg-type,return-value]
+            direct=lambda _: _Transport(self, "direct"),
+            adapters=list,
+            **options,
+        )
+
+
+@dataclass(slots=True)
+class _Transport:
+    machine: Machine
+    name: str
+    targets: Mapping[str, Target] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def connect(
+        self, target: Target, *, deadline_s: float, is_gentle: bool = False
+    ) -> AsyncIterator[FakeConnection]:
+        assert deadline_s > now_s()
+        style = "gentle" if is_gentle and self.name == "direct" else "fast"
+        route = f"{self.name} {style}"
+        self.machine.used.append(route)
+        fault = self.machine.faults.get(route)
+        if fault is ABSENT:
+            await asyncio.sleep(10.0)
+            self.machine.waited_s += 10.0
+        if fault is not None and fault is not QUIET:
+            raise fault()
+        yield FakeConnection(battery())
+
+
+class Polls:
+    """Polls one battery every minute."""
+
+    def __init__(self, machine: Machine, link: TransportChoice | None = None) -> None:
+        self.machine = machine
+        self.routes = machine.routes()
+        self.target = Target(address=ADDRESS, stats=machine.stats, link=link)
+        self.routes.track(self.target)
+
+    async def poll(self, times: int = 1, every_s: float = 60.0) -> list[str]:
+        """Poll so often; return the routes that were used."""
+        before = len(self.machine.used)
+        for _ in range(times):
+            await asyncio.sleep(every_s)
+            try:
+                async with self.routes.connect(
+                    self.target, deadline_s=now_s() + 30.0, explore_s=150.0
+                ):
+                    if self.machine.faults.get(self.machine.used[-1]) is QUIET:
+                        error = QUIET()
+                        raise error
+            except BmsError:
+                pass
+        return self.machine.used[before:]
+
+
+async def test_battery_that_direct_cannot_read_is_read_through_bluetoothd() -> None:
+    machine = Machine({FAST: GATT, GENTLE: GATT})
+
+    used = await Polls(machine).poll(5)
+
+    assert used == [FAST, GENTLE, BLUEZ, BLUEZ, BLUEZ]
+    assert machine.stats.route == Route("bluez", "hci0", "fast")
+    assert machine.stats.route_changes == {"gatt": 2}
+
+
+async def test_module_that_needs_the_mtu_is_read_gently() -> None:
+    machine = Machine({FAST: QUIET})
+
+    assert await Polls(machine).poll(4) == [FAST, GENTLE, GENTLE, GENTLE]
+    assert machine.stats.route == Route("direct", "hci0", "gentle")
+
+
+async def test_battery_that_wants_pairing_is_read_through_bluetoothd_from_the_next_poll() -> None:
+    assert await Polls(Machine({FAST: PAIRING, GENTLE: PAIRING})).poll(3) == [FAST, BLUEZ, BLUEZ]
+
+
+async def test_refusal_of_the_kernel_costs_no_poll() -> None:
+    machine = Machine({FAST: REFUSED})
+    polls = Polls(machine)
+
+    assert await polls.poll(3) == [FAST, BLUEZ, BLUEZ, BLUEZ]
+    assert machine.stats.route_changes == {"machine": 1}
+
+
+async def test_missing_bluetoothd_does_not_end_what_direct_can_read_again() -> None:
+    machine = Machine({FAST: REFUSED})
+    polls = Polls(machine)
+    await polls.poll(3)
+    machine.faults = {BLUEZ: REFUSED}
+
+    assert await polls.poll(2) == [BLUEZ, FAST, FAST]
+
+
+@pytest.mark.parametrize("fault", [OFF, ABSENT], ids=["off", "absent"])
+async def test_adapter_or_battery_that_is_away_changes_no_route(fault: Fault) -> None:
+    machine = Machine({FAST: fault})
+
+    assert set(await Polls(machine).poll(200)) == {FAST}
+    assert machine.stats.route_changes == {}
+
+
+@pytest.mark.parametrize(
+    ("link", "routes"),
+    [(TransportChoice.DIRECT, {FAST, GENTLE}), (TransportChoice.BLUEZ, {BLUEZ})],
+)
+async def test_configured_link_is_never_left(link: TransportChoice, routes: set[str]) -> None:
+    for fault in (GATT, RADIO, QUIET, PAIRING, REFUSED):
+        machine = Machine(dict.fromkeys([FAST, GENTLE, BLUEZ], fault))
+
+        assert set(await Polls(machine, link).poll(10)) <= routes
+
+
+async def test_faster_route_is_used_again_once_it_works(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    machine = Machine({FAST: GATT, GENTLE: GATT})
+    polls = Polls(machine)
+    await polls.poll(5)
+    machine.faults = {}
+
+    await polls.poll(150)
+
+    assert machine.used[-1] == FAST
+    assert machine.stats.route_changes == {"gatt": 2, "return": 2}
+    changes = [record for record in caplog.records if record.message == "route changed"]
+    assert [record.levelname for record in changes] == ["WARNING", "WARNING", "INFO", "INFO"]
+    assert changes[1].permanent == "link: bluez"  # type: ignore[attr-defined]
+
+
+async def test_trial_of_a_faster_route_costs_no_reading_that_would_be_seen() -> None:
+    machine = Machine({FAST: GATT, GENTLE: GATT})
+    polls = Polls(machine)
+    await polls.poll(5)
+
+    # The last reading is too old for a trial whenever a poll comes.
+    assert set(await polls.poll(50, every_s=200.0)) == {BLUEZ}
+
+
+async def test_removed_battery_begins_with_the_fastest_route_when_it_returns() -> None:
+    polls = Polls(Machine({FAST: GATT, GENTLE: GATT}))
+    await polls.poll(5)
+    polls.routes.untrack(ADDRESS)
+    polls.routes.track(polls.target)
+
+    assert await polls.poll() == [FAST]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_absences_of_a_day_cost_as_much_radio_time_as_without_other_routes(
+    seed: int, tasks: asyncio.TaskGroup
+) -> None:
+    """Both wait for a battery that goes and comes, scraped every minute."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    absent = [
+        (start_s, start_s + chance.expovariate(1 / 3600))
+        for start_s in sorted(chance.uniform(0, 86_400) for _ in range(8))
+    ]
+    waited = {}
+    for link in (TransportChoice.BLUEZ, TransportChoice.AUTO):
+        machine = Machine()
+        poll = PollConfig(min_interval_s=Seconds(0.0))
+        poller = make_poller(machine.routes(), tasks, poll=poll, link=link)
+        began_s = now_s()
+        while (at_s := now_s() - began_s) < 86_400:
+            is_absent = any(start_s <= at_s < end_s for start_s, end_s in absent)
+            machine.faults = dict.fromkeys([FAST, GENTLE, BLUEZ], ABSENT if is_absent else None)
+            await poller.refresh()
+            await asyncio.sleep(60.0 - (now_s() - began_s) % 60.0)
+        waited[link] = machine.waited_s, Counter(machine.used).total()
+
+    assert waited[TransportChoice.AUTO] == waited[TransportChoice.BLUEZ]
+    assert waited[TransportChoice.AUTO][0] > 0
