@@ -173,6 +173,7 @@ class Air:
     options: dict[str, object] = field(default_factory=dict)  # arguments of the next servers
     servers: list[AttServer] = field(default_factory=list)
     attempts: list[tuple[int, str]] = field(default_factory=list)  # address type, adapter
+    connections: list[tuple[str, int]] = field(default_factory=list)  # of others
     errors: list[OSError] = field(default_factory=list)  # raised by the next attempts
 
     def make_kernel(self) -> Kernel:
@@ -180,6 +181,7 @@ class Air:
             open_channel=self._open,
             adapters=lambda: self.adapters,
             connected_on=self._connected_on,
+            connections=lambda _: self.connections,
         )
 
     def _connected_on(self, address: str) -> int | None:

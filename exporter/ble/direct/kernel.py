@@ -21,6 +21,7 @@ class Kernel:
     open_channel: Callable[[str, int, str], Awaitable[socket]] = sockets.open_att_channel
     adapters: Callable[[], list[sockets.Adapter]] = sockets.adapters
     connected_on: Callable[[str], int | None] = sockets.connected_on
+    connections: Callable[[int], list[tuple[str, int]]] = sockets.low_energy_connections
 
     def is_up(self, name: str) -> bool:
         """Return whether this adapter is there and switched on."""

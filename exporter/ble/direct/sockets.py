@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +30,9 @@ MAX_CONNECTIONS: Final = 32
 FLAG_UP: Final = 1
 LOW_ENERGY: Final = 0x80
 CONNECTED: Final = 1
+CONNECTING: Final = 5  # BT_CONNECT
 DEVICE_INFO_SIZE: Final = 92  # struct hci_dev_info
+COUNTERS: Final = 60  # of cmd_tx and evt_rx in it
 CONNECTION: Final = struct.Struct("<H6sBBHI")  # handle, address, type, out, state, link mode
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -42,6 +45,8 @@ class Adapter:
     index: int
     address: str
     up: bool  # switched on
+    commands_sent: int = 0  # since it was found
+    events_received: int = 0
 
     @property
     def name(self) -> str:
@@ -99,8 +104,32 @@ def adapters() -> list[Adapter]:
             except OSError:  # unplugged since it was listed
                 continue
             _, _, address, flags = struct.unpack_from("<H8s6sI", info)
-            found.append(Adapter(index, address[::-1].hex(":").upper(), bool(flags & FLAG_UP)))
+            sent, received = struct.unpack_from("<II", info, COUNTERS)
+            found.append(
+                Adapter(
+                    index, address[::-1].hex(":").upper(), bool(flags & FLAG_UP), sent, received
+                )
+            )
     return found
+
+
+def low_energy_connections(index: int) -> list[tuple[str, int]]:
+    """Return address and state of every Low Energy connection of an adapter, made or being made.
+
+    Raises:
+        OSError: As for hci_socket, or the adapter was pulled out.
+    """
+    size = 4 + CONNECTION.size * MAX_CONNECTIONS
+    request = bytearray(struct.pack("<HH", index, MAX_CONNECTIONS).ljust(size, b"\0"))
+    with hci_socket() as sock:
+        fcntl.ioctl(sock, HCI_CONNECTION_LIST, request)
+    (count,) = struct.unpack_from("<H", request, 2)
+    listed = CONNECTION.iter_unpack(request[4 : 4 + CONNECTION.size * count])
+    return [
+        (peer[::-1].hex(":").upper(), state)
+        for _, peer, kind, _, state, _ in listed
+        if kind == LOW_ENERGY
+    ]
 
 
 def connected_on(address: str) -> int | None:
@@ -109,23 +138,10 @@ def connected_on(address: str) -> int | None:
     Raises:
         OSError: As for hci_socket.
     """
-    wanted = packed(address)
-    with hci_socket() as sock:
-        for adapter in adapters():
-            size = 4 + CONNECTION.size * MAX_CONNECTIONS
-            request = bytearray(
-                struct.pack("<HH", adapter.index, MAX_CONNECTIONS).ljust(size, b"\0")
-            )
-            try:
-                fcntl.ioctl(sock, HCI_CONNECTION_LIST, request)
-            except OSError:  # unplugged since it was listed
-                continue
-            (count,) = struct.unpack_from("<H", request, 2)
-            for number in range(count):
-                connection = CONNECTION.unpack_from(request, 4 + CONNECTION.size * number)
-                _, peer, kind, _, state, _ = connection
-                if (peer, kind, state) == (wanted, LOW_ENERGY, CONNECTED):
-                    return adapter.index
+    for adapter in adapters():
+        with suppress(OSError):  # pulled out in this moment
+            if (address, CONNECTED) in low_energy_connections(adapter.index):
+                return adapter.index
     return None
 
 

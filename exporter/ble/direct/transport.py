@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -12,6 +13,8 @@ from exporter.ble.direct.connection import DirectConnection, Memory, read_table
 from exporter.ble.direct.discovery import Table
 from exporter.ble.direct.kernel import Kernel, Turns
 from exporter.ble.direct.management import KINDS, Management
+from exporter.ble.direct.sockets import Adapter
+from exporter.ble.direct.wedge import WedgeDetector
 from exporter.ble.timeouts import FIND_S, retry_pauses
 from exporter.ble.transport import Target, make_not_found
 from exporter.clock import Clock, boot_s
@@ -59,6 +62,8 @@ class DirectTransport:
         self._turns = Turns()
         self.targets: Mapping[str, Target] = {}
         self._memories: dict[str, Memory] = {}  # by address
+        self._waiting: Counter[str] = Counter()  # addresses
+        self._wedge = WedgeDetector()
 
     @asynccontextmanager
     async def connect(
@@ -151,6 +156,15 @@ class DirectTransport:
             ConnectError: The attempt failed.
         """
         adapter = self._kernel.find_adapter(self._adapter, address)
+        self._waiting[address] += 1
+        try:
+            return await self._wait(address, adapter, memory, timeout_s)
+        finally:
+            self._waiting -= Counter([address])
+
+    async def _wait(
+        self, address: str, adapter: Adapter, memory: Memory, timeout_s: float
+    ) -> AttChannel:
         now = asyncio.get_running_loop().time
         for address_type in memory.address_types:
             began_s = now()
@@ -169,12 +183,23 @@ class DirectTransport:
                     elapsed_s=now() - began_s,
                 ) from None
             memory.address_types = [address_type]
+            self._wedge.note_success()
             return AttChannel(sock, address, adapter.name)
         if len(memory.address_types) == 1:  # what was learned may be wrong by now
             memory.address_types = [*memory.address_types, *set(KINDS) - set(memory.address_types)]
         else:
             memory.address_types = memory.address_types[::-1]  # the next attempt may end early
+        if why := self._why_wedged(adapter):
+            raise AdapterError(f"{why} (connect to {address})", Cause.WEDGE)
         raise make_not_found(address, timeout_s)
+
+    def _why_wedged(self, before: Adapter) -> str | None:
+        try:
+            (after,) = (one for one in self._kernel.adapters() if one.name == before.name)
+            connections = self._kernel.connections(after.index)
+        except (OSError, ValueError):  # pulled out: the next attempt reports it
+            return None
+        return self._wedge.why_wedged(before, after, connections, self._waiting, self._clock())
 
     async def _disconnect(self, channel: AttChannel) -> None:
         """Close the channel; return when the kernel has disconnected."""

@@ -2,12 +2,13 @@
 
 import asyncio
 import errno
+from dataclasses import replace
 
 import pytest
 
 from exporter.ble.direct import channel, kernel, transport
 from exporter.ble.direct.management import Management
-from exporter.ble.direct.sockets import PUBLIC, RANDOM, Adapter
+from exporter.ble.direct.sockets import CONNECTING, PUBLIC, RANDOM, Adapter
 from exporter.ble.transport import Target
 from exporter.demo.battery import Faults, encode_reply
 from exporter.errors import FailureReason
@@ -409,6 +410,36 @@ class FakeManagement:
             for server in self._air.servers:
                 server.drop() if server.sock.fileno() >= 0 else None
         return 0, payload[:7] + b"\xbd\x7f\x7f"
+
+
+class TestWedge:
+    async def test_adapter_that_answers_nothing_is_an_adapter_error(
+        self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
+        direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
+        polling = asyncio.create_task(direct.fail())
+        await asyncio.sleep(0.05)
+        direct.air.adapters = [replace(HCI0, commands_sent=3)]
+
+        snapshot = await polling
+
+        assert snapshot.failures == {FailureReason.ADAPTER: 1}
+        assert "hci0 does not answer any more" in (snapshot.last_error or "")
+
+    async def test_connection_that_was_left_behind_is_an_adapter_error_in_the_end(
+        self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
+        monkeypatch.setattr("exporter.ble.direct.wedge.LEFT_BEHIND_S", 0.1)
+        direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
+        direct.air.connections = [("A4:C1:38:00:00:09", CONNECTING)]
+        assert (await direct.fail()).failures == {FailureReason.NOT_FOUND: 1}
+
+        snapshot = await direct.fail()
+
+        assert snapshot.failures[FailureReason.ADAPTER] == 1
+        assert "A4:C1:38:00:00:09" in (snapshot.last_error or "")
 
 
 class TestGentleStyle:

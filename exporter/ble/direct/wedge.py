@@ -1,0 +1,62 @@
+"""Recognises an adapter or a kernel that lets nothing connect any more.
+
+Both look like a battery that is away. The kernel's counters and its list of connections tell them
+apart, without privilege and without radio time.
+
+Sources: Raspberry Pi 3 and 4 on Linux 6.1, "command tx timeout" (raspberrypi/linux 5460); a
+connection that stays in BT_CONNECT for ever on BCM43438 (bluetooth-next, pull request 643).
+"""
+
+from collections.abc import Container, Iterable
+from typing import Final
+
+from exporter.ble.direct.sockets import CONNECTING, Adapter
+
+# A program that waits for a battery of its own gives up earlier.
+LEFT_BEHIND_S: Final = 30.0
+CURE: Final = "run bluetoothctl power off, then bluetoothctl power on, or plug it in again"
+
+
+class WedgeDetector:
+    """What one adapter's kernel said after waits in vain."""
+
+    def __init__(self) -> None:
+        self._since_s: dict[str, float] = {}  # when a connection was first seen, by address
+
+    def note_success(self) -> None:
+        """Forget everything: the adapter connects."""
+        self._since_s.clear()
+
+    def why_wedged(
+        self,
+        before: Adapter,
+        after: Adapter,
+        connections: Iterable[tuple[str, int]],
+        waiting: Container[str],
+        now_s: float,
+    ) -> str | None:
+        """Return why nothing can connect, and the cure; None: nothing says so.
+
+        Args:
+            before: The adapter before a wait in vain.
+            after: The same after it.
+            connections: Address and state of its Low Energy connections now.
+            waiting: The addresses that are waited for here.
+            now_s: The present moment.
+        """
+        sent = after.commands_sent - before.commands_sent
+        if sent > 0 and after.events_received == before.events_received:
+            return f"{after.name} does not answer any more ({sent} commands, no event): {CURE}"
+        left = {
+            address
+            for address, state in connections
+            if state == CONNECTING and address not in waiting
+        }
+        self._since_s = {address: self._since_s.get(address, now_s) for address in left}
+        for address, since_s in self._since_s.items():
+            if now_s - since_s >= LEFT_BEHIND_S:
+                return (
+                    f"the kernel connects to nothing over {after.name}: it still connects to "
+                    f"{address}, for which nothing waits: {CURE}"
+                )
+        return None
