@@ -122,7 +122,7 @@ class BleakTransport:
                 if left_s < ROUNDING_S:
                     break
                 await self._scanner.renew()
-        raise make_not_found(target.address, listened_s)
+        raise make_not_found(target, listened_s)
 
     async def _free(self, address: str) -> None:
         """Drop a connection left by a killed process: a connected battery does not advertise."""

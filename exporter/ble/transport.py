@@ -9,7 +9,7 @@ from exporter.config.schema import TransportChoice
 from exporter.connection import Connection
 from exporter.errors import NotFoundError
 from exporter.link_stats import LinkStats
-from exporter.protocol.advertisement import Advertisement
+from exporter.protocol.advertisement import Advertisement, read_backwards
 
 if TYPE_CHECKING:  # the direct link does not import bleak
     from bleak.backends.client import BaseBleakClient
@@ -78,9 +78,14 @@ class Backend:
     scanner: "type[BaseBleakScanner] | None" = None
 
 
-def make_not_found(address: str, waited_s: float) -> NotFoundError:
+def make_not_found(target: Target, waited_s: float) -> NotFoundError:
     """Return the error for a battery that did not advertise in this time."""
+    hint = ""
+    if backwards := read_backwards(target.address):
+        hint = f" If the address is from a phone app, it may be backwards: try {backwards}"
+    elif target.stats.route is not None:  # it was read before
+        hint = " Some batteries switch Bluetooth off while no current flows"
     return NotFoundError(
-        f"{address} not seen in {waited_s:.0f} s: is it switched on and in range, and is the "
-        "phone app disconnected?"
+        f"{target.address} not seen in {waited_s:.0f} s: is it switched on and in range, and is "
+        f"the phone app disconnected?{hint}"
     )

@@ -15,7 +15,7 @@ from exporter.config import Config, load
 from exporter.config.schema import BatteryConfig, Name, normal_address
 from exporter.config.web import WebConfigFile
 from exporter.errors import BmsError, ConfigError, DecodeError
-from exporter.protocol.advertisement import Advertisement, is_certain, why_jbd
+from exporter.protocol.advertisement import Advertisement, is_certain, read_backwards, why_jbd
 
 # Imports inside functions are for one command each; serving, which runs for months, needs none.
 OK: Final = 0
@@ -48,8 +48,14 @@ def run(options: Options, backend: Backend | None) -> int:
 def _check(options: Check) -> int:
     if options.web_config is not None:
         WebConfigFile(options.web_config)
-    count = len(load(options.config_file).batteries)
-    print(f"{options.config_file}: no complaint; batteries: {count}")
+    batteries = load(options.config_file).batteries
+    for battery in batteries:
+        if backwards := read_backwards(battery.address):
+            complain(
+                f"{battery.name}: {battery.address} may be backwards, as some phone apps show it: "
+                f"{backwards} is an address of a JBD module"
+            )
+    print(f"{options.config_file}: no complaint; batteries: {len(batteries)}")
     return OK
 
 

@@ -70,6 +70,16 @@ def why_jbd(advertisement: Advertisement) -> tuple[str, ...]:
     return ("service ff00", *reasons) if reasons else ()
 
 
+def read_backwards(address: str) -> str | None:
+    """Return an address byte by byte from its end, if only so it is one of a JBD module.
+
+    The vendor's phone app shows it backwards. Source: tgalarneau/bms#17, smagicld/xiaoxiangBMS#249.
+    """
+    backwards = ":".join(reversed(address.split(":")))
+    is_likely = backwards.startswith(BLOCKS) and not address.startswith(BLOCKS)
+    return backwards if is_likely else None
+
+
 def is_certain(advertisement: Advertisement) -> bool:
     """Return whether name and service are JBD's, not only the Bluetooth module.
 

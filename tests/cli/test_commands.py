@@ -48,6 +48,17 @@ class TestServing:
         assert status == 0
         assert "batteries: 2" in capsys.readouterr().out
 
+    def test_check_says_that_an_address_may_be_backwards(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        config = tmp_path / "config.yaml"
+        config.write_text("batteries: [{name: camper, address: 'B3:FC:EC:38:C1:A4'}]\n")
+
+        status = main(["--config.file", str(config), "--config.check"])
+
+        assert status == 0
+        assert "camper: B3:FC:EC:38:C1:A4 may be backwards" in capsys.readouterr().err
+
     @pytest.mark.parametrize("check", [[], ["--config.check"]])
     def test_invalid_configuration_ends_the_program_with_every_complaint(
         self, check: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]

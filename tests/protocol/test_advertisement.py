@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.protocol.advertisement import Advertisement, is_certain, why_jbd
+from exporter.protocol.advertisement import Advertisement, is_certain, read_backwards, why_jbd
 from tests.support.advertisements import FFF0, NEUTRAL_ADDRESS, make_advertisement
 from tests.support.recorded import ADVERTISEMENTS, FOREIGN_ADVERTISEMENTS
 
@@ -126,3 +126,18 @@ class TestCertainty:
         self, advertisement: Advertisement, certain: bool
     ) -> None:
         assert is_certain(advertisement) is certain
+
+
+@pytest.mark.parametrize(
+    ("address", "backwards"),
+    [
+        ("B3:FC:EC:38:C1:A4", "A4:C1:38:EC:FC:B3"),
+        ("A4:C1:38:EC:FC:B3", None),
+        ("A4:C1:38:38:C1:A4", None),  # both ways
+        ("11:22:33:44:55:66", None),
+    ],
+)
+def test_address_that_a_phone_app_shows_backwards_is_recognised(
+    address: str, backwards: str | None
+) -> None:
+    assert read_backwards(address) == backwards

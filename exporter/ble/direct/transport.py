@@ -128,7 +128,7 @@ class DirectTransport:
         channel = None
         failure: FailureReason | None = FailureReason.NOT_FOUND  # also if cancelled
         try:
-            channel = await self._open_channel(target.address, memory, timeout_s)
+            channel = await self._open_channel(target, memory, timeout_s)
             target.stats.record_connection(connected=True)
             failure = FailureReason.CONNECT  # also if cancelled, or if the link is lost
             if memory.is_gentle:
@@ -144,7 +144,7 @@ class DirectTransport:
                 channel.close()
         return channel, table
 
-    async def _open_channel(self, address: str, memory: Memory, timeout_s: float) -> AttChannel:
+    async def _open_channel(self, target: Target, memory: Memory, timeout_s: float) -> AttChannel:
         """Wait for the battery with the type of its address; if unknown, with one after the other.
 
         Never with both at once: after one of the two was cancelled, Linux 6.1 was seen to make no
@@ -155,16 +155,18 @@ class DirectTransport:
             AdapterError: There is no adapter.
             ConnectError: The attempt failed.
         """
+        address = target.address
         adapter = self._kernel.find_adapter(self._adapter, address)
         self._waiting[address] += 1
         try:
-            return await self._wait(address, adapter, memory, timeout_s)
+            return await self._wait(target, adapter, memory, timeout_s)
         finally:
             self._waiting -= Counter([address])
 
     async def _wait(
-        self, address: str, adapter: Adapter, memory: Memory, timeout_s: float
+        self, target: Target, adapter: Adapter, memory: Memory, timeout_s: float
     ) -> AttChannel:
+        address = target.address
         now = asyncio.get_running_loop().time
         for address_type in memory.address_types:
             began_s = now()
@@ -191,7 +193,7 @@ class DirectTransport:
             memory.address_types = memory.address_types[::-1]  # the next attempt may end early
         if why := self._why_wedged(adapter):
             raise AdapterError(f"{why} (connect to {address})", Cause.WEDGE)
-        raise make_not_found(address, timeout_s)
+        raise make_not_found(target, timeout_s)
 
     def _why_wedged(self, before: Adapter) -> str | None:
         try:

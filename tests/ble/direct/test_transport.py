@@ -220,6 +220,18 @@ class TestFailures:
         direct.battery.faults = Faults()
         assert (await direct.poll()).up
 
+    async def test_battery_that_is_not_seen_gets_the_hint_that_fits(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        asleep = DirectBattery(tasks, quick())
+        await asleep.poll()
+        asleep.battery.faults = Faults(gone=True)
+        backwards = DirectBattery(tasks, quick(address="B3:FC:EC:38:C1:A4"))
+        backwards.battery.faults = Faults(gone=True)
+
+        assert "while no current flows" in str((await asleep.fail()).last_error)
+        assert "try A4:C1:38:EC:FC:B3" in str((await backwards.fail()).last_error)
+
     async def test_poll_timeout_before_any_advertisement_counts_no_attempt(
         self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
     ) -> None:
