@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from exporter.errors import FailureReason
-from exporter.metrics import ROWS
+from exporter.metrics import INFOS, ROWS
 from exporter.protocol.frame import READ, Command, encode_request
 from tests.support.paths import PROJECT
 
@@ -67,6 +67,7 @@ class TestReadme:
         words = {word.strip("`,.") for word in self.TEXT.replace("{", " ").split()}
         named = {word for word in words if word.startswith("bms_")}
         known = {row.name for row in ROWS} | {f"{row.name}_total" for row in ROWS}
+        known |= {f"{info.name}_info" for info in INFOS}
 
         assert named
         assert named <= known
