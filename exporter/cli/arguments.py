@@ -33,7 +33,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[LogOptions, Options]:
     parser = _build_parser()
     usual = argparse.Namespace(command=Serve, usual_level="info")
     given = vars(parser.parse_args(argv, usual))
-    if "listen_addresses" in given and "systemd_sockets" in given:
+    serves = given["command"] in {Serve, Demo}
+    if serves and "listen_addresses" in given and "systemd_sockets" in given:
         parser.error("--web.systemd-socket: --web.listen-address is given too: one is enough")
     log_options = LogOptions(
         level=given.get("log_level", given["usual_level"]),

@@ -20,7 +20,7 @@ MAX_NUMBER: Final = 20  # characters; Python refuses to print a number of 4301 d
 PLAIN: Final = {
     "expected <block end>": "the indentation does not match the lines above",
     "mapping values are not allowed": "unexpected colon: check the indentation, or quote the text",
-    "found character '\\t'": "a tab starts the line: indent with spaces",
+    "found character '\\t'": "a tab instead of spaces",
     "but found another document": "a second document starts here",
     "found unexpected end of stream": "a quote is not closed",
     "could not find expected ':'": "a key without a colon",

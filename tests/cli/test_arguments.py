@@ -98,6 +98,10 @@ class TestOptions:
         assert given.web.web_config == Path("web.yml")
         assert (given.web.telemetry_path, given.web.timeout_offset_s) == ("/m", 1.0)
 
+    @pytest.mark.parametrize("command", [["--config.check"], ["decode", "DD"]])
+    def test_addresses_to_serve_on_do_not_stop_other_commands(self, command: list[str]) -> None:
+        assert options("--web.systemd-socket", "--web.listen-address", ":1", *command)
+
     def test_systemd_socket_is_an_option_of_serving(self) -> None:
         given = options("--web.systemd-socket")
 

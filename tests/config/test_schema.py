@@ -87,7 +87,8 @@ class TestDuration:
         assert parse_duration(text) == pytest.approx(seconds)
 
     @pytest.mark.parametrize(
-        "text", ["30", "", "s", "-1s", "1d", "1 s", "1s1m", "1.s", "soon", 30, 0.0, False, None, []]
+        "text",
+        ["30", "", "s", "-1s", "1d", "1 s", "1s1m", "1.s", "soon", "٣s", 30, 0.0, False, None, []],
     )
     def test_duration_without_a_unit_is_refused(self, text: object) -> None:
         with pytest.raises(ValueError, match="duration with its unit"):

@@ -64,7 +64,12 @@ def test_duplicate_key_is_reported_and_the_first_value_counts() -> None:
             "a:\n  - b: 1\n   c: 2", "3: not YAML: the indentation does", id="indentation"
         ),
         pytest.param("a: b: c", "1: not YAML: unexpected colon", id="two colons"),
-        pytest.param("a:\n\t- b", "2: not YAML: a tab starts the line", id="a tab"),
+        pytest.param("a:\n\t- b", "2: not YAML: a tab instead of spaces", id="a tab"),
+        pytest.param(
+            "a:\n  -\tb: c",
+            "2: not YAML: a tab instead of spaces",
+            id="a tab behind a dash",
+        ),
         pytest.param("a: 'x", "1: not YAML: a quote is not closed", id="an open quote"),
         pytest.param("a: b\nc", "2: not YAML: a key without a colon", id="no colon"),
         pytest.param("a: b\n---\n", "2: not YAML: a second document", id="two documents"),
