@@ -75,6 +75,7 @@ class Ladder:
         self._return_after_s = RETURN_S
         self._return_at_s = 0.0
         self._climbs: dict[Cause, _Climbs] = {}
+        self._climbing: Cause | None = None  # why it stands above home
 
     @property
     def rung(self) -> Rung:
@@ -124,7 +125,9 @@ class Ladder:
             self._return_after_s = min(2 * self._return_after_s, LONGEST_S)
             self._return_at_s = now_s + self._return_after_s
             return
-        if cause is Cause.MACHINE:
+        if cause is Cause.MACHINE and self._climbing is not None:
+            self._end_climb(self._climbing, now_s)  # bluetoothd is not there to help
+        elif cause is Cause.MACHINE:
             self._change_kind()
         elif cause is Cause.RADIO:
             self._note_radio()
@@ -136,6 +139,7 @@ class Ladder:
 
     def _settle(self, rung: int, now_s: float) -> None:
         self._home = self._at = rung
+        self._climbing = None
         self._successes = self._failures = 0
         self._return_after_s = RETURN_S
         self._return_at_s = now_s + RETURN_S
@@ -149,6 +153,7 @@ class Ladder:
         """Try the gentle style for one poll after some failures: another transport cannot help."""
         if self._at > self._home:
             self._at = self._home
+            self._climbing = None
             self._failures = 0
         elif self._failures >= RADIO_FAILURES and self.rung == DIRECT and GENTLE in self._rungs:
             self._at = self._rungs.index(GENTLE)
@@ -163,10 +168,17 @@ class Ladder:
             above = max(above, self._rungs.index(BLUEZ))
         if above < len(self._rungs):
             self._at = above
+            self._climbing = cause
         elif self._at > self._home:
-            self._at = self._home
-            # A battery whose GATT server works and whose registers do not: no way cures that.
-            climbs.pause_s = min(2 * climbs.pause_s, LONGEST_S) if climbs.pause_s else RETURN_S
-            if cause is Cause.QUIET:
-                climbs.pause_s = LONGEST_S
-            climbs.next_at_s = now_s + climbs.pause_s
+            self._end_climb(cause, now_s)
+
+    def _end_climb(self, cause: Cause, now_s: float) -> None:
+        self._at = self._home
+        self._climbing = None
+        climbs = self._climbs[cause]
+        climbs.pause_s = min(2 * climbs.pause_s, LONGEST_S) if climbs.pause_s else RETURN_S
+        if (
+            cause is Cause.QUIET
+        ):  # its GATT server works and its registers do not: no way cures that
+            climbs.pause_s = LONGEST_S
+        climbs.next_at_s = now_s + climbs.pause_s

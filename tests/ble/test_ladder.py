@@ -112,6 +112,13 @@ def test_machine_whose_ways_all_refuse_begins_with_the_first_again() -> None:
 
 
 class TestClimbThatDidNotHelp:
+    def test_ends_where_bluetoothd_is_not_there(self) -> None:
+        polls = Polls()
+        polls.fail(Cause.GATT, Cause.GATT)
+        polls.ladder.note_failure(Cause.MACHINE, polls.now_s)
+
+        assert polls.fail(*[Cause.GATT] * 50) == [DIRECT] * 50
+
     def test_rests_for_a_day_at_the_lowest_rung_where_registers_are_silent(self) -> None:
         polls = Polls()
         polls.fail(*[Cause.QUIET] * 3)
