@@ -2,9 +2,10 @@
 
 import asyncio
 import inspect
+import logging
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import coverage
 import hypothesis
@@ -33,6 +34,19 @@ def pytest_configure(config: pytest.Config) -> None:
         measuring.start()
         config.add_cleanup(measuring.save)
         config.add_cleanup(measuring.stop)  # cleanups run from the last to the first
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """Undo what `main` sets up: a later test would not see its warnings."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    names = ("", "bleak", "bleak_retry_connector", "asyncio", "tornado", "tornado.general")
+    levels = {name: logging.getLogger(name).level for name in names}
+    yield
+    root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture

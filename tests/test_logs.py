@@ -26,16 +26,6 @@ from exporter.logs import (
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00"
 
 
-@pytest.fixture(autouse=True)
-def own_root() -> Iterator[None]:
-    """Give the root logger back as it was."""
-    root = logging.getLogger()
-    before = (root.level, list(root.handlers))
-    yield
-    root.setLevel(before[0])
-    root.handlers[:] = before[1]
-
-
 def say() -> None:
     logging.getLogger("exporter.battery.poller").warning(
         "poll failed", extra={"battery": "my camper", "reason": "not_found", "error": 'a\n"b"=c'}
