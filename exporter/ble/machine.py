@@ -11,7 +11,7 @@ from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, ScanningTransport
 from exporter.config.schema import Config, TransportChoice
-from exporter.errors import ConfigError
+from exporter.errors import AdapterError, ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,27 @@ def adapters_up() -> list[str]:
         return [adapter.name for adapter in sockets.adapters() if adapter.up]
     except OSError:
         return []
+
+
+def resolve_adapter(adapter: str) -> str:
+    """Return the present name of an adapter that is given by its name or by its address.
+
+    Raises:
+        AdapterError: No adapter has this address, or this machine does not tell.
+    """
+    if ":" not in adapter:
+        return adapter
+    try:
+        present = sockets.adapters()
+    except OSError as error:
+        raise AdapterError(
+            f"no Bluetooth sockets ({error.strerror}): name the adapter {adapter} like hci0"
+        ) from error
+    for one in present:
+        if one.address == adapter:
+            return one.name
+    have = ", ".join(f"{one.name} ({one.address})" for one in present) or "none"
+    raise AdapterError(f"no Bluetooth adapter {adapter}: is it plugged in? Present: {have}")
 
 
 async def build_routes(config: Config, backend: Backend | None = None) -> Routes:
@@ -52,6 +73,7 @@ async def build_routes(config: Config, backend: Backend | None = None) -> Routes
         direct=None if why_not_direct else make_direct,
         prefers_direct=config.link is not TransportChoice.BLUEZ,
         adapters=adapters_up,
+        resolve=resolve_adapter,
     )
 
 

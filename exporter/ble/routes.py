@@ -57,6 +57,7 @@ class Routes:
         direct: Callable[[str | None], Transport] | None = None,
         prefers_direct: bool = True,
         adapters: Adapters,
+        resolve: Callable[[str], str] = str,
     ) -> None:
         """Configure the routes; transports are made when they are needed.
 
@@ -65,11 +66,13 @@ class Routes:
             direct: Makes its transport over the kernel's ATT channel; None: there is none here.
             prefers_direct: What batteries use that have no transport configured.
             adapters: The adapters to choose from.
+            resolve: Returns the name of a configured adapter. Raises AdapterError.
         """
         self._bluez = cache(partial(self._make, bluez))  # one transport for each adapter
         self._direct = None if direct is None else cache(partial(self._make, direct))
         self._prefers_direct = prefers_direct
         self._adapters = adapters
+        self._resolve = resolve
         self._targets: dict[str, Target] = {}  # by address
         self._ways: dict[str, _Way] = {}
         self._turns = 0
@@ -128,7 +131,7 @@ class Routes:
         if target.adapter is None:
             await self._choose(way, target)
         else:
-            way.adapter = target.adapter  # counts when others choose
+            way.adapter = self._resolve(target.adapter)  # counts when others choose
         rung = way.ladder.rung
         if rung != way.used:
             self._note_change(way, target, rung)

@@ -194,7 +194,9 @@ def _add_web_options(web: argparse.ArgumentParser) -> None:
 
 def _add_scan(commands: Any, common: argparse.ArgumentParser) -> None:
     scan = commands.add_parser("scan", parents=[common], help="list the batteries nearby")
-    scan.add_argument("--adapter", type=_checked(parse_adapter), help="hci0 and the like")
+    scan.add_argument(
+        "--adapter", type=_checked(parse_adapter), help="hci0 and the like, or its address"
+    )
     scan.add_argument(
         "--duration",
         dest="duration_s",

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from exporter.app import ServeOptions, read_once, serve
+from exporter.ble.machine import resolve_adapter
 from exporter.ble.transport import Backend
 from exporter.cli.options import Check, Decode, Demo, Options, Read, Scan, Serve
 from exporter.cli.streams import complain
@@ -173,7 +174,8 @@ async def _listen(options: Scan, backend: Backend | None) -> list[Advertisement]
             found = "found" if is_certain(advertisement) else "perhaps a battery:"
             complain(f"{found} {name or 'a battery without a name'} at {advertisement.address}")
 
-    scanner = Scanner(options.adapter, None if backend is None else backend.scanner)
+    adapter = None if options.adapter is None else resolve_adapter(options.adapter)
+    scanner = Scanner(adapter, None if backend is None else backend.scanner)
     async with scanner.advertisements(hear) as renew:
         left_s: float = options.duration_s
         while left_s > 0:

@@ -130,10 +130,19 @@ def normal_name(value: object) -> Name:
 
 
 def parse_adapter(value: object) -> AdapterName:
-    """Return the name of an adapter unchanged. Raises ValueError unless it is like hci0."""
-    if not (isinstance(value, str) and ADAPTER.fullmatch(value)):
-        raise ValueError(f"expected an adapter like hci0, got {shown(value)}")
-    return AdapterName(value)
+    """Return the name of an adapter, or its address, which a USB reset does not change.
+
+    Raises:
+        ValueError: It is neither like hci0 nor a Bluetooth address.
+    """
+    if isinstance(value, str) and ADAPTER.fullmatch(value):
+        return AdapterName(value)
+    try:
+        return AdapterName(normal_address(value))
+    except ValueError:
+        raise ValueError(
+            f"expected an adapter like hci0, or its address, got {shown(value)}"
+        ) from None
 
 
 def _one_of(choices: Sequence[str], value: object) -> str:

@@ -129,6 +129,21 @@ async def test_configured_adapter_is_used_without_comparison(tasks: asyncio.Task
     assert machine.connects() == {"hci0": 1, "hci1": 0}
 
 
+async def test_configured_adapter_is_resolved_at_each_poll(tasks: asyncio.TaskGroup) -> None:
+    machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
+    present = {"00:1B:DC:0F:AA:01": "hci0"}
+    machine.routes = Routes(
+        bluez=machine.transport, adapters=lambda: machine.present, resolve=present.__getitem__
+    )
+    poller = machine.poller(adapter=AdapterName("00:1B:DC:0F:AA:01"))
+    await poller.refresh(timeout_s=60.0)
+    present["00:1B:DC:0F:AA:01"] = "hci1"
+
+    await poller.refresh(timeout_s=60.0)
+
+    assert machine.connects() == {"hci0": 1, "hci1": 1}
+
+
 async def test_failure_makes_the_next_poll_compare_adapters(tasks: asyncio.TaskGroup) -> None:
     machine = TwoAdapters(tasks, {"hci0": -80, "hci1": -50})
     poller = machine.poller()

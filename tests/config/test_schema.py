@@ -62,6 +62,9 @@ class TestAdapter:
     def test_name_that_linux_gives_is_an_adapter(self, name: str) -> None:
         assert parse_adapter(name) == name
 
+    def test_address_is_an_adapter_too(self) -> None:
+        assert parse_adapter("00-1b-dc-0f-aa-01") == "00:1B:DC:0F:AA:01"
+
     @pytest.mark.parametrize("value", ["usb0", "hci", "hci0 ", "HCI0", 0, None])
     def test_text_that_is_no_adapter_is_refused(self, value: object) -> None:
         with pytest.raises(ValueError, match="expected an adapter like hci0"):

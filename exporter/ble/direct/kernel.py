@@ -51,10 +51,11 @@ class Kernel:
                 f"{named[0].name} is switched off: run bluetoothctl power on, or rfkill unblock "
                 f"bluetooth (connect to {address})"
             )
-        have = ", ".join(adapter.name for adapter in present) or "none"
+        have = ", ".join(f"{one.name} ({one.address})" for one in present) or "none"
         raise AdapterError(
             f"no Bluetooth adapter{f' {name}' if name else ''}: is it plugged in? "
-            f"Present: {have} (connect to {address})"
+            f"Present: {have}. A USB reset may change the number: `adapter` takes the address, too "
+            f"(connect to {address})"
         )
 
 
