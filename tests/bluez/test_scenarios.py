@@ -401,13 +401,12 @@ class TestProcess:
         with camper.exporter:
             missing = threading.Thread(target=camper.exporter.scrape, args=("b0",))
             missing.start()
-            began_s = time.monotonic()
             samples = camper.exporter.scrape("b1")
-            took_s = time.monotonic() - began_s
+            is_still_missing = missing.is_alive()
             missing.join()
 
         assert value(samples, REMAINING, "b1") == pytest.approx(RECORDED_AH - 1)
-        assert took_s < 3.0 * world.patience
+        assert is_still_missing  # a busy machine is slow with both
 
     def test_ordinary_user_reads_over_the_direct_link_without_bluetoothd(
         self, world: World
