@@ -91,6 +91,7 @@ def battery(name: str = "camper", **changes: Any) -> Json:
             "resends": 2,
             "frame_errors": 0,
             "poll_duration_s": 0.27,
+            "route": {"transport": "direct", "adapter": "hci0", "style": "fast"},
         },
         **changes,
     }

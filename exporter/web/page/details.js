@@ -85,7 +85,7 @@ export function Details({ battery }) {
       [t.polls, number(link.polls, 0)],
       [t.failed, number(link.failures, 0)],
       [t.attempts, number(link.connection_attempts, 0)],
-      [t.route, link.route === null ? DASH : t.routeText(link.route)],
+      [t.route, link.route ? t.routeText(link.route) : DASH],
       [t.held, measure(link.held_s, 1, "s")],
       [t.requests, number(link.requests, 0)],
       [t.resends, number(link.resends, 0)],
