@@ -195,7 +195,7 @@ def unread(name: str = "new") -> Json:
         last_success_unix_s=None,
         reading=None,
         identity=None,
-        link={**nothing, **quiet, "poll_duration_s": None},
+        link={**nothing, **quiet, "poll_duration_s": None, "route": None},
     )
 
 
