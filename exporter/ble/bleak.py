@@ -16,7 +16,14 @@ from exporter.ble.bleak_connection import BleakConnection, BleakLink
 from exporter.ble.bleak_errors import BLEAK_ERRORS, text, translate
 from exporter.ble.direct.management import Management
 from exporter.ble.scanner import Scanner
-from exporter.ble.timeouts import CONNECTION_S, FIND_S, UNDO_S, retry_pauses, with_timeout
+from exporter.ble.timeouts import (
+    CONNECTION_S,
+    FIND_S,
+    UNDO_S,
+    may_retry,
+    retry_pauses,
+    with_timeout,
+)
 from exporter.ble.transport import Backend, Target, make_not_found
 from exporter.clock import Clock, boot_s
 from exporter.errors import Cause, ConnectError, FailureReason, LinkError
@@ -181,7 +188,7 @@ class BleakTransport:
                     )
                 else:
                     failed = translate(error, f"connect to {target.address}, {number} attempt(s)")
-            if failed.cause is not Cause.RADIO or now() + pause_s >= deadline_s:
+            if not may_retry(failed.cause, number) or now() + pause_s >= deadline_s:
                 raise failed
             await asyncio.sleep(pause_s)
         raise AssertionError  # the pauses have no end

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
+from exporter.errors import Cause
+
 log = logging.getLogger(__name__)
 
 # JBD modules advertise every second or two. One that was not seen in 10 s is out of range, switched
@@ -19,7 +21,14 @@ UNDO_S: Final = 12.0  # for a disconnect: bluetoothd takes about 2 s, bleak wait
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 4.0
 
+GATT_ATTEMPTS: Final = 3  # in one poll: a battery that is slow with its table may be busy
+
 T = TypeVar("T")
+
+
+def may_retry(cause: Cause | None, attempts: int) -> bool:
+    """Return whether another attempt to connect in the same poll may succeed."""
+    return cause is Cause.RADIO or (cause is Cause.GATT and attempts < GATT_ATTEMPTS)
 
 
 def retry_pauses() -> Iterator[float]:

@@ -15,7 +15,7 @@ from exporter.ble.direct.kernel import Kernel, Turns
 from exporter.ble.direct.management import KINDS, Management
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import WedgeDetector
-from exporter.ble.timeouts import FIND_S, retry_pauses
+from exporter.ble.timeouts import FIND_S, may_retry, retry_pauses
 from exporter.ble.transport import Target, make_not_found
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
@@ -117,7 +117,7 @@ class DirectTransport:
                 heard = ConnectError(
                     f"connect to {target.address}, {number} attempt(s): {error}", error.cause
                 )
-            if heard.cause is not Cause.RADIO or now() + pause_s >= deadline_s:
+            if not may_retry(heard.cause, number) or now() + pause_s >= deadline_s:
                 raise heard
             await asyncio.sleep(pause_s)
         raise AssertionError  # the pauses have no end
