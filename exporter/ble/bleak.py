@@ -19,6 +19,7 @@ from exporter.ble.scanner import Scanner
 from exporter.ble.timeouts import (
     CONNECTION_S,
     FIND_S,
+    GATT_ATTEMPTS,
     UNDO_S,
     may_retry,
     retry_pauses,
@@ -178,11 +179,16 @@ class BleakTransport:
             held_s = stats.held_s
             try:
                 # What connected just after this was cancelled is disconnected.
-                return await with_timeout(attempt(), deadline_s - now(), BleakClient.disconnect)
+                client = await with_timeout(attempt(), deadline_s - now(), BleakClient.disconnect)
+                if any(True for _ in client.services) or number >= GATT_ATTEMPTS:
+                    return client
+                # The connection ended before bluetoothd had its GATT table.
+                await self._disconnect(client, target.address)
+                failed: LinkError = ConnectError("an empty GATT table", Cause.GATT)
             except BLEAK_ERRORS as error:
                 was_connected = stats.connected_at_s is not None or stats.held_s > held_s
                 if isinstance(error.__cause__ or error, TimeoutError) and was_connected:
-                    failed: LinkError = ConnectError(
+                    failed = ConnectError(
                         f"connect to {target.address}: bluetoothd did not get its GATT table",
                         Cause.GATT,
                     )
