@@ -18,7 +18,7 @@ CURE: Final = "run bluetoothctl power off, then bluetoothctl power on, or plug i
 
 
 class WedgeDetector:
-    """What one adapter's kernel said after waits in vain."""
+    """What the kernel reported about one adapter after waits that found no battery."""
 
     def __init__(self) -> None:
         self._since_s: dict[str, float] = {}  # when a connection was first seen, by address
@@ -38,7 +38,7 @@ class WedgeDetector:
         """Return why nothing can connect, and the cure; None: nothing says so.
 
         Args:
-            before: The adapter before a wait in vain.
+            before: The adapter before a wait that found no battery.
             after: The same after it.
             connections: Address and state of its Low Energy connections now.
             waiting: The addresses that are waited for here.

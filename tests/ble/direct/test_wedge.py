@@ -1,4 +1,4 @@
-"""A stuck adapter is told apart from a battery that is away."""
+"""A stuck adapter is not reported as a missing battery."""
 
 from dataclasses import replace
 
