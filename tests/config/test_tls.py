@@ -13,19 +13,6 @@ from exporter.errors import ConfigError
 from tests.support.web_config import TLS, USERS, write_certificate
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def folder(authority: trustme.CA, tmp_path: Path) -> Path:
-    """Return a folder with the certificates that `settings` and TLS name."""
-    write_certificate(authority, tmp_path, "camper")
-    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
-    return tmp_path
-
-
 def settings(folder: Path, **others: Any) -> TlsConfig:
     files = {"cert_file": folder / "server.crt", "key_file": folder / "server.key"}
     return TlsConfig(**(files | others))

@@ -5,11 +5,9 @@ import ssl
 from pathlib import Path
 
 import pytest
-import trustme
 
 from exporter.config.web import WebConfig, WebConfigFile, load, parse
 from exporter.errors import ConfigError
-from tests.support.web_config import write_certificate
 
 HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"  # "hunter2", by htpasswd
 HERE = Path("/etc/bms")
@@ -177,19 +175,6 @@ tls_server_config:
   client_ca_file: ca.crt
   client_allowed_sans: [prometheus]
 """
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def folder(authority: trustme.CA, tmp_path: Path) -> Path:
-    """Return a folder with the certificates that the configurations name."""
-    write_certificate(authority, tmp_path, "camper")
-    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
-    return tmp_path
 
 
 def write(folder: Path, text: str) -> Path:
