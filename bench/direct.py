@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from exporter import app
 from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.routes import Routes
-from exporter.ble.transport import Backend, ScanningTransport
+from exporter.ble.transport import ScanningTransport
 from exporter.config.schema import BatteryConfig, Config, Name, TransportChoice, normal_address
 from exporter.demo.battery import VirtualBattery
 from tests.support import att_server
@@ -27,7 +27,7 @@ async def serve(config: Config, batteries: dict[str, VirtualBattery], address: s
     def no_bluez(_adapter: str | None) -> ScanningTransport:
         raise AssertionError("bluetoothd is not needed")
 
-    async def build_routes(config: Config, backend: Backend | None = None) -> Routes:  # noqa: ARG001
+    async def build_routes(*_args: object, **_options: object) -> Routes:
         return Routes(bluez=no_bluez, direct=lambda _: transport, adapters=list)
 
     app.build_routes = build_routes  # type: ignore[attr-defined]  # app has no parameter for it

@@ -13,6 +13,7 @@ from typing import Final
 
 from exporter.batteries import Batteries, build_battery
 from exporter.battery.snapshot import Snapshot
+from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.machine import build_routes
 from exporter.ble.transport import Backend
 from exporter.config.schema import BatteryConfig, Config
@@ -101,16 +102,21 @@ async def _serve(
 ) -> None:
     config = load()
     endpoint = _endpoint(options)
-    routes = await build_routes(config, backend)
+    healths = AdapterHealths()
+    routes = await build_routes(config, backend, healths)
     async with (
         asyncio.TaskGroup() as tasks,
         AsyncExitStack() as closing,
     ):  # closes what was made last first
-        batteries = Batteries(config, routes, tasks, backend=backend)
+        batteries = Batteries(config, routes, tasks, backend=backend, healths=healths)
         closing.push_async_callback(_disconnect, batteries)
         subscribers = Subscribers(batteries.pollers, tasks, most=endpoint.limits.connections // 4)
         batteries.subscribe(subscribers.publish)
-        own = ExporterCollector(batteries.wall, log_lines_lost=options.log_lines_lost)
+        own = ExporterCollector(
+            batteries.wall,
+            log_lines_lost=options.log_lines_lost,
+            adapter_restarts=healths.restarts,
+        )
         reload = Reload(load, batteries, own)
         access = _access(endpoint)
         app = make_app(

@@ -7,6 +7,7 @@ from functools import partial
 
 from exporter.battery.poller import Poll, Poller, Publish
 from exporter.battery.session import Session
+from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.machine import build_routes
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, Target
@@ -117,10 +118,12 @@ class Batteries:
         tasks: asyncio.TaskGroup,
         *,
         backend: Backend | None = None,
+        healths: AdapterHealths | None = None,
     ) -> None:
         """Build the batteries; `backend` replaces bluetoothd and the kernel, for the demo."""
         self._tasks = tasks
         self._backend = backend
+        self._healths = healths or AdapterHealths()
         self._listeners: list[Callable[[str | None], None]] = []
         self._batteries: dict[str, Battery] = {}
         self.wall = WallClock()
@@ -139,7 +142,8 @@ class Batteries:
         """
         is_same = _routing(self._config) == _routing(config)
         self._replace(
-            config, self._routes if is_same else await build_routes(config, self._backend)
+            config,
+            self._routes if is_same else await build_routes(config, self._backend, self._healths),
         )
 
     def _replace(self, config: Config, routes: Routes) -> None:

@@ -213,13 +213,19 @@ PROCESS: Final = ProcessCollector(registry=None)
 
 
 class ExporterCollector(Collector):
-    """The exporter's own metrics: its build and its configuration."""
+    """The metrics that belong to no battery: build, configuration, log and adapters."""
 
     def __init__(
-        self, wall: WallClock | None = None, *, log_lines_lost: Callable[[], int] = lambda: 0
+        self,
+        wall: WallClock | None = None,
+        *,
+        log_lines_lost: Callable[[], int] = lambda: 0,
+        adapter_restarts: Callable[[], Mapping[tuple[str, str], int]] = dict,
     ) -> None:
+        """Configure the sources; `adapter_restarts` counts by adapter and reason."""
         self._wall = wall or WallClock()
         self._log_lines_lost = log_lines_lost
+        self._adapter_restarts = adapter_restarts
         self.note_reload()
 
     def note_reload(self) -> None:
@@ -247,3 +253,12 @@ class ExporterCollector(Collector):
             "Log lines that could not be written: no program reads standard error, or its disk is full.",
             value=self._log_lines_lost(),
         )
+        restarts = CounterMetricFamily(
+            "bms_adapter_restarts",
+            "How often a stuck adapter was switched off and on.",
+            labels=("adapter", "reason"),
+        )
+        for labels, count in self._adapter_restarts().items():
+            restarts.add_metric(labels, count)
+        if restarts.samples:
+            yield restarts

@@ -49,6 +49,7 @@ LABELS = {
     "bms_exporter_config_last_reload_successful": set(),
     "bms_exporter_config_last_reload_success_timestamp_seconds": set(),
     "bms_exporter_log_lines_lost_total": set(),
+    "bms_adapter_restarts_total": {"adapter", "reason"},
     "up": set(),
     **{key: {"battery", "cell", "sensor"} for key in RECORDED},
 }

@@ -386,7 +386,7 @@ class TestText:
         text = generate_latest(
             make_registry(
                 BatteryCollector([snapshot()]),
-                ExporterCollector(),
+                ExporterCollector(adapter_restarts=lambda: {("hci0", "no_events"): 1}),
             )
         )
 
@@ -415,6 +415,14 @@ class TestExporter:
         )
         build = {"version": __version__, "python": platform.python_version()}
         assert registry.get_sample_value("bms_exporter_build_info", build) == 1
+
+    def test_restarts_of_adapters_are_shown_by_reason_also_at_0(self) -> None:
+        restarts = {("hci0", "no_events"): 2, ("hci0", "discovery"): 0}
+        registry = make_registry(ExporterCollector(adapter_restarts=lambda: restarts))
+
+        for (adapter, reason), count in restarts.items():
+            labels = {"adapter": adapter, "reason": reason}
+            assert registry.get_sample_value("bms_adapter_restarts_total", labels) == count
 
     def test_lost_log_lines_are_counted_in_every_scrape(self) -> None:
         lost = 0

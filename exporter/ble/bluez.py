@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+from bleak.backends.bluezdbus.defs import ADAPTER_INTERFACE
 from bleak.backends.bluezdbus.manager import get_global_bluez_manager
 from bleak.backends.device import BLEDevice
 from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason
@@ -55,6 +56,16 @@ async def is_off_on_purpose() -> bool:
     except BLEAK_ERRORS:
         return False
     return True
+
+
+async def is_discovering(adapter: str) -> bool:
+    """Return whether bluetoothd runs and scans on this adapter, for whomever."""
+    try:
+        manager = await with_timeout(get_global_bluez_manager(), ANSWER_S)
+        properties = manager._properties[f"/org/bluez/{adapter}"]  # noqa: SLF001 - as `forget`
+        return bool(properties[ADAPTER_INTERFACE]["Discovering"])
+    except BLEAK_ERRORS:
+        return False
 
 
 async def forget() -> None:

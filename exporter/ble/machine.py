@@ -5,6 +5,7 @@ from dataclasses import asdict, fields
 from functools import partial
 from importlib import import_module
 
+from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.direct import management, sockets
 from exporter.ble.direct.management import Management
 from exporter.ble.direct.transport import DirectTransport
@@ -45,8 +46,12 @@ def resolve_adapter(adapter: str) -> str:
     raise AdapterError(f"no Bluetooth adapter {adapter}: is it plugged in? Present: {have}")
 
 
-async def build_routes(config: Config, backend: Backend | None = None) -> Routes:
+async def build_routes(
+    config: Config, backend: Backend | None = None, healths: AdapterHealths | None = None
+) -> Routes:
     """Find out which transports this machine allows, log it once, and return the routes.
+
+    `healths` is what is known of the adapters, from earlier routes.
 
     Raises:
         ConfigError: The direct link is configured, and this machine has none.
@@ -65,8 +70,10 @@ async def build_routes(config: Config, backend: Backend | None = None) -> Routes
     _log_transports(config, wanted, why_not_direct, why_not_managed)
     managed = None if why_not_managed else Management(**asdict(config.management))
 
+    healths = healths or AdapterHealths()
+
     def make_direct(adapter: str | None) -> DirectTransport:
-        return DirectTransport(adapter=adapter, management=managed)
+        return DirectTransport(adapter=adapter, management=managed, healths=healths)
 
     return Routes(
         bluez=partial(_make_bluez, None, managed),

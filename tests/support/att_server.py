@@ -174,6 +174,7 @@ class Air:
     servers: list[AttServer] = field(default_factory=list)
     attempts: list[tuple[int, str]] = field(default_factory=list)  # address type, adapter
     connections: list[tuple[str, int]] = field(default_factory=list)  # of others
+    connected_devices: list[str] = field(default_factory=list)
     errors: list[OSError] = field(default_factory=list)  # raised by the next attempts
 
     def make_kernel(self) -> Kernel:
@@ -182,6 +183,7 @@ class Air:
             adapters=lambda: self.adapters,
             connected_on=self._connected_on,
             connections=lambda _: self.connections,
+            connected_devices=lambda _: self.connected_devices,
         )
 
     def _connected_on(self, address: str) -> int | None:

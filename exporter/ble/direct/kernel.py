@@ -22,6 +22,7 @@ class Kernel:
     adapters: Callable[[], list[sockets.Adapter]] = sockets.adapters
     connected_on: Callable[[str], int | None] = sockets.connected_on
     connections: Callable[[int], list[tuple[str, int]]] = sockets.low_energy_connections
+    connected_devices: Callable[[int], list[str]] = sockets.connected_devices
 
     def is_up(self, name: str) -> bool:
         """Return whether this adapter is there and switched on."""

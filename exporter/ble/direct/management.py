@@ -46,6 +46,10 @@ KINDS: Final = (PUBLIC, RANDOM)  # the kinds of addresses; a command for the wro
 FAST: Final = struct.pack("<HHHH", 6, 9, 0, 400)
 KERNELS_OWN: Final = struct.pack("<HHHH", 24, 40, 0, 400)  # 30 to 50 ms
 ANSWER_S: Final = 3.0  # only Disconnect waits, for the battery; all others are answered at once
+# The kernel waits 2 s for each answer of an adapter that hangs, and 10 s for that to a reset.
+SWITCH_S: Final = 12.0
+OFF_S: Final = 1.0  # between off and on
+ON_ATTEMPTS: Final = 2
 
 Command = Callable[[int, int, bytes], Awaitable[tuple[int, bytes]]]
 """Opcode, adapter and payload in; status and data out. Raises OSError and ManagementError."""
@@ -80,14 +84,15 @@ async def command(opcode: int, adapter: int, payload: bytes) -> tuple[int, bytes
             sock.setsockopt(SOL_BLUETOOTH, BT_SNDMTU, struct.pack("H", 0xFFFF))
         # It is one datagram. For a command that the kernel refuses, `send` returns 0.
         sock.send(HEADER.pack(opcode, adapter, len(payload)) + payload)
+        limit_s = SWITCH_S if opcode == SET_POWERED else ANSWER_S
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(limit_s):
                 while True:
                     answer = _answer(await loop.sock_recv(sock, MAX_EVENT), opcode)
                     if answer is not None:
                         return answer
         except TimeoutError:
-            raise ManagementError(f"no answer to {opcode:#06x} in {ANSWER_S:g} s") from None
+            raise ManagementError(f"no answer to {opcode:#06x} in {limit_s:g} s") from None
 
 
 async def why_not(command: Command = command) -> str | None:
@@ -126,6 +131,17 @@ class Management:
 
                 if not await bluez.is_off_on_purpose():
                     await self._send(SET_POWERED, named[0].index, b"\x01")
+
+    async def restart(self, adapter: int) -> bool:
+        """Switch an adapter off and on again; return whether it is on."""
+        with _optional("not switched off"):  # one that hangs may not answer, and be off
+            await self._send(SET_POWERED, adapter, b"\x00")
+        for _ in range(ON_ATTEMPTS):
+            await asyncio.sleep(OFF_S)
+            with _optional("not switched on"):
+                await self._send(SET_POWERED, adapter, b"\x01")
+                return True
+        return False
 
     async def disconnect(self, address: str) -> None:
         """End our connection to a battery; return when it is disconnected."""

@@ -113,8 +113,8 @@ def adapters() -> list[Adapter]:
     return found
 
 
-def low_energy_connections(index: int) -> list[tuple[str, int]]:
-    """Return address and state of every Low Energy connection of an adapter, made or being made.
+def _connections(index: int) -> list[tuple[str, int, int]]:
+    """Return address, type and state of every connection of an adapter, made or being made.
 
     Raises:
         OSError: As for hci_socket, or the adapter was pulled out.
@@ -125,11 +125,25 @@ def low_energy_connections(index: int) -> list[tuple[str, int]]:
         fcntl.ioctl(sock, HCI_CONNECTION_LIST, request)
     (count,) = struct.unpack_from("<H", request, 2)
     listed = CONNECTION.iter_unpack(request[4 : 4 + CONNECTION.size * count])
-    return [
-        (peer[::-1].hex(":").upper(), state)
-        for _, peer, kind, _, state, _ in listed
-        if kind == LOW_ENERGY
-    ]
+    return [(peer[::-1].hex(":").upper(), kind, state) for _, peer, kind, _, state, _ in listed]
+
+
+def low_energy_connections(index: int) -> list[tuple[str, int]]:
+    """Return address and state of every Low Energy connection of an adapter, made or being made.
+
+    Raises:
+        OSError: As for hci_socket, or the adapter was pulled out.
+    """
+    return [(peer, state) for peer, kind, state in _connections(index) if kind == LOW_ENERGY]
+
+
+def connected_devices(index: int) -> list[str]:
+    """Return the address of every device that is connected to an adapter, keyboards included.
+
+    Raises:
+        OSError: As for hci_socket, or the adapter was pulled out.
+    """
+    return [peer for peer, _, state in _connections(index) if state == CONNECTED]
 
 
 def connected_on(address: str) -> int | None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from socket import socket
 from typing import Final
 
+from exporter.ble.adapter_health import AdapterHealth, AdapterHealths
 from exporter.ble.direct.channel import AttChannel
 from exporter.ble.direct.connect_errors import explain
 from exporter.ble.direct.connection import DirectConnection, Memory, read_table
@@ -14,7 +15,7 @@ from exporter.ble.direct.discovery import Table
 from exporter.ble.direct.kernel import Kernel, Turns
 from exporter.ble.direct.management import KINDS, Management
 from exporter.ble.direct.sockets import Adapter
-from exporter.ble.direct.wedge import WedgeDetector
+from exporter.ble.direct.wedge import Evidence
 from exporter.ble.timeouts import FIND_S, may_retry, retry_pauses
 from exporter.ble.transport import Target, make_not_found
 from exporter.clock import Clock, boot_s
@@ -49,11 +50,12 @@ class DirectTransport:
         adapter: str | None = None,
         kernel: Kernel | None = None,
         management: Management | None = None,
+        healths: AdapterHealths | None = None,
         clock: Clock = boot_s,
     ) -> None:
         """Configure the transport without using Bluetooth; `clock` gives `LinkStats.seen_at_s`.
 
-        Without `adapter` it is the first one that is switched on.
+        Without `adapter` it is the first one that is switched on. All transports share `healths`.
         """
         self._adapter = adapter
         self._kernel = kernel or Kernel()
@@ -62,8 +64,7 @@ class DirectTransport:
         self._turns = Turns()
         self.targets: Mapping[str, Target] = {}
         self._memories: dict[str, Memory] = {}  # by address
-        self._waiting: Counter[str] = Counter()  # addresses
-        self._wedge = WedgeDetector()
+        self._healths = healths or AdapterHealths(clock)
 
     @asynccontextmanager
     async def connect(
@@ -74,6 +75,7 @@ class DirectTransport:
         memory = self._memories.setdefault(target.address, Memory(types))
         memory.is_gentle = is_gentle
         try:
+            await self._healths.settle(self._adapter, self._management)
             await self._management.switch_on(self._adapter)
             await self._free(target.address)
             gentle = {address for address, one in self._memories.items() if one.is_gentle}
@@ -157,15 +159,24 @@ class DirectTransport:
         """
         address = target.address
         adapter = self._kernel.find_adapter(self._adapter, address)
-        self._waiting[address] += 1
-        try:
-            return await self._wait(target, adapter, memory, timeout_s)
-        finally:
-            self._waiting -= Counter([address])
+        health = self._healths[adapter.name]
+        with suppress(OSError):
+            health.note_idle(address, self._kernel.connections(adapter.index))
+        async with health.use(address):
+            sock = await self._wait(target, adapter, memory, timeout_s)
+            evidence = self._find_evidence(adapter, health) if sock is None else None
+        if sock is not None:
+            health.note_success()
+            return AttChannel(sock, address, adapter.name)
+        if evidence is not None:
+            message = await health.handle(evidence, self._management)
+            raise AdapterError(f"{message} (connect to {address})", Cause.WEDGE)
+        raise make_not_found(target, timeout_s)
 
     async def _wait(
         self, target: Target, adapter: Adapter, memory: Memory, timeout_s: float
-    ) -> AttChannel:
+    ) -> socket | None:
+        """Return a connected socket; None: the battery did not advertise in time."""
         address = target.address
         now = asyncio.get_running_loop().time
         for address_type in memory.address_types:
@@ -185,23 +196,20 @@ class DirectTransport:
                     elapsed_s=now() - began_s,
                 ) from None
             memory.address_types = [address_type]
-            self._wedge.note_success()
-            return AttChannel(sock, address, adapter.name)
+            return sock
         if len(memory.address_types) == 1:  # what was learned may be wrong by now
             memory.address_types = [*memory.address_types, *set(KINDS) - set(memory.address_types)]
         else:
             memory.address_types = memory.address_types[::-1]  # the next attempt may end early
-        if why := self._why_wedged(adapter):
-            raise AdapterError(f"{why} (connect to {address})", Cause.WEDGE)
-        raise make_not_found(target, timeout_s)
+        return None
 
-    def _why_wedged(self, before: Adapter) -> str | None:
+    def _find_evidence(self, before: Adapter, health: AdapterHealth) -> Evidence | None:
         try:
             (after,) = (one for one in self._kernel.adapters() if one.name == before.name)
             connections = self._kernel.connections(after.index)
         except (OSError, ValueError):  # pulled out: the next attempt reports it
             return None
-        return self._wedge.why_wedged(before, after, connections, self._waiting, self._clock())
+        return health.find_evidence(before, after, connections)
 
     async def _disconnect(self, channel: AttChannel) -> None:
         """Close the channel; return when the kernel has disconnected."""

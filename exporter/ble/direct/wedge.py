@@ -8,13 +8,30 @@ connection that stays in BT_CONNECT for ever on BCM43438 (bluetooth-next, pull r
 """
 
 from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from exporter.ble.direct.sockets import CONNECTING, Adapter
 
 # A program that waits for a battery of its own gives up earlier.
 LEFT_BEHIND_S: Final = 30.0
-CURE: Final = "run bluetoothctl power off, then bluetoothctl power on, or plug it in again"
+
+
+class WedgeReason(StrEnum):
+    """What proves a wedge; the label `reason` of `bms_adapter_restarts_total`."""
+
+    NO_EVENTS = "no_events"  # it answers no command
+    LEFT_CONNECTION = "left_connection"  # the kernel connects, and nothing waits for it
+    DISCOVERY = "discovery"  # the kernel discovers, and nobody has asked for it
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One observation that an adapter lets nothing connect."""
+
+    reason: WedgeReason
+    why: str  # for users, with the adapter's name
 
 
 class WedgeDetector:
@@ -27,15 +44,26 @@ class WedgeDetector:
         """Forget everything: the adapter connects."""
         self._since_s.clear()
 
-    def why_wedged(
+    def note_idle(self, address: str, connections: Iterable[tuple[str, int]], now_s: float) -> None:
+        """Record whether a battery is being connected to while nothing here waits for it.
+
+        A connection that was left behind is shared by the next wait for the battery, which hides
+        it.
+        """
+        if (address, CONNECTING) in connections:
+            self._since_s.setdefault(address, now_s)
+        else:
+            self._since_s.pop(address, None)
+
+    def find_evidence(
         self,
         before: Adapter,
         after: Adapter,
         connections: Iterable[tuple[str, int]],
         waiting: Container[str],
         now_s: float,
-    ) -> str | None:
-        """Return why nothing can connect, and the cure; None: nothing says so.
+    ) -> Evidence | None:
+        """Return why nothing can connect; None: nothing says so.
 
         Args:
             before: The adapter before a wait that found no battery.
@@ -46,17 +74,21 @@ class WedgeDetector:
         """
         sent = after.commands_sent - before.commands_sent
         if sent > 0 and after.events_received == before.events_received:
-            return f"{after.name} does not answer any more ({sent} commands, no event): {CURE}"
-        left = {
-            address
-            for address, state in connections
-            if state == CONNECTING and address not in waiting
+            return Evidence(
+                WedgeReason.NO_EVENTS,
+                f"{after.name} does not answer any more ({sent} commands, no event)",
+            )
+        connecting = {address for address, state in connections if state == CONNECTING}
+        self._since_s = {
+            address: self._since_s.get(address, now_s)
+            for address in connecting
+            if address in self._since_s or address not in waiting
         }
-        self._since_s = {address: self._since_s.get(address, now_s) for address in left}
         for address, since_s in self._since_s.items():
             if now_s - since_s >= LEFT_BEHIND_S:
-                return (
+                return Evidence(
+                    WedgeReason.LEFT_CONNECTION,
                     f"the kernel connects to nothing over {after.name}: it still connects to "
-                    f"{address}, for which nothing waits: {CURE}"
+                    f"{address}, for which nothing waits",
                 )
         return None

@@ -20,6 +20,7 @@ from exporter.ble.direct.management import (
 from exporter.ble.direct.sockets import Adapter, packed
 from exporter.ble.transport import Target
 from exporter.link_stats import LinkStats
+from tests.support.virtual import now_s
 
 ADDRESS = "A4:C1:38:00:00:01"
 PUBLIC, RANDOM = "01000038c1a401", "01000038c1a402"
@@ -273,6 +274,39 @@ class TestPower:
         await management(Commands(0x12)).switch_on("hci0")
 
         assert failures(logged) == [("not switched on", "command 0x0005 refused: status 0x12")]
+
+
+class TestRestart:
+    async def test_adapter_is_off_for_a_second(self) -> None:
+        commands = Commands(0, 0)
+        began_s = now_s()
+
+        assert await management(commands).restart(1)
+
+        assert commands.asked == [(0x0005, 1, "00"), (0x0005, 1, "01")]
+        assert now_s() - began_s == 1.0
+
+    async def test_adapter_that_refuses_to_be_switched_on_is_asked_again(self) -> None:
+        commands = Commands(0, 0x0A, 0)
+
+        assert await management(commands).restart(1)
+
+        assert [payload for *_, payload in commands.asked] == ["00", "01", "01"]
+
+    async def test_adapter_that_stays_off_is_reported(self) -> None:
+        assert not await management(Commands(0, 0x12, 0x12)).restart(1)
+
+    async def test_adapter_that_hangs_while_it_is_switched_off_is_switched_on(self) -> None:
+        asked: list[bytes] = []
+
+        async def hang_once(_opcode: int, _adapter: int, payload: bytes) -> tuple[int, bytes]:
+            asked.append(payload)
+            if len(asked) == 1:
+                raise ManagementError("no answer to 0x0005 in 12 s")
+            return 0, b""
+
+        assert await Management(power=True, command=hang_once).restart(1)
+        assert asked == [b"\x00", b"\x01"]
 
 
 class TestPermission:

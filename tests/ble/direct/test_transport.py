@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.ble import bluez
 from exporter.ble.direct import channel, kernel, transport
 from exporter.ble.direct.management import Management
 from exporter.ble.direct.sockets import CONNECTING, PUBLIC, RANDOM, Adapter
 from exporter.ble.transport import Target
 from exporter.demo.battery import Faults, encode_reply
-from exporter.errors import FailureReason
+from exporter.errors import AdapterError, FailureReason
 from exporter.link_stats import LinkStats, Route
 from exporter.protocol.profiles import PROFILES
 from tests.support import att_server
@@ -424,6 +425,10 @@ class FakeManagement:
         return 0, payload[:7] + b"\xbd\x7f\x7f"
 
 
+async def never(_adapter: str) -> bool:
+    return False
+
+
 class TestWedge:
     async def test_adapter_that_answers_nothing_is_an_adapter_error(
         self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
@@ -452,6 +457,60 @@ class TestWedge:
 
         assert snapshot.failures[FailureReason.ADAPTER] == 1
         assert "A4:C1:38:00:00:09" in (snapshot.last_error or "")
+
+    async def test_adapter_that_stays_stuck_is_restarted_and_read_in_the_next_poll(
+        self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
+        monkeypatch.setattr("exporter.ble.direct.wedge.LEFT_BEHIND_S", 0.0)
+        monkeypatch.setattr("exporter.ble.adapter_health.CERTAIN_S", 0.1)
+        monkeypatch.setattr("exporter.ble.direct.management.OFF_S", 0.01)
+        monkeypatch.setattr(bluez, "is_discovering", never)
+        direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
+        direct.air.connections = [("A4:C1:38:00:00:09", CONNECTING)]
+        fake = FakeManagement(direct.air)
+        direct.transport._management = Management(
+            power=True, command=fake, kernel=direct.air.make_kernel()
+        )
+
+        assert "if that stays so" in str((await direct.fail()).last_error)
+        assert "it was restarted, and the next poll" in str((await direct.fail()).last_error)
+
+        assert fake.commands == [(0x0005, 0, "00"), (0x0005, 0, "01")]
+        direct.battery.faults = Faults()
+        assert (await direct.poll()).up
+
+    async def test_batteries_that_wait_at_once_restart_a_stuck_adapter_once(
+        self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
+        monkeypatch.setattr("exporter.ble.direct.wedge.LEFT_BEHIND_S", 0.0)
+        monkeypatch.setattr("exporter.ble.adapter_health.CERTAIN_S", 0.1)
+        monkeypatch.setattr("exporter.ble.direct.management.OFF_S", 0.01)
+        monkeypatch.setattr(bluez, "is_discovering", never)
+        direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
+        direct.air.batteries[RANDOM_ADDRESS] = quick(
+            address=RANDOM_ADDRESS, faults=Faults(gone=True)
+        )
+        direct.air.connections = [("A4:C1:38:00:00:09", CONNECTING)]
+        fake = FakeManagement(direct.air)
+        direct.transport._management = Management(
+            power=True, command=fake, kernel=direct.air.make_kernel()
+        )
+
+        async def fail(address: str) -> str:
+            target = Target(address=address, stats=LinkStats())
+            with pytest.raises(AdapterError) as failed:
+                async with direct.transport.connect(target, deadline_s=now_s() + 5.0):
+                    pass
+            return str(failed.value)
+
+        await fail(ADDRESS)
+        await asyncio.sleep(0.1)
+        messages = await asyncio.gather(fail(ADDRESS), fail(RANDOM_ADDRESS))
+
+        assert any("it was restarted, and" in message for message in messages)
+        assert fake.commands == [(0x0005, 0, "00"), (0x0005, 0, "01")]
 
 
 class TestGentleStyle:
