@@ -7,6 +7,7 @@ from importlib import import_module
 
 from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.direct import management, sockets
+from exporter.ble.direct.kernel import find_twin
 from exporter.ble.direct.management import Management
 from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.routes import Routes
@@ -39,7 +40,7 @@ def resolve_adapter(adapter: str) -> str:
         raise AdapterError(
             f"no Bluetooth sockets ({error.strerror}): name the adapter {adapter} like hci0"
         ) from error
-    for one in present:
+    for one in sorted(present, key=lambda one: (not one.up, one.order)):
         if one.address == adapter:
             return one.name
     have = ", ".join(f"{one.name} ({one.address})" for one in present) or "none"
@@ -105,8 +106,21 @@ def _log_transports(
             "each reading holds its battery 2 s longer than with CAP_NET_ADMIN",
             extra={"why": why_not_managed, "see": "README, Permissions"},
         )
-    if why_not_direct is None and not adapters_up():
+    if why_not_direct is None:
+        _log_adapters()
+
+
+def _log_adapters() -> None:
+    present = sockets.adapters()
+    if not any(one.up for one in present):
         log.warning("no Bluetooth adapter is switched on yet: see bluetoothctl list, rfkill list")
+    for one in present:
+        if one.up and (twin := find_twin(one, present)) is not None:
+            log.warning(
+                "two adapters have the same address, and the kernel uses one of them: unplug the "
+                "other, or give it another address",
+                extra={"address": one.address, "used": twin.name, "other": one.name},
+            )
 
 
 def _make_bluez(

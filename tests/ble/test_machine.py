@@ -1,14 +1,18 @@
 """An adapter that is configured by its address keeps it when Linux gives it another number."""
 
 import errno
+import logging
+from dataclasses import replace
 
 import pytest
 
 from exporter.ble.direct import sockets
 from exporter.ble.direct.sockets import Adapter
-from exporter.ble.machine import resolve_adapter
+from exporter.ble.machine import build_routes, resolve_adapter
+from exporter.config.schema import BatteryConfig, Config, Name, TransportChoice, normal_address
 from exporter.errors import AdapterError, FailureReason
 from tests.support.att_server import HCI0
+from tests.support.virtual import ADDRESS
 
 MOVED = Adapter(3, "00:1A:7D:DA:71:13", up=True)
 
@@ -40,3 +44,22 @@ def test_machine_without_sockets_says_what_to_do(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(AdapterError, match="name the adapter"):
         resolve_adapter(MOVED.address)
+
+
+async def test_two_adapters_with_one_address_are_reported_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    twin = replace(MOVED, index=4, order=0)
+    monkeypatch.setattr(sockets, "adapters", lambda: [HCI0, replace(MOVED, order=1), twin])
+    monkeypatch.setattr(sockets, "why_not", lambda: None)
+    battery = BatteryConfig(name=Name("camper"), address=normal_address(ADDRESS))
+
+    await build_routes(Config(batteries=(battery,), link=TransportChoice.DIRECT))
+
+    (record,) = (one for one in caplog.records if one.levelno == logging.WARNING)
+    assert (vars(record)["address"], vars(record)["used"], vars(record)["other"]) == (
+        MOVED.address,
+        "hci4",
+        "hci3",
+    )
+    assert resolve_adapter(MOVED.address) == "hci4"  # the one that is used

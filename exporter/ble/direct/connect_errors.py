@@ -7,6 +7,7 @@ know becomes ENOSYS, and with it the commonest failure of real modules: HCI erro
 import errno
 from typing import Final
 
+from exporter.ble.direct.settings import NOT_MANAGED, UNMANAGED, Setting
 from exporter.errors import AdapterError, BmsError, Cause, ConnectError, NotFoundError
 
 AT_ONCE_S: Final = 0.05  # the kernel refused without using the radio
@@ -33,8 +34,13 @@ CONNECT_ERRORS: Final[dict[int, tuple[str, Cause]]] = {
     ),
     errno.EMLINK: ("the adapter has no free connection", Cause.RADIO),  # 0x09
     errno.ECONNREFUSED: ("the adapter has no free connection", Cause.RADIO),  # 0x0D, 0x0E, 0x0F
+    errno.EHOSTDOWN: (NOT_ESTABLISHED, Cause.RADIO),  # 0x3C and 0x04, without advertising
     errno.EPROTO: ("the adapter did not make the connection", Cause.RADIO),  # 0x1E, 0x23 to 0x25
 }
+PRIVATE: Final = (
+    ". Privacy is on for {adapter}: if the battery is near, run btmgmt --index {adapter} privacy "
+    "off"
+)
 NO_WAY: Final = (
     "the kernel has no way over {adapter}: another adapter has the same address, or its own is a "
     "static one. Set link: bluez"
@@ -47,6 +53,10 @@ LOW_ENERGY_OFF: Final = (
     "Low Energy is off on {adapter}: run btmgmt --index {adapter} le on, and look for "
     "ControllerMode in /etc/bluetooth/main.conf"
 )
+STATIC: Final = (
+    "{adapter} has a static address, by which the kernel finds no way over it: set link: bluez, or "
+    "switch the other adapters off"
+)
 WENT_AWAY: Final = "the Bluetooth adapter {adapter} went away"
 ADAPTER_ERRORS: Final[dict[int, tuple[str, Cause | None]]] = {
     errno.EHOSTUNREACH: (NO_WAY, Cause.MACHINE),
@@ -57,8 +67,32 @@ ADAPTER_ERRORS: Final[dict[int, tuple[str, Cause | None]]] = {
 }
 
 
-def explain(
-    error: OSError, address: str, *, adapter: str, is_up: bool, elapsed_s: float
+# What the settings of an adapter can explain. On older kernels, directed advertising that timed out
+# (HCI error 0x3C) is ENOSYS, too.
+ASK_SETTINGS: Final = {errno.EHOSTDOWN, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENOSYS}
+
+
+def _explain_settings(number: int, settings: Setting) -> tuple[str, Cause | None] | None:
+    """Return what the settings of an adapter say about an errno in ASK_SETTINGS."""
+    if settings == NOT_MANAGED:
+        return UNMANAGED, Cause.MACHINE
+    if Setting.LOW_ENERGY not in settings:
+        return LOW_ENERGY_OFF, None
+    if Setting.ADVERTISING in settings and number != errno.EHOSTUNREACH:
+        return ADVERTISING, None
+    if number == errno.EHOSTUNREACH:
+        return STATIC if Setting.STATIC_ADDRESS in settings else NO_WAY, Cause.MACHINE
+    return None
+
+
+def explain(  # noqa: PLR0913 - all that is known of the attempt
+    error: OSError,
+    address: str,
+    *,
+    adapter: str,
+    is_up: bool,
+    elapsed_s: float,
+    settings: Setting | None = None,
 ) -> BmsError:
     """Return the error for an attempt to connect that the kernel ended.
 
@@ -68,6 +102,7 @@ def explain(
         adapter: hci0 and the like.
         is_up: Whether it is there and switched on, now.
         elapsed_s: Since the attempt began.
+        settings: Those of the adapter; None: unknown.
     """
     number = error.errno or 0
     refused_s = elapsed_s if number == errno.ECONNREFUSED else None
@@ -76,6 +111,8 @@ def explain(
     machine: tuple[str, Cause | None] | None
     if number in {errno.ENODEV, errno.ENETDOWN} or not is_up:
         machine = (WENT_AWAY, None)
+    elif settings is not None and number in ASK_SETTINGS:
+        machine = _explain_settings(number, settings)
     elif refused_s is not None and refused_s < AT_ONCE_S:
         machine = (LOW_ENERGY_OFF, None)
     else:
@@ -85,4 +122,6 @@ def explain(
             f"{machine[0].format(adapter=adapter)} (connect to {address})", machine[1]
         )
     message, cause = CONNECT_ERRORS.get(number, (error.strerror or str(error), Cause.RADIO))
+    if settings is not None and Setting.PRIVACY in settings and message == NOT_ESTABLISHED:
+        message += PRIVATE.format(adapter=adapter)
     return ConnectError(message, cause)

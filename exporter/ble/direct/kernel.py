@@ -1,7 +1,7 @@
 """What the direct link needs of the kernel: its sockets, and timeouts for connects in turn."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from socket import socket
@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.ble.direct import sockets
 from exporter.ble.timeouts import CONNECTION_S
-from exporter.errors import AdapterError
+from exporter.errors import AdapterError, Cause
 
 FAILED_CONNECTION_S: Final = 4.0  # the time by which a failed attempt delays the others
 
@@ -44,9 +44,17 @@ class Kernel:
                 f"no Bluetooth sockets ({error.strerror}): set link: bluez"
             ) from error
         named = [adapter for adapter in present if name in {None, adapter.name}]
-        for adapter in named:
-            if adapter.up:
+        usable = [adapter for adapter in named if adapter.up]
+        for adapter in usable:
+            if find_twin(adapter, present) is None:
                 return adapter
+        if usable:
+            one, twin = usable[0], find_twin(usable[0], present) or usable[0]
+            raise AdapterError(
+                f"{one.name} and {twin.name} have the same address {one.address}, and the kernel "
+                f"connects over {twin.name} for both: unplug one (connect to {address})",
+                Cause.MACHINE,
+            )
         if named:
             raise AdapterError(
                 f"{named[0].name} is switched off: run bluetoothctl power on, or rfkill unblock "
@@ -58,6 +66,20 @@ class Kernel:
             f"Present: {have}. A USB reset may change the number: `adapter` takes the address, too "
             f"(connect to {address})"
         )
+
+
+def find_twin(
+    adapter: sockets.Adapter, present: Iterable[sockets.Adapter]
+) -> sockets.Adapter | None:
+    """Return the adapter with the same address that the kernel uses instead; None: there is none.
+
+    Source: Linux, net/bluetooth/hci_conn.c (hci_get_route).
+    """
+    twins = [
+        one for one in present if one.up and one.address == adapter.address != sockets.ANY_ADDRESS
+    ]
+    first = min(twins, key=lambda one: (one.order, one.index), default=adapter)
+    return None if first.index == adapter.index else first
 
 
 class Turns:

@@ -47,6 +47,7 @@ class Adapter:
     up: bool  # switched on
     commands_sent: int = 0  # since it was found
     events_received: int = 0
+    order: int = 0  # in which the kernel looks for an address: the newest adapter is first
 
     @property
     def name(self) -> str:
@@ -97,7 +98,8 @@ def adapters() -> list[Adapter]:
         fcntl.ioctl(sock, HCI_DEVICE_LIST, request)
         (count,) = struct.unpack_from("<H", request)
         found = []
-        for index in sorted(struct.unpack_from("<H", request, 4 + 8 * n)[0] for n in range(count)):
+        listed = [struct.unpack_from("<H", request, 4 + 8 * n)[0] for n in range(count)]
+        for index in sorted(listed):
             info = bytearray(struct.pack("<H", index).ljust(DEVICE_INFO_SIZE, b"\0"))
             try:
                 fcntl.ioctl(sock, HCI_DEVICE_INFO, info)
@@ -107,7 +109,12 @@ def adapters() -> list[Adapter]:
             sent, received = struct.unpack_from("<II", info, COUNTERS)
             found.append(
                 Adapter(
-                    index, address[::-1].hex(":").upper(), bool(flags & FLAG_UP), sent, received
+                    index,
+                    address[::-1].hex(":").upper(),
+                    bool(flags & FLAG_UP),
+                    sent,
+                    received,
+                    listed.index(index),
                 )
             )
     return found

@@ -9,11 +9,12 @@ from typing import Final
 
 from exporter.ble.adapter_health import AdapterHealth, AdapterHealths
 from exporter.ble.direct.channel import AttChannel
-from exporter.ble.direct.connect_errors import explain
+from exporter.ble.direct.connect_errors import ASK_SETTINGS, explain
 from exporter.ble.direct.connection import DirectConnection, Memory, read_table
 from exporter.ble.direct.discovery import Table
 from exporter.ble.direct.kernel import Kernel, Turns
 from exporter.ble.direct.management import KINDS, Management
+from exporter.ble.direct.settings import find_adapter, open_channel, read_settings
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence
 from exporter.ble.timeouts import FIND_S, may_retry, retry_pauses
@@ -158,7 +159,8 @@ class DirectTransport:
             ConnectError: The attempt failed.
         """
         address = target.address
-        adapter = self._kernel.find_adapter(self._adapter, address)
+        command = self._management.command
+        adapter = await find_adapter(self._kernel, command, self._adapter, address)
         health = self._healths[adapter.name]
         with suppress(OSError):
             health.note_idle(address, self._kernel.connections(adapter.index))
@@ -178,22 +180,26 @@ class DirectTransport:
     ) -> socket | None:
         """Return a connected socket; None: the battery did not advertise in time."""
         address = target.address
+        command = self._management.command
         now = asyncio.get_running_loop().time
         for address_type in memory.address_types:
             began_s = now()
             try:
                 async with self._turns.wait(timeout_s / len(memory.address_types)):
-                    sock = await self._kernel.open_channel(address, address_type, adapter.address)
+                    sock = await open_channel(self._kernel, command, adapter, address, address_type)
             except OSError as error:
                 if isinstance(error, TimeoutError) and error.errno is None:  # not the kernel's
                     await asyncio.sleep(CANCEL_S)
                     continue
+                elapsed_s = now() - began_s
+                asks = error.errno in ASK_SETTINGS
                 raise explain(
                     error,
                     address,
                     adapter=adapter.name,
                     is_up=self._kernel.is_up(adapter.name),
-                    elapsed_s=now() - began_s,
+                    elapsed_s=elapsed_s,
+                    settings=await read_settings(command, adapter.index) if asks else None,
                 ) from None
             memory.address_types = [address_type]
             return sock

@@ -6,14 +6,19 @@ import os
 import pytest
 
 from exporter.ble.direct.connect_errors import explain
+from exporter.ble.direct.settings import NOT_MANAGED, Setting
 from exporter.errors import BmsError, Cause, FailureReason
 
 ADDRESS = "A4:C1:38:00:00:01"
 
 
-def explained(number: int, *, is_up: bool = True, elapsed_s: float = 0.8) -> BmsError:
+def explained(
+    number: int, *, is_up: bool = True, elapsed_s: float = 0.8, settings: Setting | None = None
+) -> BmsError:
     error = OSError(number, os.strerror(number))
-    return explain(error, ADDRESS, adapter="hci1", is_up=is_up, elapsed_s=elapsed_s)
+    return explain(
+        error, ADDRESS, adapter="hci1", is_up=is_up, elapsed_s=elapsed_s, settings=settings
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,3 +69,36 @@ def test_refusal_after_the_kernels_own_40_s_means_that_nothing_was_seen() -> Non
 
 def test_error_that_is_no_errno_keeps_its_words() -> None:
     assert "odd" in str(explain(OSError("odd"), ADDRESS, adapter="hci0", is_up=True, elapsed_s=1.0))
+
+
+LE = Setting.LOW_ENERGY
+
+
+@pytest.mark.parametrize(
+    ("number", "settings", "reason", "cause", "words"),
+    [
+        (errno.ENOSYS, LE, "connect", Cause.RADIO, "the signal is weak"),
+        (errno.ENOSYS, LE | Setting.ADVERTISING, "adapter", None, "hci1 advertising off"),
+        (errno.EHOSTDOWN, LE | Setting.ADVERTISING, "adapter", None, "hci1 advertising off"),
+        (errno.EHOSTDOWN, LE, "connect", Cause.RADIO, "the signal is weak"),
+        (errno.ENOSYS, LE | Setting.PRIVACY, "connect", Cause.RADIO, "hci1 privacy off"),
+        (errno.ECONNREFUSED, Setting(1), "adapter", None, "hci1 le on"),
+        (errno.ECONNREFUSED, LE, "connect", Cause.RADIO, "no free connection"),
+        (errno.EHOSTUNREACH, LE, "adapter", Cause.MACHINE, "no way over hci1"),
+        (errno.EHOSTUNREACH, LE | Setting.STATIC_ADDRESS, "adapter", Cause.MACHINE, "static"),
+        (errno.EHOSTUNREACH, NOT_MANAGED, "adapter", Cause.MACHINE, "user channel"),
+    ],
+)
+@pytest.mark.parametrize("elapsed_s", [0.001, 0.8])
+def test_settings_of_the_adapter_name_the_cure(  # noqa: PLR0917 - one table
+    number: int,
+    settings: Setting,
+    reason: str,
+    cause: Cause | None,
+    words: str,
+    elapsed_s: float,
+) -> None:
+    error = explained(number, settings=settings, elapsed_s=elapsed_s)
+
+    assert (error.reason, error.cause) == (FailureReason(reason), cause)
+    assert words in str(error)
