@@ -27,7 +27,8 @@ PROJECT: Final = Path(__file__).parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests" / "bluez")]
 
 from batteries import battery as virtual_battery
-from exporter.ble.direct.management import KINDS, LOAD_CONNECTION_PARAMETERS, SUCCESS, command
+from exporter.ble.direct.intervals import KINDS
+from exporter.ble.direct.management import LOAD_CONNECTION_PARAMETERS, SUCCESS, command
 from exporter.ble.direct.sockets import adapters, packed
 from exporter.demo.battery import Faults
 from exporter.protocol.frame import Command, encode_request

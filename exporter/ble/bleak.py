@@ -82,7 +82,8 @@ class BleakTransport:
         async with AsyncExitStack() as stack:
             stack.callback(record, connected=False)  # unless bluetoothd has reported it before
             device = await self._find(target, deadline_s)
-            await self._management.load_parameters(self._adapter, sorted(self.targets))
+            addresses = [target.address, *self.targets]
+            await self._management.load_parameters(self._adapter, addresses)
             if self._client is None:
                 await bluez.follow(device, lambda connected: record(connected=connected), stack)
             client = await self._establish(device, target, links, deadline_s)

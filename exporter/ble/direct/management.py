@@ -9,13 +9,15 @@ when the adapter or the kernel's module goes away.
 import asyncio
 import logging
 import struct
-from collections.abc import Awaitable, Callable, Container, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
+from exporter.ble.direct.intervals import KINDS, Intervals, Wanted
 from exporter.ble.direct.kernel import Kernel
-from exporter.ble.direct.sockets import AF_BLUETOOTH, PUBLIC, RANDOM, bind, hci_socket, packed
+from exporter.ble.direct.sockets import AF_BLUETOOTH, bind, hci_socket, packed
 from exporter.ble.transport import Target
 from exporter.clock import Clock
 
@@ -39,12 +41,6 @@ SUCCESS: Final = 0x00
 NOT_CONNECTED: Final = 0x02
 PERMISSION_DENIED: Final = 0x14
 UNKNOWN_RSSI: Final = 127
-KINDS: Final = (PUBLIC, RANDOM)  # the kinds of addresses; a command for the wrong one does nothing
-
-# 7.5 to 11.25 ms in units of 1.25 ms, no event left out, lost after 4 s in units of 10 ms.
-# BlueZ's own default is 30 to 50 ms.
-FAST: Final = struct.pack("<HHHH", 6, 9, 0, 400)
-KERNELS_OWN: Final = struct.pack("<HHHH", 24, 40, 0, 400)  # 30 to 50 ms
 ANSWER_S: Final = 3.0  # only Disconnect waits, for the battery; all others are answered at once
 # The kernel waits 2 s for each answer of an adapter that hangs, and 10 s for that to a reset.
 SWITCH_S: Final = 12.0
@@ -80,7 +76,7 @@ async def command(opcode: int, adapter: int, payload: bytes) -> tuple[int, bytes
     with hci_socket() as sock:
         sock.setblocking(False)  # noqa: FBT003 - its interface
         bind(sock, CONTROL_CHANNEL)
-        with suppress(OSError):  # before Linux 5.16 no command is longer than 1,028 bytes
+        with suppress(OSError):  # before Linux 5.16 a longer command than 1,028 bytes is EINVAL
             sock.setsockopt(SOL_BLUETOOTH, BT_SNDMTU, struct.pack("H", 0xFFFF))
         # It is one datagram. For a command that the kernel refuses, `send` returns 0.
         sock.send(HEADER.pack(opcode, adapter, len(payload)) + payload)
@@ -116,6 +112,7 @@ class Management:
     power: bool = False
     command: Command = command
     kernel: Kernel = field(default_factory=Kernel)
+    _intervals: Intervals = field(default_factory=Intervals, init=False)
 
     async def switch_on(self, name: str | None) -> None:
         """Switch on an adapter that is off because bluetoothd has ended.
@@ -150,29 +147,29 @@ class Management:
                 await self._send_about(address, DISCONNECT)
 
     async def load_parameters(
-        self, adapter: str | None, addresses: Iterable[str], *, gentle: Container[str] = ()
+        self,
+        adapter: str | None,
+        addresses: Iterable[str],
+        *,
+        kinds: Sequence[int] = KINDS,
+        gentle: Container[str] = (),
     ) -> None:
-        """Request a short connection interval for the next connection to each battery.
-
-        Each call names all batteries: before Linux 6.11 it replaces what earlier ones loaded.
+        """Request a short connection interval for the next connection to a battery.
 
         Args:
             adapter: The one that connects; None: the first one that is switched on.
-            addresses: The batteries.
+            addresses: All batteries, first the one to connect to.
+            kinds: Of which its address may be.
             gentle: Those of them that get the kernel's own interval back.
         """
         if not self.parameters:
             return
-        entries = [
-            _device(address, kind) + (KERNELS_OWN if address in gentle else FAST)
-            for address in addresses
-            for kind in KINDS
-        ]
-        payload = struct.pack("<H", len(entries)) + b"".join(entries)
+        wanted = Wanted(addresses=list(dict.fromkeys(addresses)), kinds=kinds, gentle=gentle)
+        send = partial(self._send, LOAD_CONNECTION_PARAMETERS)
         with _optional("connection parameters not loaded"):
             for one in self.kernel.adapters():
                 if one.up and adapter in {None, one.name}:
-                    await self._send(LOAD_CONNECTION_PARAMETERS, one.index, payload)
+                    await self._intervals.load(send, one.index, wanted)
                     break
 
     async def record_rssi(self, target: Target, clock: Clock) -> None:

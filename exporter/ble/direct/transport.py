@@ -12,8 +12,9 @@ from exporter.ble.direct.channel import AttChannel
 from exporter.ble.direct.connect_errors import ASK_SETTINGS, explain
 from exporter.ble.direct.connection import DirectConnection, Memory, read_table
 from exporter.ble.direct.discovery import Table
+from exporter.ble.direct.intervals import KINDS
 from exporter.ble.direct.kernel import Kernel, Turns
-from exporter.ble.direct.management import KINDS, Management
+from exporter.ble.direct.management import Management
 from exporter.ble.direct.settings import find_adapter, open_channel, read_settings
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence
@@ -79,10 +80,6 @@ class DirectTransport:
             await self._healths.settle(self._adapter, self._management)
             await self._management.switch_on(self._adapter)
             await self._free(target.address)
-            gentle = {address for address, one in self._memories.items() if one.is_gentle}
-            await self._management.load_parameters(
-                self._adapter, sorted(self.targets), gentle=gentle
-            )
             channel, table = await self._connect_in_time(target, memory, deadline_s)
             measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:
@@ -165,6 +162,13 @@ class DirectTransport:
         with suppress(OSError):
             health.note_idle(address, self._kernel.connections(adapter.index))
         async with health.use(address):
+            # Now: other programs' commands, and those for other batteries, may remove the entry.
+            await self._management.load_parameters(
+                adapter.name,
+                [address, *self.targets],
+                kinds=memory.address_types,
+                gentle={other for other, one in self._memories.items() if one.is_gentle},
+            )
             sock = await self._wait(target, adapter, memory, timeout_s)
             evidence = self._find_evidence(adapter, health) if sock is None else None
         if sock is not None:

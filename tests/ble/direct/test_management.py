@@ -1,10 +1,11 @@
 """Management commands reach the kernel, and their failures cost no reading."""
 
 import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,6 +13,7 @@ from exporter.ble import bluez
 from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.management import (
     CONTROL_CHANNEL,
+    Command,
     Management,
     ManagementError,
     _answer,
@@ -24,6 +26,7 @@ from tests.support.virtual import now_s
 
 ADDRESS = "A4:C1:38:00:00:01"
 PUBLIC, RANDOM = "01000038c1a401", "01000038c1a402"
+THEIRS = "09000038c1a401"
 
 
 class Commands:
@@ -39,7 +42,7 @@ class Commands:
         return self._statuses.pop(0), self._data
 
 
-def management(command: Commands, *, connected_on: int | None = 1) -> Management:
+def management(command: Command, *, connected_on: int | None = 1) -> Management:
     return Management(
         release=True,
         parameters=True,
@@ -149,6 +152,94 @@ class TestParameters:
         ]
 
 
+class EntryList:
+    """The entries of a kernel; from 6.11 a single one is changed without removing the others."""
+
+    def __init__(self, *, keeps_others: bool) -> None:
+        self.entries = {THEIRS: "their own"}
+        self.waited_for: set[str] = set()
+        self._keeps_others = keeps_others
+
+    async def __call__(self, opcode: int, adapter: int, payload: bytes) -> tuple[int, bytes]:
+        assert (opcode, adapter) == (0x0035, 1)
+        loaded = {entry[:7].hex(): entry[7:].hex() for entry in batched(payload[2:], 15)}
+        assert len(loaded) == int.from_bytes(payload[:2], "little")
+        changes_one = len(loaded) == 1 and set(loaded) <= set(self.entries)
+        if not (changes_one and self._keeps_others):
+            for gone in set(self.entries) - self.waited_for:
+                del self.entries[gone]
+        self.entries |= loaded
+        return 0, b""
+
+
+def batched(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+class TestEntriesOfOthers:
+    """Batteries A, B and C are read in turn over one adapter."""
+
+    ADDRESSES: ClassVar = [f"A4:C1:38:00:00:0{number}" for number in (1, 2, 3)]
+
+    async def load(self, managed: Management, address: str, *kinds: int) -> None:
+        await managed.load_parameters(None, [address, *self.ADDRESSES], kinds=kinds or (1,))
+
+    async def test_entry_that_another_program_loads_later_is_kept_from_linux_6_11_on(self) -> None:
+        kernel = EntryList(keeps_others=True)
+        managed = management(kernel)
+        await self.load(managed, self.ADDRESSES[0], 1, 2)
+        kernel.entries[THEIRS] = "their own"
+
+        for address in self.ADDRESSES:
+            await self.load(managed, address)
+
+        assert kernel.entries[THEIRS] == "their own"
+
+    @pytest.mark.parametrize("keeps_others", [False, True])
+    async def test_battery_that_is_connected_to_has_an_entry_whatever_others_removed(
+        self, keeps_others: bool
+    ) -> None:
+        kernel = EntryList(keeps_others=keeps_others)
+        managed = management(kernel)
+
+        for address in self.ADDRESSES * 2:
+            await self.load(managed, address)
+            assert packed(address).hex() + "01" in kernel.entries
+            kernel.entries.clear()  # by a restart of bluetoothd
+
+    @pytest.mark.parametrize("keeps_others", [False, True])
+    async def test_batteries_that_are_waited_for_keep_their_entries(
+        self, keeps_others: bool
+    ) -> None:
+        kernel = EntryList(keeps_others=keeps_others)
+        managed = management(kernel)
+
+        for address in self.ADDRESSES:
+            await self.load(managed, address)
+            kernel.waited_for.add(packed(address).hex() + "01")
+
+        assert kernel.waited_for <= set(kernel.entries)
+
+    async def test_new_battery_is_loaded_with_all_others(self) -> None:
+        commands = Commands(0, 0, 0)
+        managed = management(commands)
+        await managed.load_parameters(None, self.ADDRESSES[:1], kinds=(1,))
+
+        await managed.load_parameters(None, self.ADDRESSES[:2], kinds=(1,))
+        await managed.load_parameters(None, self.ADDRESSES[:2], kinds=(1,))
+
+        assert [payload[:4] for *_, payload in commands.asked] == ["0200", "0400", "0100"]
+
+    async def test_address_whose_kind_is_unknown_is_loaded_with_both(self) -> None:
+        commands = Commands(0, 0)
+        managed = management(commands)
+
+        await managed.load_parameters(None, [ADDRESS])
+        await managed.load_parameters(None, [ADDRESS])
+
+        assert [payload[:4] for *_, payload in commands.asked] == ["0200", "0200"]
+
+
 class CommandSocket(socket.socket):
     """Our end of a socket that limits a command as the kernel's does."""
 
@@ -173,10 +264,12 @@ class TestManyBatteries:
     @pytest.fixture
     def kernel_end(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        opened = CommandSocket(fileno=ours.detach())
-        monkeypatch.setattr("exporter.ble.direct.management.hci_socket", lambda: opened)
+        monkeypatch.setattr(
+            "exporter.ble.direct.management.hci_socket",
+            lambda: CommandSocket(fileno=os.dup(ours.fileno())),
+        )
         monkeypatch.setattr("exporter.ble.direct.management.bind", lambda *_: None)
-        with theirs:
+        with ours, theirs:
             theirs.send(event(1, 0x0035, 0))
             yield theirs
 
@@ -189,7 +282,7 @@ class TestManyBatteries:
         assert failures(logged) == []
         assert len(kernel_end.recv(65536)) == size
 
-    async def test_old_kernel_refuses_a_long_command_and_costs_no_reading(
+    async def test_old_kernel_gets_as_many_batteries_as_it_takes_the_wanted_one_included(
         self,
         kernel_end: socket.socket,
         monkeypatch: pytest.MonkeyPatch,
@@ -199,7 +292,10 @@ class TestManyBatteries:
 
         await self.load(35)
 
-        assert [message for message, _ in failures(logged)] == ["connection parameters not loaded"]
+        assert failures(logged) == []
+        received = kernel_end.recv(65536)
+        assert len(received) == 1028
+        assert received[8:15] == packed("A4:C1:38:00:00:00") + b"\x01"
 
     @staticmethod
     async def load(count: int) -> None:
