@@ -137,6 +137,18 @@ class Ladder:
             self._settle(0, now_s)
             self._climbs.clear()
 
+    def forget_radio(self) -> None:
+        """Forget failures that the adapter or the signal may have caused: one of them is new."""
+        if self._climbing is None and self._at >= self._home:
+            self._at = self._home
+            self._failures = 0
+
+    def faster_in_s(self, now_s: float) -> float | None:
+        """Return when a lower rung is tried again if this one works; None: there is none."""
+        if self._at == 0:
+            return None
+        return RETURN_S if self._at != self._home else max(0.0, self._return_at_s - now_s)
+
     def _settle(self, rung: int, now_s: float) -> None:
         self._home = self._at = rung
         self._climbing = None

@@ -2,28 +2,24 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Final, TypeVar
 
-from exporter.ble.ladder import BLUEZ, DIRECT, GENTLE, Kind, Ladder, Rung, Style
-from exporter.ble.transport import Hear, ScanningTransport, Target, Transport
+from exporter.ble.adapter_choice import AdapterChoice, Choice
+from exporter.ble.ladder import BLUEZ, DIRECT, GENTLE, HOUR_S, Kind, Ladder, Rung, Style
+from exporter.ble.transport import ScanningTransport, Target, Transport
+from exporter.clock import Clock, boot_s
 from exporter.config.schema import TransportChoice
 from exporter.connection import Connection
 from exporter.errors import AdapterError, BmsError, Cause
 from exporter.link_stats import RETURN, Route
-from exporter.protocol.advertisement import Advertisement
 
 log = logging.getLogger(__name__)
 
-# JBD modules advertise about every second: all adapters in range receive one in this time.
-COMPARE_S: Final = 3.0
-# The RSSI of a battery that does not move varies by as much from one advertisement to the next.
-SIMILAR_DB: Final = 6
-FAILURES: Final = 2  # in a row, of a battery that is there: then another adapter is tried
+SUSPENDED_S: Final = 5.0  # a machine that sleeps for less has not moved
 PERMANENT: Final = {
     DIRECT: "link: direct",
     GENTLE: "management: {parameters: false}",
@@ -41,16 +37,15 @@ class _Way:
 
     ladder: Ladder
     used: Rung  # by the last poll
-    adapter: str | None = None  # chosen or configured
+    choice: Choice = field(default_factory=Choice)
     failure: BmsError | None = None  # of the last poll
-    failures: int = 0  # in a row over this adapter, of a battery that is there
     read_at_s: float = float("-inf")
 
 
 class Routes:
     """All transports over all adapters of this machine; each battery uses the best route."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that depends on the machine, by name
         self,
         *,
         bluez: Callable[[str | None], ScanningTransport],
@@ -58,6 +53,7 @@ class Routes:
         prefers_direct: bool = True,
         adapters: Adapters,
         resolve: Callable[[str], str] = str,
+        clock: Clock = boot_s,
     ) -> None:
         """Configure the routes; transports are made when they are needed.
 
@@ -67,6 +63,7 @@ class Routes:
             prefers_direct: What batteries use that have no transport configured.
             adapters: The adapters to choose from.
             resolve: Returns the name of a configured adapter. Raises AdapterError.
+            clock: Goes on while the machine is suspended.
         """
         self._bluez = cache(partial(self._make, bluez))  # one transport for each adapter
         self._direct = None if direct is None else cache(partial(self._make, direct))
@@ -75,7 +72,12 @@ class Routes:
         self._resolve = resolve
         self._targets: dict[str, Target] = {}  # by address
         self._ways: dict[str, _Way] = {}
-        self._turns = 0
+        self._clock = clock
+        self._suspended_s = float("inf")  # in all, by the difference of the clocks
+        self._present: frozenset[str] = frozenset()  # adapters
+        self._adapter_choice = AdapterChoice(
+            self._bluez, lambda: [way.choice for way in self._ways.values()]
+        )
 
     def track(self, target: Target) -> None:
         """Prepare for connections to this battery, and record what it advertises."""
@@ -101,22 +103,34 @@ class Routes:
         Raises:
             BmsError: As `Transport.connect` does.
         """
+        present = self._adapters()
+        self._note_machine(present)
         way = self._way(target)
         now_s = asyncio.get_running_loop().time
         way.ladder.choose(now_s(), may_explore=now_s() - way.read_at_s < explore_s)
         async with AsyncExitStack() as stack:
             try:
-                yield await self._enter(stack, way, target, deadline_s)
+                yield await self._enter(stack, way, target, present, deadline_s)
             except BmsError as error:
                 self._note_failure(way, error)
                 raise
             way.ladder.note_success(now_s())
-            way.failure, way.failures = None, 0
+            way.choice.note_success()
+            way.failure = None
             way.read_at_s = now_s()
 
     async def _enter(
-        self, stack: AsyncExitStack, way: _Way, target: Target, deadline_s: float
+        self,
+        stack: AsyncExitStack,
+        way: _Way,
+        target: Target,
+        present: Sequence[str],
+        deadline_s: float,
     ) -> Connection:
+        if target.adapter is None:
+            await self._adapter_choice.choose(way.choice, target.address, present)
+        else:
+            way.choice.adapter = self._resolve(target.adapter)  # counts when others choose
         try:
             return await self._open(stack, way, target, deadline_s)
         except AdapterError as error:  # what the machine refuses at once may work otherwise
@@ -128,21 +142,28 @@ class Routes:
     async def _open(
         self, stack: AsyncExitStack, way: _Way, target: Target, deadline_s: float
     ) -> Connection:
-        if target.adapter is None:
-            await self._choose(way, target)
-        else:
-            way.adapter = self._resolve(target.adapter)  # counts when others choose
         rung = way.ladder.rung
         if rung != way.used:
             self._note_change(way, target, rung)
         direct = self._direct if rung.kind is Kind.DIRECT else None
-        transport: Transport = self._bluez(way.adapter) if direct is None else direct(way.adapter)
+        make = direct or self._bluez
+        transport: Transport = make(way.choice.adapter)
         connecting = transport.connect(
             target, deadline_s=deadline_s, is_gentle=rung.style is Style.GENTLE
         )
         connection = await stack.enter_async_context(connecting)
         target.stats.route = Route(rung.kind, connection.adapter, rung.style)
         return connection
+
+    def _note_machine(self, present: Sequence[str]) -> None:
+        """Forget what a new adapter or another place has changed; a resume means the latter."""
+        suspended_s = self._clock() - asyncio.get_running_loop().time()
+        has_slept = suspended_s - self._suspended_s > SUSPENDED_S
+        has_new = self._present and set(present) - self._present
+        self._suspended_s, self._present = suspended_s, frozenset(present)
+        for way in self._ways.values() if has_slept or has_new else ():
+            way.ladder.forget_radio()
+            way.choice.failures = 0
 
     def _make(self, make: Callable[[str | None], T], adapter: str | None) -> T:
         transport = make(adapter)
@@ -165,11 +186,12 @@ class Routes:
 
     def _note_failure(self, way: _Way, error: BmsError) -> None:
         way.failure = error
-        way.failures += 1
+        way.choice.note_failure(error)
         way.ladder.note_failure(error.cause, asyncio.get_running_loop().time())
 
     def _note_change(self, way: _Way, target: Target, rung: Rung) -> None:
         failure = way.failure
+        again_s = way.ladder.faster_in_s(asyncio.get_running_loop().time())
         log.log(
             logging.WARNING if failure else logging.INFO,
             "route changed",
@@ -179,60 +201,9 @@ class Routes:
                 "now": str(rung),
                 "why": str(failure or "it may work again"),
                 "permanent": PERMANENT[rung],
-            },
+                "see": "README, Routes",
+            }
+            | ({} if again_s is None else {"again_in": f"{again_s / HOUR_S:.2g}h"}),
         )
         target.stats.route_changes[str(failure.cause) if failure else RETURN] += 1
         way.used = rung
-
-    async def _choose(self, way: _Way, target: Target) -> None:
-        """Keep the adapter that worked last; compare them if it is gone or failed."""
-        present = self._adapters()
-        if len(present) < 2:  # noqa: PLR2004 - nothing to choose from
-            way.adapter = None
-            return
-        # One that does not receive the battery, or cannot be used, is left at once.
-        tolerated = 0 if way.failure and way.failure.cause in {None, Cause.ABSENT} else 1
-        if way.adapter not in present or way.failures > tolerated:
-            way.adapter = await self._compare(way, target, present)
-            way.failures = 0
-            extra = {"address": target.address, "adapter": way.adapter}
-            log.info("adapter chosen", extra=extra)
-
-    async def _compare(self, way: _Way, target: Target, present: Sequence[str]) -> str:
-        """Scan on every adapter for COMPARE_S; return the best one for this battery.
-
-        Of those that receive the battery about as well as the best one, it is the one that was used
-        before, else the one with the fewest batteries: an adapter makes one connection at a time.
-        One that receives it and does not connect to it is left out. Without any reception they
-        take turns.
-        """
-        rssi_dbm: dict[str, int] = {}
-        scanning = 0
-
-        def note(adapter: str) -> Hear:
-            def hear(advertisement: Advertisement) -> None:
-                if advertisement.address == target.address:
-                    rssi_dbm[adapter] = advertisement.rssi_dbm
-
-            return hear
-
-        async with AsyncExitStack() as scans:
-            for adapter in present:
-                scan = self._bluez(adapter).advertisements(note(adapter))
-                try:
-                    await scans.enter_async_context(scan)
-                    scanning += 1
-                except AdapterError as error:
-                    log.debug("cannot listen", extra={"adapter": adapter, "error": str(error)})
-            await asyncio.sleep(COMPARE_S if scanning else 0.0)
-        if len(rssi_dbm) > 1 and way.failures >= FAILURES and way.adapter is not None:
-            rssi_dbm.pop(way.adapter, None)
-        if rssi_dbm:
-            similar_dbm = max(rssi_dbm.values()) - SIMILAR_DB
-            used_by = Counter(other.adapter for other in self._ways.values() if other is not way)
-            return min(
-                (adapter for adapter in rssi_dbm if rssi_dbm[adapter] >= similar_dbm),
-                key=lambda adapter: (adapter != way.adapter, used_by[adapter], -rssi_dbm[adapter]),
-            )
-        self._turns += 1
-        return present[self._turns % len(present)]

@@ -68,10 +68,15 @@ async def _cut_short(
     done, _ = await asyncio.wait([task], timeout=CLEAN_UP_S)
     if not done:
         log.debug("cancelled task goes on", extra={"task": repr(task)})
-        _LEFT_BEHIND.add(task)
-        task.add_done_callback(_forget)
+        leave_behind(task)
     elif not task.cancelled() and task.exception() is None and undo is not None:
         await with_timeout(undo(task.result()), UNDO_S)
+
+
+def leave_behind(task: asyncio.Future[Any]) -> None:
+    """Let a cancelled task end when it can; its failure is only logged."""
+    _LEFT_BEHIND.add(task)
+    task.add_done_callback(_forget)
 
 
 def _forget(task: asyncio.Future[Any]) -> None:

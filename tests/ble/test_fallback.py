@@ -45,13 +45,15 @@ class Machine:
     used: list[str] = field(default_factory=list)
     waited_s: float = 0.0  # for a battery that is away
     stats: LinkStats = field(default_factory=LinkStats)
-    targets: Mapping[str, Target] = field(default_factory=dict)
+    adapters: list[str] = field(default_factory=list)
+    suspended_s: float = 0.0  # in all
 
     def routes(self, **options: Any) -> Routes:
         return Routes(
             bluez=lambda _: _Transport(self, "bluez"),  # type: ignore[arg-type,return-value]
             direct=lambda _: _Transport(self, "direct"),
-            adapters=list,
+            adapters=lambda: self.adapters,
+            clock=lambda: now_s() + self.suspended_s,
             **options,
         )
 
@@ -177,7 +179,14 @@ async def test_faster_route_is_used_again_once_it_works(
     assert machine.stats.route_changes == {"gatt": 2, "return": 2}
     changes = [record for record in caplog.records if record.message == "route changed"]
     assert [record.levelname for record in changes] == ["WARNING", "WARNING", "INFO", "INFO"]
-    assert changes[1].permanent == "link: bluez"  # type: ignore[attr-defined]
+    facts = [(vars(change)["permanent"], vars(change).get("again_in")) for change in changes]
+    assert facts == [
+        ("management: {parameters: false}", "1h"),
+        ("link: bluez", "1h"),
+        ("management: {parameters: false}", "1h"),
+        ("link: direct", None),
+    ]
+    assert {vars(change)["see"] for change in changes} == {"README, Routes"}
 
 
 async def test_trial_of_a_faster_route_costs_no_reading_that_would_be_seen() -> None:
@@ -187,6 +196,34 @@ async def test_trial_of_a_faster_route_costs_no_reading_that_would_be_seen() -> 
 
     # The last reading is too old for a trial whenever a poll comes.
     assert set(await polls.poll(50, every_s=200.0)) == {BLUEZ}
+
+
+@pytest.mark.parametrize("event", ["a new adapter", "a resume", "nothing new"])
+async def test_new_adapter_or_place_forgets_lost_connections(event: str) -> None:
+    machine = Machine({FAST: RADIO}, adapters=["hci0"])
+    polls = Polls(machine)
+    assert await polls.poll(2) == [FAST, FAST]  # the third one in a row would be followed by a try
+    if event == "a new adapter":
+        machine.adapters = ["hci1"]
+    elif event == "a resume":
+        machine.suspended_s = 3600.0
+
+    used = await polls.poll(2)
+
+    assert used == [FAST, GENTLE] if event == "nothing new" else [FAST, FAST]
+
+
+@pytest.mark.parametrize("event", ["a new adapter", "a resume"])
+async def test_new_adapter_or_place_keeps_what_is_known_of_the_battery(event: str) -> None:
+    machine = Machine({FAST: GATT, GENTLE: GATT}, adapters=["hci0"])
+    polls = Polls(machine)
+    await polls.poll(5)
+    if event == "a new adapter":
+        machine.adapters = ["hci1"]
+    else:
+        machine.suspended_s = 3600.0
+
+    assert set(await polls.poll(3)) == {BLUEZ}
 
 
 async def test_removed_battery_begins_with_the_fastest_route_when_it_returns() -> None:

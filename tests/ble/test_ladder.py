@@ -174,6 +174,41 @@ class TestHigherRungThatHelps:
         assert polls.fail(*[Cause.GATT] * 4) == [BLUEZ, BLUEZ, BLUEZ, DIRECT]
 
 
+class TestForgettingRadio:
+    def test_gentle_trial_for_lost_connections_ends(self) -> None:
+        polls = Polls()
+        polls.fail(*[Cause.RADIO] * 3)
+        polls.ladder.forget_radio()
+
+        assert polls.fail(*[Cause.RADIO] * 4) == [DIRECT, DIRECT, DIRECT, GENTLE]
+
+    def test_transport_that_the_machine_refused_is_tried_again(self) -> None:
+        polls = Polls()
+        polls.ladder.note_failure(Cause.MACHINE, 0.0)
+        polls.ladder.forget_radio()
+
+        assert polls.ladder.rung == DIRECT
+
+    @pytest.mark.parametrize("cause", [Cause.GATT, Cause.SECURITY, Cause.QUIET])
+    def test_climb_for_another_cause_goes_on(self, cause: Cause) -> None:
+        polls = Polls()
+        polls.fail(cause)
+        rung = polls.ladder.rung
+        polls.ladder.forget_radio()
+
+        assert polls.ladder.rung == rung
+
+
+def test_time_until_a_lower_rung_is_tried_is_known() -> None:
+    polls = Polls()
+    assert polls.ladder.faster_in_s(polls.now_s) is None
+    polls.fail(Cause.GATT)
+    assert polls.ladder.faster_in_s(polls.now_s) == HOUR_S
+    polls.read(2)
+    polls.wait(600.0)
+    assert polls.ladder.faster_in_s(polls.now_s) == HOUR_S - 600.0
+
+
 @given(st.lists(st.sampled_from([*Cause, None, "read"]), max_size=200), st.booleans())
 def test_each_poll_climbs_one_rung_at_most_and_only_on_evidence(
     outcomes: list[Cause | str | None], may_explore: bool

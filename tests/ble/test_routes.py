@@ -10,6 +10,7 @@ import pytest
 
 from exporter.batteries import build_battery
 from exporter.battery.poller import Poller
+from exporter.ble.adapter_choice import COMPARE_S
 from exporter.ble.bleak import BleakTransport
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Target
@@ -172,6 +173,56 @@ async def test_two_failures_over_one_adapter_are_followed_by_another(
 
     assert ups == [False, False, True]
     assert machine.connects() == {"hci0": 1, "hci1": 3}
+
+
+async def test_other_adapter_gets_one_attempt_before_the_proven_one_again(
+    tasks: asyncio.TaskGroup,
+) -> None:
+    machine = TwoAdapters(tasks, {"hci0": -60, "hci1": -55})
+    poller = machine.poller()
+    await poller.refresh(timeout_s=60.0)
+    for adapter in ("hci0", "hci1"):
+        machine.set_faults(adapter, silent=True)
+    used = []
+    for _ in range(6):
+        before = machine.connects()
+        await asyncio.sleep(400.0)
+        await poller.refresh(timeout_s=60.0)
+        after = machine.connects()
+        used += [adapter for adapter in after if after[adapter] > before[adapter]]
+
+    assert used == ["hci1", "hci1", "hci0", "hci1", "hci1", "hci0"]
+
+
+@pytest.mark.parametrize("other", ["hangs", "refuses"])
+async def test_adapter_that_hangs_or_refuses_does_not_delay_the_other(
+    other: str, tasks: asyncio.TaskGroup
+) -> None:
+    machine = TwoAdapters(tasks, {"hci0": -60, "hci1": -60})
+    if other == "hangs":
+        machine.airs["hci0"].scan_hangs = True
+    else:
+        machine.airs["hci0"].scan_error = AdapterError("no")
+    poller = machine.poller()
+    began_s = now_s()
+
+    assert (await poller.refresh(timeout_s=60.0)).up
+
+    alone_s = COMPARE_S + machine.airs["hci1"].advertise_every_s + machine.airs["hci1"].connect_s
+    assert now_s() - began_s < alone_s + 1.0  # for the requests
+
+
+async def test_cancelled_comparison_leaves_no_scan(tasks: asyncio.TaskGroup) -> None:
+    machine = TwoAdapters(tasks, {"hci0": -60, "hci1": -60})
+    poller = machine.poller()
+    poll = asyncio.create_task(poller.refresh(timeout_s=60.0))
+    await asyncio.sleep(COMPARE_S / 2)
+    assert [air.scans for air in machine.airs.values()] == [1, 1]
+
+    await poller.close()
+    await poll
+
+    assert [air.scans for air in machine.airs.values()] == [0, 0]
 
 
 async def test_adapter_that_worked_counts_before_a_slightly_louder_one(

@@ -1,0 +1,131 @@
+"""Chooses the adapter through which each battery is read: by success, signal and load."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.ble.timeouts import leave_behind
+from exporter.ble.transport import ScanningTransport
+from exporter.errors import AdapterError, BmsError, Cause
+from exporter.protocol.advertisement import Advertisement
+
+log = logging.getLogger(__name__)
+
+# JBD modules advertise about every second: all adapters in range receive one in this time.
+COMPARE_S: Final = 3.0
+STOP_S: Final = 1.0  # for the end of these scans; bluetoothd takes milliseconds
+# The RSSI of a battery that does not move varies by as much from one advertisement to the next.
+SIMILAR_DB: Final = 6
+
+
+@dataclass(slots=True)
+class Choice:
+    """The adapter of one battery, and what is remembered of it."""
+
+    adapter: str | None = None  # chosen or configured
+    proven: str | None = None  # that of the last success
+    failures: int = 0  # in a row over `adapter`
+    is_useless: bool = False  # the last poll received nothing over it, or could not use it
+
+    def note_success(self) -> None:
+        """Prefer this adapter from now on."""
+        self.proven = self.adapter
+        self.failures = 0
+
+    def note_failure(self, error: BmsError) -> None:
+        """Record a failed poll."""
+        self.failures += 1
+        self.is_useless = isinstance(error, AdapterError) or error.cause is Cause.ABSENT
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether another adapter should be tried: its first failure may be interference.
+
+        One that replaces the proven adapter gets a single attempt.
+        """
+        is_first = self.proven in {None, self.adapter} and not self.is_useless
+        return self.failures > (1 if is_first else 0)
+
+
+class AdapterChoice:
+    """Chooses among the adapters of this machine, for all batteries."""
+
+    def __init__(
+        self,
+        scanning: Callable[[str], ScanningTransport],
+        choices: Callable[[], Sequence[Choice]],
+    ) -> None:
+        """Compare adapters by their scans; `choices` returns those of all batteries."""
+        self._scanning = scanning
+        self._choices = choices
+        self._turns = 0
+
+    async def choose(self, choice: Choice, address: str, present: Sequence[str]) -> None:
+        """Keep the adapter that worked last; compare those present if it is gone or failed."""
+        if len(present) < 2:  # noqa: PLR2004 - nothing to choose from
+            choice.adapter = None
+        elif choice.adapter not in present or choice.has_failed:
+            choice.adapter = await self._compare(choice, address, present)
+            choice.failures = 0
+            extra = {"address": address, "adapter": choice.adapter}
+            log.info("adapter chosen", extra=extra)
+
+    async def _compare(self, choice: Choice, address: str, present: Sequence[str]) -> str:
+        """Scan on every adapter for COMPARE_S; return the best one for this battery.
+
+        Of those that receive the battery about as well as the best one, it is the one of the last
+        success, else the one with the fewest batteries: an adapter makes one connection at a time.
+        One that receives it and does not connect to it is left out. Without any reception they
+        take turns.
+        """
+        rssi_dbm = dict(await self._listen(address, present))
+        if len(rssi_dbm) > 1 and choice.has_failed and not choice.is_useless:
+            rssi_dbm.pop(choice.adapter or "", None)
+        if rssi_dbm:
+            similar_dbm = max(rssi_dbm.values()) - SIMILAR_DB
+            used_by = Counter(other.adapter for other in self._choices() if other is not choice)
+            return min(
+                (adapter for adapter in rssi_dbm if rssi_dbm[adapter] >= similar_dbm),
+                key=lambda adapter: (
+                    adapter != choice.proven,
+                    used_by[adapter],
+                    -rssi_dbm[adapter],
+                ),
+            )
+        self._turns += 1
+        return present[self._turns % len(present)]
+
+    async def _listen(self, address: str, present: Sequence[str]) -> Mapping[str, int]:
+        """Return the RSSI of the battery, in dBm, for each adapter that receives it.
+
+        All scan at once: one that refuses or hangs delays nothing.
+        """
+        rssi_dbm: dict[str, int] = {}
+
+        async def listen(adapter: str) -> None:
+            def hear(advertisement: Advertisement) -> None:
+                if advertisement.address == address:
+                    rssi_dbm[adapter] = advertisement.rssi_dbm
+
+            try:
+                async with self._scanning(adapter).advertisements(hear):
+                    scans.add(asyncio.current_task())
+                    await asyncio.sleep(COMPARE_S)
+            except AdapterError as error:
+                log.debug("cannot listen", extra={"adapter": adapter, "error": str(error)})
+
+        scans: set[asyncio.Task[None] | None] = set()
+        tasks = [asyncio.create_task(listen(adapter)) for adapter in present]
+        try:
+            await asyncio.wait(tasks, timeout=COMPARE_S)
+        finally:
+            for task in tasks:
+                task.cancel()
+            if ending := [task for task in tasks if task in scans]:
+                await asyncio.wait(ending, timeout=STOP_S)
+            for task in tasks:
+                leave_behind(task)
+        return rssi_dbm
