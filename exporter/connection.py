@@ -31,11 +31,15 @@ class Connection(Protocol):
     def profiles(self) -> Sequence[str]:
         """The names of the known profiles that the battery has, in order of trial; never empty."""
 
-    async def open(self, profile: str, early: bytes) -> Link:
+    async def open(self, profile: str, early: bytes, *, other_write: bool = False) -> Link:
         """Subscribe to the notifications of one profile.
 
-        `early` is written before the subscription if the battery takes writes without response.
-        The first request after a connect is often lost: so only this one is lost.
+        Args:
+            profile: One of `profiles`.
+            early: Written before the subscription if that is possible without response. The first
+                request after a connect is often lost: so only this one is lost.
+            other_write: Whether to write with response where the battery offers to write without
+                one, and the reverse: some offer what they do not take.
 
         Raises:
             PairingError: The battery wants pairing.

@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 from exporter.battery.link import OpenLink
 from exporter.battery.optional_register import OptionalRegister
+from exporter.battery.writing import Way, Writing
 from exporter.clock import Clock
 from exporter.config.schema import BatteryConfig
 from exporter.connection import Connection
@@ -50,6 +51,7 @@ class Session:
         self._clock = clock
         self._profile: str | None = None
         self._takes_early = True
+        self._writing = Writing()
         self._polls = 0
         self._cells = OptionalRegister(
             Command.CELL_VOLTAGES, decode_cells, GIVE_UP_S, wanted=battery.cells
@@ -74,12 +76,12 @@ class Session:
             BmsError: 0x03 was not answered, was refused, or its values cannot be true.
         """
         opened: list[OpenLink] = []
+        self._writing.choose(self._clock())
         try:
-            async with asyncio.timeout_at(deadline_s):
-                basic = await self._first_answer(connection, opened)
-        except TimeoutError:
-            known = [link.exchange.another_protocol for link in opened]
-            raise next(filter(None, known), _out_of_time()) from None
+            basic = await self._answer_in_time(connection, opened, deadline_s)
+        except (ReplyTimeoutError, LinkLostError) as error:
+            raise self._vary(error, opened) from error
+        self._writing.note_answer()
         link = opened[-1]
         self._profile = link.profile
         cells = None
@@ -105,6 +107,25 @@ class Session:
             requested_at_s=link.requested_at_s,
         )
 
+    async def _answer_in_time(
+        self, connection: Connection, opened: list[OpenLink], deadline_s: float
+    ) -> BasicInfo:
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                return await self._first_answer(connection, opened)
+        except TimeoutError:
+            known = [link.exchange.another_protocol for link in opened]
+            raise next(filter(None, known), _out_of_time()) from None
+
+    def _vary(self, error: BmsError, opened: list[OpenLink]) -> BmsError:
+        """Choose how the next poll writes, after silence or a loss; return the error."""
+        if isinstance(error, LinkLostError):
+            if opened and self._writing.note_loss(error.cause):
+                return ReplyTimeoutError(f"no reply; the other kind of write failed: {error}")
+        elif not any(link.exchange.has_received for link in opened):
+            error.cause = self._writing.note_silence(self._clock())
+        return error
+
     async def _first_answer(self, connection: Connection, opened: list[OpenLink]) -> BasicInfo:
         """Return 0x03 from the first profile that answers in JBD; add each link to `opened`."""
         profiles = sorted(connection.profiles, key=lambda name: name != self._profile)
@@ -112,7 +133,11 @@ class Session:
         for profile in profiles:
             early = self._early()
             opened_at_s = self._clock()
-            link = await connection.open(profile, b"" if early is None else encode_request(early))
+            link = await connection.open(
+                profile,
+                b"" if early is None else encode_request(early),
+                other_write=self._writing.way is Way.OTHER,
+            )
             exchange = Exchange(
                 self._stats,
                 early=early if link.early_sent else None,
@@ -149,6 +174,8 @@ class Session:
         register is requested later anyway. If it is answered, its reply is used.
         """
         if self._battery.password is not None or not self._takes_early:
+            return None
+        if self._writing.way is not Way.USUAL:
             return None
         is_due = self._cells.is_due(self._clock())
         return Command.CELL_VOLTAGES if is_due else Command.BASIC_INFO

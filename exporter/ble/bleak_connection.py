@@ -59,9 +59,11 @@ class BleakConnection:
         self.adapter = adapter
         self._links = links
 
-    async def open(self, profile: str, early: bytes = b"") -> "BleakLink":
+    async def open(
+        self, profile: str, early: bytes = b"", *, other_write: bool = False
+    ) -> "BleakLink":
         """Subscribe to the notifications of one profile; see `Connection`."""
-        link = BleakLink(self._client, *self._present[profile])
+        link = BleakLink(self._client, *self._present[profile], other_write=other_write)
         self._links.append(link)
         if early and link.writes_at_once:
             self._stats.requests += 1
@@ -75,12 +77,18 @@ class BleakLink:
     """Implements `Link`."""
 
     def __init__(
-        self, client: BleakClient, notify: BleakGATTCharacteristic, write: BleakGATTCharacteristic
+        self,
+        client: BleakClient,
+        notify: BleakGATTCharacteristic,
+        write: BleakGATTCharacteristic,
+        *,
+        other_write: bool = False,
     ) -> None:
         self._client = client
         self._notify = notify
         self._write = write
-        self.writes_at_once = "write-without-response" in write.properties
+        # bluetoothd does not compare a given type of write with the properties (5.55 and later).
+        self.writes_at_once = ("write-without-response" in write.properties) is not other_write
         self.early_sent = False
         self.is_gentle = False
         self.notifications = Notifications()

@@ -66,6 +66,7 @@ class VirtualBattery:
     gatt: tuple[Profile, ...] = (PROFILES["ff00"],)
     speaks: Profile = PROFILES["ff00"]
     write_properties: "tuple[CharacteristicPropertyName, ...]" = ("write-without-response",)
+    takes_response: bool | None = None  # the only writes it takes: with or without; None: both
     rssi_dbm: int = -67
     faults: Faults = field(default_factory=Faults)
     choose_faults: Callable[[], Faults] | None = None  # called for every connection
@@ -128,6 +129,11 @@ class VirtualBattery:
             self._busy_until_s = at_s + after_s
             queued.append(Delivery(after_s, one.data))
         return queued
+
+    def takes(self, *, response: bool) -> bool:
+        """Count a write with or without response; return whether the battery takes it."""
+        self.writes[response] += 1
+        return self.takes_response in {None, response}
 
     def _notifications(self, frame: bytes) -> list[Delivery]:
         faults = self.faults

@@ -175,7 +175,10 @@ class _Client(BaseBleakClient):
         if not self.is_connected:
             raise BleakError("Not connected")
         if characteristic.uuid == self._battery.speaks.write:
-            self._battery.writes[response] += 1
+            if not self._battery.takes(response=response):
+                if response:
+                    raise BleakError("write not permitted")
+                return
             now_s = asyncio.get_running_loop().time()
             self._deliver(self._battery.request(bytes(data), now_s))
 

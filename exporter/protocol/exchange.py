@@ -209,6 +209,11 @@ class Exchange:
         return self._open_requests[command] < 0
 
     @property
+    def has_received(self) -> bool:
+        """Whether anything came while a register was requested."""
+        return bool(self._received)
+
+    @property
     def another_protocol(self) -> BmsError | None:
         """The error for a battery that answers in another protocol; None: it does not."""
         return another_protocol_error(self._received)

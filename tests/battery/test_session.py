@@ -209,7 +209,7 @@ class TestWithoutReading:
                 await asyncio.sleep(1e9)
 
         class Connection(FakeConnection):
-            async def open(self, profile: str, early: bytes) -> FakeLink:
+            async def open(self, profile: str, early: bytes, **_options: Any) -> FakeLink:
                 return StalledLink(battery())
 
         with pytest.raises(ReplyTimeoutError, match="no reply in 5 s"):
@@ -600,7 +600,7 @@ class TestAnotherProtocol:
 
     async def test_next_profile_is_tried_after_another_protocol(self) -> None:
         class Connection(FakeConnection):
-            async def open(self, profile: str, early: bytes) -> FakeLink:
+            async def open(self, profile: str, early: bytes, **_options: Any) -> FakeLink:
                 link = await FakeConnection.open(self, profile, early)
                 if profile == "ff00":
                     link.battery = foreign(bytes.fromhex("7b0221100cd3"))
@@ -648,7 +648,7 @@ class TestPassword:
         module.replies = replies
 
         class Connection(FakeConnection):
-            async def open(self, profile: str, early: bytes) -> FakeLink:
+            async def open(self, profile: str, early: bytes, **_options: Any) -> FakeLink:
                 return module
 
         return Connection(module.battery), module
@@ -730,7 +730,7 @@ class TestEarlyRequest:
 
     async def test_bms_that_drops_early_requests_costs_one_resend_without_cells_too(self) -> None:
         class Connection(FakeConnection):
-            async def open(self, profile: str, early: bytes) -> FakeLink:
+            async def open(self, profile: str, early: bytes, **_options: Any) -> FakeLink:
                 link = await FakeConnection.open(self, profile, early)
                 await asyncio.sleep(0.05)
                 return link
@@ -798,7 +798,7 @@ class TestAge:
         connection.takes_early = takes_early
         connection_open = connection.open
 
-        async def slowly(profile: str, early: bytes) -> FakeLink:
+        async def slowly(profile: str, early: bytes, **_options: Any) -> FakeLink:
             link = await connection_open(profile, early)
             await asyncio.sleep(0.7)
             return link

@@ -101,7 +101,7 @@ class AttServer:
         if answer:
             self.send(answer)
 
-    def _answer(self, pdu: bytes) -> bytes:  # noqa: PLR0911 - one a request
+    def _answer(self, pdu: bytes) -> bytes:  # noqa: C901, PLR0911 - one a request
         opcode, handle = pdu[0], int.from_bytes(pdu[1:3], "little")
         if opcode in self.refuse:
             return bytes([1, opcode]) + pdu[1:3] + bytes([self.refuse[opcode]])
@@ -115,7 +115,8 @@ class AttServer:
                 return self._information(handle, int.from_bytes(pdu[3:5], "little"))
             case 0x12 | 0x52:
                 if handle == self.write:
-                    self.battery.writes[opcode == 0x12] += 1
+                    if not self.battery.takes(response=opcode == 0x12):
+                        return b"" if opcode == 0x52 else bytes([1, opcode, *pdu[1:3], 0x03])
                     now_s = asyncio.get_running_loop().time()
                     self.deliver(self.battery.request(pdu[3:], now_s))
                 elif self.table.get(handle, Attribute(b"", b"")).kind != b"\x02\x29":

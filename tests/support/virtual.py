@@ -146,11 +146,13 @@ class FakeConnection:
         self.profiles = tuple(profiles)
         self.links: dict[str, FakeLink] = {}
         self.takes_early = False
+        self.other_writes: list[bool] = []  # of each `open`
         self.adapter = "hci0"
         self._battery = battery
         self._silent = silent
 
-    async def open(self, profile: str, early: bytes) -> FakeLink:
+    async def open(self, profile: str, early: bytes, *, other_write: bool = False) -> FakeLink:
+        self.other_writes.append(other_write)
         link = FakeLink(self._battery, silent=profile in self._silent)
         self.links[profile] = link
         link.deliver(self._battery.connected())

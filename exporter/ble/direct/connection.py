@@ -68,15 +68,20 @@ class DirectConnection:
             memory.table = None  # an incomplete table may be a passing fault
             raise
 
-    async def open(self, profile: str, early: bytes = b"") -> "DirectLink":
+    async def open(
+        self, profile: str, early: bytes = b"", *, other_write: bool = False
+    ) -> "DirectLink":
         """Subscribe to the notifications of one profile; see `Connection`.
 
         If the battery refuses remembered handles, they are discovered again.
         """
         link = DirectLink(
-            self._channel, self._table.profiles[profile], is_gentle=self._memory.is_gentle
+            self._channel,
+            self._table.profiles[profile],
+            is_gentle=self._memory.is_gentle,
+            other_write=other_write,
         )
-        if early and not link.is_gentle and link.handles.can_write_command:
+        if early and not link.is_gentle and link.writes_at_once:
             self._stats.requests += 1
             await link.write(early)
             link.early_sent = True
@@ -120,23 +125,31 @@ class DirectConnection:
 class DirectLink:
     """Implements `Link`."""
 
-    def __init__(self, channel: AttChannel, handles: Handles, *, is_gentle: bool) -> None:
+    def __init__(
+        self, channel: AttChannel, handles: Handles, *, is_gentle: bool, other_write: bool
+    ) -> None:
         self._channel = channel
         self.handles = handles
+        self._other_write = other_write
         self.is_gentle = is_gentle
         self.early_sent = False
         self.notifications = Notifications()
         self.receive = self.notifications.receive
         channel.on_lost.append(self.notifications.end)
 
+    @property
+    def writes_at_once(self) -> bool:
+        """Whether a write needs no response."""
+        return self.handles.can_write_command is not self._other_write
+
     async def write(self, data: bytes) -> None:
-        """Send one request, without response where that is offered.
+        """Send one request, without response where that is offered, or else `other_write`.
 
         Raises:
             LinkLostError: The connection ended, or the battery refused.
         """
         try:
-            if self.handles.can_write_command:
+            if self.writes_at_once:
                 await self._channel.send(write_command(self.handles.write, data))
             else:
                 checked(await self._channel.request(write_request(self.handles.write, data)))

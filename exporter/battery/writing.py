@@ -1,0 +1,72 @@
+"""Decides how the requests of one battery are written: varied after silence, kept while it works.
+
+Sources: an Ultimatron takes no write with response (BMS_BLE-HA 279); a Bulltron takes writes
+without response, which it does not offer (BMS_BLE-HA, pull request 321).
+"""
+
+from enum import Enum, auto
+from typing import Final
+
+from exporter.errors import Cause
+
+USUAL_AGAIN_S: Final = 3600.0  # until the usual way is tried again; doubled while it is silent
+LONGEST_S: Final = 24 * 3600.0
+
+
+class Way(Enum):
+    """A way to write requests."""
+
+    USUAL = auto()  # one before the subscription; all as the characteristic offers
+    OTHER = auto()  # none before the subscription; with response instead of without, or the reverse
+    LATE = auto()  # none before the subscription; as the characteristic offers
+
+
+class Writing:
+    """The way to write to one battery, and what is known of it; all moments are of one clock."""
+
+    def __init__(self) -> None:
+        self.way = Way.USUAL
+        self._has_worked = False
+        self._pause_s = USUAL_AGAIN_S
+        self._usual_from_s = float("-inf")
+
+    def choose(self, now_s: float) -> Way:
+        """Return the way of the next poll."""
+        if self.way is not Way.USUAL and now_s >= self._usual_from_s:
+            self._change(Way.USUAL)
+        return self.way
+
+    def note_answer(self) -> None:
+        """Keep the way: the battery answered."""
+        self._has_worked = True
+        if self.way is Way.USUAL:
+            self._pause_s = USUAL_AGAIN_S
+
+    def note_silence(self, now_s: float) -> Cause | None:
+        """Change the way: the battery sent nothing.
+
+        Returns the cause of the failure; None: another way to write comes before another route.
+        """
+        if self.way is Way.OTHER:
+            cause = None if self._has_worked else Cause.QUIET
+            self._change(Way.LATE)
+            return cause
+        if self.way is Way.USUAL:
+            self._usual_from_s = now_s + self._pause_s
+            self._pause_s = min(2 * self._pause_s, LONGEST_S)
+        self._change(Way.OTHER)
+        return None
+
+    def note_loss(self, cause: Cause | None) -> bool:
+        """Record that the connection ended, or that the battery refused a write.
+
+        Returns whether the battery does not take the way, which is then changed.
+        """
+        if self.way is not Way.OTHER or (self._has_worked and cause is not Cause.GATT):
+            return False
+        self._change(Way.LATE)
+        return True
+
+    def _change(self, way: Way) -> None:
+        self.way = way
+        self._has_worked = False
