@@ -91,7 +91,7 @@ class LinkLostError(LinkError):
     """The connection ended in mid-poll."""
 
     reason = FailureReason.LINK_LOST
-    cause = Cause.RADIO
+    cause: Cause | None = Cause.RADIO
 
 
 class ReplyTimeoutError(LinkError):

@@ -119,11 +119,14 @@ class Session:
 
     def _vary(self, error: BmsError, opened: list[OpenLink]) -> BmsError:
         """Choose how the next poll writes, after silence or a loss; return the error."""
+        writing, was_other = self._writing, self._writing.way is Way.OTHER
         if isinstance(error, LinkLostError):
-            if opened and self._writing.note_loss(error.cause):
-                return ReplyTimeoutError(f"no reply; the other kind of write failed: {error}")
+            if opened and writing.note_loss(self._clock(), error.cause):
+                if was_other:
+                    return ReplyTimeoutError(f"no reply; the other kind of write failed: {error}")
+                error.cause = None
         elif not any(link.exchange.has_received for link in opened):
-            error.cause = self._writing.note_silence(self._clock())
+            error.cause = writing.note_silence(self._clock())
         return error
 
     async def _first_answer(self, connection: Connection, opened: list[OpenLink]) -> BasicInfo:

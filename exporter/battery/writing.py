@@ -51,21 +51,28 @@ class Writing:
             cause = None if self._has_worked else Cause.QUIET
             self._change(Way.LATE)
             return cause
+        self._leave(now_s)
+        return None
+
+    def note_loss(self, now_s: float, cause: Cause | None) -> bool:
+        """Change the way if the battery refused a write, or hung up at a trial of the other kind.
+
+        Returns whether the way has changed, so that another route can wait.
+        """
+        if cause is not Cause.GATT and (self.way is not Way.OTHER or self._has_worked):
+            return False
+        if self.way is Way.OTHER:
+            self._change(Way.LATE)
+        else:
+            self._leave(now_s)
+        return True
+
+    def _leave(self, now_s: float) -> None:
+        """Use the other kind of write for a while; for longer each time."""
         if self.way is Way.USUAL:
             self._usual_from_s = now_s + self._pause_s
             self._pause_s = min(2 * self._pause_s, LONGEST_S)
         self._change(Way.OTHER)
-        return None
-
-    def note_loss(self, cause: Cause | None) -> bool:
-        """Record that the connection ended, or that the battery refused a write.
-
-        Returns whether the battery does not take the way, which is then changed.
-        """
-        if self.way is not Way.OTHER or (self._has_worked and cause is not Cause.GATT):
-            return False
-        self._change(Way.LATE)
-        return True
 
     def _change(self, way: Way) -> None:
         self.way = way

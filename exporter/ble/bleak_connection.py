@@ -6,14 +6,14 @@ from typing import Final
 from bleak import BleakClient
 from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.service import BleakGATTService
-from bleak.exc import BleakDBusError
+from bleak.exc import BleakDBusError, BleakError
 
 from exporter.ble import bluez
 from exporter.ble.bleak_errors import BLEAK_ERRORS, text
 from exporter.ble.gatt import choose_profiles
 from exporter.ble.notifications import Notifications
 from exporter.ble.transport import Target
-from exporter.errors import LinkLostError
+from exporter.errors import Cause, LinkLostError
 from exporter.protocol.profiles import PROFILES
 
 UNKNOWN_OBJECT: Final = "org.freedesktop.DBus.Error.UnknownObject"
@@ -100,7 +100,7 @@ class BleakLink:
         try:
             await self._client.start_notify(self._notify, lambda _, data: add(bytes(data)))
         except BLEAK_ERRORS as error:
-            raise await _make_lost("subscribe", error) from error
+            raise await _make_lost("subscribe", error, self._client) from error
 
     async def write(self, data: bytes) -> None:
         """Send one request, without response if possible. Raises LinkLostError if that failed."""
@@ -108,7 +108,7 @@ class BleakLink:
         try:
             await self._client.write_gatt_char(self._write, data, response=response)
         except BLEAK_ERRORS as error:
-            raise await _make_lost("write", error) from error
+            raise await _make_lost("write", error, self._client) from error
 
 
 def _find_profiles(services: Sequence[BleakGATTService]) -> Mapping[str, Characteristics]:
@@ -122,8 +122,9 @@ def _find_profiles(services: Sequence[BleakGATTService]) -> Mapping[str, Charact
     return present
 
 
-async def _make_lost(doing: str, error: Exception) -> LinkLostError:
+async def _make_lost(doing: str, error: Exception, client: BleakClient) -> LinkLostError:
     """Return the error; drop what bleak has cached of a bluetoothd that was killed."""
+    is_refused = isinstance(error, BleakError) and client.is_connected
     if isinstance(error, BleakDBusError) and error.dbus_error == UNKNOWN_OBJECT:
         await bluez.forget()
-    return LinkLostError(f"{doing}: {text(error)}")
+    return LinkLostError(f"{doing}: {text(error)}", Cause.GATT if is_refused else None)

@@ -65,7 +65,7 @@ class TestWay:
     @pytest.mark.parametrize(
         ("has_worked", "cause", "is_changed"),
         [
-            (False, Cause.RADIO, True),
+            (False, Cause.RADIO, True),  # some hang up at a write that they do not take
             (False, Cause.GATT, True),
             (True, Cause.GATT, True),
             (True, Cause.RADIO, False),  # a weak signal
@@ -79,13 +79,19 @@ class TestWay:
         if has_worked:
             writing.note_answer()
 
-        assert writing.note_loss(cause) is is_changed
+        assert writing.note_loss(1.0, cause) is is_changed
         assert (writing.way is Way.LATE) is is_changed
+
+    def test_refused_write_begins_the_other_kind(self) -> None:
+        writing = Writing()
+
+        assert writing.note_loss(0.0, Cause.GATT)
+        assert writing.choose(1.0) is Way.OTHER
 
     def test_lost_link_changes_nothing_where_the_usual_way_is_used(self) -> None:
         writing = Writing()
 
-        assert not writing.note_loss(Cause.GATT)
+        assert not writing.note_loss(0.0, Cause.RADIO)
         assert writing.way is Way.USUAL
 
 
@@ -183,6 +189,27 @@ class TestSession:
         assert [type(failure) for failure in failures] == [ReplyTimeoutError] * 3
         assert [failure and failure.cause for failure in failures] == [None, Cause.QUIET, None]
         assert "the other kind of write failed" in str(failures[1])
+
+    async def test_refusal_of_the_usual_kind_is_followed_by_the_other(self) -> None:
+        class Refusing(FakeLink):
+            async def write(self, data: bytes) -> None:
+                error = LinkLostError("write: ATT error 0x03", Cause.GATT)
+                raise error
+
+        class Strict(FakeConnection):
+            async def open(
+                self, profile: str, early: bytes, *, other_write: bool = False
+            ) -> FakeLink:
+                link = await super().open(profile, early, other_write=other_write)
+                return link if other_write else Refusing(self._battery)
+
+        session, connection = make_session(), Strict(battery())
+
+        failure = await poll(session, connection)
+
+        assert isinstance(failure, LinkLostError)
+        assert failure.cause is None
+        assert await poll(session, connection) is None
 
     async def test_pieces_of_a_reply_are_no_silence(self) -> None:
         session, connection = make_session(), make_picky(battery(faults=Faults(truncated=True)))
