@@ -54,18 +54,24 @@ class LinkStats:
     seen_at_s: float | None = None  # by the clock
     route: Route | None = None  # of the last connection
     route_changes: Counter[str] = field(default_factory=Counter)  # by reason
+    missed: int = 0  # looks in a row that did not see the battery
     connected_at_s: float | None = None  # by the loop's clock; None: it is not connected now
 
     def record_rssi(self, rssi_dbm: int, at_s: float) -> None:
         """Record the signal strength, and when it was measured, by the clock."""
         self.rssi_dbm = rssi_dbm
         self.seen_at_s = at_s
+        self.missed = 0
 
     def record_attempt(self, failure: FailureReason | None) -> None:
-        """Count one attempt to connect, unless it only waited for an advertisement."""
-        if failure is not FailureReason.NOT_FOUND:
-            self.connection_attempts += 1
-            self.connection_failures.update([failure] if failure else [])
+        """Count one attempt to connect, or a look that only waited for an advertisement."""
+        if failure is FailureReason.NOT_FOUND:
+            self.missed += 1
+            return
+        self.connection_attempts += 1
+        self.connection_failures.update([failure] if failure else [])
+        if failure is not FailureReason.ADAPTER:
+            self.missed = 0
 
     def record_connection(self, *, connected: bool) -> None:
         """Record that the connection began or ended; repeated reports are ignored."""

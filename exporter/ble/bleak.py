@@ -21,6 +21,7 @@ from exporter.ble.timeouts import (
     FIND_S,
     GATT_ATTEMPTS,
     UNDO_S,
+    limit_look,
     may_retry,
     retry_pauses,
     with_timeout,
@@ -119,11 +120,12 @@ class BleakTransport:
             if device.address.upper() == target.address and not found.done():
                 found.set_result(device)
 
+        look_s = limit_look(target.stats.missed, FIND_S)
         before_s = self._scanner.scanned_s
         async with self._scanner.listen(listener):
             while True:
                 listened_s = self._scanner.scanned_s - before_s
-                left_s = min(FIND_S - listened_s, deadline_s - loop.time())
+                left_s = min(look_s - listened_s, deadline_s - loop.time())
                 await asyncio.wait([found], timeout=max(0.0, min(FREE_EVERY_S, left_s)))
                 if found.done():
                     return found.result()
@@ -131,6 +133,7 @@ class BleakTransport:
                 if left_s < ROUNDING_S:
                     break
                 await self._scanner.renew()
+        target.stats.record_attempt(FailureReason.NOT_FOUND)
         raise make_not_found(target, listened_s)
 
     async def _free(self, address: str) -> None:

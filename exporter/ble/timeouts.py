@@ -12,6 +12,11 @@ log = logging.getLogger(__name__)
 # JBD modules advertise every second or two. One that was not seen in 10 s is out of range, switched
 # off or connected to the phone app.
 FIND_S: Final = 10.0
+# A wait keeps the radio listening all the time, which starves the Wi-Fi on the same chip. A battery
+# that was missed twice is away for long: later looks are short, but an advertisement every two
+# seconds fits into them.
+SHORT_FIND_S: Final = 3.0
+FULL_LOOKS: Final = 2  # before they get short
 CONNECTION_S: Final = 1.0  # the time by which a connection delays others over the same adapter
 ANSWER_S: Final = 5.0  # bluetoothd answers in milliseconds; one that hangs must not block a poll
 CLEAN_UP_S: Final = 3.0  # for cancelled work; bleak waits for bluetoothd's answer without a limit
@@ -24,6 +29,11 @@ LONGEST_PAUSE_S: Final = 4.0
 GATT_ATTEMPTS: Final = 3  # in one poll: a battery that is slow with its table may be busy
 
 T = TypeVar("T")
+
+
+def limit_look(missed: int, full_s: float) -> float:
+    """Return for how long to look for a battery that was not seen by so many looks in a row."""
+    return full_s if missed < FULL_LOOKS else min(SHORT_FIND_S, full_s)
 
 
 def may_retry(cause: Cause | None, attempts: int) -> bool:

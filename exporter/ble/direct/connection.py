@@ -10,12 +10,14 @@ from exporter.ble.direct.channel import AttChannel, NoAnswerError
 from exporter.ble.direct.discovery import Handles, Table, discover
 from exporter.ble.gatt import choose_profiles
 from exporter.ble.notifications import Notifications
+from exporter.ble.timeouts import FULL_LOOKS
 from exporter.ble.transport import Target
 from exporter.errors import Cause, LinkLostError, PairingError, ProfileError
 from exporter.protocol.profiles import PROFILES
 
 log = logging.getLogger(__name__)
 
+DOUBTS_IN: Final = 4  # short looks, of which one tries the other type of the address
 SUBSCRIBE: Final = b"\x01\x00"
 
 
@@ -23,9 +25,24 @@ SUBSCRIBE: Final = b"\x01\x00"
 class Memory:
     """What earlier connections to one battery have found, each use verifies it; its style."""
 
-    address_types: Sequence[int]  # to try, in this order
+    address_types: Sequence[int]  # the likelier one first
+    is_type_known: bool = False  # a connection was made with it
     table: Table | None = None
     is_gentle: bool = False  # the next connection
+
+    def choose_types(self, missed: int) -> Sequence[int]:
+        """Return the types of the address to wait with, in this order, after so many misses.
+
+        A short look has the time for one of them. What is known may be wrong by now.
+        """
+        if missed >= FULL_LOOKS:
+            turns = DOUBTS_IN if self.is_type_known else len(self.address_types)
+            other = missed % turns == turns - 1
+            return [self.address_types[other]]
+        if missed == 0:
+            return self.address_types[:1] if self.is_type_known else self.address_types
+        # The look may end early: what came last before is first now.
+        return self.address_types if self.is_type_known else self.address_types[::-1]
 
 
 async def read_table(channel: AttChannel, memory: Memory) -> Table:

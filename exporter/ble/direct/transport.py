@@ -18,7 +18,7 @@ from exporter.ble.direct.management import Management
 from exporter.ble.direct.settings import find_adapter, open_channel, read_settings
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence
-from exporter.ble.timeouts import FIND_S, may_retry, retry_pauses
+from exporter.ble.timeouts import FIND_S, limit_look, may_retry, retry_pauses
 from exporter.ble.transport import Target, make_not_found
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
@@ -108,7 +108,8 @@ class DirectTransport:
         for number, pause_s in enumerate(retry_pauses(), 1):
             try:
                 async with asyncio.timeout_at(deadline_s):
-                    return await self._attempt(target, memory, min(FIND_S, deadline_s - now()))
+                    look_s = limit_look(target.stats.missed, FIND_S)
+                    return await self._attempt(target, memory, min(look_s, deadline_s - now()))
             except TimeoutError:
                 raise heard or _out_of_time(target) from None
             except NotFoundError as error:
@@ -166,7 +167,7 @@ class DirectTransport:
             await self._management.load_parameters(
                 adapter.name,
                 [address, *self.targets],
-                kinds=memory.address_types,
+                kinds=memory.choose_types(target.stats.missed),
                 gentle={other for other, one in self._memories.items() if one.is_gentle},
             )
             sock = await self._wait(target, adapter, memory, timeout_s)
@@ -184,12 +185,13 @@ class DirectTransport:
     ) -> socket | None:
         """Return a connected socket; None: the battery did not advertise in time."""
         address = target.address
+        types = memory.choose_types(target.stats.missed)
         command = self._management.command
         now = asyncio.get_running_loop().time
-        for address_type in memory.address_types:
+        for address_type in types:
             began_s = now()
             try:
-                async with self._turns.wait(timeout_s / len(memory.address_types)):
+                async with self._turns.wait(timeout_s / len(types)):
                     sock = await open_channel(self._kernel, command, adapter, address, address_type)
             except OSError as error:
                 if isinstance(error, TimeoutError) and error.errno is None:  # not the kernel's
@@ -205,12 +207,9 @@ class DirectTransport:
                     elapsed_s=elapsed_s,
                     settings=await read_settings(command, adapter.index) if asks else None,
                 ) from None
-            memory.address_types = [address_type]
+            memory.address_types = [address_type, *set(KINDS) - {address_type}]
+            memory.is_type_known = True
             return sock
-        if len(memory.address_types) == 1:  # what was learned may be wrong by now
-            memory.address_types = [*memory.address_types, *set(KINDS) - set(memory.address_types)]
-        else:
-            memory.address_types = memory.address_types[::-1]  # the next attempt may end early
         return None
 
     def _find_evidence(self, before: Adapter, health: AdapterHealth) -> Evidence | None:
