@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from exporter.ble.direct.management import Management
@@ -171,7 +171,14 @@ class AdapterHealths:
         return self._by_name[name]
 
     async def settle(self, name: str | None, management: Management) -> None:
-        """Return when this adapter is not being restarted; None: when none is."""
+        """Return when this adapter is not being restarted.
+
+        Without a name it is the first one that is switched on. If none is, all may be meant.
+        """
+        if name is None:
+            with suppress(OSError):
+                on = (one.name for one in management.kernel.adapters() if one.up)
+                name = next(on, None)
         for health in tuple(self._by_name.values()):
             if name in {None, health.name}:
                 await health.settle(management)

@@ -152,6 +152,13 @@ class TestRestart:
             async with asyncio.timeout(0.1):
                 await machine.healths.settle("hci1", machine.management)
 
+    async def test_adapter_that_hangs_does_not_delay_the_one_that_is_on(
+        self, machine: Machine
+    ) -> None:
+        machine.adapters = [replace(HCI0, up=False), replace(HCI0, index=1)]
+        async with machine.health.restarting, asyncio.timeout(0.1):
+            await machine.healths.settle(None, machine.management)
+
     async def test_adapter_that_does_not_switch_on_again_is_switched_on_by_a_later_poll(
         self, machine: Machine, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -11,7 +11,7 @@ from exporter.ble.direct import sockets
 from exporter.ble.timeouts import CONNECTION_S
 from exporter.errors import AdapterError, Cause
 
-FAILED_CONNECTION_S: Final = 4.0  # the time by which a failed attempt delays the others
+FAILED_CONNECTION_S: Final = 4.0  # the time by which a failed attempt delays the others at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +97,14 @@ class Turns:
         """
         async with asyncio.timeout(seconds) as waiting:
             self._waiting.add(waiting)
+            now = asyncio.get_running_loop().time
+            began_s = now()
             took_s = 0.0  # if cancelled: the kernel did not try to connect
             try:
                 yield
                 took_s = CONNECTION_S
             except OSError:
-                took_s = FAILED_CONNECTION_S
+                took_s = min(FAILED_CONNECTION_S, now() - began_s)  # 0 if it was refused at once
                 raise
             finally:
                 self._waiting.discard(waiting)
