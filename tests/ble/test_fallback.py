@@ -1,84 +1,28 @@
 """Each battery is reached over the route that helps against what failed before."""
 
 import asyncio
-import random
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
-from exporter.ble.routes import Routes
 from exporter.ble.transport import Target
-from exporter.config.schema import PollConfig, Seconds, TransportChoice
-from exporter.errors import (
-    AdapterError,
-    BmsError,
-    Cause,
-    ConnectError,
-    LinkLostError,
-    NotFoundError,
-    PairingError,
-    ReplyTimeoutError,
+from exporter.config.schema import TransportChoice
+from exporter.errors import BmsError
+from exporter.link_stats import Route
+from tests.support.route_machine import (
+    ABSENT,
+    BLUEZ,
+    FAST,
+    GATT,
+    GENTLE,
+    OFF,
+    PAIRING,
+    QUIET,
+    RADIO,
+    REFUSED,
+    Fault,
+    Machine,
 )
-from exporter.link_stats import LinkStats, Route
-from tests.support.virtual import ADDRESS, FakeConnection, battery, make_poller, now_s
-
-FAST, GENTLE, BLUEZ = "direct fast", "direct gentle", "bluez fast"
-Fault = Callable[[], BmsError]
-GATT: Fault = lambda: LinkLostError("no answer to ATT request 0x10", Cause.GATT)  # noqa: E731
-RADIO: Fault = lambda: ConnectError("heard, but the connection did not come about")  # noqa: E731
-QUIET: Fault = lambda: ReplyTimeoutError("register 0x03: no reply")  # noqa: E731
-PAIRING: Fault = lambda: PairingError("the battery wants pairing first")  # noqa: E731
-REFUSED: Fault = lambda: AdapterError("the kernel has no way", Cause.MACHINE)  # noqa: E731
-OFF: Fault = lambda: AdapterError("hci0 is switched off")  # noqa: E731
-ABSENT: Fault = lambda: NotFoundError("not seen in 10 s")  # noqa: E731
-
-
-@dataclass(slots=True)
-class Machine:
-    """Two transports over one adapter, each with the fault that it has now."""
-
-    faults: dict[str, Fault | None] = field(default_factory=dict)  # by route
-    used: list[str] = field(default_factory=list)
-    waited_s: float = 0.0  # for a battery that is away
-    stats: LinkStats = field(default_factory=LinkStats)
-    adapters: list[str] = field(default_factory=list)
-    suspended_s: float = 0.0  # in all
-
-    def routes(self, **options: Any) -> Routes:
-        return Routes(
-            bluez=lambda _: _Transport(self, "bluez"),  # type: ignore[arg-type,return-value]
-            direct=lambda _: _Transport(self, "direct"),
-            adapters=lambda: self.adapters,
-            clock=lambda: now_s() + self.suspended_s,
-            **options,
-        )
-
-
-@dataclass(slots=True)
-class _Transport:
-    machine: Machine
-    name: str
-    targets: Mapping[str, Target] = field(default_factory=dict)
-
-    @asynccontextmanager
-    async def connect(
-        self, target: Target, *, deadline_s: float, is_gentle: bool = False
-    ) -> AsyncIterator[FakeConnection]:
-        assert deadline_s > now_s()
-        style = "gentle" if is_gentle and self.name == "direct" else "fast"
-        route = f"{self.name} {style}"
-        self.machine.used.append(route)
-        fault = self.machine.faults.get(route)
-        if fault is ABSENT:
-            await asyncio.sleep(10.0)
-            self.machine.waited_s += 10.0
-        if fault is not None and fault is not QUIET:
-            raise fault()
-        yield FakeConnection(battery())
+from tests.support.virtual import ADDRESS, now_s
 
 
 class Polls:
@@ -233,30 +177,3 @@ async def test_removed_battery_begins_with_the_fastest_route_when_it_returns() -
     polls.routes.track(polls.target)
 
     assert await polls.poll() == [FAST]
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_absences_of_a_day_cost_as_much_radio_time_as_without_other_routes(
-    seed: int, tasks: asyncio.TaskGroup
-) -> None:
-    """Both wait for a battery that goes and comes, scraped every minute."""
-    chance = random.Random(seed)  # noqa: S311 - no secret
-    absent = [
-        (start_s, start_s + chance.expovariate(1 / 3600))
-        for start_s in sorted(chance.uniform(0, 86_400) for _ in range(8))
-    ]
-    waited = {}
-    for link in (TransportChoice.BLUEZ, TransportChoice.AUTO):
-        machine = Machine()
-        poll = PollConfig(min_interval_s=Seconds(0.0))
-        poller = make_poller(machine.routes(), tasks, poll=poll, link=link)
-        began_s = now_s()
-        while (at_s := now_s() - began_s) < 86_400:
-            is_absent = any(start_s <= at_s < end_s for start_s, end_s in absent)
-            machine.faults = dict.fromkeys([FAST, GENTLE, BLUEZ], ABSENT if is_absent else None)
-            await poller.refresh()
-            await asyncio.sleep(60.0 - (now_s() - began_s) % 60.0)
-        waited[link] = machine.waited_s, Counter(machine.used).total()
-
-    assert waited[TransportChoice.AUTO] == waited[TransportChoice.BLUEZ]
-    assert waited[TransportChoice.AUTO][0] > 0
