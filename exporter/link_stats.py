@@ -15,7 +15,7 @@ RETURN: Final = "return"  # the reason for trying a faster route again
 class Route(NamedTuple):
     """How a battery was reached; the values of the labels of `bms_route_info`."""
 
-    transport: str  # direct, bluez or proxy
+    transport: str  # direct, bluez or proxy; virtual in the demo
     adapter: str  # hci0 and the like
     style: str  # fast or gentle
 
@@ -32,6 +32,7 @@ class LinkTotals:
     frame_errors: Mapping[FrameError, int] = field(default_factory=dict)
     discarded_bytes: int = 0
     route: Route | None = None  # of the last connection
+    route_since_s: float | None = None  # by the clock: the first connection in a row over it
     route_changes: Mapping[str, int] = field(default_factory=dict)  # by reason
 
 
@@ -53,6 +54,7 @@ class LinkStats:
     rssi_dbm: int | None = None
     seen_at_s: float | None = None  # by the clock
     route: Route | None = None  # of the last connection
+    route_since_s: float | None = None  # by the clock: the first connection in a row over it
     route_changes: Counter[str] = field(default_factory=Counter)  # by reason
     missed: int = 0  # looks in a row that did not see the battery
     connected_at_s: float | None = None  # by the loop's clock; None: it is not connected now
@@ -82,6 +84,11 @@ class LinkStats:
         elif self.connected_at_s is None and connected:
             self.connected_at_s = now_s
 
+    def record_route(self, route: Route, at_s: float) -> None:
+        """Record over which route the battery was connected at `at_s`, by the clock."""
+        if route != self.route:
+            self.route, self.route_since_s = route, at_s
+
     def totals(self) -> LinkTotals:
         """Return a copy of the counters."""
         return LinkTotals(
@@ -93,5 +100,6 @@ class LinkStats:
             frame_errors=dict(self.frame_errors),
             discarded_bytes=self.discarded_bytes,
             route=self.route,
+            route_since_s=self.route_since_s,
             route_changes=dict(self.route_changes),
         )

@@ -518,6 +518,17 @@ def camper() -> Json:
         no_value="No poll has failed in this time",
     )
     board.panel(
+        "state-timeline",
+        "Route",
+        "How the battery was reached: over the kernel (direct) or bluetoothd (bluez), fast or gently, and over which adapter. "
+        "A new line is a change of route; the exporter's log says why.",
+        "none",
+        [query(f"bms_route_info{OF}", "{{battery}} {{transport}} {{style}} {{adapter}}")],
+        size=(24, 5),
+        defaults={"mappings": states(("", GREY), ("used", GREEN))},
+        no_value="No connection in this time",
+    )
+    board.panel(
         "timeseries",
         "Duration of a poll",
         "From the start of looking for the battery to its reading.",

@@ -241,6 +241,7 @@ class Poller:
             max_age_s=max_age_s,
             polling=self._running.outcome is not None,
             paused_until_unix_s=unix_s(self._pause_end_s()),
+            route_since_unix_s=unix_s(self._stats.route_since_s),
             link=self._stats.totals(),
             served=self._served,
             coalesced=self._coalesced,

@@ -58,7 +58,9 @@ async def build_routes(
         ConfigError: The direct link is configured, and this machine has none.
     """
     if backend is not None:
-        return Routes(bluez=partial(_make_bluez, backend, None), adapters=list)
+        return Routes(
+            bluez=partial(_make_bluez, backend, None), adapters=list, bluez_name="virtual"
+        )
     wanted = {battery.link or config.link for battery in config.batteries}
     why_not_direct = sockets.why_not()
     if why_not_direct and TransportChoice.DIRECT in wanted:

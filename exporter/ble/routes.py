@@ -54,6 +54,7 @@ class Routes:
         adapters: Adapters,
         resolve: Callable[[str], str] = str,
         clock: Clock = boot_s,
+        bluez_name: str = Kind.BLUEZ,
     ) -> None:
         """Configure the routes; transports are made when they are needed.
 
@@ -64,6 +65,7 @@ class Routes:
             adapters: The adapters to choose from.
             resolve: Returns the name of a configured adapter. Raises AdapterError.
             clock: Goes on while the machine is suspended.
+            bluez_name: The transport's name in metrics; a demo has no bluetoothd.
         """
         self._bluez = cache(partial(self._make, bluez))  # one transport for each adapter
         self._direct = None if direct is None else cache(partial(self._make, direct))
@@ -73,6 +75,7 @@ class Routes:
         self._targets: dict[str, Target] = {}  # by address
         self._ways: dict[str, _Way] = {}
         self._clock = clock
+        self._bluez_name = bluez_name
         self._suspended_s = float("inf")  # in all, by the difference of the clocks
         self._present: frozenset[str] = frozenset()  # adapters
         self._adapter_choice = AdapterChoice(
@@ -152,7 +155,8 @@ class Routes:
             target, deadline_s=deadline_s, is_gentle=rung.style is Style.GENTLE
         )
         connection = await stack.enter_async_context(connecting)
-        target.stats.route = Route(rung.kind, connection.adapter, rung.style)
+        kind = self._bluez_name if rung.kind is Kind.BLUEZ else rung.kind
+        target.stats.record_route(Route(kind, connection.adapter, rung.style), self._clock())
         return connection
 
     def _note_machine(self, present: Sequence[str]) -> None:

@@ -66,10 +66,9 @@ def _device_rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "profile", identity.profile
     if route := snapshot.link.route:
         attempts = snapshot.link.connection_attempts
-        yield (
-            "route",
-            f"{route.transport} over {route.adapter}, {route.style}, {attempts} attempt(s)",
-        )
+        over = "" if route.adapter == route.transport else f" over {route.adapter}"
+        noun = "attempt" if attempts == 1 else "attempts"
+        yield "link", f"{route.transport} ({route.style}){over}, {attempts} {noun}"
 
 
 def _on(is_on: object) -> str:
@@ -81,6 +80,9 @@ def reading_json(snapshot: Snapshot) -> str:
     reading = snapshot.reading or Reading()
     facts = asdict(reading)
     del facts["requested_at_s"]  # seconds since boot mean nothing elsewhere
+    link = snapshot.link
+    facts["link"] = None if link.route is None else link.route._asdict()
+    facts["connection_attempts"] = link.connection_attempts
     return dump_json({"battery": snapshot.battery, "address": snapshot.address, **facts})
 
 

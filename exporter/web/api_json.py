@@ -53,7 +53,9 @@ def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
             "resends": link.resends,
             "frame_errors": sum(link.frame_errors.values()),
             "poll_duration_s": snapshot.poll_duration_s,
-            "route": None if link.route is None else link.route._asdict(),
+            "route": None
+            if link.route is None
+            else link.route._asdict() | {"since_unix_s": snapshot.route_since_unix_s},
         },
     }
 

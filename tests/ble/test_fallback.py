@@ -1,6 +1,7 @@
 """Each battery is reached over the route that helps against what failed before."""
 
 import asyncio
+import logging
 
 import pytest
 
@@ -59,6 +60,14 @@ async def test_battery_that_direct_cannot_read_is_read_through_bluetoothd() -> N
     assert used == [FAST, GENTLE, BLUEZ, BLUEZ, BLUEZ]
     assert machine.stats.route == Route("bluez", "hci0", "fast")
     assert machine.stats.route_changes == {"gatt": 2}
+
+
+async def test_time_of_the_first_connection_over_a_route_is_kept() -> None:
+    machine = Machine({FAST: GATT, GENTLE: GATT})
+    polls = Polls(machine)
+    await polls.poll(5)
+
+    assert machine.stats.totals().route_since_s == 3 * 60.0
 
 
 async def test_module_that_needs_the_mtu_is_read_gently() -> None:
@@ -122,7 +131,8 @@ async def test_faster_route_is_used_again_once_it_works(
     assert machine.used[-1] == FAST
     assert machine.stats.route_changes == {"gatt": 2, "return": 2}
     changes = [record for record in caplog.records if record.message == "route changed"]
-    assert [record.levelname for record in changes] == ["WARNING", "WARNING", "INFO", "INFO"]
+    levels = [record.levelno for record in changes]
+    assert levels == [logging.WARNING, logging.WARNING, logging.INFO, logging.INFO]
     facts = [(vars(change)["permanent"], vars(change).get("again_in")) for change in changes]
     assert facts == [
         ("management: {parameters: false}", "1h"),

@@ -117,6 +117,8 @@ class TestRead:
         assert table["hardware"] == "JBD-SP04S034-L4S-200A-B-U"
         assert table["manufactured"] == "2022-08-12"
         assert table["profile"] == "nus"
+        assert lines[-1][0] == "link"
+        assert table["link"] == "virtual (fast), 1 attempt"  # no bluetoothd is claimed
 
     def test_restarts_are_shown_only_if_the_bms_counts_them(
         self, config: Path, capsys: pytest.CaptureFixture[str]

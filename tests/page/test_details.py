@@ -1,5 +1,9 @@
 """A battery's own view."""
 
+import re
+
+import pytest
+
 from tests.support import fake_exporter as fake
 from tests.support.browser import Open, text_of
 from tests.support.fake_exporter import FakeExporter
@@ -25,6 +29,27 @@ class TestBatteryView:
             assert words in text
         for words in ("JBD-SP04S034", "12 Aug 2022", "1,412"):
             assert words in text
+
+    @pytest.mark.parametrize(
+        ("locale", "route", "words"),
+        [
+            ("en-GB", {}, "the kernel, hci0, since "),
+            ("de-DE", {"style": "gentle"}, "den Kernel, hci0, langsam, seit "),
+            ("en-GB", {"transport": "bluez", "adapter": "hci1"}, "bluetoothd, hci1, since "),
+            ("de-DE", {"transport": "virtual", "adapter": "virtual"}, "eine Simulation, seit "),
+        ],
+    )
+    def test_view_of_a_battery_says_over_which_route_and_since_when(
+        self, open_page: Open, locale: str, route: dict[str, str], words: str
+    ) -> None:
+        one = fake.charging("garage")
+        one["link"]["route"].update(route)
+        exporter = FakeExporter([one])
+
+        text = text_of(open_page(exporter.url, "garage", locale=locale).locator(".link"))
+
+        exporter.close()
+        assert re.search(words + r"\d\d:\d\d", text)
 
     def test_last_failure_comes_with_what_to_do(self, open_page: Open) -> None:
         exporter = FakeExporter([fake.flaky()])

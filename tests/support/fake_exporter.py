@@ -91,7 +91,12 @@ def battery(name: str = "camper", **changes: Any) -> Json:
             "resends": 2,
             "frame_errors": 0,
             "poll_duration_s": 0.27,
-            "route": {"transport": "direct", "adapter": "hci0", "style": "fast"},
+            "route": {
+                "transport": "direct",
+                "adapter": "hci0",
+                "style": "fast",
+                "since_unix_s": time.time() - 3600.0,
+            },
         },
         **changes,
     }

@@ -2,7 +2,7 @@
 
 import { h } from "./vendor/preact.js";
 import { now, post, state } from "./exporter.js";
-import { DASH, age, day, measure, number, t } from "./i18n.js";
+import { DASH, age, day, measure, moment, number, t } from "./i18n.js";
 import { failureTexts, pauseText, sinceText } from "./problems.js";
 import { Tile, isStale } from "./tile.js";
 
@@ -85,7 +85,7 @@ export function Details({ battery }) {
       [t.polls, number(link.polls, 0)],
       [t.failed, number(link.failures, 0)],
       [t.attempts, number(link.connection_attempts, 0)],
-      [t.route, link.route ? t.routeText(link.route) : DASH],
+      [t.route, link.route ? t.routeText(link.route, moment(link.route.since_unix_s - now())) : DASH],
       [t.held, measure(link.held_s, 1, "s")],
       [t.requests, number(link.requests, 0)],
       [t.resends, number(link.resends, 0)],

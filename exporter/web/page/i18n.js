@@ -114,9 +114,9 @@ const EN = {
   failed: "of which failed",
   attempts: "Connection attempts",
   route: "Read through",
-  routeText: ({transport, adapter, style}) =>
-    `${{direct: "the kernel", bluez: "bluetoothd", proxy: "a proxy"}[transport]}, ${adapter}` +
-    (style === "gentle" ? ", slowly" : ""),
+  routeText: ({transport, adapter, style}, since) =>
+    ({direct: `the kernel, ${adapter}`, bluez: `bluetoothd, ${adapter}`, proxy: `proxy ${adapter}`}[transport] || "a simulation") +
+    `${style === "gentle" ? ", slowly" : ""}, since ${since}`,
   held: "Connected in total",
   requests: "Requests",
   resends: "Sent again",
@@ -250,9 +250,9 @@ const DE = {
   failed: "davon fehlgeschlagen",
   attempts: "Verbindungsversuche",
   route: "Gelesen über",
-  routeText: ({transport, adapter, style}) =>
-    `${{direct: "den Kernel", bluez: "bluetoothd", proxy: "einen Proxy"}[transport]}, ${adapter}` +
-    (style === "gentle" ? ", langsam" : ""),
+  routeText: ({transport, adapter, style}, since) =>
+    ({direct: `den Kernel, ${adapter}`, bluez: `bluetoothd, ${adapter}`, proxy: `Proxy ${adapter}`}[transport] || "eine Simulation") +
+    `${style === "gentle" ? ", langsam" : ""}, seit ${since}`,
   held: "Insgesamt verbunden",
   requests: "Anfragen",
   resends: "Wiederholte Anfragen",
