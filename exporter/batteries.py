@@ -54,7 +54,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
         target, session = known.target, known.session
     else:
         target, session = _build_session(config, known, wall.now_s)
-        if known is not None:
+        if known is not None and (known.routes, _way(known.config)) != (routes, _way(config)):
             known.routes.untrack(config.address)
         routes.track(target)
     read = _make_poll(routes, target, session, poll)
@@ -73,6 +73,11 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
             changed=on_change,
         )
     return Battery(config=config, routes=routes, target=target, session=session, poller=poller)
+
+
+def _way(config: BatteryConfig) -> tuple[object, ...]:
+    """Return the options that determine how a battery is reached."""
+    return config.link, config.adapter
 
 
 def _build_session(
@@ -140,11 +145,13 @@ class Batteries:
         Raises:
             ConfigError: This machine cannot use it; nothing has changed.
         """
+        routes = self._routes
+        links = {battery.link for battery in config.batteries}
         is_same = _routing(self._config) == _routing(config)
-        self._replace(
-            config,
-            self._routes if is_same else await build_routes(config, self._backend, self._healths),
-        )
+        if not is_same or links - {battery.link for battery in self._config.batteries}:
+            built = await build_routes(config, self._backend, self._healths)
+            routes = routes if is_same else built  # the old ones know how to reach the others
+        self._replace(config, routes)
 
     def _replace(self, config: Config, routes: Routes) -> None:
         batteries: dict[str, Battery] = {}
@@ -189,4 +196,4 @@ class Batteries:
 
 def _routing(config: Config) -> tuple[object, ...]:
     """Return the options that determine the routes."""
-    return config.link, config.management, {battery.link for battery in config.batteries}
+    return config.link, config.management

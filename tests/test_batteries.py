@@ -11,13 +11,23 @@ import pytest
 from exporter.batteries import Batteries
 from exporter.ble.machine import build_routes
 from exporter.clock import WallClock
-from exporter.config.schema import BatteryConfig, Config, Name, PollConfig, Seconds, normal_address
+from exporter.config.schema import (
+    AdapterName,
+    BatteryConfig,
+    Config,
+    Name,
+    PollConfig,
+    Seconds,
+    TransportChoice,
+    normal_address,
+)
 from exporter.demo.battery import VirtualBattery
 from exporter.demo.radio import make_air, make_backend
 from exporter.errors import ConfigError
 from exporter.metrics import ExporterCollector
 from exporter.reload import Reload
 from tests.support.registry import make_registry
+from tests.support.route_machine import BLUEZ, FAST, GENTLE, PAIRING, Machine
 from tests.support.virtual import ANSWERS, WallTime, answering, now_s
 
 ADDRESSES = {name: f"A4:C1:38:00:00:{n:02X}" for n, name in enumerate(("one", "two", "three"))}
@@ -114,6 +124,48 @@ async def test_register_that_is_switched_off_is_not_requested(
     assert snapshot.identity is not None
     requests = camper.virtual["one"].requests
     assert set(requests) == {0x03, 0x04, 0x05, 0xAA} - {register}
+
+
+@pytest.mark.parametrize(
+    ("config", "route"),
+    [
+        pytest.param(configured("one"), BLUEZ, id="the same"),
+        pytest.param(configured("one", cells=False), BLUEZ, id="another register"),
+        pytest.param(
+            configured("one", poll=PollConfig(min_interval_s=Seconds(0), timeout_s=Seconds(20))),
+            BLUEZ,
+            id="another interval",
+        ),
+        pytest.param(
+            replace(
+                configured("one"),
+                batteries=(
+                    *configured("one").batteries,
+                    *configured("two", link=TransportChoice.BLUEZ).batteries,
+                ),
+            ),
+            BLUEZ,
+            id="another battery with a link of its own",
+        ),
+        pytest.param(configured("one", link=TransportChoice.DIRECT), FAST, id="another link"),
+        pytest.param(configured("one", adapter=AdapterName("hci1")), FAST, id="another adapter"),
+    ],
+)
+async def test_reload_forgets_the_route_only_where_link_or_adapter_changed(
+    config: Config, route: str, tasks: asyncio.TaskGroup
+) -> None:
+    machine = Machine({FAST: PAIRING, GENTLE: PAIRING})
+    backend = make_backend(make_air([]))
+    batteries = Batteries(configured("one"), machine.routes(), tasks, backend=backend)
+    for _ in range(2):
+        await batteries.pollers["one"].refresh(timeout_s=30.0)
+        await batteries.pollers["one"].close()
+    assert machine.used == [FAST, BLUEZ]
+
+    await batteries.apply(config)
+    await batteries.pollers["one"].refresh(timeout_s=30.0)
+
+    assert machine.used[2:] == [route]
 
 
 async def test_new_address_is_a_new_battery(camper: Camper) -> None:
