@@ -207,6 +207,9 @@ class FakeBluetoothd:
         running_s = 0.0 if connection is None else now_s - connection.since_s
         return self._held_s.get(battery.address, 0.0) + running_s
 
+    def change_adapter(self, name: str, **changed: Any) -> None:
+        self._change(f"/org/bluez/{name}", ADAPTER, **changed)
+
     # ---- objects
 
     def _adapter(self, name: str, *, powered: bool) -> dict[str, dict[str, Any]]:

@@ -9,15 +9,15 @@ import bleak_retry_connector
 
 from exporter import cli
 from exporter.battery import backoff, session
-from exporter.ble import bleak, bluez, routes, scanner, timeouts
+from exporter.ble import adapter_choice, bleak, bluez, scanner, timeouts
 from exporter.protocol import exchange
 
 WAITS: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (bleak, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "CONNECTION_S", "UNDO_S")),
-    (timeouts, ("CLEAN_UP_S", "FIRST_PAUSE_S", "LONGEST_PAUSE_S", "UNDO_S")),
+    (timeouts, ("CLEAN_UP_S", "FIRST_PAUSE_S", "LONGEST_PAUSE_S", "SHORT_FIND_S", "UNDO_S")),
     (bluez, ("ANSWER_S",)),
     (scanner, ("ANSWER_S", "PAUSE_S", "RENEW_S")),
-    (routes, ("COMPARE_S",)),
+    (adapter_choice, ("COMPARE_S",)),
     (backoff, ("BACKOFF_S",)),
     (exchange, ("BYTE_S", "RESEND_S", "GENTLE_RESEND_S", "UNFINISHED_S", "GIVE_UP_S")),
     (session, ("GIVE_UP_S", "EXTRA_GIVE_UP_S")),

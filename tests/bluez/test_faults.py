@@ -411,6 +411,17 @@ async def test_battery_forgotten_by_bluetoothd_is_a_link_error(camper: FakeCampe
             await bluez.follow(forgotten, lambda _connected: None, stack)
 
 
+async def test_scan_of_any_program_is_seen(camper: FakeCamper) -> None:
+    assert not await bluez.is_discovering("hci0")
+
+    camper.fake.change_adapter("hci0", Discovering=True)
+
+    async with asyncio.timeout(5.0):
+        while not await bluez.is_discovering("hci0"):  # noqa: ASYNC110 - bleak tells nobody
+            await asyncio.sleep(0.01)
+    assert not await bluez.is_discovering("hci7")  # not there
+
+
 class TestAdapters:
     async def test_unplugged_adapter_fails_only_its_own_batteries(self, camper: FakeCamper) -> None:
         first, second = make_battery(0), make_battery(1)
