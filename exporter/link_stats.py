@@ -58,6 +58,8 @@ class LinkStats:
     route_changes: Counter[str] = field(default_factory=Counter)  # by reason
     missed: int = 0  # looks in a row that did not see the battery
     connected_at_s: float | None = None  # by the loop's clock; None: it is not connected now
+    taken_at_s: float | None = None  # by the clock: from another program on this machine
+    may_be_left: bool = False  # a connection of ours may exist that no poll uses
 
     def record_rssi(self, rssi_dbm: int, at_s: float) -> None:
         """Record the signal strength, and when it was measured, by the clock."""

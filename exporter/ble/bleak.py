@@ -26,7 +26,7 @@ from exporter.ble.timeouts import (
     retry_pauses,
     with_timeout,
 )
-from exporter.ble.transport import Backend, Target, make_not_found
+from exporter.ble.transport import Backend, Target, make_not_found, note_taken
 from exporter.clock import Clock, boot_s
 from exporter.errors import Cause, ConnectError, FailureReason, LinkError
 from exporter.link_stats import LinkStats
@@ -63,7 +63,6 @@ class BleakTransport:
         self._scanner = Scanner(adapter, backend.scanner, self._record)
         self.advertisements = self._scanner.advertisements
         self._connecting = 0  # batteries
-        self._freed: set[str] = set()
 
     def _record(self, device: BLEDevice, data: AdvertisementData) -> None:
         if (target := self.targets.get(device.address.upper())) is not None:
@@ -94,15 +93,16 @@ class BleakTransport:
                 yield BleakConnection(client, target, links, adapter=self._name(device))
             finally:
                 measuring.cancel()
-                await self._disconnect(client, target.address)
+                await self._disconnect(client, target)
 
-    async def _disconnect(self, client: BleakClient, address: str) -> None:
+    async def _disconnect(self, client: BleakClient, target: Target) -> None:
         if client.is_connected:
-            await self._management.disconnect(address)
+            await self._management.disconnect(target.address)
         try:
             await with_timeout(client.disconnect(), UNDO_S)
+            target.stats.may_be_left = False
         except BLEAK_ERRORS as error:
-            log.debug("disconnect failed", extra={"address": address, "error": text(error)})
+            log.debug("disconnect failed", extra={"address": target.address, "error": text(error)})
 
     def _name(self, device: BLEDevice) -> str:
         """Return the adapter that a device was found on: bluetoothd chooses the default one."""
@@ -111,8 +111,7 @@ class BleakTransport:
         return str(device.details["path"]).split("/")[3]  # /org/bluez/hci0/dev_A4_...
 
     async def _find(self, target: Target, deadline_s: float) -> BLEDevice:
-        if target.address not in self._freed:
-            await self._free(target.address)
+        await self._free(target)
         loop = asyncio.get_running_loop()
         found: asyncio.Future[BLEDevice] = loop.create_future()
 
@@ -129,19 +128,28 @@ class BleakTransport:
                 await asyncio.wait([found], timeout=max(0.0, min(FREE_EVERY_S, left_s)))
                 if found.done():
                     return found.result()
-                await self._free(target.address)
+                await self._free(target)
                 if left_s < ROUNDING_S:
                     break
                 await self._scanner.renew()
         target.stats.record_attempt(FailureReason.NOT_FOUND)
         raise make_not_found(target, listened_s)
 
-    async def _free(self, address: str) -> None:
-        """Drop a connection left by a killed process: a connected battery does not advertise."""
-        self._freed.add(address)
-        if self._client is None:
-            await self._management.disconnect(address)
-            await bluez.free(address)
+    async def _free(self, target: Target) -> None:
+        """Drop a connection that a killed process has left.
+
+        A connected battery does not advertise. bluetoothd shares its connections: a client that
+        used this one would end it for its owner, too.
+
+        Raises:
+            ConnectError: Another program keeps it.
+        """
+        if self._client is None and await bluez.is_connected(target.address):
+            note_taken(target, self._clock(), "bluetoothd")
+            await self._management.disconnect(target.address)
+            await bluez.free(target.address)
+            if not await bluez.is_connected(target.address):
+                target.stats.may_be_left = False
 
     async def _establish(
         self, device: BLEDevice, target: Target, links: list[BleakLink], deadline_s: float
@@ -181,17 +189,21 @@ class BleakTransport:
         stats = target.stats
         for number, pause_s in enumerate(retry_pauses(), 1):
             held_s = stats.held_s
+            await self._free(target)  # bleak uses a connection that it finds
             try:
+                stats.may_be_left = True  # also if cancelled
                 # What connected just after this was cancelled is disconnected.
                 client = await with_timeout(attempt(), deadline_s - now(), BleakClient.disconnect)
                 if any(True for _ in client.services) or number >= GATT_ATTEMPTS:
                     return client
                 # The connection ended before bluetoothd had its GATT table.
-                await self._disconnect(client, target.address)
+                await self._disconnect(client, target)
                 failed: LinkError = ConnectError("an empty GATT table", Cause.GATT)
             except BLEAK_ERRORS as error:
+                is_late = isinstance(error.__cause__ or error, TimeoutError)
+                stats.may_be_left = is_late
                 was_connected = stats.connected_at_s is not None or stats.held_s > held_s
-                if isinstance(error.__cause__ or error, TimeoutError) and was_connected:
+                if is_late and was_connected:
                     failed = ConnectError(
                         f"connect to {target.address}: bluetoothd did not get its GATT table",
                         Cause.GATT,

@@ -12,7 +12,8 @@ from bleak.backends.bluezdbus.defs import ADAPTER_INTERFACE
 from bleak.backends.bluezdbus.manager import get_global_bluez_manager
 from bleak.backends.device import BLEDevice
 from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason
-from bleak_retry_connector import close_stale_connections_by_address
+from bleak_retry_connector import close_stale_connections_by_address, get_device
+from bleak_retry_connector.bluez import get_connected_devices
 
 from exporter.ble.bleak_errors import BLEAK_ERRORS, text, translate
 from exporter.ble.timeouts import ANSWER_S, with_timeout
@@ -36,6 +37,18 @@ async def follow(device: BLEDevice, changed: Callable[[bool], None], stack: Asyn
     except BLEAK_ERRORS as error:
         raise translate(error, f"connect to {device.address}") from error
     stack.callback(manager.remove_device_watcher, watcher)
+
+
+async def is_connected(address: str) -> bool:
+    """Return whether bluetoothd is connected to a battery, for any program. Never raises."""
+    try:
+        device = await with_timeout(get_device(address), ANSWER_S)
+        if device is None:
+            return False
+        return bool(await with_timeout(get_connected_devices(device), ANSWER_S))
+    except BLEAK_ERRORS as error:
+        log.debug("connections not listed", extra={"error": text(error)})
+        return False
 
 
 async def free(address: str) -> None:

@@ -1,13 +1,14 @@
 """The interfaces of the transports, and the data that they share with their users."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from exporter.config.schema import TransportChoice
 from exporter.connection import Connection
-from exporter.errors import NotFoundError
+from exporter.errors import Cause, ConnectError, NotFoundError
 from exporter.link_stats import LinkStats
 from exporter.protocol.advertisement import Advertisement, read_backwards
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:  # the direct link does not import bleak
     from bleak.backends.client import BaseBleakClient
     from bleak.backends.scanner import BaseBleakScanner
 
+log = logging.getLogger(__name__)
+
+TAKE_EVERY_S: Final = 600.0
 Hear = Callable[[Advertisement], None]
 Renew = Callable[[], Awaitable[None]]
 
@@ -76,6 +80,33 @@ class Backend:
 
     client: "type[BaseBleakClient] | None" = None
     scanner: "type[BaseBleakScanner] | None" = None
+
+
+def note_taken(target: Target, now_s: float, seen_by: str) -> None:
+    """Record that a connection to the battery is about to be dropped, if that is fair.
+
+    A program that was killed leaves a connection behind, and one that runs makes it again. From a
+    running one the battery is taken once, and then left to it.
+
+    Args:
+        target: The battery.
+        now_s: By the clock of `LinkStats`.
+        seen_by: What reports the connection: bluetoothd, or the name of an adapter.
+
+    Raises:
+        ConnectError: It was taken less than TAKE_EVERY_S ago, and is connected again.
+    """
+    stats = target.stats
+    if stats.may_be_left:
+        return
+    if stats.taken_at_s is not None and now_s - stats.taken_at_s < TAKE_EVERY_S:
+        raise ConnectError(
+            f"another program on this machine keeps {target.address} connected ({seen_by}: "
+            f"connected): stop it, or run bluetoothctl disconnect {target.address}",
+            Cause.HELD,
+        )
+    stats.taken_at_s = now_s
+    log.info("connection of another program dropped", extra={"address": target.address})
 
 
 def make_not_found(target: Target, waited_s: float) -> NotFoundError:

@@ -210,6 +210,14 @@ class FakeBluetoothd:
     def change_adapter(self, name: str, **changed: Any) -> None:
         self._change(f"/org/bluez/{name}", ADAPTER, **changed)
 
+    def hold(self, battery: VirtualBattery, adapter: str = "hci0") -> None:
+        """Connect to a battery for another client, which keeps the connection."""
+        path = self._path(adapter, battery)
+        if path not in self._objects:
+            self._add(path, self._device(adapter, battery))
+        self._begin(path, battery)
+        self._resolve(path, battery)
+
     # ---- objects
 
     def _adapter(self, name: str, *, powered: bool) -> dict[str, dict[str, Any]]:
@@ -384,7 +392,7 @@ class FakeBluetoothd:
             raise Refusal("org.bluez.Error.InProgress", "Operation already in progress")
         clients.add(sender)
 
-    async def _connect(self, path: str) -> None:  # noqa: C901 - a list of faults
+    async def _connect(self, path: str) -> None:
         battery = self._battery(path)
         daemon_faults = self.daemon_faults.get(battery.address, DaemonFaults())
         if self._objects[path][DEVICE]["Connected"]:
@@ -415,6 +423,9 @@ class FakeBluetoothd:
             raise Refusal(FAILED, "le-connection-abort-by-local")
         if daemon_faults.never_resolved:
             return
+        self._resolve(path, battery)
+
+    def _resolve(self, path: str, battery: VirtualBattery) -> None:
         for number, profile in enumerate(battery.gatt):
             service = f"{path}/service{16 * number + 16:04x}"
             self._add(

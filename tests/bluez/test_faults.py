@@ -372,13 +372,60 @@ class TestBluetoothd:
     async def test_connection_left_by_a_killed_process_is_dropped(self, camper: FakeCamper) -> None:
         virtual = make_battery(0)
         camper.fake.batteries.append(virtual)
-        path = camper.fake._path("hci0", virtual)
-        camper.fake._add(path, camper.fake._device("hci0", virtual))
-        camper.fake._begin(path, virtual)
+        camper.fake.hold(virtual)
 
         snapshot = await camper.poll(virtual)
 
         assert snapshot.up, snapshot.last_error
+
+    async def test_battery_that_another_program_connects_again_is_left_to_it(
+        self, camper: FakeCamper
+    ) -> None:
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+        camper.fake.hold(virtual)
+        assert (await camper.poll(virtual)).up  # taken once
+        camper.fake.hold(virtual)
+        ended = virtual.disconnects
+
+        snapshot = await camper.poll(virtual)
+
+        assert snapshot.failures == {FailureReason.CONNECT: 1}
+        assert "another program on this machine keeps" in (snapshot.last_error or "")
+        assert snapshot.link.connection_attempts == 1
+        assert virtual.disconnects == ended
+        camper.fake.drop(virtual)
+        assert (await camper.poll(virtual)).up
+
+    async def test_connection_of_another_program_is_never_shared(self, camper: FakeCamper) -> None:
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+        camper.fake.hold(virtual)
+        assert (await camper.poll(virtual)).up
+        virtual.faults = Faults(held=True)  # it does not advertise
+        polling = asyncio.create_task(camper.poll(virtual))
+        await wait_until(lambda: any(camper.fake._scanning.values()))
+
+        camper.fake.hold(virtual)
+
+        assert (await polling).failures == {FailureReason.CONNECT: 1}
+        assert camper.fake.is_connected(virtual)
+        assert virtual.requests.count(0x03) == 1
+
+    @pytest.mark.parametrize("fault", ["disconnect fails", "disconnect hangs"])
+    async def test_connection_that_we_could_not_end_is_not_another_programs(
+        self, fault: str, camper: FakeCamper
+    ) -> None:
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+        for _ in range(3):
+            polling = asyncio.create_task(camper.poll(virtual))
+            await wait_until(lambda: camper.fake.is_connecting(virtual))
+            camper.fake.daemon_faults[virtual.address] = DAEMON_FAULTS[fault][0]
+            snapshot = await polling
+            assert snapshot.up, snapshot.last_error
+            assert camper.fake.is_connected(virtual)
+            camper.fake.daemon_faults[virtual.address] = DaemonFaults()
 
     async def test_connection_made_after_the_process_died_is_dropped(
         self, camper: FakeCamper

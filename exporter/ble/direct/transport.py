@@ -19,7 +19,7 @@ from exporter.ble.direct.settings import find_adapter, open_channel, read_settin
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence
 from exporter.ble.timeouts import FIND_S, limit_look, may_retry, retry_pauses
-from exporter.ble.transport import Target, make_not_found
+from exporter.ble.transport import Target, make_not_found, note_taken
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
     AdapterError,
@@ -79,25 +79,34 @@ class DirectTransport:
         try:
             await self._healths.settle(self._adapter, self._management)
             await self._management.switch_on(self._adapter)
-            await self._free(target.address)
+            await self._free(target)
             channel, table = await self._connect_in_time(target, memory, deadline_s)
             measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:
                 yield DirectConnection(channel, table, memory, target)
             finally:
                 measuring.cancel()
-                await self._disconnect(channel)
+                await self._disconnect(channel, target)
         finally:
             target.stats.record_connection(connected=False)
 
-    async def _free(self, address: str) -> None:
-        """Drop a connection that bluetoothd or an ended process has to the battery."""
+    async def _free(self, target: Target) -> None:
+        """Drop a connection that bluetoothd or an ended process has to the battery.
+
+        Raises:
+            ConnectError: Another program keeps it.
+        """
+        address = target.address
         with suppress(OSError):  # the attempt to connect reports it
-            if self._kernel.connected_on(address) is not None:
+            adapter = self._kernel.connected_on(address)
+            if adapter is not None:
+                note_taken(target, self._clock(), f"hci{adapter}")
                 from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed
 
                 await self._management.disconnect(address)
                 await bluez.free(address)
+                if self._kernel.connected_on(address) is None:
+                    target.stats.may_be_left = False
 
     async def _connect_in_time(
         self, target: Target, memory: Memory, deadline_s: float
@@ -131,6 +140,7 @@ class DirectTransport:
         try:
             channel = await self._open_channel(target, memory, timeout_s)
             target.stats.record_connection(connected=True)
+            target.stats.may_be_left = True  # closing the channel leaves it for 2 s
             failure = FailureReason.CONNECT  # also if cancelled, or if the link is lost
             if memory.is_gentle:
                 await channel.exchange_mtu()
@@ -220,7 +230,7 @@ class DirectTransport:
             return None
         return health.find_evidence(before, after, connections)
 
-    async def _disconnect(self, channel: AttChannel) -> None:
+    async def _disconnect(self, channel: AttChannel, target: Target) -> None:
         """Close the channel; return when the kernel has disconnected."""
         try:
             if channel.is_open:
@@ -231,6 +241,7 @@ class DirectTransport:
                     # The kernel does not report the end of a connection to a closed socket.
                     while self._kernel.connected_on(channel.address) is not None:  # noqa: ASYNC110
                         await asyncio.sleep(CHECK_EVERY_S)
+            target.stats.may_be_left = False
         except OSError as error:  # a TimeoutError is one
             log.debug("disconnect failed", extra={"address": channel.address, "error": str(error)})
         finally:

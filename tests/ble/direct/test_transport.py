@@ -318,6 +318,47 @@ class TestFailures:
         assert snapshot.link.connection_attempts == 1
         assert "another program" in (snapshot.last_error or "")
 
+    async def test_battery_that_another_program_connects_again_is_left_to_it(
+        self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        direct = DirectBattery(tasks, quick())
+        held: list[int | None] = [0]
+        kernel = replace(direct.transport._kernel, connected_on=lambda _: held[0])
+        monkeypatch.setattr(direct.transport, "_kernel", kernel)
+
+        async def release(_address: str) -> None:
+            held[0] = None
+
+        monkeypatch.setattr("exporter.ble.bluez.free", release)
+        assert (await direct.poll()).up
+        held[0] = 0
+
+        snapshot = await direct.poll()
+
+        assert snapshot.failures == {FailureReason.CONNECT: 1}
+        assert "another program on this machine keeps" in (snapshot.last_error or "")
+        assert snapshot.link.connection_attempts == 1
+        assert held == [0]
+
+    async def test_connection_of_a_failed_attempt_is_not_another_programs(
+        self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        direct = DirectBattery(tasks, quick(), options={"refuse": {0x10: 0x0E}})
+        # The kernel ends a connection 2 s after the channel of a failed attempt.
+        kernel = replace(direct.transport._kernel, connected_on=lambda _: 0)
+        monkeypatch.setattr(direct.transport, "_kernel", kernel)
+
+        async def release(_address: str) -> None:
+            pass
+
+        monkeypatch.setattr("exporter.ble.bluez.free", release)
+
+        await direct.fail()
+        snapshot = await direct.fail()
+
+        assert snapshot.polls == 2
+        assert "another program" not in (snapshot.last_error or "")
+
     async def test_poll_timeout_while_the_table_is_read_does_not_say_that_it_was_not_seen(
         self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
     ) -> None:
