@@ -57,6 +57,10 @@ class AdapterHealth:
         self._detector.note_success()
         self._gap_s = 0.0
 
+    def note_scan(self) -> None:
+        """Forget that a scan was refused: a later one was not."""
+        self._since_s.pop(WedgeReason.DISCOVERY, None)
+
     def note_idle(self, address: str, connections: Iterable[tuple[str, int]]) -> None:
         """Record, before a wait for a battery, whether it is being connected to already."""
         self._detector.note_idle(address, connections, self._clock())

@@ -12,31 +12,27 @@ from bleak.backends.scanner import AdvertisementData
 from bleak_retry_connector import establish_connection
 
 from exporter.ble import bluez
+from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.bleak_connection import BleakConnection, BleakLink
 from exporter.ble.bleak_errors import BLEAK_ERRORS, text, translate
 from exporter.ble.direct.management import Management
 from exporter.ble.scanner import Scanner
+from exporter.ble.search import Search
 from exporter.ble.timeouts import (
     CONNECTION_S,
-    FIND_S,
     GATT_ATTEMPTS,
     UNDO_S,
-    limit_look,
     may_retry,
     retry_pauses,
     with_timeout,
 )
-from exporter.ble.transport import Backend, Target, make_not_found, note_taken
+from exporter.ble.transport import Backend, Target
 from exporter.clock import Clock, boot_s
 from exporter.errors import Cause, ConnectError, FailureReason, LinkError
 from exporter.link_stats import LinkStats
 
 log = logging.getLogger(__name__)
 
-# A battery that bluetoothd keeps connected for a process that has ended does not advertise. So a
-# search drops such a connection this often.
-FREE_EVERY_S: Final = 2.5
-ROUNDING_S: Final = 0.001
 # A connect to a battery in range takes 0.4 to 1.1 s on BlueZ 5.66; one to a battery that has
 # just left hangs for up to 40 s.
 ATTEMPT_S: Final = 8.0
@@ -51,9 +47,13 @@ class BleakTransport:
         adapter: str | None = None,
         backend: Backend | None = None,
         management: Management | None = None,
+        healths: AdapterHealths | None = None,
         clock: Clock = boot_s,
     ) -> None:
-        """Configure the transport without using Bluetooth; `clock` gives `LinkStats.seen_at_s`."""
+        """Configure the transport without using Bluetooth; `clock` gives `LinkStats.seen_at_s`.
+
+        All transports of this machine share `healths`.
+        """
         backend = backend or Backend()
         self._adapter = adapter
         self._client = backend.client
@@ -62,6 +62,13 @@ class BleakTransport:
         self.targets: Mapping[str, Target] = {}
         self._scanner = Scanner(adapter, backend.scanner, self._record)
         self.advertisements = self._scanner.advertisements
+        self._search = Search(
+            self._scanner,
+            self._management,
+            healths or AdapterHealths(clock),
+            clock,
+            is_virtual=self._client is not None,
+        )
         self._connecting = 0  # batteries
 
     def _record(self, device: BLEDevice, data: AdvertisementData) -> None:
@@ -81,12 +88,13 @@ class BleakTransport:
         record = target.stats.record_connection
         async with AsyncExitStack() as stack:
             stack.callback(record, connected=False)  # unless bluetoothd has reported it before
-            device = await self._find(target, deadline_s)
+            device = await self._search.find(target, deadline_s)
             addresses = [target.address, *self.targets]
             await self._management.load_parameters(self._adapter, addresses)
             if self._client is None:
                 await bluez.follow(device, lambda connected: record(connected=connected), stack)
-            client = await self._establish(device, target, links, deadline_s)
+            async with self._search.use(self._name(device), target.address):
+                client = await self._establish(device, target, links, deadline_s)
             record(connected=True)
             measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:
@@ -109,47 +117,6 @@ class BleakTransport:
         if self._adapter is not None or self._client is not None:
             return self._adapter or "virtual"
         return str(device.details["path"]).split("/")[3]  # /org/bluez/hci0/dev_A4_...
-
-    async def _find(self, target: Target, deadline_s: float) -> BLEDevice:
-        await self._free(target)
-        loop = asyncio.get_running_loop()
-        found: asyncio.Future[BLEDevice] = loop.create_future()
-
-        def listener(device: BLEDevice, _data: AdvertisementData) -> None:
-            if device.address.upper() == target.address and not found.done():
-                found.set_result(device)
-
-        look_s = limit_look(target.stats.missed, FIND_S)
-        before_s = self._scanner.scanned_s
-        async with self._scanner.listen(listener):
-            while True:
-                listened_s = self._scanner.scanned_s - before_s
-                left_s = min(look_s - listened_s, deadline_s - loop.time())
-                await asyncio.wait([found], timeout=max(0.0, min(FREE_EVERY_S, left_s)))
-                if found.done():
-                    return found.result()
-                await self._free(target)
-                if left_s < ROUNDING_S:
-                    break
-                await self._scanner.renew()
-        target.stats.record_attempt(FailureReason.NOT_FOUND)
-        raise make_not_found(target, listened_s)
-
-    async def _free(self, target: Target) -> None:
-        """Drop a connection that a killed process has left.
-
-        A connected battery does not advertise. bluetoothd shares its connections: a client that
-        used this one would end it for its owner, too.
-
-        Raises:
-            ConnectError: Another program keeps it.
-        """
-        if self._client is None and await bluez.is_connected(target.address):
-            note_taken(target, self._clock(), "bluetoothd")
-            await self._management.disconnect(target.address)
-            await bluez.free(target.address)
-            if not await bluez.is_connected(target.address):
-                target.stats.may_be_left = False
 
     async def _establish(
         self, device: BLEDevice, target: Target, links: list[BleakLink], deadline_s: float
@@ -189,7 +156,7 @@ class BleakTransport:
         stats = target.stats
         for number, pause_s in enumerate(retry_pauses(), 1):
             held_s = stats.held_s
-            await self._free(target)  # bleak uses a connection that it finds
+            await self._search.free(target)  # bleak uses a connection that it finds
             try:
                 stats.may_be_left = True  # also if cancelled
                 # What connected just after this was cancelled is disconnected.

@@ -39,6 +39,8 @@ ADAPTER_ADVICE: Final = {
     BleakBluetoothNotAvailableReason.DENIED_BY_SYSTEM: "no permission to use D-Bus: add the user "
     "to the group bluetooth",
 }
+# bluetoothd's answer to a scan that the kernel refuses. The text tells it apart from "In Progress".
+BUSY: Final = ("org.bluez.Error.InProgress", "Operation already in progress")
 NOT_READY: Final = "org.bluez.Error.NotReady"
 # bluetoothd has dropped its object of the battery: only a scan finds it again.
 FORGOTTEN: Final = ("UnknownObject", "not found")
@@ -57,6 +59,13 @@ def _advice(error: BleakDBusError) -> str | None:
     if error.dbus_error.startswith(CANNOT_START):
         return NOT_RUNNING
     return DBUS_ADVICE.get(error.dbus_error)
+
+
+def is_busy(error: Exception) -> bool:
+    """Return whether bluetoothd refused a scan because the kernel did."""
+    return (
+        isinstance(error, BleakDBusError) and (error.dbus_error, error.dbus_error_details) == BUSY
+    )
 
 
 def adapter_error(error: Exception, doing: str) -> AdapterError:

@@ -71,8 +71,17 @@ async def is_off_on_purpose() -> bool:
     return True
 
 
+async def find_default_adapter() -> str | None:
+    """Return the name of the adapter that bleak uses if none is named; None: there is none."""
+    try:
+        manager = await with_timeout(get_global_bluez_manager(), ANSWER_S)
+        return manager.get_default_adapter().split("/")[3]
+    except BLEAK_ERRORS:
+        return None
+
+
 async def is_discovering(adapter: str) -> bool:
-    """Return whether bluetoothd runs and scans on this adapter, for whomever."""
+    """Return whether bluetoothd runs and scans on this adapter, for any program."""
     try:
         manager = await with_timeout(get_global_bluez_manager(), ANSWER_S)
         properties = manager._properties[f"/org/bluez/{adapter}"]  # noqa: SLF001 - as `forget`

@@ -58,9 +58,8 @@ async def build_routes(
         ConfigError: The direct link is configured, and this machine has none.
     """
     if backend is not None:
-        return Routes(
-            bluez=partial(_make_bluez, backend, None), adapters=list, bluez_name="virtual"
-        )
+        bluez = partial(_make_bluez, backend, None, None)
+        return Routes(bluez=bluez, adapters=list, bluez_name="virtual")
     wanted = {battery.link or config.link for battery in config.batteries}
     why_not_direct = sockets.why_not()
     if why_not_direct and TransportChoice.DIRECT in wanted:
@@ -79,7 +78,7 @@ async def build_routes(
         return DirectTransport(adapter=adapter, management=managed, healths=healths)
 
     return Routes(
-        bluez=partial(_make_bluez, None, managed),
+        bluez=partial(_make_bluez, None, managed, healths),
         direct=None if why_not_direct else make_direct,
         prefers_direct=config.link is not TransportChoice.BLUEZ,
         adapters=adapters_up,
@@ -126,12 +125,15 @@ def _log_adapters() -> None:
 
 
 def _make_bluez(
-    backend: Backend | None, managed: Management | None, adapter: str | None
+    backend: Backend | None,
+    managed: Management | None,
+    healths: AdapterHealths | None,
+    adapter: str | None,
 ) -> ScanningTransport:
     # This loads bleak and D-Bus, which the direct link does not need.
     from exporter.ble.bleak import BleakTransport  # noqa: PLC0415
 
-    return BleakTransport(adapter=adapter, backend=backend, management=managed)
+    return BleakTransport(adapter=adapter, backend=backend, management=managed, healths=healths)
 
 
 def _links_in_use(wanted: set[TransportChoice], why_not_direct: str | None) -> set[TransportChoice]:

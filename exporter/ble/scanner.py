@@ -12,10 +12,13 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
 from bleak_retry_connector import retry_bluetooth_connection_error
 
-from exporter.ble.bleak_errors import BLEAK_ERRORS, adapter_error, text
+from exporter.ble import bluez
+from exporter.ble.adapter_health import CURE
+from exporter.ble.bleak_errors import BLEAK_ERRORS, adapter_error, is_busy, text
+from exporter.ble.direct.wedge import Evidence, WedgeReason
 from exporter.ble.timeouts import ANSWER_S
 from exporter.ble.transport import Hear, Renew
-from exporter.errors import AdapterError
+from exporter.errors import AdapterError, Cause
 from exporter.protocol.advertisement import Advertisement
 
 log = logging.getLogger(__name__)
@@ -26,6 +29,22 @@ PAUSE_S: Final = 4.0
 RENEW_S: Final = 2.4  # longer than the one or two seconds between two advertisements
 
 Listener = Callable[[BLEDevice, AdvertisementData], None]
+
+
+class StuckDiscoveryError(AdapterError):
+    """The kernel refuses every scan although bluetoothd has none, and connects to nothing.
+
+    Source: github.com/bluez/bluez, issues 464, 807 and 1554; only a power cycle ends that.
+    """
+
+    cause = Cause.WEDGE
+
+    def __init__(self, adapter: str) -> None:
+        self.evidence = Evidence(
+            WedgeReason.DISCOVERY,
+            f"{adapter} starts no scan: the kernel still scans, and bluetoothd for nobody",
+        )
+        super().__init__(f"{self.evidence.why}: {CURE}")
 
 
 class Scanner:
@@ -65,6 +84,10 @@ class Scanner:
 
         async with self.listen(listener):
             yield self.renew
+
+    async def find_adapter(self) -> str | None:
+        """Return the name of the adapter that scans; None: there is none yet."""
+        return self._adapter or await bluez.find_default_adapter()
 
     @property
     def scanned_s(self) -> float:
@@ -145,8 +168,8 @@ class Scanner:
                     log.debug("scan not resumed", extra={"error": str(error)})
 
     async def _start(self) -> None:
-        bluez = BlueZScannerArgs(adapter=self._adapter) if self._adapter else BlueZScannerArgs()
-        scanner = BleakScanner(self._advertised, bluez=bluez, backend=self._backend)
+        args = BlueZScannerArgs(adapter=self._adapter) if self._adapter else BlueZScannerArgs()
+        scanner = BleakScanner(self._advertised, bluez=args, backend=self._backend)
         start = retry_bluetooth_connection_error(START_ATTEMPTS)(scanner.start)
         starting = asyncio.ensure_future(start())
         try:
@@ -160,9 +183,20 @@ class Scanner:
         try:
             starting.result()
         except BLEAK_ERRORS as error:
-            raise adapter_error(error, "scan") from error
+            raise await self._make_error(error) from error
         self._scanner = scanner
         self._since_s = asyncio.get_running_loop().time()
+
+    async def _make_error(self, error: Exception) -> AdapterError:
+        """Return the error for a scan that was refused.
+
+        bluetoothd lets several programs scan at once: a scan of another one is no reason.
+        """
+        if self._backend is None and is_busy(error):
+            adapter = await self.find_adapter()
+            if adapter is not None and not await bluez.is_discovering(adapter):
+                return StuckDiscoveryError(adapter)
+        return adapter_error(error, "scan")
 
     async def _stop(self) -> None:
         if self._scanner is not None:

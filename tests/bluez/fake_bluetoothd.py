@@ -93,6 +93,7 @@ class FakeBluetoothd:
         self.times = times or Times()
         self.daemon_faults: dict[str, DaemonFaults] = {}  # by the battery's address
         self.scan_errors: list[tuple[str, str]] = []  # one for each StartDiscovery
+        self.stuck: set[str] = set()  # adapters that refuse every scan until they are switched off
         self.mute = False  # accepts calls without answering
         self._bus_address = bus_address
         self._adapters = dict.fromkeys(adapters, True)  # switched on
@@ -157,6 +158,7 @@ class FakeBluetoothd:
         self._adapters[adapter] = on
         self._change(f"/org/bluez/{adapter}", ADAPTER, Powered=on)
         if not on:
+            self.stuck.discard(adapter)
             self._drop_all(adapter)
 
     def unplug(self, adapter: str) -> None:
@@ -173,6 +175,7 @@ class FakeBluetoothd:
 
     def _drop_all(self, adapter: str) -> None:
         self._scanning.pop(adapter, None)
+        self._note_scans()
         for battery in self.batteries:
             path = self._path(adapter, battery)
             for connecting in self._connecting.get(path, ()):
@@ -217,6 +220,11 @@ class FakeBluetoothd:
             self._add(path, self._device(adapter, battery))
         self._begin(path, battery)
         self._resolve(path, battery)
+
+    def scan(self, adapter: str) -> None:
+        """Scan for another client, which goes on."""
+        self._scanning.setdefault(adapter, set()).add("another client")
+        self._note_scans()
 
     # ---- objects
 
@@ -319,6 +327,7 @@ class FakeBluetoothd:
             if not new:  # a client has left: its scans end, its connections stay
                 for clients in self._scanning.values():
                     clients.discard(name)
+                self._note_scans()
             return None
         if message.message_type is not MessageType.METHOD_CALL:
             return None
@@ -358,6 +367,7 @@ class FakeBluetoothd:
                 self._start_discovery(path, sender)
             case "StopDiscovery":
                 self._scanning.get(path.split("/")[3], set()).discard(sender)
+                self._note_scans()
             case "Connect":
                 connecting = asyncio.ensure_future(self._connect(path))
                 self._connecting.setdefault(path, set()).add(connecting)
@@ -388,9 +398,17 @@ class FakeBluetoothd:
         if not self._adapters[adapter]:
             raise Refusal("org.bluez.Error.NotReady", "Resource Not Ready")
         clients = self._scanning.setdefault(adapter, set())
-        if sender in clients:
+        if sender in clients or adapter in self.stuck:
             raise Refusal("org.bluez.Error.InProgress", "Operation already in progress")
         clients.add(sender)
+        self._note_scans()
+
+    def _note_scans(self) -> None:
+        """Publish `Discovering` of each adapter where it has changed."""
+        for adapter in self._adapters:
+            path, is_scanning = f"/org/bluez/{adapter}", bool(self._scanning.get(adapter))
+            if self._objects.get(path, {}).get(ADAPTER, {}).get("Discovering") != is_scanning:
+                self._change(path, ADAPTER, Discovering=is_scanning)
 
     async def _connect(self, path: str) -> None:
         battery = self._battery(path)
@@ -412,7 +430,8 @@ class FakeBluetoothd:
         await asyncio.sleep(self.times.connect_s)
         if battery.faults.refuses:
             raise Refusal(FAILED, "Software caused connection abort")
-        if not battery.advertising or battery.address in self._connections:
+        is_stuck = path.split("/")[3] in self.stuck
+        if is_stuck or not battery.advertising or battery.address in self._connections:
             await asyncio.sleep(self.times.abandon_s)
             raise Refusal(FAILED, "le-connection-abort-by-local")
         self._begin(path, battery)

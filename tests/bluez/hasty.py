@@ -9,11 +9,12 @@ import bleak_retry_connector
 
 from exporter import cli
 from exporter.battery import backoff, session
-from exporter.ble import adapter_choice, bleak, bluez, scanner, timeouts
+from exporter.ble import adapter_choice, bleak, bluez, scanner, search, timeouts
 from exporter.protocol import exchange
 
 WAITS: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
-    (bleak, ("FIND_S", "FREE_EVERY_S", "ATTEMPT_S", "CONNECTION_S", "UNDO_S")),
+    (bleak, ("ATTEMPT_S", "CONNECTION_S", "UNDO_S")),
+    (search, ("FIND_S", "FREE_EVERY_S")),
     (timeouts, ("CLEAN_UP_S", "FIRST_PAUSE_S", "LONGEST_PAUSE_S", "SHORT_FIND_S", "UNDO_S")),
     (bluez, ("ANSWER_S",)),
     (scanner, ("ANSWER_S", "PAUSE_S", "RENEW_S")),

@@ -21,8 +21,13 @@ from exporter.batteries import build_battery
 from exporter.battery.poller import Poller
 from exporter.battery.snapshot import Snapshot
 from exporter.ble import bluez
+from exporter.ble.adapter_health import CERTAIN_S, AdapterHealths
 from exporter.ble.bleak import BleakTransport
+from exporter.ble.direct.kernel import Kernel
+from exporter.ble.direct.management import SET_POWERED, Management
+from exporter.ble.direct.sockets import CONNECTING, Adapter
 from exporter.ble.routes import Routes
+from exporter.ble.transport import Target
 from exporter.config.schema import (
     AdapterName,
     BatteryConfig,
@@ -32,7 +37,8 @@ from exporter.config.schema import (
     normal_address,
 )
 from exporter.demo.battery import Faults, VirtualBattery
-from exporter.errors import FailureReason, LinkError
+from exporter.errors import AdapterError, FailureReason, LinkError, NotFoundError
+from exporter.link_stats import LinkStats
 from fake_bluetoothd import DBUS, FAILED, DaemonFaults, FakeBluetoothd, Times
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - a real D-Bus works in real time
@@ -106,11 +112,13 @@ class FakeCamper:
     tasks: asyncio.TaskGroup
     adapters: list[str] = field(default_factory=lambda: ["hci0"])
     pollers: dict[str, Poller] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)  # of the transports
     routes: Routes = field(init=False)
 
     def __post_init__(self) -> None:
         self.routes = Routes(
-            bluez=lambda adapter: BleakTransport(adapter=adapter), adapters=lambda: self.adapters
+            bluez=lambda adapter: BleakTransport(adapter=adapter, **self.options),
+            adapters=lambda: self.adapters,
         )
 
     def poller(self, virtual: VirtualBattery, adapter: str | None = None) -> Poller:
@@ -444,6 +452,139 @@ class TestBluetoothd:
         snapshot = await polling
 
         assert snapshot.up, snapshot.last_error
+
+
+class StuckMachine:
+    """The kernel and the management socket of a machine whose hci0 may be stuck."""
+
+    def __init__(self, camper: FakeCamper, *, may_restart: bool = True) -> None:
+        self.now_s = 0.0
+        self.counters = [(0, 0)]  # commands and events, at each look
+        self.connections: list[tuple[str, int]] = []
+        self._fake = camper.fake
+        self.healths = AdapterHealths(lambda: self.now_s)
+        kernel = Kernel(
+            adapters=self._adapters,
+            connections=lambda _: self.connections,
+            connected_on=lambda _: None,
+            connected_devices=lambda _: [],
+        )
+        management = Management(power=may_restart, command=self._command, kernel=kernel)
+        camper.options = {"management": management, "healths": self.healths}
+
+    def _adapters(self) -> list[Adapter]:
+        sent, received = self.counters.pop(0) if len(self.counters) > 1 else self.counters[0]
+        is_on = self._fake._adapters["hci0"]
+        return [Adapter(0, "00:1B:DC:0F:AA:01", is_on, sent, received)]
+
+    async def _command(self, opcode: int, adapter: int, payload: bytes) -> tuple[int, bytes]:
+        assert (opcode, adapter) == (SET_POWERED, 0)
+        self._fake.power("hci0", on=payload == b"\x01")
+        return 0, b""
+
+    @property
+    def restarts(self) -> int:
+        return sum(self.healths.restarts().values())
+
+
+class TestStuckAdapter:
+    async def test_refused_scans_restart_the_adapter_once_they_are_certain(
+        self, camper: FakeCamper
+    ) -> None:
+        machine = StuckMachine(camper)
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+        camper.fake.stuck.add("hci0")
+
+        first = await camper.poll(virtual, "hci0")
+
+        assert first.failures == {FailureReason.ADAPTER: 1}
+        assert "hci0 starts no scan" in (first.last_error or "")
+        assert machine.restarts == 0
+        machine.now_s = CERTAIN_S
+        assert "it was restarted" in ((await camper.poll(virtual)).last_error or "")
+        assert machine.healths.restarts()["hci0", "discovery"] == 1
+        assert (await camper.poll(virtual)).up
+
+    async def test_scan_that_starts_refutes_the_refused_ones_before(
+        self, camper: FakeCamper
+    ) -> None:
+        machine = StuckMachine(camper)
+        transport = BleakTransport(adapter="hci0", **camper.options)
+        virtual = make_battery(0, gone=True)
+        camper.fake.batteries.append(virtual)
+        target = Target(address=virtual.address, stats=LinkStats())
+        for now_s, refusals in ((0.0, 3), (CERTAIN_S, 0), (2 * CERTAIN_S, 3)):
+            machine.now_s = now_s
+            camper.fake.scan_errors = [IN_PROGRESS] * refusals
+            deadline_s = asyncio.get_running_loop().time() + 2.0
+            with pytest.raises(AdapterError if refusals else NotFoundError):
+                async with transport.connect(target, deadline_s=deadline_s):
+                    pass
+
+        assert machine.restarts == 0
+
+    async def test_without_permission_the_message_gives_the_command(
+        self, camper: FakeCamper
+    ) -> None:
+        StuckMachine(camper, may_restart=False)
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+        camper.fake.stuck.add("hci0")
+
+        snapshot = await camper.poll(virtual, "hci0")
+
+        assert "run bluetoothctl power off" in (snapshot.last_error or "")
+
+    async def test_refused_scan_during_one_of_bluetoothd_is_no_stuck_adapter(
+        self, camper: FakeCamper
+    ) -> None:
+        machine = StuckMachine(camper)
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+        camper.fake.scan("hci0")
+        for now_s in (0.0, CERTAIN_S):
+            machine.now_s = now_s
+            camper.fake.scan_errors = [IN_PROGRESS] * 3
+            snapshot = await camper.poll(virtual, "hci0")
+            assert "Operation already in progress" in (snapshot.last_error or "")
+        assert machine.restarts == 0
+
+    @pytest.mark.parametrize(
+        ("counters", "connections", "words"),
+        [
+            ([(1, 1), (5, 1)], [], "does not answer any more"),
+            ([(1, 1), (5, 9)], [("A4:C1:38:00:00:77", CONNECTING)], "for which nothing waits"),
+        ],
+    )
+    async def test_search_that_finds_nothing_recognises_a_stuck_adapter(
+        self,
+        counters: list[tuple[int, int]],
+        connections: list[tuple[str, int]],
+        words: str,
+        camper: FakeCamper,
+    ) -> None:
+        machine = StuckMachine(camper, may_restart=False)
+        machine.connections = connections
+        virtual = make_battery(0, gone=True)
+        camper.fake.batteries.append(virtual)
+        messages = []
+        for now_s in (0.0, CERTAIN_S):
+            machine.now_s = now_s
+            machine.counters = list(counters)
+            messages.append((await camper.poll(virtual, "hci0")).last_error or "")
+
+        assert words in messages[-1]
+
+    async def test_missing_battery_is_not_found_if_the_adapter_works(
+        self, camper: FakeCamper
+    ) -> None:
+        machine = StuckMachine(camper)
+        machine.counters = [(1, 1), (5, 9)]
+        virtual = make_battery(0, gone=True)
+        camper.fake.batteries.append(virtual)
+
+        assert (await camper.poll(virtual, "hci0")).failures == {FailureReason.NOT_FOUND: 1}
 
 
 async def test_battery_forgotten_by_bluetoothd_is_a_link_error(camper: FakeCamper) -> None:
