@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 # A connect to a battery in range takes 0.4 to 1.1 s on BlueZ 5.66; one to a battery that has
 # just left hangs for up to 40 s.
 ATTEMPT_S: Final = 8.0
+SCAN_S: Final = 10.0  # of bluetoothd, at a time
 
 
 class BleakTransport:
@@ -127,7 +128,9 @@ class BleakTransport:
 
         def attempt_s() -> float:
             # More time for each other battery: the kernel makes one connection after the other.
-            return ATTEMPT_S + CONNECTION_S * (self._connecting - 1)
+            # While another program scans, it connects only after the next report of that scan.
+            delay_s = SCAN_S if self._scanner.shared else 0.0
+            return ATTEMPT_S + delay_s + CONNECTION_S * (self._connecting - 1)
 
         def attempt() -> Coroutine[Any, Any, BleakClient]:
             return establish_connection(
@@ -176,7 +179,10 @@ class BleakTransport:
                         Cause.GATT,
                     )
                 else:
-                    failed = translate(error, f"connect to {target.address}, {number} attempt(s)")
+                    doing = f"connect to {target.address}, {number} attempt(s)"
+                    if self._scanner.shared:
+                        doing += f" while another program scans on {self._scanner.shared}"
+                    failed = translate(error, doing)
             if not may_retry(failed.cause, number) or now() + pause_s >= deadline_s:
                 raise failed
             await asyncio.sleep(pause_s)

@@ -27,6 +27,7 @@ START_ATTEMPTS: Final = 3
 # A connect takes about a second. One that hangs must not keep others from finding their battery.
 PAUSE_S: Final = 4.0
 RENEW_S: Final = 2.4  # longer than the one or two seconds between two advertisements
+SETTLE_S: Final = 1.0  # by then bluetoothd has reported that our own scan ended
 
 Listener = Callable[[BLEDevice, AdvertisementData], None]
 
@@ -66,6 +67,9 @@ class Scanner:
         self._connecting: set[object] = set()  # the connects for which the scan pauses
         self._scanned_s = 0.0
         self._since_s: float | None = None  # when the current scan started
+        self._ended_s = float("-inf")
+        self.shared: str | None = None
+        """The adapter, if another program scanned with it before our last scan started."""
 
     @asynccontextmanager
     async def advertisements(self, hear: Hear) -> AsyncIterator[Renew]:
@@ -171,6 +175,7 @@ class Scanner:
         args = BlueZScannerArgs(adapter=self._adapter) if self._adapter else BlueZScannerArgs()
         scanner = BleakScanner(self._advertised, bluez=args, backend=self._backend)
         start = retry_bluetooth_connection_error(START_ATTEMPTS)(scanner.start)
+        await self._notice_others()
         starting = asyncio.ensure_future(start())
         try:
             done, _ = await asyncio.wait([starting], timeout=ANSWER_S)
@@ -187,6 +192,12 @@ class Scanner:
         self._scanner = scanner
         self._since_s = asyncio.get_running_loop().time()
 
+    async def _notice_others(self) -> None:
+        if self._backend is None and asyncio.get_running_loop().time() - self._ended_s > SETTLE_S:
+            adapter = await self.find_adapter()
+            is_shared = adapter is not None and await bluez.is_discovering(adapter)
+            self.shared = adapter if is_shared else None
+
     async def _make_error(self, error: Exception) -> AdapterError:
         """Return the error for a scan that was refused.
 
@@ -202,7 +213,10 @@ class Scanner:
         if self._scanner is not None:
             self._scanned_s = self.scanned_s
             scanner, self._scanner, self._since_s = self._scanner, None, None
-            await _stop(scanner)
+            try:
+                await _stop(scanner)
+            finally:
+                self._ended_s = asyncio.get_running_loop().time()
 
     def _advertised(self, device: BLEDevice, data: AdvertisementData) -> None:
         if self._record is not None:

@@ -115,7 +115,9 @@ class Search:
         async with self._scanner.listen(listener):
             while True:
                 listened_s = self._scanner.scanned_s - before_s
-                left_s = min(look_s - listened_s, deadline_s - loop.time())
+                # A report in another program's scan may be repeated in its next one only.
+                limit_s = 2 * FIND_S if self._scanner.shared else look_s
+                left_s = min(limit_s - listened_s, deadline_s - loop.time())
                 await asyncio.wait([found], timeout=max(0.0, min(FREE_EVERY_S, left_s)))
                 if found.done():
                     return found.result()
@@ -124,7 +126,7 @@ class Search:
                     break
                 await self._scanner.renew()
         target.stats.record_attempt(FailureReason.NOT_FOUND)
-        raise make_not_found(target, listened_s)
+        raise make_not_found(target, listened_s, scanned=self._scanner.shared)
 
     async def free(self, target: Target) -> None:
         """Drop a connection that a killed process has left.

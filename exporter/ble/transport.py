@@ -109,13 +109,16 @@ def note_taken(target: Target, now_s: float, seen_by: str) -> None:
     log.info("connection of another program dropped", extra={"address": target.address})
 
 
-def make_not_found(target: Target, waited_s: float) -> NotFoundError:
-    """Return the error for a battery that did not advertise in this time."""
-    hint = ""
+def make_not_found(target: Target, waited_s: float, *, scanned: str | None = None) -> NotFoundError:
+    """Return the error for a battery that did not advertise in this time.
+
+    `scanned` names the adapter if another program scans with it.
+    """
+    hint = f" Another program scans on {scanned}, which delays connections" if scanned else ""
     if backwards := read_backwards(target.address):
-        hint = f" If the address is from a phone app, it may be backwards: try {backwards}"
+        hint += f" If the address is from a phone app, it may be backwards: try {backwards}"
     elif target.stats.route is not None:  # it was read before
-        hint = " Some batteries switch Bluetooth off while no current flows"
+        hint += " Some batteries switch Bluetooth off while no current flows"
     return NotFoundError(
         f"{target.address} not seen in {waited_s:.0f} s: is it switched on and in range, and is "
         f"the phone app disconnected?{hint}"

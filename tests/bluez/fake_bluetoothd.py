@@ -43,6 +43,8 @@ class Times:
     forget_s: float = 30.0  # until the object of an unpaired, unseen device disappears
     abandon_s: float = 40.0  # until Connect to a battery that does not answer fails
     subscribe_s: float = 0.05
+    scan_s: float = 10.0  # of a discovery that goes on, at a time; each battery is reported once
+    scan_pause_s: float = 5.0  # between two of them
 
     def faster(self, factor: float) -> "Times":
         """Return all times divided by a factor."""
@@ -100,6 +102,8 @@ class FakeBluetoothd:
         self._bus: MessageBus | None = None
         self._objects: dict[str, dict[str, dict[str, Any]]] = {}
         self._scanning: dict[str, set[str]] = {}  # clients by adapter
+        self._foreign_s: dict[str, float] = {}  # when another client's scan began, by adapter
+        self._reported: dict[str, int] = {}  # in which of its scans, by path
         self._connections: dict[str, Connection] = {}  # by the battery's address
         self._held_s: dict[str, float] = {}
         self._seen_s: dict[str, float] = {}  # by path
@@ -175,6 +179,7 @@ class FakeBluetoothd:
 
     def _drop_all(self, adapter: str) -> None:
         self._scanning.pop(adapter, None)
+        self._foreign_s.pop(adapter, None)
         self._note_scans()
         for battery in self.batteries:
             path = self._path(adapter, battery)
@@ -221,10 +226,20 @@ class FakeBluetoothd:
         self._begin(path, battery)
         self._resolve(path, battery)
 
-    def scan(self, adapter: str) -> None:
-        """Scan for another client, which goes on."""
+    def scan(self, adapter: str, ago_s: float = 0.0) -> None:
+        """Scan for another client, which goes on; it has reported the batteries `ago_s` ago."""
+        self._foreign_s[adapter] = asyncio.get_running_loop().time() - ago_s
+        self._reported = {self._path(adapter, one): 0 for one in self.batteries}
         self._scanning.setdefault(adapter, set()).add("another client")
         self._note_scans()
+
+    def _foreign_scan(self, adapter: str) -> tuple[int, float]:
+        """Return the number of another client's scan, and the seconds for which it goes on."""
+        if adapter not in self._foreign_s:
+            return 0, 0.0
+        since_s = asyncio.get_running_loop().time() - self._foreign_s[adapter]
+        number, at_s = divmod(since_s, self.times.scan_s + self.times.scan_pause_s)
+        return int(number), max(0.0, self.times.scan_s - at_s)
 
     # ---- objects
 
@@ -308,6 +323,11 @@ class FakeBluetoothd:
             if not battery.advertising or battery.address in self._connections:
                 continue
             path = self._path(adapter, battery)
+            if adapter in self._foreign_s:
+                number, left_s = self._foreign_scan(adapter)
+                if not left_s or self._reported.get(path) == number:
+                    continue
+                self._reported[path] = number
             self._seen_s[path] = now_s
             if path in self._objects:
                 self._change(path, DEVICE, RSSI=battery.rssi_dbm)
@@ -427,7 +447,8 @@ class FakeBluetoothd:
             raise Refusal(f"{DBUS}.Error.UnknownObject", f"Method Connect with no object {path}")
         if daemon_faults.connect_hangs:
             await asyncio.Event().wait()
-        await asyncio.sleep(self.times.connect_s)
+        _, scans_s = self._foreign_scan(path.split("/")[3])
+        await asyncio.sleep(scans_s + self.times.connect_s)
         if battery.faults.refuses:
             raise Refusal(FAILED, "Software caused connection abort")
         is_stuck = path.split("/")[3] in self.stuck

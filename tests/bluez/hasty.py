@@ -13,11 +13,11 @@ from exporter.ble import adapter_choice, bleak, bluez, scanner, search, timeouts
 from exporter.protocol import exchange
 
 WAITS: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
-    (bleak, ("ATTEMPT_S", "CONNECTION_S", "UNDO_S")),
+    (bleak, ("ATTEMPT_S", "CONNECTION_S", "SCAN_S", "UNDO_S")),
     (search, ("FIND_S", "FREE_EVERY_S")),
     (timeouts, ("CLEAN_UP_S", "FIRST_PAUSE_S", "LONGEST_PAUSE_S", "SHORT_FIND_S", "UNDO_S")),
     (bluez, ("ANSWER_S",)),
-    (scanner, ("ANSWER_S", "PAUSE_S", "RENEW_S")),
+    (scanner, ("ANSWER_S", "PAUSE_S", "RENEW_S", "SETTLE_S")),
     (adapter_choice, ("COMPARE_S",)),
     (backoff, ("BACKOFF_S",)),
     (exchange, ("BYTE_S", "RESEND_S", "GENTLE_RESEND_S", "UNFINISHED_S", "GIVE_UP_S")),

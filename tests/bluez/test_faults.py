@@ -454,6 +454,40 @@ class TestBluetoothd:
         assert snapshot.up, snapshot.last_error
 
 
+class TestScanOfAnotherProgram:
+    async def test_battery_that_its_next_scan_reports_is_read(self, camper: FakeCamper) -> None:
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+        target = Target(address=virtual.address, stats=LinkStats())
+        camper.fake.scan("hci0", ago_s=4.0 / FASTER)
+        deadline_s = asyncio.get_running_loop().time() + 30.0
+
+        async with BleakTransport(adapter="hci0").connect(target, deadline_s=deadline_s):
+            assert camper.fake.is_connected(virtual)
+
+        assert target.stats.connection_attempts == 1
+
+    async def test_message_about_a_missing_battery_names_it(self, camper: FakeCamper) -> None:
+        virtual = make_battery(0, gone=True)
+        camper.fake.batteries.append(virtual)
+        camper.fake.scan("hci0")
+
+        snapshot = await camper.poll(virtual, "hci0")
+
+        assert snapshot.failures == {FailureReason.NOT_FOUND: 1}
+        assert "Another program scans on hci0" in (snapshot.last_error or "")
+
+    async def test_own_scans_are_not_taken_for_one(self, camper: FakeCamper) -> None:
+        missing, well = make_battery(0, gone=True), make_battery(1)
+        camper.fake.batteries.extend([missing, well])
+        searching = asyncio.create_task(camper.poll(missing, "hci0"))
+        await wait_until(lambda: any(camper.fake._scanning.values()))
+
+        assert (await camper.poll(well, "hci0")).up
+
+        assert "Another program" not in ((await searching).last_error or "")
+
+
 class StuckMachine:
     """The kernel and the management socket of a machine whose hci0 may be stuck."""
 
