@@ -15,6 +15,7 @@ from exporter.ble.direct.discovery import Table
 from exporter.ble.direct.intervals import KINDS
 from exporter.ble.direct.kernel import Kernel, Turns
 from exporter.ble.direct.management import Management
+from exporter.ble.direct.other_scans import is_scanned
 from exporter.ble.direct.settings import find_adapter, open_channel, read_settings
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence
@@ -180,7 +181,12 @@ class DirectTransport:
                 kinds=memory.choose_types(target.stats.missed),
                 gentle={other for other, one in self._memories.items() if one.is_gentle},
             )
+            types = memory.address_types
             sock = await self._wait(target, adapter, memory, timeout_s)
+            scanned = sock is None and await is_scanned(self._kernel, adapter, timeout_s)
+            if scanned:  # the battery may be reported in the next scan only
+                memory.address_types = types
+                sock = await self._wait(target, adapter, memory, timeout_s)
             evidence = self._find_evidence(adapter, health) if sock is None else None
         if sock is not None:
             health.note_success()
@@ -188,6 +194,8 @@ class DirectTransport:
         if evidence is not None:
             message = await health.handle(evidence, self._management)
             raise AdapterError(f"{message} (connect to {address})", Cause.WEDGE)
+        if scanned:
+            raise make_not_found(target, 2 * timeout_s, scanned=adapter.name)
         raise make_not_found(target, timeout_s)
 
     async def _wait(
