@@ -107,6 +107,12 @@ class AuthError(BmsError):
     reason = FailureReason.AUTH
 
 
+HOW_TO_PAIR: Final = (
+    "pair it with its PIN, also if it is paired without: run bluetoothctl, then agent "
+    "KeyboardOnly, remove ADDRESS, scan on, pair ADDRESS"
+)
+
+
 class PairingError(AuthError):
     """The battery wants pairing; some say so by sending requests back."""
 

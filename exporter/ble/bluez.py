@@ -51,6 +51,18 @@ async def is_connected(address: str) -> bool:
         return False
 
 
+async def is_paired(address: str) -> bool:
+    """Return whether bluetoothd has paired with a battery. Never raises."""
+    try:
+        manager = await with_timeout(get_global_bluez_manager(), ANSWER_S)
+        name = f"dev_{address.replace(':', '_')}"
+        paths = [path for path in manager._properties if path.endswith(name)]  # noqa: SLF001
+        return any(manager.is_paired(path) for path in paths)
+    except BLEAK_ERRORS as error:
+        log.debug("pairing unknown", extra={"error": text(error)})
+        return False
+
+
 async def free(address: str) -> None:
     """Have bluetoothd drop its connection to a battery, if it has one. Never raises."""
     try:

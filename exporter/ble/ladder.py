@@ -104,6 +104,11 @@ class Ladder:
             if self._successes >= SETTLED:
                 self._settle(self._at, now_s)
 
+    def note_pairing(self, now_s: float) -> None:
+        """Use the transport that can encrypt: the battery wanted pairing, and has it now."""
+        self._climbs.pop(Cause.SECURITY, None)
+        self._climb(Cause.SECURITY, now_s)
+
     @property
     def has_other_kind(self) -> bool:
         """Whether there is a rung of another transport than the present one's."""

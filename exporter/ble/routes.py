@@ -110,6 +110,7 @@ class Routes:
         self._note_machine(present)
         way = self._way(target)
         now_s = asyncio.get_running_loop().time
+        await self._notice_pairing(way, target)
         way.ladder.choose(now_s(), may_explore=now_s() - way.read_at_s < explore_s)
         async with AsyncExitStack() as stack:
             try:
@@ -121,6 +122,15 @@ class Routes:
             way.choice.note_success()
             way.failure = None
             way.read_at_s = now_s()
+
+    async def _notice_pairing(self, way: _Way, target: Target) -> None:
+        """Leave a transport that the battery refused as soon as bluetoothd is paired with it."""
+        is_refused = way.failure is not None and way.failure.cause is Cause.SECURITY
+        if is_refused and way.ladder.has_other_kind and way.ladder.rung.kind is Kind.DIRECT:
+            from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed
+
+            if await bluez.is_paired(target.address):
+                way.ladder.note_pairing(asyncio.get_running_loop().time())
 
     async def _enter(
         self,

@@ -8,7 +8,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from exporter.errors import BmsError, DeviceError, PairingError, ProtocolError, ReplyTimeoutError
+from exporter.errors import (
+    HOW_TO_PAIR,
+    BmsError,
+    DeviceError,
+    PairingError,
+    ProtocolError,
+    ReplyTimeoutError,
+)
 from exporter.protocol.another_protocol import KEPT, another_protocol_error
 from exporter.protocol.auth import PasswordExchange
 from exporter.protocol.frame import Command, Frame, FrameAssembler, FrameError, encode_request
@@ -238,8 +245,7 @@ class Exchange:
         self._open_requests[self._command] -= len(frames)
         if assembler.echoed:
             raise PairingError(
-                "the battery sends requests back unanswered: it wants pairing with a PIN "
-                "first, see bluetoothctl pair"
+                f"the battery sends requests back unanswered, it wants pairing: {HOW_TO_PAIR}"
             )
         if frames:
             self._frame = frames[-1]

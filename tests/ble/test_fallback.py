@@ -81,6 +81,35 @@ async def test_battery_that_wants_pairing_is_read_through_bluetoothd_from_the_ne
     assert await Polls(Machine({FAST: PAIRING, GENTLE: PAIRING})).poll(3) == [FAST, BLUEZ, BLUEZ]
 
 
+async def test_pairing_by_hand_is_used_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    paired: set[str] = set()
+
+    async def is_paired(address: str) -> bool:
+        return address in paired
+
+    monkeypatch.setattr("exporter.ble.bluez.is_paired", is_paired)
+    machine = Machine(dict.fromkeys([FAST, GENTLE, BLUEZ], PAIRING))
+    polls = Polls(machine)
+    assert await polls.poll(4) == [FAST, BLUEZ, FAST, FAST]
+    paired.add(ADDRESS)
+    machine.faults.pop(BLUEZ)
+
+    assert await polls.poll(3) == [BLUEZ] * 3
+
+
+async def test_pairing_that_does_not_help_costs_one_attempt_a_poll(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def is_paired(_address: str) -> bool:
+        return True  # without its PIN
+
+    monkeypatch.setattr("exporter.ble.bluez.is_paired", is_paired)
+
+    used = await Polls(Machine(dict.fromkeys([FAST, GENTLE, BLUEZ], PAIRING))).poll(4)
+
+    assert used == [FAST, BLUEZ, BLUEZ, BLUEZ]
+
+
 async def test_refusal_of_the_kernel_costs_no_poll() -> None:
     machine = Machine({FAST: REFUSED})
     polls = Polls(machine)

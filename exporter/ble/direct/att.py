@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.errors import Cause, LinkLostError, PairingError
+from exporter.errors import HOW_TO_PAIR, Cause, LinkLostError, PairingError
 
 ERROR: Final = 0x01
 MTU_REQUEST: Final = 0x02
@@ -124,5 +124,5 @@ def checked(answer: bytes) -> bytes:
     where = f"on {asked:#04x}, handle {int.from_bytes(answer[2:4], 'little'):#06x}"
     if code in INSUFFICIENT:
         refusal = f"ATT error {code:#04x}, insufficient {INSUFFICIENT[code]} {where}"
-        raise PairingError(f"the battery wants pairing first ({refusal})")
+        raise PairingError(f"the battery wants pairing ({refusal}): {HOW_TO_PAIR}")
     raise AttError(f"ATT error {code:#04x} {where}")
