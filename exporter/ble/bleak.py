@@ -28,7 +28,7 @@ from exporter.ble.timeouts import (
 )
 from exporter.ble.transport import Backend, Target
 from exporter.clock import Clock, boot_s
-from exporter.errors import Cause, ConnectError, FailureReason, LinkError
+from exporter.errors import Cause, ConnectError, FailureReason, LinkError, ProfileError
 from exporter.link_stats import LinkStats
 
 log = logging.getLogger(__name__)
@@ -100,6 +100,10 @@ class BleakTransport:
             measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:
                 yield BleakConnection(client, target, links, adapter=self._name(device))
+            except ProfileError:
+                if self._client is None:
+                    await bluez.forget_table(str(device.details["path"]))
+                raise
             finally:
                 measuring.cancel()
                 await self._disconnect(client, target)

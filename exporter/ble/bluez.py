@@ -6,7 +6,7 @@ direct link does not load them.
 
 import logging
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from bleak.backends.bluezdbus.defs import ADAPTER_INTERFACE
 from bleak.backends.bluezdbus.manager import get_global_bluez_manager
@@ -100,6 +100,16 @@ async def is_discovering(adapter: str) -> bool:
         return bool(properties[ADAPTER_INTERFACE]["Discovering"])
     except BLEAK_ERRORS:
         return False
+
+
+async def forget_table(path: str) -> None:
+    """Read a device's GATT table from bluetoothd at the next connect: bleak keeps it otherwise.
+
+    bleak's copy outlives a table that was incomplete. bluetoothd notices by itself. Never raises.
+    """
+    with suppress(*BLEAK_ERRORS):  # without bluetoothd there is no copy either
+        manager = await with_timeout(get_global_bluez_manager(), ANSWER_S)
+        manager._services_cache.pop(path, None)  # noqa: SLF001 - as `forget`
 
 
 async def forget() -> None:

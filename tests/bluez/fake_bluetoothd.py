@@ -461,9 +461,14 @@ class FakeBluetoothd:
             self.daemon_faults[battery.address] = replace(daemon_faults, abort_by_local=left)
             self._end(battery.address)
             raise Refusal(FAILED, "le-connection-abort-by-local")
-        if daemon_faults.never_resolved:
+        if daemon_faults.never_resolved:  # what it knew of the table is gone, too
+            self._forget_table(path)
             return
         self._resolve(path, battery)
+
+    def _forget_table(self, path: str) -> None:
+        for one in [known for known in self._objects if known.startswith(f"{path}/")]:
+            self._remove(one)
 
     def _resolve(self, path: str, battery: VirtualBattery) -> None:
         for number, profile in enumerate(battery.gatt):

@@ -26,6 +26,7 @@ from exporter.ble.bleak import BleakTransport
 from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.management import SET_POWERED, Management
 from exporter.ble.direct.sockets import CONNECTING, Adapter
+from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Target
 from exporter.config.schema import (
@@ -37,9 +38,17 @@ from exporter.config.schema import (
     normal_address,
 )
 from exporter.demo.battery import Faults, VirtualBattery
-from exporter.errors import AdapterError, FailureReason, LinkError, NotFoundError
+from exporter.errors import (
+    AdapterError,
+    FailureReason,
+    LinkError,
+    NotFoundError,
+    ProfileError,
+)
 from exporter.link_stats import LinkStats
-from fake_bluetoothd import DBUS, FAILED, DaemonFaults, FakeBluetoothd, Times
+from exporter.protocol import profiles
+from fake_bluetoothd import DBUS, DEVICE, FAILED, DaemonFaults, FakeBluetoothd, Times
+from tests.support.att_server import Air
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - a real D-Bus works in real time
 FASTER: Final = 4.0  # more would miss time-outs: `make test-dbus` runs six tests at once
@@ -452,6 +461,86 @@ class TestBluetoothd:
         snapshot = await polling
 
         assert snapshot.up, snapshot.last_error
+
+
+class TestFallback:
+    """One battery over both transports: bluetoothd is fake, and the kernel's ATT channel too."""
+
+    async def test_battery_is_read_over_the_transport_whose_gatt_works(
+        self, camper: FakeCamper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.ble.bleak.ATTEMPT_S", 1.0)
+        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 2.0)
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+        air = Air({virtual.address: virtual})
+        direct = DirectTransport(kernel=air.make_kernel())
+        routes = Routes(
+            bluez=lambda _: BleakTransport(adapter="hci0"), direct=lambda _: direct, adapters=list
+        )
+        target = Target(address=virtual.address, stats=LinkStats())
+        routes.track(target)
+
+        async def connect(times: int) -> list[str]:
+            """Connect and subscribe so often; return the transports over which that worked."""
+            used = []
+            for _ in range(times):
+                deadline_s = asyncio.get_running_loop().time() + 30.0
+                with suppress(LinkError):
+                    async with routes.connect(target, deadline_s=deadline_s) as connection:
+                        await connection.open("nus", b"")
+                        assert target.stats.route is not None
+                        used.append(target.stats.route.transport)
+            return used
+
+        air.options = {"refuse": {0x10: 0x0E}}
+        assert await connect(4) == ["bluez"] * 2  # after both styles of the direct link
+        air.options = {}
+        camper.fake.daemon_faults[virtual.address] = DaemonFaults(never_resolved=True)
+
+        assert await connect(5) == ["direct"] * 2
+        assert virtual.connects == virtual.disconnects
+
+
+class TestTable:
+    async def test_table_that_was_incomplete_is_read_again(self, camper: FakeCamper) -> None:
+        virtual = make_battery(0)
+        complete, virtual.gatt = virtual.gatt, (profiles.PROFILES["fff0"],)
+        camper.fake.batteries.append(virtual)
+        transport = BleakTransport(adapter="hci0")
+        target = Target(address=virtual.address, stats=LinkStats(), profile="nus")
+
+        async def connect() -> list[str]:
+            deadline_s = asyncio.get_running_loop().time() + 30.0
+            async with transport.connect(target, deadline_s=deadline_s) as connection:
+                return list(connection.profiles)
+
+        with pytest.raises(ProfileError):
+            await connect()
+        virtual.gatt = (*virtual.gatt, *complete)
+
+        assert "nus" in await connect()
+
+    async def test_battery_that_bluetoothd_forgets_between_polls_is_found_again(
+        self, camper: FakeCamper
+    ) -> None:
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+        for _ in range(2):
+            assert (await camper.poll(virtual, "hci0")).up
+            camper.fake._forget(camper.fake._path("hci0", virtual))
+
+    async def test_pairing_by_hand_is_noticed(self, camper: FakeCamper) -> None:
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+        assert (await camper.poll(virtual, "hci0")).up
+        assert not await bluez.is_paired(virtual.address)
+
+        camper.fake._change(camper.fake._path("hci0", virtual), DEVICE, Paired=True)
+
+        async with asyncio.timeout(10.0):
+            while not await bluez.is_paired(virtual.address):  # noqa: ASYNC110 - bleak sets no event
+                await asyncio.sleep(0.001)
 
 
 class TestScanOfAnotherProgram:
