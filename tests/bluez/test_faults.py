@@ -412,6 +412,9 @@ class TestBluetoothd:
         assert snapshot.link.connection_attempts == 1
         assert virtual.disconnects == ended
         camper.fake.drop(virtual)
+        async with asyncio.timeout(10.0):
+            while await bluez.is_connected(virtual.address):  # noqa: ASYNC110 - bleak sets no event
+                await asyncio.sleep(0.001)
         assert (await camper.poll(virtual)).up
 
     async def test_connection_of_another_program_is_never_shared(self, camper: FakeCamper) -> None:
