@@ -10,7 +10,9 @@ from typing import Final
 from exporter.ble.direct.settings import NOT_MANAGED, UNMANAGED, Setting
 from exporter.errors import AdapterError, BmsError, Cause, ConnectError, NotFoundError
 
-AT_ONCE_S: Final = 0.05  # the kernel refused without using the radio
+# The call itself returned the error. A refusal by the controller takes an advertisement and a
+# command at least.
+AT_ONCE_S: Final = 0.005
 # The kernel ends a channel that has waited for so long (l2cap.h, L2CAP_CONN_TIMEOUT: 40 s).
 CHANNEL_TIMEOUT_S: Final = 39.0
 

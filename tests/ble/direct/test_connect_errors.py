@@ -61,6 +61,13 @@ def test_refusal_at_once_means_that_low_energy_is_off() -> None:
     assert "btmgmt --index hci1 le on" in str(error)
 
 
+def test_adapter_without_a_free_connection_may_say_so_in_milliseconds() -> None:
+    error = explained(errno.ECONNREFUSED, elapsed_s=0.02)
+
+    assert (error.reason, error.cause) == (FailureReason.CONNECT, Cause.RADIO)
+    assert "no free connection" in str(error)
+
+
 def test_refusal_after_the_kernels_own_40_s_means_that_nothing_was_seen() -> None:
     error = explained(errno.ECONNREFUSED, elapsed_s=40.0)
 
