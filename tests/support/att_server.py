@@ -1,15 +1,25 @@
 """The peer of the direct link: a GATT server over a socket pair, in front of a virtual battery."""
 
 import asyncio
+import errno
+import os
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.sockets import PUBLIC, Adapter
 from exporter.demo.battery import Delivery, VirtualBattery
+from tests.support.air_faults import ENDED_BY_BATTERY, LOST, NOT_ESTABLISHED, AirFaults
 
 HCI0 = Adapter(0, "00:1B:DC:0F:AA:01", up=True)
 SERVER_MTU = 247
+ERRNO = {  # of HCI errors: net/bluetooth/lib.c
+    NOT_ESTABLISHED: errno.ENOSYS,
+    LOST: errno.ETIMEDOUT,
+    ENDED_BY_BATTERY: errno.ECONNRESET,
+}
+KERNELS_INTERVAL_MS = 50.0
 PROPERTIES = {"write-without-response": 0x04, "write": 0x08}
 
 
@@ -35,6 +45,7 @@ class AttServer:
     first_handle: int = 1
     refuse: dict[int, int] = field(default_factory=dict)  # request opcode -> error code
     deaf_to: set[int] = field(default_factory=set)
+    needs_mtu: bool = False  # answers nothing before the exchange of the MTU
     mtu: int = 23  # what the battery notifies beyond it is cut off
     table: dict[int, Attribute] = field(default_factory=dict)
     received: list[bytes] = field(default_factory=list)
@@ -42,6 +53,7 @@ class AttServer:
     notify: int = 0
     write: int = 0
     cccd: int = 0
+    ended_s: float | None = None  # by the loop's clock
 
     def __post_init__(self) -> None:
         at = self.first_handle
@@ -70,8 +82,11 @@ class AttServer:
         self.deliver(self.battery.connected())
 
     def drop(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.sock)
-        self.sock.close()
+        loop = asyncio.get_running_loop()
+        if self.ended_s is None:
+            self.ended_s = loop.time()
+            loop.remove_reader(self.sock)
+            self.sock.close()
 
     def send(self, pdu: bytes) -> None:
         if self.sock.fileno() >= 0:
@@ -95,7 +110,9 @@ class AttServer:
             self.drop()
             return
         self.received.append(pdu)
-        if pdu[0] in self.deaf_to:
+        if pdu[0] == 0x02:
+            self.needs_mtu = False
+        if pdu[0] in self.deaf_to or self.needs_mtu:
             return
         answer = self._answer(pdu)
         if answer:
@@ -177,6 +194,15 @@ class Air:
     connections: list[tuple[str, int]] = field(default_factory=list)  # of others
     connected_devices: list[str] = field(default_factory=list)
     errors: list[OSError] = field(default_factory=list)  # raised by the next attempts
+    faults: AirFaults = field(default_factory=lambda: AirFaults(advertise_ms=10))
+    interval_ms: float = KERNELS_INTERVAL_MS  # of the next connections
+    _failing: list[int] = field(default_factory=list)
+    _connecting: int = 0
+
+    def set_faults(self, **faults: Any) -> None:
+        """Replace all faults of the radio."""
+        self.faults = AirFaults(**{"advertise_ms": 10} | faults)
+        self._failing = self.faults.failing()
 
     def make_kernel(self) -> Kernel:
         return Kernel(
@@ -200,14 +226,48 @@ class Air:
             raise self.errors.pop(0)
         battery = self.batteries[address]
         while True:
-            await asyncio.sleep(0.01)
-            if address_type == self.address_type and battery.advertising:
+            await asyncio.sleep(self.faults.advertise_ms / 1000)
+            if self.faults.deaf:
+                self.adapters = [
+                    replace(one, commands_sent=one.commands_sent + 1) for one in self.adapters
+                ]
+            elif address_type == self.address_type and self._advertises(battery):
                 break
         if battery.faults.refuses:
             raise ConnectionRefusedError(111, "Connection refused")
+        await self._establish()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)  # noqa: FBT003 - its interface
-        server = AttServer(battery=battery, sock=theirs, **self.options)  # type: ignore[arg-type]
+        options = {"needs_mtu": self.faults.needs_mtu} | self.options
+        server = AttServer(battery=battery, sock=theirs, **options)  # type: ignore[arg-type]
         self.servers.append(server)
         server.start()
+        if self.interval_ms < self.faults.min_interval_ms:
+            asyncio.get_running_loop().call_later(0.02, server.drop)
         return ours
+
+    def _advertises(self, battery: VirtualBattery) -> bool:
+        now_s = asyncio.get_running_loop().time()
+        gap_s = self.faults.gap_after_disconnect_s
+        ended = [one.ended_s for one in self.servers if one.battery is battery]
+        is_silent = any(end_s is None or now_s < end_s + gap_s for end_s in ended)
+        return battery.advertising and not is_silent
+
+    async def _establish(self) -> None:
+        """Make a connection, which takes a moment. Raises OSError as the kernel would."""
+        is_second = self._connecting > 0
+        self._connecting += 1
+        try:
+            await asyncio.sleep(0.01)
+        finally:
+            self._connecting -= 1
+        connected = sum(server.ended_s is None for server in self.servers)
+        number = None
+        if is_second and self.faults.reject_second:
+            number = errno.EPROTO
+        elif self.faults.slots and connected >= self.faults.slots:
+            number = errno.ECONNREFUSED
+        elif self._failing:
+            number = ERRNO[self._failing.pop(0)]
+        if number is not None:
+            raise OSError(number, os.strerror(number))

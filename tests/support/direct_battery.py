@@ -6,7 +6,7 @@ from typing import Any
 from exporter.battery.poller import Poller
 from exporter.battery.snapshot import Snapshot
 from exporter.ble.direct.transport import DirectTransport
-from exporter.config.schema import PollConfig, Seconds
+from exporter.config.schema import PollConfig, Seconds, TransportChoice
 from exporter.demo.battery import Faults, VirtualBattery
 from tests.support import att_server
 from tests.support.virtual import battery, make_direct_routes, make_poller, now_s
@@ -20,6 +20,7 @@ class DirectBattery:
         tasks: asyncio.TaskGroup,
         virtual: VirtualBattery,
         timeout_s: float = 5.0,
+        link: TransportChoice | None = None,
         **options: Any,
     ) -> None:
         self.battery = virtual
@@ -30,6 +31,7 @@ class DirectBattery:
             self.routes,
             tasks,
             address=virtual.address,
+            link=link,
             poll=PollConfig(
                 min_interval_s=Seconds(0.0), max_age_s=Seconds(0.0), timeout_s=Seconds(timeout_s)
             ),
