@@ -26,9 +26,14 @@ class Memory:
     """What earlier connections to one battery have found, each use verifies it; its style."""
 
     address_types: Sequence[int]  # the likelier one first
-    is_type_known: bool = False  # a connection was made with it
+    is_type_known: bool = False  # the battery was heard with it
     table: Table | None = None
     is_gentle: bool = False  # the next connection
+
+    def learn_type(self, address_type: int) -> None:
+        """Record the type with which the battery was heard."""
+        self.address_types = sorted(self.address_types, key=lambda one: one != address_type)
+        self.is_type_known = True
 
     def choose_types(self, missed: int) -> Sequence[int]:
         """Return the types of the address to wait with, in this order, after so many misses.

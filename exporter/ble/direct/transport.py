@@ -217,16 +217,18 @@ class DirectTransport:
                     continue
                 elapsed_s = now() - began_s
                 asks = error.errno in ASK_SETTINGS
-                raise explain(
+                failed = explain(
                     error,
                     address,
                     adapter=adapter.name,
                     is_up=self._kernel.is_up(adapter.name),
                     elapsed_s=elapsed_s,
                     settings=await read_settings(command, adapter.index) if asks else None,
-                ) from None
-            memory.address_types = [address_type, *set(KINDS) - {address_type}]
-            memory.is_type_known = True
+                )
+                if failed.cause is Cause.RADIO:  # it was heard, so its type is right
+                    memory.learn_type(address_type)
+                raise failed from None
+            memory.learn_type(address_type)
             return sock
         return None
 

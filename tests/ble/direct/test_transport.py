@@ -308,6 +308,19 @@ class TestFailures:
         assert snapshot.failures == {FailureReason.CONNECT: 1}
         assert "heard, but" in (snapshot.last_error or "")
 
+    async def test_battery_that_was_heard_is_looked_for_with_the_type_that_it_was_heard_with(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        direct = DirectBattery(tasks, quick(), timeout_s=0.5)
+        direct.air.set_faults(establish_fails=999)
+        await direct.fail()
+        direct.air.attempts.clear()
+        direct.battery.faults = Faults(gone=True)
+
+        await direct.fail()
+
+        assert direct.air.attempts == [(PUBLIC, HCI0.address)]
+
     async def test_battery_of_another_program_is_tried_once(self, tasks: asyncio.TaskGroup) -> None:
         direct = DirectBattery(tasks, quick())
         direct.air.errors = [OSError(errno.EBUSY, "Device or resource busy")]
