@@ -1,14 +1,18 @@
 """The environment in the virtual machine: Linux's Bluetooth, bluetoothd, Bumble as the radio."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from exporter.ble.direct import management
 from exporter.ble.direct.sockets import adapters
 
 RUN: Final = Path("/run/vm")
@@ -27,6 +31,7 @@ class VmWorld:
         # None: still the process that the machine started.
         self._bluetoothd: subprocess.Popen[bytes] | None = None
         self._bridge: subprocess.Popen[bytes] | None = None
+        self._second: subprocess.Popen[bytes] | None = None
 
     def send(self, request: Mapping[str, Any]) -> Any:
         """Send one request of control.py over the serial line, which takes one at a time."""
@@ -68,6 +73,57 @@ class VmWorld:
             STARTED.append(self._bridge)
             wait_until(self.is_ready)
 
+    def air(self, **faults: Any) -> None:
+        """Replace all faults of the radio: AirFaults."""
+        self.send({"do": "air", "set": faults})
+
+    @contextmanager
+    def setting(self, opcode: int, value: int, *, usually: int) -> Iterator[None]:
+        """Change a setting of the adapter while the context is open, as btmgmt does."""
+        try:
+            self._set(opcode, value)
+            yield
+        finally:
+            self._set(opcode, usually)
+
+    def _set(self, opcode: int, value: int) -> None:
+        status = self._manage(0, opcode, value)
+        assert status == management.SUCCESS, f"setting {opcode:#06x}: status {status:#04x}"
+
+    def _manage(self, adapter: int, opcode: int, value: int) -> int:
+        status, _ = asyncio.run(management.command(opcode, adapter, bytes([value])))
+        return status
+
+    def plug_second(self) -> None:
+        """Plug in a second adapter that has the address of the first one, and no battery near."""
+        self._second = subprocess.Popen(["vhci-bridge", str(RUN / "second")])
+        wait_until(lambda: len(adapters()) == 2)
+        # bluetoothd ignores an adapter whose address another one has.
+        wait_until(lambda: self._manage(1, management.SET_POWERED, 1) == management.SUCCESS)
+
+    def unplug_second(self) -> None:
+        """Unplug the second adapter."""
+        if self._second is not None:
+            self._second.kill()
+            self._second.wait(PATIENCE_S)
+            self._second = None
+            wait_until(lambda: len(adapters()) == 1)
+
+    @contextmanager
+    def foreigner(self) -> Iterator["Foreigner"]:
+        """Run another program that uses Bluetooth while the context is open."""
+        with subprocess.Popen(
+            ["bluetoothctl"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            bufsize=1,
+        ) as process:
+            try:
+                yield Foreigner(process)
+            finally:
+                process.kill()
+
     def is_ready(self) -> bool:
         """Return whether bluetoothd runs and has an adapter that is switched on."""
         try:
@@ -79,7 +135,9 @@ class VmWorld:
         return "Powered: yes" in shown.stdout
 
     def heal(self) -> None:
-        """Restore what a test has stopped or removed."""
+        """Restore what a test has stopped, removed or changed."""
+        self.air()
+        self.unplug_second()
         if not adapters():
             self.adapter("plug")
         if not Path(f"/proc/{(RUN / 'bluetoothd.pid').read_text().strip()}/exe").exists():
@@ -94,6 +152,18 @@ class VmWorld:
     def command(self) -> Sequence[str]:
         """Return the command that starts the exporter, as a user does."""
         return ["bms-exporter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Foreigner:
+    """A client of bluetoothd that is not the exporter."""
+
+    process: subprocess.Popen[str]
+
+    def say(self, command: str) -> None:
+        """Type a command of bluetoothctl."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(command + "\n")
 
 
 def end(pid: int, number: signal.Signals, process: subprocess.Popen[bytes] | None) -> None:
