@@ -1,24 +1,19 @@
 """Scenarios with faults over both links, in either environment: the fake bluetoothd or the VM."""
 
 import contextlib
-import os
-import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from camper import RECORDED_AH, REMAINING, Camper, failures
 
-from bus import need_dbus
-from fake_world import FakeWorld
 from world import (
     ORDINARY_USER,
     PROFILES,
     Exporter,
-    Samples,
     World,
     address,
     info,
@@ -27,140 +22,6 @@ from world import (
     value,
     wait_disconnected,
 )
-
-BACKOFF_S = 5.0  # poll.backoff_max of these exporters
-RECORDED_AH = 203.54
-REMAINING = "bms_remaining_capacity_amperehours"
-
-
-@pytest.fixture(scope="session")
-def any_world() -> Iterator[World]:
-    """Return the environment that BMS_WORLD names; without it, skip."""
-    match os.environ.get("BMS_WORLD"):
-        case "vm":
-            from vm_world import VmWorld  # noqa: PLC0415 - works only in the virtual machine
-
-            yield VmWorld()
-        case "fake":
-            need_dbus()
-            with FakeWorld() as fake:
-                yield fake
-        case None:
-            pytest.skip("make test-bluez and make test-dbus run the scenarios")
-        case other:
-            pytest.fail(f"BMS_WORLD: {other!r} is neither 'vm' nor 'fake'")
-
-
-@pytest.fixture
-def world(any_world: World) -> Iterator[World]:
-    """Return a healthy environment; restore it afterwards."""
-    heal(any_world)
-    yield any_world
-    heal(any_world)
-
-
-def heal(world: World) -> None:
-    for battery in range(len(PROFILES)):
-        set_faults(world, battery)
-    world.heal()
-    for battery in range(len(PROFILES)):
-        wait_disconnected(world, battery, timeout_s=20.0)
-
-
-@pytest.fixture(params=["direct", "bluez"])
-def link(request: pytest.FixtureRequest, world: World) -> str:
-    wanted: str = request.param
-    if wanted not in world.links:
-        pytest.skip(f"this environment has no {wanted} link")
-    return wanted
-
-
-class Camper:
-    """An exporter of some batteries, with checks that hold in every scenario."""
-
-    def __init__(self, world: World, link: str, folder: Path, batteries: int = 1) -> None:
-        self.world = world
-        self.link = link
-        self._folder = folder
-        self._batteries = batteries
-        self.exporter = self.start()
-
-    def start(self) -> Exporter:
-        lines = [
-            f"link: {self.link}",
-            "poll: {timeout: 25s, min_interval: 0, max_age: 0, backoff_max: 5s}",
-            "batteries:",
-            *(f"  - {{name: b{n}, address: '{address(n)}'}}" for n in range(self._batteries)),
-        ]
-        return Exporter(self.world, "\n".join(lines) + "\n", self._folder)
-
-    def scrape(self) -> Samples:
-        """Return the samples; check that each battery shows its own number or none."""
-        samples = self.exporter.scrape()
-        for number in range(self._batteries):
-            shown = value(samples, REMAINING, f"b{number}")
-            if value(samples, "bms_up", f"b{number}"):
-                assert shown == pytest.approx(RECORDED_AH - number)
-            else:
-                assert shown is None
-        return samples
-
-    def check_reads(self, battery: int = 0) -> Samples:
-        """Scrape; check that a battery is read and then disconnected."""
-        samples = self.scrape()
-        assert value(samples, "bms_up", f"b{battery}") == 1, self.exporter.log()
-        wait_disconnected(self.world, battery, timeout_s=10.0)
-        return samples
-
-    def check_fails(self, *reasons: str) -> float:
-        """Scrape; check that battery 0 fails for one of these reasons; return the seconds taken."""
-        began_s = time.monotonic()
-        samples = self.scrape()
-        took_s = time.monotonic() - began_s
-        assert value(samples, "bms_up", "b0") == 0, self.exporter.log()
-        assert failures(samples), samples
-        assert set(failures(samples)) <= set(reasons), self.exporter.log()
-        return took_s
-
-    def check_recovers(self) -> Samples:
-        """Check that battery 0 is read again after at most one back-off."""
-        up = value(self.scrape(), "bms_up", "b0")  # may be the result of an earlier poll
-        end_s = time.monotonic() + BACKOFF_S * self.world.patience
-        while up != 1:
-            assert time.monotonic() < end_s, self.exporter.log()
-            time.sleep(0.5)
-            up = value(self.scrape(), "bms_up", "b0")
-        samples = self.check_reads()
-        assert info(self.world, 0)["illegal"] == []
-        return samples
-
-    def check_logged(self, words: str) -> None:
-        """Check that the log names the fault in at most two lines, without a traceback."""
-        end_s = time.monotonic() + 5.0 * self.world.patience
-        failed: list[str] = []
-        while not re.search(words, "\n".join(failed)):  # a thread writes the log
-            warnings = self.exporter.warnings()
-            assert time.monotonic() < end_s, warnings
-            failed = [line for line in warnings if "poll failed" in line]
-            time.sleep(0.05)
-        assert len(failed) <= 2, warnings  # a second line only if the reason changed
-        assert "Traceback" not in self.exporter.log()
-
-
-def failures(samples: Samples, battery: str = "b0") -> dict[str, float]:
-    """Return the failed polls by reason."""
-    return {
-        dict(labels)["reason"]: count
-        for (name, labels), count in samples.items()
-        if name == "bms_poll_failures_total" and ("battery", battery) in labels and count
-    }
-
-
-@pytest.fixture
-def camper(world: World, link: str, tmp_path: Path) -> Iterator[Camper]:
-    one = Camper(world, link, tmp_path)
-    with one.exporter:
-        yield one
 
 
 class TestReading:
