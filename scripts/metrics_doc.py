@@ -20,8 +20,8 @@ On `/metrics`, but not on `/probe`, the exporter adds `bms_exporter_build_info` 
 program reads the pipe on standard error, or when the disk behind it is full. The exporter goes on and logs their number.
 
 There, too, `bms_adapter_restarts_total` (`adapter`, `reason`) counts how often a stuck adapter was switched off and on:
-because it answered no command (`no_events`), because a connection stayed that nothing waits for (`left_connection`), or
-because the kernel scanned for nobody (`discovery`).
+because it answered no command (`no_events`), because a connection stayed that nothing waits for (`left_connection`),
+because the kernel scanned for nobody (`discovery`), or because it began no scan for a connect (`no_scan`).
 """
 
 

@@ -66,7 +66,12 @@ class AdapterHealth:
         self._detector.note_idle(address, connections, self._clock())
 
     def find_evidence(
-        self, before: Adapter, after: Adapter, connections: Iterable[tuple[str, int]]
+        self,
+        before: Adapter,
+        after: Adapter,
+        connections: Iterable[tuple[str, int]],
+        *,
+        needs_scan: bool = False,
     ) -> Evidence | None:
         """Return what a wait that found no battery says about the adapter; None: nothing.
 
@@ -74,11 +79,14 @@ class AdapterHealth:
             before: The adapter before the wait.
             after: The same after it.
             connections: Address and state of its Low Energy connections now.
+            needs_scan: Whether the kernel had to begin a scan for this wait.
         """
         evidence = self._detector.find_evidence(
             before, after, connections, self._users, self._clock()
         )
-        for reason in {WedgeReason.NO_EVENTS, WedgeReason.LEFT_CONNECTION}:
+        if evidence is None and needs_scan:
+            evidence = self._detector.find_missing_scan(before, after)
+        for reason in set(WedgeReason) - {WedgeReason.DISCOVERY}:
             if evidence is None or evidence.reason is not reason:
                 self._since_s.pop(reason, None)
         return evidence

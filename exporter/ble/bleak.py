@@ -71,6 +71,7 @@ class BleakTransport:
             is_virtual=self._client is not None,
         )
         self._connecting = 0  # batteries
+        self._gentle: set[str] = set()  # addresses
 
     def _record(self, device: BLEDevice, data: AdvertisementData) -> None:
         if (target := self.targets.get(device.address.upper())) is not None:
@@ -82,20 +83,24 @@ class BleakTransport:
     ) -> AsyncIterator[BleakConnection]:
         """Find the battery, connect, and disconnect when the context ends; see `Transport`.
 
-        bluetoothd has one style: it asks for the MTU, and the kernel's interval is `management`'s.
+        bluetoothd always exchanges the MTU. The gentle style keeps the kernel's own interval.
         """
-        del is_gentle
+        (self._gentle.add if is_gentle else self._gentle.discard)(target.address)
         links: list[BleakLink] = []
         record = target.stats.record_connection
         async with AsyncExitStack() as stack:
             stack.callback(record, connected=False)  # unless bluetoothd has reported it before
             device = await self._search.find(target, deadline_s)
             addresses = [target.address, *self.targets]
-            await self._management.load_parameters(self._adapter, addresses)
+            await self._management.load_parameters(self._adapter, addresses, gentle=self._gentle)
             if self._client is None:
                 await bluez.follow(device, lambda connected: record(connected=connected), stack)
             async with self._search.use(self._name(device), target.address):
-                client = await self._establish(device, target, links, deadline_s)
+                try:
+                    client = await self._establish(device, target, links, deadline_s)
+                except ConnectError as error:
+                    why_not = await self._search.explain(self._name(device), target.address)
+                    raise why_not or error from error
             record(connected=True)
             measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:

@@ -48,6 +48,7 @@ class Rung:
 DIRECT: Final = Rung(Kind.DIRECT)
 GENTLE: Final = Rung(Kind.DIRECT, Style.GENTLE)
 BLUEZ: Final = Rung(Kind.BLUEZ)
+BLUEZ_GENTLE: Final = Rung(Kind.BLUEZ, Style.GENTLE)
 
 
 @dataclass(slots=True)
@@ -172,8 +173,10 @@ class Ladder:
             self._at = self._home
             self._climbing = None
             self._failures = 0
-        elif self._failures >= RADIO_FAILURES and self.rung == DIRECT and GENTLE in self._rungs:
-            self._at = self._rungs.index(GENTLE)
+        elif self._failures >= RADIO_FAILURES:
+            gentle = Rung(self.rung.kind, Style.GENTLE)
+            if gentle in self._rungs[self._at :]:
+                self._at = self._rungs.index(gentle)
 
     def _climb(self, cause: Cause, now_s: float) -> None:
         """Go one rung up; from the highest one back, and stay there for a while."""

@@ -83,6 +83,7 @@ async def build_routes(
         prefers_direct=config.link is not TransportChoice.BLUEZ,
         adapters=adapters_up,
         resolve=resolve_adapter,
+        sets_interval=managed is not None and managed.parameters,
     )
 
 

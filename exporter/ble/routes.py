@@ -9,7 +9,17 @@ from functools import cache, partial
 from typing import Final, TypeVar
 
 from exporter.ble.adapter_choice import AdapterChoice, Choice
-from exporter.ble.ladder import BLUEZ, DIRECT, GENTLE, HOUR_S, Kind, Ladder, Rung, Style
+from exporter.ble.ladder import (
+    BLUEZ,
+    BLUEZ_GENTLE,
+    DIRECT,
+    GENTLE,
+    HOUR_S,
+    Kind,
+    Ladder,
+    Rung,
+    Style,
+)
 from exporter.ble.transport import ScanningTransport, Target, Transport
 from exporter.clock import Clock, boot_s
 from exporter.config.schema import TransportChoice
@@ -24,6 +34,7 @@ PERMANENT: Final = {
     DIRECT: "link: direct",
     GENTLE: "management: {parameters: false}",
     BLUEZ: "link: bluez",
+    BLUEZ_GENTLE: "link: bluez, management: {parameters: false}",
 }
 
 T = TypeVar("T", bound=Transport)
@@ -55,6 +66,7 @@ class Routes:
         resolve: Callable[[str], str] = str,
         clock: Clock = boot_s,
         bluez_name: str = Kind.BLUEZ,
+        sets_interval: bool = False,
     ) -> None:
         """Configure the routes; transports are made when they are needed.
 
@@ -66,7 +78,9 @@ class Routes:
             resolve: Returns the name of a configured adapter. Raises AdapterError.
             clock: Goes on while the machine is suspended.
             bluez_name: The transport's name in metrics; a demo has no bluetoothd.
+            sets_interval: Whether connections through bluetoothd have a gentle style, too.
         """
+        self._bluez_rungs = [BLUEZ, BLUEZ_GENTLE] if sets_interval else [BLUEZ]
         self._bluez = cache(partial(self._make, bluez))  # one transport for each adapter
         self._direct = None if direct is None else cache(partial(self._make, direct))
         self._prefers_direct = prefers_direct
@@ -195,7 +209,7 @@ class Routes:
         if link is None:
             link = TransportChoice.AUTO if self._prefers_direct else TransportChoice.BLUEZ
         if self._direct is None or link is TransportChoice.BLUEZ:
-            return [BLUEZ]
+            return self._bluez_rungs
         return [DIRECT, GENTLE] if link is TransportChoice.DIRECT else [DIRECT, GENTLE, BLUEZ]
 
     def _note_failure(self, way: _Way, error: BmsError) -> None:

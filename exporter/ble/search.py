@@ -10,7 +10,9 @@ from bleak.backends.scanner import AdvertisementData
 
 from exporter.ble import bluez
 from exporter.ble.adapter_health import AdapterHealth, AdapterHealths
+from exporter.ble.direct.connect_errors import explain_silence
 from exporter.ble.direct.management import Management
+from exporter.ble.direct.settings import read_settings
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence
 from exporter.ble.scanner import Scanner, StuckDiscoveryError
@@ -60,6 +62,8 @@ class Search:
             async with health.use(target.address):
                 device = await self._find(target, deadline_s)
         except LinkError as error:
+            if why_not := await self.explain(adapter, target.address):
+                raise why_not from error
             evidence = self._find_evidence(error, before, health)
             if evidence is None:
                 raise
@@ -78,6 +82,17 @@ class Search:
         async with health.use(address):
             yield
         health.note_success()
+
+    async def explain(self, adapter: str, address: str) -> AdapterError | None:
+        """Return the error that the settings of an adapter explain; None: they are as needed."""
+        if self._is_virtual:
+            return None
+        with suppress(OSError, StopIteration):
+            present = self._management.kernel.adapters()
+            index = next(one.index for one in present if one.name == adapter)
+            settings = await read_settings(self._management.command, index)
+            return explain_silence(settings, adapter, address)
+        return None
 
     def _look(self, health: AdapterHealth, address: str) -> Adapter | None:
         """Return the adapter before a search; None: the kernel does not tell."""

@@ -101,6 +101,7 @@ class TestRestart:
             ("hci0", "no_events"): 1,
             ("hci0", "left_connection"): 0,
             ("hci0", "discovery"): 0,
+            ("hci0", "no_scan"): 0,
         }
 
     async def test_without_permission_the_message_gives_the_command(self, machine: Machine) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.ble.ladder import BLUEZ, DIRECT, GENTLE, HOUR_S, Ladder, Rung
+from exporter.ble.ladder import BLUEZ, BLUEZ_GENTLE, DIRECT, GENTLE, HOUR_S, Ladder, Rung
 from exporter.errors import Cause
 
 RUNGS = (DIRECT, GENTLE, BLUEZ)
@@ -68,6 +68,14 @@ def test_lost_connections_are_tried_gently_once_after_three() -> None:
     polls = Polls()
 
     assert polls.fail(*[Cause.RADIO] * 8) == [*[DIRECT] * 3, GENTLE, *[DIRECT] * 3, GENTLE]
+
+
+def test_lost_connections_through_bluetoothd_are_tried_gently_where_the_interval_can_be_set() -> (
+    None
+):
+    polls = Polls([BLUEZ, BLUEZ_GENTLE])
+
+    assert polls.fail(*[Cause.RADIO] * 5) == [*[BLUEZ] * 3, BLUEZ_GENTLE, BLUEZ]
 
 
 def test_single_lost_connections_change_nothing() -> None:

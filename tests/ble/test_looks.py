@@ -19,7 +19,7 @@ from exporter.demo.battery import Faults
 from exporter.demo.radio import make_air
 from exporter.errors import ConnectError, FailureReason, NotFoundError
 from exporter.link_stats import LinkStats
-from tests.support.att_server import HCI0
+from tests.support.att_server import make_scanning
 from tests.support.virtual import (
     ADDRESS,
     battery,
@@ -45,7 +45,7 @@ class Sky:
         self.transport = DirectTransport(
             kernel=Kernel(
                 open_channel=self._open,
-                adapters=lambda: [HCI0],
+                adapters=make_scanning(),
                 connected_on=lambda _: None,
                 connections=lambda _: [],
             ),

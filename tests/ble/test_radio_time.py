@@ -69,6 +69,7 @@ class Kernel(att_server.Air):
 
     async def _open(self, address: str, address_type: int, adapter: str) -> object:  # type: ignore[override]
         began_s = now_s()
+        self._count(commands=4, events=4)
         try:
             while not self.batteries[address].advertising:  # noqa: ASYNC110 - radio has no events
                 await asyncio.sleep(0.5)

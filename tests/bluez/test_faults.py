@@ -25,6 +25,7 @@ from exporter.ble.adapter_health import CERTAIN_S, AdapterHealths
 from exporter.ble.bleak import BleakTransport
 from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.management import SET_POWERED, Management
+from exporter.ble.direct.settings import READ_CONTROLLER_INFORMATION, Setting
 from exporter.ble.direct.sockets import CONNECTING, Adapter
 from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.routes import Routes
@@ -587,6 +588,7 @@ class StuckMachine:
         self.now_s = 0.0
         self.counters = [(0, 0)]  # commands and events, at each look
         self.connections: list[tuple[str, int]] = []
+        self.settings = Setting.LOW_ENERGY
         self._fake = camper.fake
         self.healths = AdapterHealths(lambda: self.now_s)
         kernel = Kernel(
@@ -604,6 +606,8 @@ class StuckMachine:
         return [Adapter(0, "00:1B:DC:0F:AA:01", is_on, sent, received)]
 
     async def _command(self, opcode: int, adapter: int, payload: bytes) -> tuple[int, bytes]:
+        if opcode == READ_CONTROLLER_INFORMATION:
+            return 0, bytes(13) + self.settings.to_bytes(4, "little")
         assert (opcode, adapter) == (SET_POWERED, 0)
         self._fake.power("hci0", on=payload == b"\x01")
         return 0, b""
@@ -631,6 +635,27 @@ class TestStuckAdapter:
         assert "it was restarted" in ((await camper.poll(virtual)).last_error or "")
         assert machine.healths.restarts()["hci0", "discovery"] == 1
         assert (await camper.poll(virtual)).up
+
+    @pytest.mark.parametrize(
+        ("setting", "cure"),
+        [
+            (Setting(1), "btmgmt --index hci0 le on"),
+            (Setting.LOW_ENERGY | Setting.ADVERTISING, "btmgmt --index hci0 advertising off"),
+        ],
+    )
+    async def test_setting_that_prevents_scans_is_named_instead(
+        self, setting: Setting, cure: str, camper: FakeCamper
+    ) -> None:
+        machine = StuckMachine(camper)
+        machine.settings = setting
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+        camper.fake.stuck.add("hci0")
+        for now_s in (0.0, CERTAIN_S):
+            machine.now_s = now_s
+            assert cure in ((await camper.poll(virtual, "hci0")).last_error or "")
+
+        assert machine.restarts == 0
 
     async def test_scan_that_starts_refutes_the_refused_ones_before(
         self, camper: FakeCamper

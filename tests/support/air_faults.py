@@ -19,6 +19,7 @@ class AirFaults:
     hang_up: int = 0  # the next ones, with 0x13
     reject_second: bool = False  # 0x23 for a connection while another one is being made
     deaf: bool = False  # answers no command until the reset that a power cycle begins with
+    stuck: bool = False  # the kernel discovers for nobody, and begins no scan for a connect
     slots: int = 0  # connections at once, 0x0D for more; 0: no limit
     min_interval_ms: float = 0.0  # a connection with a shorter interval is lost
     needs_mtu: bool = False  # batteries answer nothing before the exchange of the MTU

@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+import itertools
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -181,6 +183,17 @@ class AttServer:
         return bytes([5, 1 if len(kind) == 2 else 2]) + handle.to_bytes(2, "little") + kind
 
 
+def make_scanning(adapter: Adapter = HCI0) -> Callable[[], list[Adapter]]:
+    """Return `Kernel.adapters` of an adapter that scans: its counters grow."""
+    calls = itertools.count()
+
+    def adapters() -> list[Adapter]:
+        number = next(calls)
+        return [replace(adapter, commands_sent=number, events_received=number)]
+
+    return adapters
+
+
 @dataclass(slots=True)
 class Air:
     """Batteries in range of a simulated kernel."""
@@ -225,12 +238,14 @@ class Air:
         if self.errors:
             raise self.errors.pop(0)
         battery = self.batteries[address]
+        if self.faults.stuck:
+            await asyncio.Event().wait()
+        if not self.faults.deaf:
+            self._count(commands=4, events=4)  # of a scan, as measured with Linux
         while True:
             await asyncio.sleep(self.faults.advertise_ms / 1000)
             if self.faults.deaf:
-                self.adapters = [
-                    replace(one, commands_sent=one.commands_sent + 1) for one in self.adapters
-                ]
+                self._count(commands=1, events=0)
             elif address_type == self.address_type and self._advertises(battery):
                 break
         if battery.faults.refuses:
@@ -245,6 +260,16 @@ class Air:
         if self.interval_ms < self.faults.min_interval_ms:
             asyncio.get_running_loop().call_later(0.02, server.drop)
         return ours
+
+    def _count(self, *, commands: int, events: int) -> None:
+        self.adapters = [
+            replace(
+                one,
+                commands_sent=one.commands_sent + commands,
+                events_received=one.events_received + events,
+            )
+            for one in self.adapters
+        ]
 
     def _advertises(self, battery: VirtualBattery) -> bool:
         now_s = asyncio.get_running_loop().time()

@@ -74,6 +74,21 @@ ADAPTER_ERRORS: Final[dict[int, tuple[str, Cause | None]]] = {
 ASK_SETTINGS: Final = {errno.EHOSTDOWN, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENOSYS}
 
 
+def explain_silence(settings: Setting | None, adapter: str, address: str) -> AdapterError | None:
+    """Return the error for a wait without result that the adapter's settings explain."""
+    if settings is None:
+        return None
+    if settings == NOT_MANAGED:
+        message = UNMANAGED
+    elif Setting.LOW_ENERGY not in settings:
+        message = LOW_ENERGY_OFF
+    elif Setting.ADVERTISING in settings:
+        message = ADVERTISING
+    else:
+        return None
+    return AdapterError(f"{message.format(adapter=adapter)} (connect to {address})")
+
+
 def _explain_settings(number: int, settings: Setting) -> tuple[str, Cause | None] | None:
     """Return what the settings of an adapter say about an errno in ASK_SETTINGS."""
     if settings == NOT_MANAGED:

@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.ble.direct import sockets
 from exporter.ble.timeouts import CONNECTION_S
-from exporter.errors import AdapterError, Cause
+from exporter.errors import AdapterError
 
 FAILED_CONNECTION_S: Final = 4.0  # the time by which a failed attempt delays the others at most
 
@@ -52,9 +52,8 @@ class Kernel:
             one, twin = usable[0], find_twin(usable[0], present) or usable[0]
             raise AdapterError(
                 f"{one.name} and {twin.name} have the same address {one.address}, and the kernel "
-                f"connects over {twin.name} for both: unplug one (connect to {address})",
-                Cause.MACHINE,
-            )
+                f"connects over {twin.name} for both: unplug one (connect to {address})"
+            )  # bluetoothd finds its way by the address, too
         if named:
             raise AdapterError(
                 f"{named[0].name} is switched off: run bluetoothctl power on, or rfkill unblock "

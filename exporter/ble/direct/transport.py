@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.ble.adapter_health import AdapterHealth, AdapterHealths
 from exporter.ble.direct.channel import AttChannel
-from exporter.ble.direct.connect_errors import ASK_SETTINGS, explain
+from exporter.ble.direct.connect_errors import ASK_SETTINGS, explain, explain_silence
 from exporter.ble.direct.connection import DirectConnection, Memory, read_table
 from exporter.ble.direct.discovery import Table
 from exporter.ble.direct.intervals import KINDS
@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 DISCONNECT_S: Final = 8.0
 CHECK_EVERY_S: Final = 0.05
 CANCEL_S: Final = 0.1  # for the kernel to cancel an attempt to connect
+SCANNED_S: Final = 1.0  # a wait for which the kernel has begun its scan even on a busy machine
+AFTER_WAIT_S: Final = 0.5  # of the time left, to find out why a wait had no result
 # The two highest bits of a static random address are set; a private one changes by itself.
 FIRST_STATIC: Final = "C0"
 
@@ -118,8 +120,10 @@ class DirectTransport:
         for number, pause_s in enumerate(retry_pauses(), 1):
             try:
                 async with asyncio.timeout_at(deadline_s):
+                    left_s = deadline_s - now()
                     look_s = limit_look(target.stats.missed, FIND_S)
-                    return await self._attempt(target, memory, min(look_s, deadline_s - now()))
+                    wait_s = min(look_s, left_s - min(AFTER_WAIT_S, left_s / 3))
+                    return await self._attempt(target, memory, wait_s)
             except TimeoutError:
                 raise heard or _out_of_time(target) from None
             except NotFoundError as error:
@@ -187,10 +191,15 @@ class DirectTransport:
             if scanned:  # the battery may be reported in the next scan only
                 memory.address_types = types
                 sock = await self._wait(target, adapter, memory, timeout_s)
-            evidence = self._find_evidence(adapter, health) if sock is None else None
+            evidence = None
+            if sock is None and not scanned:
+                evidence = self._find_evidence(adapter, health, needs_scan=timeout_s >= SCANNED_S)
         if sock is not None:
             health.note_success()
             return AttChannel(sock, address, adapter.name)
+        settings = await read_settings(command, adapter.index)
+        if error := explain_silence(settings, adapter.name, address):
+            raise error
         if evidence is not None:
             message = await health.handle(evidence, self._management)
             raise AdapterError(f"{message} (connect to {address})", Cause.WEDGE)
@@ -232,13 +241,15 @@ class DirectTransport:
             return sock
         return None
 
-    def _find_evidence(self, before: Adapter, health: AdapterHealth) -> Evidence | None:
+    def _find_evidence(
+        self, before: Adapter, health: AdapterHealth, *, needs_scan: bool
+    ) -> Evidence | None:
         try:
             (after,) = (one for one in self._kernel.adapters() if one.name == before.name)
             connections = self._kernel.connections(after.index)
         except (OSError, ValueError):  # pulled out: the next attempt reports it
             return None
-        return health.find_evidence(before, after, connections)
+        return health.find_evidence(before, after, connections, needs_scan=needs_scan)
 
     async def _disconnect(self, channel: AttChannel, target: Target) -> None:
         """Close the channel; return when the kernel has disconnected."""

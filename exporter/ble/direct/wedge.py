@@ -4,7 +4,9 @@ Both look like a battery that is away. The kernel's counters and its list of con
 apart, without privilege and without radio time.
 
 Sources: Raspberry Pi 3 and 4 on Linux 6.1, "command tx timeout" (raspberrypi/linux 5460); a
-connection that stays in BT_CONNECT for ever on BCM43438 (bluetooth-next, pull request 643).
+connection that stays in BT_CONNECT for ever on BCM43438 (bluetooth-next, pull request 643); a
+discovery that never ends, so that the kernel begins no scan for a connect (bluez 464, 807, 1554).
+Linux 6.1 and 6.12 send four commands or more for each wait, as measured.
 """
 
 from collections.abc import Container, Iterable
@@ -24,6 +26,7 @@ class WedgeReason(StrEnum):
     NO_EVENTS = "no_events"  # it answers no command
     LEFT_CONNECTION = "left_connection"  # the kernel connects, and nothing waits for it
     DISCOVERY = "discovery"  # the kernel discovers, and nobody has asked for it
+    NO_SCAN = "no_scan"  # the kernel begins no scan for a connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +95,15 @@ class WedgeDetector:
                     f"{address}, for which nothing waits",
                 )
         return None
+
+    def find_missing_scan(self, before: Adapter, after: Adapter) -> Evidence | None:
+        """Return that the kernel did not begin to look for a battery; None: it did, or could not.
+
+        It begins no scan while it connects to another device.
+        """
+        if after.commands_sent != before.commands_sent or self._since_s:
+            return None
+        return Evidence(
+            WedgeReason.NO_SCAN,
+            f"the kernel begins no scan over {after.name}, and connects to nothing",
+        )

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import struct
 from dataclasses import replace
 
 import pytest
@@ -478,6 +479,10 @@ class FakeManagement:
                 server.drop() if server.sock.fileno() >= 0 else None
         return 0, payload[:7] + b"\xbd\x7f\x7f"
 
+    @property
+    def powers(self) -> list[str]:
+        return [payload for opcode, _, payload in self.commands if opcode == 0x0005]
+
 
 async def never(_adapter: str) -> bool:
     return False
@@ -489,13 +494,52 @@ class TestWedge:
     ) -> None:
         monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
         direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
-        polling = asyncio.create_task(direct.fail())
-        await asyncio.sleep(0.05)
-        direct.air.adapters = [replace(HCI0, commands_sent=3)]
+        direct.air.set_faults(deaf=True)
 
-        snapshot = await polling
+        snapshot = await direct.fail()
 
         assert snapshot.failures == {FailureReason.ADAPTER: 1}
+        assert "hci0 does not answer any more" in (snapshot.last_error or "")
+
+    async def test_kernel_that_begins_no_scan_is_an_adapter_error(
+        self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
+        monkeypatch.setattr("exporter.ble.direct.transport.SCANNED_S", 0.1)
+        monkeypatch.setattr(bluez, "is_discovering", never)
+        direct = DirectBattery(tasks, quick())
+        direct.air.set_faults(stuck=True)
+
+        snapshot = await direct.fail()
+
+        assert snapshot.failures == {FailureReason.ADAPTER: 1}
+        assert "the kernel begins no scan over hci0" in (snapshot.last_error or "")
+
+    async def test_advertising_adapter_is_named_when_the_battery_is_not_seen(
+        self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
+        direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
+
+        async def command(opcode: int, _adapter: int, _payload: bytes) -> tuple[int, bytes]:
+            assert opcode == 0x0004
+            return 0, bytes(13) + struct.pack("<I", 1 << 9 | 1 << 10)
+
+        direct.transport._management = Management(command=command, kernel=direct.air.make_kernel())
+
+        snapshot = await direct.fail()
+
+        assert snapshot.failures == {FailureReason.ADAPTER: 1}
+        assert "btmgmt --index hci0 advertising off" in (snapshot.last_error or "")
+
+    async def test_deaf_adapter_is_named_in_a_poll_shorter_than_a_look(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        direct = DirectBattery(tasks, quick(), timeout_s=1.0)
+        direct.air.set_faults(deaf=True)
+
+        snapshot = await direct.fail()
+
         assert "hci0 does not answer any more" in (snapshot.last_error or "")
 
     async def test_connection_that_was_left_behind_is_an_adapter_error_in_the_end(
@@ -530,7 +574,7 @@ class TestWedge:
         assert "if that stays so" in str((await direct.fail()).last_error)
         assert "it was restarted, and the next poll" in str((await direct.fail()).last_error)
 
-        assert fake.commands == [(0x0005, 0, "00"), (0x0005, 0, "01")]
+        assert fake.powers == ["00", "01"]
         direct.battery.faults = Faults()
         assert (await direct.poll()).up
 
@@ -564,7 +608,7 @@ class TestWedge:
         messages = await asyncio.gather(fail(ADDRESS), fail(RANDOM_ADDRESS))
 
         assert any("it was restarted, and" in message for message in messages)
-        assert fake.commands == [(0x0005, 0, "00"), (0x0005, 0, "01")]
+        assert fake.powers == ["00", "01"]
 
 
 class TestGentleStyle:
