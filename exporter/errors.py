@@ -108,7 +108,7 @@ class AuthError(BmsError):
 
 
 HOW_TO_PAIR: Final = (
-    "pair it with its PIN, also if it is paired without: run bluetoothctl, then agent "
+    "pair it with its PIN, even if it is paired without one: run bluetoothctl, then agent "
     "KeyboardOnly, remove ADDRESS, scan on, pair ADDRESS"
 )
 

@@ -1,7 +1,7 @@
-"""Restarts an adapter that lets nothing connect any more; all transports share what is known of it.
+"""Restarts an adapter over which nothing connects; all transports share the evidence.
 
-A power cycle ends every connection and every scan of the adapter. So it needs a certain wedge, an
-adapter that nobody else uses, and the permission in `management`.
+A power cycle ends every connection and every scan of the adapter. So it needs evidence that lasts,
+an adapter that no other program uses, and the permission in `management`.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class AdapterHealth:
         return evidence
 
     async def handle(self, evidence: Evidence, management: Management) -> str:
-        """Restart the adapter if that is certain to help and disturbs nobody; return the message.
+        """Restart the adapter if the evidence lasts and nothing else uses it; return the message.
 
         The caller does not use the adapter any more. The restart is completed even if the caller is
         cancelled: nothing else would switch the adapter on.
@@ -112,7 +112,7 @@ class AdapterHealth:
             if self._restarted_s is not None and self._restarted_s > now_s:
                 return f"{evidence.why}: {RESTARTED}"  # for another battery
             if now_s - self._since_s.setdefault(evidence.reason, now_s) < CERTAIN_S:
-                return f"{evidence.why}: it is restarted if that stays so for {CERTAIN_S:.0f} s"
+                return f"{evidence.why}: it is restarted if this lasts for {CERTAIN_S:.0f} s"
             if why_not := await self._why_not(evidence.reason, management):
                 return f"{evidence.why}. It is not restarted, because {why_not}: {CURE}"
             return await self._restart(evidence, management)
@@ -185,7 +185,7 @@ class AdapterHealths:
     async def settle(self, name: str | None, management: Management) -> None:
         """Return when this adapter is not being restarted.
 
-        Without a name it is the first one that is switched on. If none is, all may be meant.
+        Without a name it is the first one that is switched on; if none is, all of them.
         """
         if name is None:
             with suppress(OSError):

@@ -33,7 +33,7 @@ Listener = Callable[[BLEDevice, AdvertisementData], None]
 
 
 class StuckDiscoveryError(AdapterError):
-    """The kernel refuses every scan although bluetoothd has none, and connects to nothing.
+    """The kernel refuses every scan although bluetoothd runs none; nothing can connect.
 
     Source: github.com/bluez/bluez, issues 464, 807 and 1554; only a power cycle ends that.
     """
@@ -43,7 +43,7 @@ class StuckDiscoveryError(AdapterError):
     def __init__(self, adapter: str) -> None:
         self.evidence = Evidence(
             WedgeReason.DISCOVERY,
-            f"{adapter} starts no scan: the kernel still scans, and bluetoothd for nobody",
+            f"{adapter} starts no scan: the kernel takes one for running, and bluetoothd has none",
         )
         super().__init__(f"{self.evidence.why}: {CURE}")
 

@@ -83,10 +83,10 @@ class Backend:
 
 
 def note_taken(target: Target, now_s: float, seen_by: str) -> None:
-    """Record that a connection to the battery is about to be dropped, if that is fair.
+    """Record that a connection to the battery is about to be dropped, unless it was lately.
 
-    A program that was killed leaves a connection behind, and one that runs makes it again. From a
-    running one the battery is taken once, and then left to it.
+    A killed program leaves its connection behind; a running one connects again. So the battery is
+    taken once, and then left to the running program.
 
     Args:
         target: The battery.
@@ -101,8 +101,8 @@ def note_taken(target: Target, now_s: float, seen_by: str) -> None:
         return
     if stats.taken_at_s is not None and now_s - stats.taken_at_s < TAKE_EVERY_S:
         raise ConnectError(
-            f"another program on this machine keeps {target.address} connected ({seen_by}: "
-            f"connected): stop it, or run bluetoothctl disconnect {target.address}",
+            f"another program on this machine keeps {target.address} connected (seen on "
+            f"{seen_by}): stop that program, or run bluetoothctl disconnect {target.address}",
             Cause.HELD,
         )
     stats.taken_at_s = now_s

@@ -1,4 +1,4 @@
-"""A stuck adapter is restarted when that is certain to help, and when it disturbs nobody."""
+"""A stuck adapter is restarted when the evidence lasts and nothing else uses the adapter."""
 
 import asyncio
 import itertools
@@ -84,7 +84,7 @@ class TestRestart:
         message = await machine.handle()
 
         assert machine.switched == []
-        assert "it is restarted if that stays so for 30 s" in message
+        assert "it is restarted if this lasts for 30 s" in message
 
     async def test_evidence_that_stays_restarts_the_adapter_once(
         self, machine: Machine, caplog: pytest.LogCaptureFixture
@@ -234,7 +234,7 @@ class TestConditions:
         await asyncio.sleep(CERTAIN_S)
         machine.health.note_success()
 
-        assert "if that stays so" in await machine.handle()
+        assert "if this lasts" in await machine.handle()
         assert machine.switched == []
 
     async def test_wait_with_events_drops_the_evidence_that_none_came(
@@ -247,7 +247,7 @@ class TestConditions:
 
         assert machine.health.find_evidence(HCI0, heard, []) is None
 
-        assert "if that stays so" in await machine.handle()
+        assert "if this lasts" in await machine.handle()
         assert machine.switched == []
         await machine.handle(SCANS)  # of which such a wait says nothing
         assert machine.switched == [False, True]

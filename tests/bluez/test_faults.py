@@ -705,7 +705,11 @@ class TestStuckAdapter:
         ("counters", "connections", "words"),
         [
             ([(1, 1), (5, 1)], [], "does not answer any more"),
-            ([(1, 1), (5, 9)], [("A4:C1:38:00:00:77", CONNECTING)], "for which nothing waits"),
+            (
+                [(1, 1), (5, 9)],
+                [("A4:C1:38:00:00:77", CONNECTING)],
+                "although no program waits for it",
+            ),
         ],
     )
     async def test_search_that_finds_nothing_recognises_a_stuck_adapter(

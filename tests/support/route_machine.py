@@ -28,11 +28,11 @@ GATT: Fault = lambda: LinkLostError("no answer to ATT request 0x10", Cause.GATT)
 RADIO: Fault = lambda: ConnectError("heard, but the connection did not come about")  # noqa: E731
 QUIET: Fault = lambda: ReplyTimeoutError("register 0x03: no reply")  # noqa: E731
 PAIRING: Fault = lambda: PairingError("the battery wants pairing first")  # noqa: E731
-REFUSED: Fault = lambda: AdapterError("the kernel has no way", Cause.MACHINE)  # noqa: E731
+REFUSED: Fault = lambda: AdapterError("the kernel does not find hci0 by its address", Cause.MACHINE)  # noqa: E731
 OFF: Fault = lambda: AdapterError("hci0 is switched off")  # noqa: E731
 ABSENT: Fault = lambda: NotFoundError("not seen in 10 s")  # noqa: E731
 HELD: Fault = lambda: ConnectError("another program is connected to it", Cause.HELD)  # noqa: E731
-WEDGED: Fault = lambda: AdapterError("hci0 does not answer", Cause.WEDGE)  # noqa: E731
+WEDGED: Fault = lambda: AdapterError("hci0 does not answer any more", Cause.WEDGE)  # noqa: E731
 
 
 @dataclass(slots=True)

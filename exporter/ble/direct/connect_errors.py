@@ -17,21 +17,21 @@ AT_ONCE_S: Final = 0.005
 CHANNEL_TIMEOUT_S: Final = 39.0
 
 NOT_ESTABLISHED: Final = (
-    "heard, but the connection did not come about: the signal is weak, or something interferes"
+    "heard, but the connection did not come about: weak signal or interference, so move closer"
 )
 CONNECT_ERRORS: Final[dict[int, tuple[str, Cause]]] = {
     errno.ENOSYS: (NOT_ESTABLISHED, Cause.RADIO),  # 0x3E, 0x22, 0x1F and all unknown ones
     errno.ETIMEDOUT: (NOT_ESTABLISHED, Cause.RADIO),  # 0x08, 0x10
     errno.ECONNRESET: (  # 0x13, 0x14, 0x15
-        "the battery hung up at once: it may be connected to something else",
+        "the battery hung up at once: another device may hold it, so close the phone app",
         Cause.RADIO,
     ),
     errno.ECONNABORTED: (  # 0x16
-        "another program on this machine disconnected it",
+        "another program on this machine disconnected it: stop that program",
         Cause.HELD,
     ),
     errno.EBUSY: (  # 0x0C, or a channel of another program
-        "another program on this machine is connected to it, or connecting",
+        "another program on this machine is connected to it, or connecting: stop that program",
         Cause.HELD,
     ),
     errno.EMLINK: ("the adapter has no free connection", Cause.RADIO),  # 0x09
@@ -44,19 +44,19 @@ PRIVATE: Final = (
     "off"
 )
 NO_WAY: Final = (
-    "the kernel has no way over {adapter}: another adapter has the same address, or its own is a "
-    "static one. Set link: bluez"
+    "the kernel does not find {adapter} by its address: another adapter has the same one, or it is "
+    "static. Set link: bluez"
 )
 ADVERTISING: Final = (
-    "{adapter} advertises itself, and connects to nothing meanwhile: run btmgmt --index {adapter} "
+    "{adapter} advertises itself, and cannot connect meanwhile: run btmgmt --index {adapter} "
     "advertising off"
 )
 LOW_ENERGY_OFF: Final = (
-    "Low Energy is off on {adapter}: run btmgmt --index {adapter} le on, and look for "
-    "ControllerMode in /etc/bluetooth/main.conf"
+    "Low Energy is off on {adapter}: run btmgmt --index {adapter} le on, and remove "
+    "ControllerMode = bredr from /etc/bluetooth/main.conf"
 )
 STATIC: Final = (
-    "{adapter} has a static address, by which the kernel finds no way over it: set link: bluez, or "
+    "{adapter} has a static address, by which the kernel does not find it: set link: bluez, or "
     "switch the other adapters off"
 )
 WENT_AWAY: Final = "the Bluetooth adapter {adapter} went away"

@@ -24,8 +24,8 @@ class WedgeReason(StrEnum):
     """What proves a wedge; the label `reason` of `bms_adapter_restarts_total`."""
 
     NO_EVENTS = "no_events"  # it answers no command
-    LEFT_CONNECTION = "left_connection"  # the kernel connects, and nothing waits for it
-    DISCOVERY = "discovery"  # the kernel discovers, and nobody has asked for it
+    LEFT_CONNECTION = "left_connection"  # the kernel connects, and no program waits
+    DISCOVERY = "discovery"  # the kernel refuses scans, and bluetoothd has none
     NO_SCAN = "no_scan"  # the kernel begins no scan for a connect
 
 
@@ -91,8 +91,8 @@ class WedgeDetector:
             if now_s - since_s >= LEFT_BEHIND_S:
                 return Evidence(
                     WedgeReason.LEFT_CONNECTION,
-                    f"the kernel connects to nothing over {after.name}: it still connects to "
-                    f"{address}, for which nothing waits",
+                    f"the kernel connects to no battery over {after.name}: it still connects to "
+                    f"{address}, although no program waits for it",
                 )
         return None
 

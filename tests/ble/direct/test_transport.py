@@ -571,7 +571,7 @@ class TestWedge:
             power=True, command=fake, kernel=direct.air.make_kernel()
         )
 
-        assert "if that stays so" in str((await direct.fail()).last_error)
+        assert "if this lasts" in str((await direct.fail()).last_error)
         assert "it was restarted, and the next poll" in str((await direct.fail()).last_error)
 
         assert fake.powers == ["00", "01"]
