@@ -19,9 +19,10 @@ On `/metrics`, but not on `/probe`, the exporter adds `bms_exporter_build_info` 
 `bms_exporter_log_lines_lost_total` and the `process_*` metrics of the Prometheus client. Log lines are lost when no
 program reads the pipe on standard error, or when the disk behind it is full. The exporter goes on and logs their number.
 
-There, too, `bms_adapter_restarts_total` (`adapter`, `reason`) counts how often a stuck adapter was switched off and on:
-because it answered no command (`no_events`), because a connection stayed that nothing waits for (`left_connection`),
-because the kernel scanned for nobody (`discovery`), or because it began no scan for a connect (`no_scan`).
+`/metrics` also has `bms_adapter_restarts_total` (`adapter`, `reason`): how often a stuck adapter was switched off and on.
+The adapter no longer answered commands (`no_events`), or the kernel kept an attempt to connect for which no program waits
+(`left_connection`). Or the kernel took a scan for running that no program had asked for (`discovery`), or began no scan
+for a connect (`no_scan`).
 """
 
 
