@@ -34,7 +34,7 @@ class TestBatteryView:
         ("locale", "route", "words"),
         [
             ("en-GB", {}, "the kernel, hci0, since "),
-            ("de-DE", {"style": "gentle"}, "den Kernel, hci0, langsam, seit "),
+            ("de-DE", {"style": "gentle"}, "den Kernel, hci0, schonend, seit "),
             ("en-GB", {"transport": "bluez", "adapter": "hci1"}, "bluetoothd, hci1, since "),
             ("de-DE", {"transport": "virtual", "adapter": "virtual"}, "eine Simulation, seit "),
         ],

@@ -116,7 +116,7 @@ const EN = {
   route: "Read through",
   routeText: ({transport, adapter, style}, since) =>
     ({direct: `the kernel, ${adapter}`, bluez: `bluetoothd, ${adapter}`, proxy: `proxy ${adapter}`}[transport] || "a simulation") +
-    `${style === "gentle" ? ", slowly" : ""}, since ${since}`,
+    `${style === "gentle" ? ", gently" : ""}, since ${since}`,
   held: "Connected in total",
   requests: "Requests",
   resends: "Sent again",
@@ -252,7 +252,7 @@ const DE = {
   route: "Gelesen über",
   routeText: ({transport, adapter, style}, since) =>
     ({direct: `den Kernel, ${adapter}`, bluez: `bluetoothd, ${adapter}`, proxy: `Proxy ${adapter}`}[transport] || "eine Simulation") +
-    `${style === "gentle" ? ", langsam" : ""}, seit ${since}`,
+    `${style === "gentle" ? ", schonend" : ""}, seit ${since}`,
   held: "Insgesamt verbunden",
   requests: "Anfragen",
   resends: "Wiederholte Anfragen",
