@@ -124,7 +124,7 @@ ROWS: Final = (
     Row("bms_poll_failures", COUNTER, "Failed polls.", _by_reason(FailureReason, lambda shot: shot.failures), "reason"),
     Row("bms_connection_attempts", COUNTER, "Attempts to connect.", lambda shot: shot.link.connection_attempts),
     Row("bms_connection_failures", COUNTER, "Attempts to connect that failed, and connections that broke after the reading.", _by_reason(CONNECTION_REASONS, lambda shot: shot.link.connection_failures), "reason"),
-    Row("bms_route_changes", COUNTER, "How often the battery was reached another way than before; return: a faster way was tried again.", _by_reason(ROUTE_REASONS, lambda shot: shot.link.route_changes), "reason"),
+    Row("bms_route_changes", COUNTER, "How often the route of the battery changed; return: a faster route was tried again.", _by_reason(ROUTE_REASONS, lambda shot: shot.link.route_changes), "reason"),
     Row("bms_connection_held_seconds", COUNTER, "Time connected, in which the phone app was locked out.", lambda shot: shot.link.held_s),
     Row("bms_requests", COUNTER, "Requests sent, resends excluded.", lambda shot: shot.link.requests),
     Row("bms_request_resends", COUNTER, "Requests sent again because no answer came.", lambda shot: shot.link.resends),
