@@ -29,7 +29,7 @@ class Snapshot:
     max_age_s: float = 0.0  # how old a reading may be to be shown; 0: only a new one
     polling: bool = False  # a poll is under way
     paused_until_unix_s: float | None = None  # the end of a pause
-    route_since_unix_s: float | None = None  # when it was first reached as `link.route` says
+    route_since_unix_s: float | None = None  # of the first connection in a row over `link.route`
     link: LinkTotals = field(default_factory=LinkTotals)
     # Readings given to scrapes, since the start of the process:
     served: int = field(default=0, compare=False)

@@ -1,4 +1,4 @@
-"""Decides how the requests of one battery are written: varied after silence, kept while it works.
+"""Decides how requests to one battery are written: varied after silence, kept while it answers.
 
 Sources: an Ultimatron takes no write with response (BMS_BLE-HA 279); a Bulltron takes writes
 without response, which it does not offer (BMS_BLE-HA, pull request 321).

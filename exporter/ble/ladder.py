@@ -197,8 +197,6 @@ class Ladder:
         self._climbing = None
         climbs = self._climbs[cause]
         climbs.pause_s = min(2 * climbs.pause_s, LONGEST_S) if climbs.pause_s else RETURN_S
-        if (
-            cause is Cause.QUIET
-        ):  # its GATT server works and its registers do not: no way cures that
+        if cause is Cause.QUIET:  # its GATT server works, its registers do not: no route helps
             climbs.pause_s = LONGEST_S
         climbs.next_at_s = now_s + climbs.pause_s

@@ -29,7 +29,7 @@ from exporter.link_stats import RETURN, Route
 
 log = logging.getLogger(__name__)
 
-SUSPENDED_S: Final = 5.0  # a machine that sleeps for less has not moved
+SUSPENDED_S: Final = 5.0  # a machine that was suspended for less has not moved
 PERMANENT: Final = {
     DIRECT: "link: direct",
     GENTLE: "management: {parameters: false}",
@@ -138,7 +138,7 @@ class Routes:
             way.read_at_s = now_s()
 
     async def _notice_pairing(self, way: _Way, target: Target) -> None:
-        """Leave a transport that the battery refused as soon as bluetoothd is paired with it."""
+        """Change the transport as soon as bluetoothd is paired with a battery that demanded it."""
         is_refused = way.failure is not None and way.failure.cause is Cause.SECURITY
         if is_refused and way.ladder.has_other_kind and way.ladder.rung.kind is Kind.DIRECT:
             from exporter.ble import bluez  # noqa: PLC0415 - D-Bus, which is rarely needed

@@ -1,4 +1,4 @@
-"""A battery that is missing for long is looked for shortly, and found when it returns."""
+"""Looks for a battery that is missing for long are short, and find it when it returns."""
 
 import asyncio
 import errno

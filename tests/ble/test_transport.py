@@ -1,4 +1,4 @@
-"""What all transports share: whose connection a battery has."""
+"""All transports share the rule of when a foreign connection is dropped."""
 
 import pytest
 

@@ -12,7 +12,7 @@ EVENTS_PER_S: Final = 10.0
 
 
 async def is_scanned(kernel: Kernel, before: Adapter, waited_s: float) -> bool:
-    """Return whether bluetoothd scans with an adapter, for another program.
+    """Return whether another program scans with an adapter through bluetoothd.
 
     The kernel connects only after a report of the battery, and a scan reports each device once in
     10 s. bluetoothd is asked only if the counters say so: D-Bus takes 4 MiB.

@@ -1,4 +1,4 @@
-"""The settings of an adapter that turn a connect into something else, or let it fail.
+"""The settings of an adapter that prevent a connection or change what a connect does.
 
 Source: BlueZ, doc/mgmt-api.txt (Read Controller Information, which needs no capability); Linux,
 net/bluetooth/mgmt.c (mgmt_untrusted_commands, get_current_settings).
@@ -57,7 +57,7 @@ async def find_adapter(kernel: Kernel, command: Command, name: str | None, addre
     """Return the adapter to connect over; see `Kernel.find_adapter`.
 
     Raises:
-        AdapterError: It is not there, switched off, or not for us.
+        AdapterError: It is missing, switched off, or used by another program alone.
     """
     try:
         return kernel.find_adapter(name, address)

@@ -1,4 +1,4 @@
-"""Recognises an adapter or a kernel that lets nothing connect any more.
+"""Recognises an adapter or a kernel that no longer makes connections.
 
 Both look like a battery that is away. The kernel's counters and its list of connections tell them
 apart, without privilege and without radio time.

@@ -1,4 +1,4 @@
-"""Another program's scan gives the direct link more time, and no other reason does."""
+"""The direct link waits longer while another program scans, and for no other reason."""
 
 import asyncio
 from dataclasses import replace
