@@ -105,5 +105,5 @@ class WedgeDetector:
             return None
         return Evidence(
             WedgeReason.NO_SCAN,
-            f"the kernel begins no scan over {after.name}, and connects to nothing",
+            f"the kernel begins no scan over {after.name}, and connects to no battery",
         )
