@@ -22,7 +22,8 @@ from exporter.battery.snapshot import Snapshot
 from exporter.ble.direct.att import Answer, Att, AttError, Notification, Reaction
 from exporter.ble.direct.discovery import Table, discover
 from exporter.cli.decode import decode_all, problems, to_json, to_metrics, to_text
-from exporter.cli.output import scan_yaml
+from exporter.cli.findings import Finding
+from exporter.cli.scan_output import scan_yaml
 from exporter.config import Config, loader, schema
 from exporter.config import web as webconfig
 from exporter.config.tls import CIPHERS, CLIENT_AUTH, CURVES, VERSIONS, make_tls
@@ -307,7 +308,7 @@ def advertisement(data: bytes) -> None:
     certain = is_certain(seen)
     assert reasons or not certain
     if certain:
-        (battery,) = loader.parse(scan_yaml([seen])).batteries
+        (battery,) = loader.parse(scan_yaml([Finding(advertisement=seen)])).batteries
         assert battery.address == seen.address
 
 

@@ -32,6 +32,7 @@ class Target:
     profile: str | None = None  # None: by its GATT table
     adapter: str | None = None  # None: `Routes` chooses by signal and load
     link: TransportChoice | None = None  # None: as for all batteries
+    takes_over: bool = True  # drops a connection that another program may have left
 
 
 class Transport(Protocol):
@@ -94,12 +95,14 @@ def note_taken(target: Target, now_s: float, seen_by: str) -> None:
         seen_by: What reports the connection: bluetoothd, or the name of an adapter.
 
     Raises:
-        ConnectError: It was taken less than TAKE_EVERY_S ago, and is connected again.
+        ConnectError: It was taken less than TAKE_EVERY_S ago, and is connected again; or it must
+            not be taken.
     """
     stats = target.stats
     if stats.may_be_left:
         return
-    if stats.taken_at_s is not None and now_s - stats.taken_at_s < TAKE_EVERY_S:
+    was_taken = stats.taken_at_s is not None and now_s - stats.taken_at_s < TAKE_EVERY_S
+    if was_taken or not target.takes_over:
         raise ConnectError(
             f"another program on this machine keeps {target.address} connected (seen on "
             f"{seen_by}): stop that program, or run bluetoothctl disconnect {target.address}",

@@ -205,6 +205,13 @@ def _add_scan(commands: Any, common: argparse.ArgumentParser) -> None:
         help="how long to listen (10s)",
     )
     scan.add_argument("--all", action="store_true", help="list every device, not only JBD")
+    scan.add_argument(
+        "--no-read",
+        dest="read",
+        action="store_false",
+        help="do not read the devices that only may be JBD batteries, one after the other "
+        "(about 3 s each, 15 s if one does not answer)",
+    )
     scan.set_defaults(command=Scan, usual_level="error")
 
 

@@ -8,15 +8,14 @@ from functools import partial
 from typing import Final
 
 from exporter.app import ServeOptions, read_once, serve
-from exporter.ble.machine import resolve_adapter
 from exporter.ble.transport import Backend
 from exporter.cli.options import Check, Decode, Demo, Options, Read, Scan, Serve
 from exporter.cli.streams import complain
 from exporter.config import Config, load
 from exporter.config.schema import BatteryConfig, Name, normal_address
 from exporter.config.web import WebConfigFile
-from exporter.errors import BmsError, ConfigError, DecodeError
-from exporter.protocol.advertisement import Advertisement, is_certain, read_backwards, why_jbd
+from exporter.errors import ConfigError, DecodeError
+from exporter.protocol.advertisement import read_backwards
 
 # Imports inside functions are for one command each; serving, which runs for months, needs none.
 OK: Final = 0
@@ -41,7 +40,9 @@ def run(options: Options, backend: Backend | None) -> int:
         case Read():
             return _read(options, backend)
         case Scan():
-            return _scan(options, backend)
+            from exporter.cli.scan import run_scan  # noqa: PLC0415 - see above
+
+            return asyncio.run(run_scan(options, backend))
         case Decode():
             return _decode(options)
 
@@ -126,71 +127,6 @@ def _battery_to_read(options: Read) -> tuple[BatteryConfig, Config]:
         question = f"no battery {wanted!r}:" if wanted else "which battery?"
         raise ConfigError([f"read: {question} {path} has {names}; an address works, too"])
     return matching[0], config
-
-
-def _scan(options: Scan, backend: Backend | None) -> int:
-    from exporter.cli import output  # noqa: PLC0415 - see above
-
-    try:
-        heard = asyncio.run(_listen(options, backend))
-    except BmsError as error:
-        complain(str(error))
-        return FAILED
-    batteries = [advertisement for advertisement in heard if why_jbd(advertisement)]
-    shown = heard if options.all else batteries
-    if shown:
-        print(output.scan_table(shown))
-    if not batteries:
-        complain(
-            f"No JBD battery among {len(heard)} devices found: is it switched on and in range, "
-            "and is the phone app disconnected? --all shows every device; "
-            "bms-exporter read ADDRESS tries one."
-        )
-        return FAILED
-    if not any(map(is_certain, batteries)):
-        complain(
-            "No configuration is printed: the Bluetooth module is the only sign of a JBD battery. "
-            "Try bms-exporter read ADDRESS; if the battery answers, put its address into "
-            f"{options.config_file}."
-        )
-        return FAILED
-    file_name = output.printable(str(options.config_file))
-    print(f"\n# for {file_name}\n{output.scan_yaml(batteries)}")
-    return OK
-
-
-async def _listen(options: Scan, backend: Backend | None) -> list[Advertisement]:
-    """Return the last advertisement of each device; report each new battery at once."""
-    from exporter.ble.scanner import Scanner  # noqa: PLC0415 - see above
-    from exporter.cli.output import printable  # noqa: PLC0415 - see above
-
-    heard: dict[str, Advertisement] = {}
-
-    def hear(advertisement: Advertisement) -> None:
-        known = heard.get(advertisement.address)
-        heard[advertisement.address] = advertisement
-        if why_jbd(advertisement) and not (known and why_jbd(known)):
-            name = printable(advertisement.name)
-            found = "found" if is_certain(advertisement) else "perhaps a battery:"
-            complain(f"{found} {name or 'a battery without a name'} at {advertisement.address}")
-
-    adapter = None if options.adapter is None else resolve_adapter(options.adapter)
-    scanner = Scanner(adapter, None if backend is None else backend.scanner)
-    async with scanner.advertisements(hear) as renew:
-        left_s: float = options.duration_s
-        while left_s > 0:
-            if sys.stderr.isatty():
-                print(
-                    f"\rlistening, {left_s:.0f} s left, {len(heard)} devices found ",
-                    end="\r",
-                    flush=True,
-                    file=sys.stderr,
-                )
-            await asyncio.sleep(min(left_s, 1.0))
-            left_s -= 1.0
-            if left_s > 0:
-                await renew()
-    return list(heard.values())
 
 
 def _decode(options: Decode) -> int:

@@ -63,6 +63,7 @@ class Scan:
     adapter: AdapterName | None = None
     duration_s: Seconds = SCAN_S
     all: bool = False  # list other devices, too
+    read: bool = True  # read the candidates that are not certain
     config_file: Path = CONFIG_FILE
 
 

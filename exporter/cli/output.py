@@ -1,21 +1,16 @@
-"""What `read` and `scan` print: tables for people, JSON, YAML and metrics for programs."""
+"""What `read` prints: a table for people, JSON and metrics for programs."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
-import yaml
 from prometheus_client import generate_latest
 
 from exporter.battery.snapshot import Snapshot
-from exporter.config.schema import MAX_NAME
 from exporter.metrics import BatteryCollector
-from exporter.protocol.advertisement import Advertisement, is_certain, why_jbd
 from exporter.reading import Reading
-
-FOLD_WIDTH: Final = 10_000  # no name is that long, not even with every character escaped
 
 
 def reading_table(snapshot: Snapshot) -> str:
@@ -104,78 +99,3 @@ def dump_json(value: Any) -> str:
         raise TypeError(part)
 
     return json.dumps(value, indent=2, default=simple, ensure_ascii=False)
-
-
-def scan_table(heard: Sequence[Advertisement]) -> str:
-    """Return a table: certain batteries, possible ones, other devices; the strongest first."""
-    rows = [("name", "address", "RSSI", "why a JBD battery")]
-    rows += [
-        (
-            printable(advertisement.name) or "(no name)",
-            advertisement.address,
-            f"{advertisement.rssi_dbm} dBm",
-            _why(advertisement),
-        )
-        for advertisement in sorted(
-            heard, key=lambda a: (not is_certain(a), not why_jbd(a), -a.rssi_dbm)
-        )
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
-        for row in rows
-    )
-
-
-def _why(advertisement: Advertisement) -> str:
-    reasons = ", ".join(why_jbd(advertisement))
-    if not reasons:
-        return "no sign of one"
-    return reasons if is_certain(advertisement) else f"perhaps: {reasons}"
-
-
-def scan_yaml(batteries: Sequence[Advertisement]) -> str:
-    """Return a configuration to paste, with uncertain batteries as comments.
-
-    At least one battery must be certain: an empty list is no valid configuration.
-    """
-    names = _unique_names(batteries)
-    lines = ["batteries:"]
-    for advertisement in batteries:
-        if is_certain(advertisement):
-            lines += _entry(names[advertisement.address], advertisement.address)
-    for advertisement in batteries:
-        if not is_certain(advertisement):
-            address = advertisement.address
-            lines += [
-                f"# Perhaps a JBD battery. If bms-exporter read {address} shows it,",
-                '# remove the "# " before its two lines:',
-                *(f"# {line}" for line in _entry(names[address], address)),
-            ]
-    return "\n".join(lines)
-
-
-def _unique_names(batteries: Sequence[Advertisement]) -> dict[str, str]:
-    """Return a unique name by address: the advertised one, with a number if it is taken."""
-    names: dict[str, str] = {}
-    for advertisement in batteries:
-        own = printable(advertisement.name)[:MAX_NAME].strip() or advertisement.address
-        name, number = own, 1
-        while name in names.values():
-            number += 1
-            name = f"{own[: MAX_NAME - 6]} {number}"
-        names[advertisement.address] = name
-    return names
-
-
-def _entry(name: str, address: str) -> list[str]:
-    """Return the lines of one battery; a folded line could not be commented out."""
-    text = yaml.safe_dump(
-        [{"name": name, "address": address}], sort_keys=False, allow_unicode=True, width=FOLD_WIDTH
-    )
-    return text.splitlines()
-
-
-def printable(name: str) -> str:
-    """Return a device's own name without characters that control a terminal."""
-    return "".join(character for character in name if character.isprintable()).strip()

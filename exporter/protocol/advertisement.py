@@ -64,7 +64,7 @@ def why_jbd(advertisement: Advertisement) -> tuple[str, ...]:
         return ()
     reasons = [
         *names,
-        *(f"address block {block}" for block in BLOCKS if advertisement.address.startswith(block)),
+        *(f"address block {block}" for block in _blocks(advertisement)),
         *_maker_reasons(advertisement),
     ]
     return ("service ff00", *reasons) if reasons else ()
@@ -81,13 +81,17 @@ def read_backwards(address: str) -> str | None:
 
 
 def is_certain(advertisement: Advertisement) -> bool:
-    """Return whether name and service are JBD's, not only the Bluetooth module.
+    """Return whether name, service and address leave no doubt without a reply.
 
-    Batteries with other protocols have the same modules. So a module's address block and
-    manufacturer data are hints; only a reply to register 0x03 proves the protocol.
-    Source: patman15/BMS_BLE-HA#303 and #317.
+    A name alone may be chosen by its owner. Batteries with other protocols have the same Bluetooth
+    modules, so an address block or manufacturer data alone is a hint; else only a reply to register
+    0x03 proves the protocol. Source: patman15/BMS_BLE-HA#303 and #317.
     """
-    return bool(_name_reasons(advertisement))
+    return bool(_name_reasons(advertisement)) and bool(_blocks(advertisement))
+
+
+def _blocks(advertisement: Advertisement) -> list[str]:
+    return [block for block in BLOCKS if advertisement.address.startswith(block)]
 
 
 def _name_reasons(advertisement: Advertisement) -> list[str]:

@@ -29,3 +29,12 @@ def test_connection_that_may_be_our_own_is_always_taken() -> None:
     note_taken(target, 0.0, "bluetoothd")  # the first one of another program
     with pytest.raises(ConnectError):
         note_taken(target, 1.0, "bluetoothd")
+
+
+def test_battery_of_another_program_is_not_taken_without_leave() -> None:
+    target = Target(address=ADDRESS, stats=LinkStats(), takes_over=False)
+
+    with pytest.raises(ConnectError, match="another program on this machine keeps"):
+        note_taken(target, 0.0, "bluetoothd")
+
+    assert target.stats.taken_at_s is None

@@ -30,9 +30,11 @@ from exporter.ble.direct.sockets import CONNECTING, Adapter
 from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Target
+from exporter.cli.findings import read_candidate
 from exporter.config.schema import (
     AdapterName,
     BatteryConfig,
+    Config,
     Name,
     PollConfig,
     Seconds,
@@ -49,6 +51,7 @@ from exporter.errors import (
 from exporter.link_stats import LinkStats
 from exporter.protocol import profiles
 from fake_bluetoothd import DBUS, DEVICE, FAILED, DaemonFaults, FakeBluetoothd, Times
+from tests.support.advertisements import make_advertisement
 from tests.support.att_server import Air
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - a real D-Bus works in real time
@@ -57,6 +60,7 @@ QUICK: Final = {"reply_s": 0.06 / FASTER, "gap_s": 0.0015 / FASTER}
 UP: Final = "up"
 CHUNK: Final = 24  # batteries that a test polls at once
 PROFILES: Final = ("nus", "ff00")
+CONFIG: Final = Config(batteries=())
 
 FAULTS: Final[dict[str, tuple[dict[str, Any], set[str]]]] = {
     "healthy": ({}, {UP}),
@@ -787,6 +791,33 @@ class TestAdapters:
         camper.adapters = ["hci0", "hci1"]
 
         assert (await camper.poll(virtual)).up
+
+
+class TestCandidates:
+    async def test_candidate_is_proved_through_bluetoothd(self, camper: FakeCamper) -> None:
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+
+        found = await read_candidate(
+            make_advertisement("camper", virtual.address), CONFIG, camper.routes, None
+        )
+
+        assert found.answer is not None, found.failure
+        assert set(virtual.requests) == {0x03}
+        assert not camper.fake.is_connected(virtual)
+
+    async def test_candidate_of_another_program_is_left_to_it(self, camper: FakeCamper) -> None:
+        virtual = make_battery(0)
+        camper.fake.batteries.append(virtual)
+        camper.fake.hold(virtual)
+
+        found = await read_candidate(
+            make_advertisement("camper", virtual.address), CONFIG, camper.routes, None
+        )
+
+        assert found.what == "connected to another program"
+        assert camper.fake.is_connected(virtual)
+        assert virtual.requests == []
 
 
 def test_number_of_file_descriptors_is_bounded_after_all_faults() -> None:

@@ -4,14 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cli import main
-from exporter.config.loader import parse
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import Air, make_air, make_backend
-from exporter.protocol.profiles import PROFILES
 from tests.support.recorded import FIELD_REPORTS
 from tests.support.virtual import ADDRESS, ANSWERS, answering, battery
 
@@ -238,154 +235,6 @@ class TestRead:
             f"camper: {ADDRESS} not seen in 1 s: is it switched on and in range, "
             "and is the phone app disconnected?\n"
         )
-
-
-class TestScan:
-    def scan(self, air: Air, *arguments: str) -> int:
-        return run(air, "scan", "--duration", "300ms", *arguments)
-
-    def test_scan_lists_batteries_with_the_reason_and_a_configuration(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        status = self.scan(quick(battery(rssi_dbm=-80), battery(SECOND, name="xiaoxiang BMS")))
-
-        out = capsys.readouterr().out
-        table, _, pasted = out.partition("\n\n")
-        lines = table.splitlines()
-        assert status == 0
-        assert lines[0].split() == ["name", "address", "RSSI", "why", "a", "JBD", "battery"]
-        assert lines[1].startswith(f"xiaoxiang BMS  {SECOND}  -67 dBm  service ff00, name like xia")
-        assert lines[2].startswith(f"JBD-SP04S034   {ADDRESS}  -80 dBm")
-        config = parse(pasted)
-        assert {one.address for one in config.batteries} == {ADDRESS, SECOND}
-        assert {one.name for one in config.batteries} == {"JBD-SP04S034", "xiaoxiang BMS"}
-
-    def test_scan_reports_each_battery_as_it_is_found(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        self.scan(quick(battery()))
-
-        assert capsys.readouterr().err == f"found JBD-SP04S034 at {ADDRESS}\n"
-
-    @pytest.mark.parametrize(
-        "names",
-        [
-            ("JBD-1", "JBD-1", "JBD-1"),
-            ("JBD-" + 70 * "x", "JBD-" + 70 * "x", "JBD-y"),
-            ("JBD-1", "", "1.5"),
-            ("JBD-: {x}", "JBD-" + 60 * " " + "x", "JBD-#"),
-            ("JBD-\n- name: evil", "JBD-\x1b[31m", "JBD-\x00"),
-            ("JBD-ÄÖ🔋", "JBD-'", 'JBD-"'),
-        ],
-    )
-    def test_scanned_configuration_is_valid_for_any_battery_name(
-        self, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        batteries = [
-            battery(f"A4:C1:38:00:00:0{number}", name=name) for number, name in enumerate(names)
-        ]
-
-        status = self.scan(quick(*batteries))
-
-        out = capsys.readouterr().out
-        config = parse(out.partition("\n\n")[2])
-        certain = [name for name in names if name.startswith("JBD-")]
-        assert status == 0
-        assert len(config.batteries) == len(certain)
-        assert "\x1b" not in out
-
-    def test_battery_with_only_the_module_is_a_comment_in_the_configuration(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        status = self.scan(quick(battery(), battery(SECOND, name="camper", rssi_dbm=-50)))
-
-        output = capsys.readouterr()
-        table, _, pasted = output.out.partition("\n\n")
-        assert status == 0
-        assert [line.split()[0] for line in table.splitlines()] == [
-            "name",
-            "JBD-SP04S034",
-            "camper",
-        ]
-        assert table.endswith("perhaps: service ff00, address block A4:C1:38")
-        assert {one.address for one in parse(pasted).batteries} == {ADDRESS}
-        assert f"# - name: camper\n#   address: {SECOND}" in pasted
-        assert f"perhaps a battery: camper at {SECOND}" in output.err
-
-    def test_file_name_with_a_line_break_stays_in_its_comment(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        status = self.scan(quick(battery()), "--config.file", "a\nb: c")
-
-        assert status == 0
-        assert len(parse(capsys.readouterr().out.partition("\n\n")[2]).batteries) == 1
-
-    def test_no_configuration_is_printed_if_no_battery_is_certain(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        status = self.scan(quick(battery(name="camper")))
-
-        output = capsys.readouterr()
-        assert status == 1
-        assert ADDRESS in output.out
-        assert "batteries:" not in output.out
-        assert "No configuration is printed" in output.err
-        assert "bms-exporter read ADDRESS" in output.err
-
-    def test_scan_lists_other_devices_with_all(self, capsys: pytest.CaptureFixture[str]) -> None:
-        other = battery("12:34:56:78:9A:BC", name="Headphones", advertises=())
-        without = self.scan(quick(battery(), other))
-        hidden = capsys.readouterr().out
-
-        with_all = self.scan(quick(battery(), other), "--all")
-
-        shown = capsys.readouterr().out
-        assert without == with_all == 0
-        assert "Headphones" not in hidden
-        assert "Headphones" in shown
-        assert "no sign of one" in shown
-        assert "12:34:56:78:9A:BC" not in shown.partition("\n\n")[2]
-
-    def test_scan_without_a_battery_says_what_to_do(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        status = self.scan(quick(battery(faults=Faults(gone=True))))
-
-        assert status == 1
-        assert "phone app" in capsys.readouterr().err
-
-    def test_restarted_scan_receives_what_linux_dropped(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("exporter.ble.scanner.RENEW_S", 0.5)
-        air = quick(battery())
-        air.deaf_scans = 1
-
-        assert run(air, "scan", "--duration", "1500ms") == 0
-
-    def test_scan_finds_a_battery_with_the_dh04_profile(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        fff0 = PROFILES["fff0"]
-
-        status = self.scan(quick(battery(name="WTaHdB0042", advertises=(fff0.service,))))
-
-        assert status == 0
-        assert "service fff0, name like WTaHdB*" in capsys.readouterr().out
-
-    def test_bluetooth_that_is_off_is_reported_in_one_line(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        air = quick(battery())
-        air.scan_error = BleakBluetoothNotAvailableError(
-            "No powered Bluetooth adapters found.", BleakBluetoothNotAvailableReason.POWERED_OFF
-        )
-
-        status = self.scan(air)
-
-        assert status == 1
-        (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("Bluetooth is switched off: run bluetoothctl power on")
 
 
 class TestDemo:

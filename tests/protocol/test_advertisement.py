@@ -8,6 +8,8 @@ from exporter.protocol.advertisement import Advertisement, is_certain, read_back
 from tests.support.advertisements import FFF0, NEUTRAL_ADDRESS, make_advertisement
 from tests.support.recorded import ADVERTISEMENTS, FOREIGN_ADVERTISEMENTS
 
+JBD = "A4:C1:38:00:00:01"
+
 
 @pytest.mark.parametrize(
     "sample", [one["advertisement"] for one in ADVERTISEMENTS], ids=lambda one: str(one)[:60]
@@ -101,14 +103,13 @@ class TestCertainty:
     @pytest.mark.parametrize(
         ("advertisement", "certain"),
         [
-            pytest.param(make_advertisement("JBD-SP04S034"), True, id="a name with ff00"),
+            pytest.param(make_advertisement("JBD-SP04S034", JBD), True, id="all with ff00"),
+            pytest.param(make_advertisement("WTaHdB0042", JBD, (FFF0,)), True, id="all with fff0"),
             pytest.param(
-                make_advertisement("WTaHdB0042", services=(FFF0,)), True, id="a name with fff0"
+                make_advertisement("JBD-SP04S034", JBD, (FFF0,)), False, id="another service"
             ),
-            pytest.param(
-                make_advertisement("JBD-SP04S034", services=(FFF0,)), False, id="another service"
-            ),
-            pytest.param(make_advertisement("JBD-SP04S034", services=()), False, id="a name alone"),
+            pytest.param(make_advertisement("JBD-SP04S034", JBD, ()), False, id="no service"),
+            pytest.param(make_advertisement("JBD-SP04S034"), False, id="another address"),
             pytest.param(
                 make_advertisement(address="A4:C1:38:00:00:01"), False, id="an address block"
             ),
@@ -122,7 +123,7 @@ class TestCertainty:
             ),
         ],
     )
-    def test_battery_is_certain_by_name_and_service_together(
+    def test_battery_is_certain_by_name_service_and_address_together(
         self, advertisement: Advertisement, certain: bool
     ) -> None:
         assert is_certain(advertisement) is certain
