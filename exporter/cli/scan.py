@@ -36,14 +36,14 @@ async def run_scan(options: Scan, backend: Backend | None) -> int:
     if options.read:
         findings = await _read_candidates(findings, options, backend)
     candidates = [finding for finding in findings if finding.is_candidate]
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if shown := findings if options.all else candidates:
-        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print(scan_table(shown, columns))
     if not any(finding.is_battery for finding in candidates):
         complain(_why_no_configuration(candidates, options, devices=len(findings)))
         return FAILED
     file_name = printable(str(options.config_file))
-    print(f"\n# for {file_name}\n{scan_yaml(candidates)}")
+    print(f"\n# for {file_name}\n{scan_yaml(candidates, columns)}")
     return OK
 
 

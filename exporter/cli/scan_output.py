@@ -11,6 +11,7 @@ from exporter.config.schema import MAX_NAME
 
 FOLD_WIDTH: Final = 10_000  # no name is that long, not even with every character escaped
 COMMENT_WIDTH: Final = 79
+HOW_TO_ADD: Final = 'To add it anyway, remove the "# " before its two lines:'
 LEAST_WIDTH: Final = 24  # of the last column; below that, it gets lines of its own
 HEADER: Final = ("name", "address", "RSSI", "what it is")
 
@@ -63,11 +64,13 @@ def _fold(text: str, width: int | None) -> list[str]:
     return [text] if width is None else TextWrapper(width=max(1, width)).wrap(text)
 
 
-def scan_yaml(findings: Sequence[Finding]) -> str:
+def scan_yaml(findings: Sequence[Finding], columns: int | None = None) -> str:
     """Return a configuration to paste, with what may be batteries as comments.
 
-    At least one must be a battery without doubt: an empty list is no valid configuration.
+    At least one must be a battery without doubt: an empty list is no valid configuration. The
+    reasons fit into a terminal with so many columns.
     """
+    width = min(columns or COMMENT_WIDTH, COMMENT_WIDTH) - len("# ")
     names = _unique_names(findings)
     lines = ["batteries:"]
     for finding in findings:
@@ -75,14 +78,10 @@ def scan_yaml(findings: Sequence[Finding]) -> str:
             lines += _entry(finding, names)
     for finding in findings:
         if not finding.is_battery:
-            lines += _comment(f"Left out, {printable(finding.why_not)}")
-            lines += _comment('To add it anyway, remove the "# " before its two lines:')
+            for text in (f"Left out, {printable(finding.why_not)}", HOW_TO_ADD):
+                lines += [f"# {line}" for line in _fold(text, width)]
             lines += [f"# {line}" for line in _entry(finding, names)]
     return "\n".join(lines)
-
-
-def _comment(text: str) -> list[str]:
-    return [f"# {line}" for line in _fold(text, COMMENT_WIDTH - 2)]
 
 
 def _unique_names(findings: Sequence[Finding]) -> dict[str, str]:

@@ -126,6 +126,12 @@ class TestYaml:
             "#   address: A4:C1:38:00:00:02",
         ]
 
+    def test_comments_fit_a_narrow_terminal(self) -> None:
+        failure = ConnectError("A4:C1:38:00:00:02 not seen in 10 s: is it switched on?")
+        findings = [make_finding("JBD-1"), make_finding("ECO", 2, failure)]
+
+        assert max(map(len, scan_yaml(findings, 40).splitlines())) <= 40
+
     def test_battery_that_answered_is_in_the_configuration(self) -> None:
         text = scan_yaml([make_finding("camper", answers=True)])
 
