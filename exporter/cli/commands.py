@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from shlex import quote
 from typing import Final
 
 from exporter.app import ServeOptions, read_once, serve
@@ -14,12 +15,14 @@ from exporter.cli.streams import complain
 from exporter.config import Config, load
 from exporter.config.schema import BatteryConfig, Name, normal_address
 from exporter.config.web import WebConfigFile
-from exporter.errors import ConfigError, DecodeError
+from exporter.errors import ConfigError, DecodeError, FailureReason
 from exporter.protocol.advertisement import read_backwards
 
 # Imports inside functions are for one command each; serving, which runs for months, needs none.
 OK: Final = 0
 FAILED: Final = 1
+# Failures whose message is the whole cause: doctor would find no other.
+EXPLAINED: Final = {FailureReason.AUTH, FailureReason.DEVICE}
 
 
 def run(options: Options, backend: Backend | None) -> int:
@@ -101,6 +104,8 @@ def _read(options: Read, backend: Backend | None) -> int:
     snapshot = asyncio.run(read_once(battery, config, backend))
     if snapshot.last_error is not None or snapshot.reading is None:
         complain(f"{battery.name}: {snapshot.last_error or 'no answer in time'}")
+        if snapshot.failure not in EXPLAINED:
+            complain(f"bms-exporter doctor {quote(battery.name)} finds the cause.")
         return FAILED
     formats = {
         "table": output.reading_table,

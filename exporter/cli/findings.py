@@ -21,7 +21,7 @@ FAILURES: Final = {
     FailureReason.ADAPTER: "not reached",
     FailureReason.NOT_FOUND: "not reached",
     FailureReason.CONNECT: "not reached",
-    FailureReason.LINK_LOST: "not reached",
+    FailureReason.LINK_LOST: "connection lost",
     FailureReason.PROFILE: "no JBD profile",
     FailureReason.AUTH: "wants a PIN",
     FailureReason.TIMEOUT: "no answer",

@@ -221,7 +221,7 @@ class TestRead:
         assert values["bms_up"] == 1
 
     @pytest.mark.parametrize("form", ["table", "json", "metrics"])
-    def test_failed_read_is_one_line_with_the_battery_and_what_to_do(
+    def test_failed_read_names_the_battery_what_to_do_and_doctor(
         self, form: str, config: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         air = quick(battery(faults=Faults(gone=True)))
@@ -234,7 +234,19 @@ class TestRead:
         assert output.err == (
             f"camper: {ADDRESS} not seen in 1 s: is it switched on and in range, "
             "and is the phone app disconnected?\n"
+            "bms-exporter doctor camper finds the cause.\n"
         )
+
+    def test_refusal_says_all_there_is_to_say(
+        self, config: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        air = quick(battery(answers=answering({})))
+
+        status = run(air, "read", "camper", "--config.file", str(config))
+
+        assert status == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("camper: register 0x03: expected status 0x00 (ok), got 0x80")
 
 
 class TestDemo:

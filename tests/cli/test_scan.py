@@ -286,7 +286,7 @@ class TestCandidate:
         [
             pytest.param({"faults": Faults(gone=True)}, "not reached", id="out of range"),
             pytest.param({"faults": Faults(refuses=True)}, "not reached", id="no connection"),
-            pytest.param({"faults": Faults(cut=True)}, "not reached", id="link lost"),
+            pytest.param({"faults": Faults(cut=True)}, "connection lost", id="link lost"),
             pytest.param({"faults": Faults(silent=True)}, "no answer", id="silent"),
             pytest.param({"faults": Faults(bad_checksum=True)}, "no usable answer", id="damaged"),
             pytest.param({"gatt": (UNKNOWN,), "speaks": UNKNOWN}, "no JBD profile", id="profile"),
