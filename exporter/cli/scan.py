@@ -117,7 +117,7 @@ async def _read_candidates(
 
 
 def _configuration(options: Scan) -> Config:
-    """Return the configuration, without which, or with mistakes in which, a scan works, too."""
+    """Return the configuration, or an empty one: many scan before they write a valid one."""
     try:
         return load(options.config_file)
     except ConfigError:

@@ -58,15 +58,12 @@ JBD_COMPANY_DATA: Final = bytes.fromhex("02ffff7d")
 def why_jbd(advertisement: Advertisement) -> tuple[str, ...]:
     """Return the signs of a JBD battery. Service ff00 alone is none: many devices use it."""
     names = _name_reasons(advertisement)
+    blocks = [f"address block {block}" for block in _blocks(advertisement)]
     if FFF0 in advertisement.service_uuids:
-        return ("service fff0", *names) if names else ()
+        return ("service fff0", *names, *blocks) if names else ()
     if FF00 not in advertisement.service_uuids:
         return ()
-    reasons = [
-        *names,
-        *(f"address block {block}" for block in _blocks(advertisement)),
-        *_maker_reasons(advertisement),
-    ]
+    reasons = [*names, *blocks, *_maker_reasons(advertisement)]
     return ("service ff00", *reasons) if reasons else ()
 
 

@@ -8,6 +8,7 @@ from tests.support.recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
 from world import PROFILES as PROFILE_NAMES
 from world import address
 
+NAMES: Final = {2: "WTaHdB42", 5: "camper"}  # the latter was given by its owner
 ANSWERS: Final = {0x03: MOBILEKTRO, 0x04: CELLS, 0x05: HARDWARE, 0xAA: COUNTERS}
 
 
@@ -21,7 +22,7 @@ def battery(number: int) -> VirtualBattery:
     profile = PROFILES[PROFILE_NAMES[number]]
     return VirtualBattery(
         address=address(number),
-        name="WTaHdB42" if number == 2 else f"JBD-{number}",
+        name=NAMES.get(number, f"JBD-{number}"),
         answers=lambda register: answer(number, register),
         advertises=(PROFILES["ff00" if number == 0 else profile.name].service,),
         gatt=(profile,),

@@ -302,7 +302,8 @@ class TestCommands:
         result = run(world, "scan", "--duration", "5s")
 
         assert result.returncode == 0, result.stderr
-        assert f"address: {address(0)}" in result.stdout
+        assert f"\n  address: {address(0)}" in result.stdout
+        assert f"\n- name: camper\n  address: {address(5)}" in result.stdout  # was read
         assert "Traceback" not in result.stderr
 
     def test_read_prints_one_battery(self, world: World) -> None:
