@@ -77,7 +77,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
 
 def _way(config: BatteryConfig) -> tuple[object, ...]:
     """Return the options that determine how a battery is reached."""
-    return config.link, config.adapter
+    return config.link, config.adapter, config.gentle
 
 
 def _build_session(
@@ -90,6 +90,7 @@ def _build_session(
         profile=config.profile,
         adapter=config.adapter,
         link=config.link,
+        gentle=config.gentle,
     )
     return target, Session(config, stats=stats, clock=clock)
 

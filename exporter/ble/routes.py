@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 SUSPENDED_S: Final = 5.0  # a machine that was suspended for less has not moved
 PERMANENT: Final = {
     DIRECT: "link: direct",
-    GENTLE: "management: {parameters: false}",
+    GENTLE: "gentle: true",
     BLUEZ: "link: bluez",
-    BLUEZ_GENTLE: "link: bluez, management: {parameters: false}",
+    BLUEZ_GENTLE: "link: bluez, gentle: true",
 }
 
 T = TypeVar("T", bound=Transport)
@@ -209,8 +209,11 @@ class Routes:
         if link is None:
             link = TransportChoice.AUTO if self._prefers_direct else TransportChoice.BLUEZ
         if self._direct is None or link is TransportChoice.BLUEZ:
-            return self._bluez_rungs
-        return [DIRECT, GENTLE] if link is TransportChoice.DIRECT else [DIRECT, GENTLE, BLUEZ]
+            return [BLUEZ_GENTLE] if target.gentle else self._bluez_rungs
+        direct = [GENTLE] if target.gentle else [DIRECT, GENTLE]
+        if link is TransportChoice.DIRECT:
+            return direct
+        return [*direct, BLUEZ_GENTLE if target.gentle else BLUEZ]
 
     def _note_failure(self, way: _Way, error: BmsError) -> None:
         way.failure = error

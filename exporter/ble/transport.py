@@ -32,6 +32,7 @@ class Target:
     profile: str | None = None  # None: by its GATT table
     adapter: str | None = None  # None: `Routes` chooses by signal and load
     link: TransportChoice | None = None  # None: as for all batteries
+    gentle: bool = False  # only the gentle style
     takes_over: bool = True  # drops a connection that another program may have left
 
 

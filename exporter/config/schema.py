@@ -45,6 +45,7 @@ class BatteryConfig:
     address: Address
     adapter: AdapterName | None = None  # None: `Routes` chooses by signal and load
     link: TransportChoice | None = None  # None: the file's `link`
+    gentle: bool = False  # the gentle style from the first poll on
     profile: ProfileName | None = None  # None: found in the GATT table
     cells: bool = True  # register 0x04
     hardware: bool = True  # register 0x05

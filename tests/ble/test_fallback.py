@@ -29,10 +29,12 @@ from tests.support.virtual import ADDRESS, now_s
 class Polls:
     """Polls one battery every minute."""
 
-    def __init__(self, machine: Machine, link: TransportChoice | None = None) -> None:
+    def __init__(
+        self, machine: Machine, link: TransportChoice | None = None, *, gentle: bool = False
+    ) -> None:
         self.machine = machine
         self.routes = machine.routes()
-        self.target = Target(address=ADDRESS, stats=machine.stats, link=link)
+        self.target = Target(address=ADDRESS, stats=machine.stats, link=link, gentle=gentle)
         self.routes.track(self.target)
 
     async def poll(self, times: int = 1, every_s: float = 60.0) -> list[str]:
@@ -146,6 +148,26 @@ async def test_configured_link_is_never_left(link: TransportChoice, routes: set[
         assert set(await Polls(machine, link).poll(10)) <= routes
 
 
+@pytest.mark.parametrize(
+    ("link", "routes"),
+    [
+        (TransportChoice.AUTO, [GENTLE, BLUEZ]),
+        (TransportChoice.DIRECT, [GENTLE]),
+        (TransportChoice.BLUEZ, [BLUEZ]),
+    ],
+)
+async def test_configured_gentle_style_is_never_left(
+    link: TransportChoice, routes: list[str]
+) -> None:
+    for fault in (GATT, RADIO, QUIET, PAIRING, REFUSED):
+        machine = Machine(dict.fromkeys([FAST, GENTLE, BLUEZ], fault))
+
+        used = await Polls(machine, link, gentle=True).poll(10)
+
+        assert used[0] == routes[0]
+        assert set(used) <= set(routes)
+
+
 async def test_faster_route_is_used_again_once_it_works(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -164,9 +186,9 @@ async def test_faster_route_is_used_again_once_it_works(
     assert levels == [logging.WARNING, logging.WARNING, logging.INFO, logging.INFO]
     facts = [(vars(change)["permanent"], vars(change).get("again_in")) for change in changes]
     assert facts == [
-        ("management: {parameters: false}", "1h"),
+        ("gentle: true", "1h"),
         ("link: bluez", "1h"),
-        ("management: {parameters: false}", "1h"),
+        ("gentle: true", "1h"),
         ("link: direct", None),
     ]
     assert {vars(change)["see"] for change in changes} == {"README, Routes"}

@@ -145,9 +145,10 @@ class TestDefaults:
         assert set(shown["poll"]) == {"timeout", "min_interval", "max_age", "backoff_max"}
         for option in ("cells", "hardware", "counters"):
             assert shown["batteries"][0][option] is True
+        assert shown["batteries"][0]["gentle"] is False
         assert set(shown["batteries"][0]) == {
-            "name", "address", "adapter", "link", "profile", "cells", "hardware", "counters",
-            "password_file",
+            "name", "address", "adapter", "link", "gentle", "profile", "cells", "hardware",
+            "counters", "password_file",
         }  # fmt: skip
         assert shown["link"] == Config(batteries=()).link
         assert shown["management"] == asdict(ManagementConfig())
