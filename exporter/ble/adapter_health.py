@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from exporter.ble.direct.management import Management
+from exporter.ble.direct.management import Management, RefusedError
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence, WedgeDetector, WedgeReason
 from exporter.clock import Clock, boot_s
@@ -84,8 +84,10 @@ class AdapterHealth:
         evidence = self._detector.find_evidence(
             before, after, connections, self._users, self._clock()
         )
-        if evidence is None and needs_scan:
-            evidence = self._detector.find_missing_scan(before, after)
+        if needs_scan and (evidence is None or evidence.reason is WedgeReason.LEFT_CONNECTION):
+            # The kernel scans beside another program's wait, and not beside a connection left.
+            missing = self._detector.find_missing_scan(before, after)
+            evidence = missing and (evidence or missing)
         for reason in set(WedgeReason) - {WedgeReason.DISCOVERY}:
             if evidence is None or evidence.reason is not reason:
                 self._since_s.pop(reason, None)
@@ -148,9 +150,12 @@ class AdapterHealth:
         return self._restarted_s + max(self._gap_s, GAP_S) - self._clock()
 
     async def _restart(self, evidence: Evidence, management: Management) -> str:
+        try:
+            await self._power_cycle(management)
+        except RefusedError as error:
+            return f"{evidence.why}. It cannot be restarted ({error}): {CURE}"
         self._gap_s = min(max(GAP_S, 2 * self._gap_s), LONGEST_GAP_S)
         self.restarts[evidence.reason] += 1
-        await self._power_cycle(management)
         self._since_s.clear()
         self._detector.note_success()
         self._restarted_s = self._clock()
@@ -165,8 +170,11 @@ class AdapterHealth:
     async def settle(self, management: Management) -> None:
         """Return when no restart is under way; switch on what a failed one has left off."""
         async with self.restarting:
-            if self._is_left_off and not management.kernel.is_up(self.name):
-                await self._power_cycle(management)
+            if self._is_left_off and management.kernel.is_up(self.name):
+                self._is_left_off = False  # who switches it off from now on means it
+            if self._is_left_off and management.power:
+                with suppress(RefusedError):
+                    await self._power_cycle(management)
 
 
 class AdapterHealths:

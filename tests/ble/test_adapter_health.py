@@ -11,8 +11,8 @@ from exporter.ble import bluez
 from exporter.ble.adapter_health import CERTAIN_S, GAP_S, AdapterHealth, AdapterHealths
 from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.management import Management
-from exporter.ble.direct.sockets import Adapter
-from exporter.ble.direct.wedge import Evidence, WedgeReason
+from exporter.ble.direct.sockets import CONNECTING, Adapter
+from exporter.ble.direct.wedge import LEFT_BEHIND_S, Evidence, WedgeReason
 from tests.support.att_server import HCI0
 from tests.support.virtual import ADDRESS, now_s
 
@@ -29,6 +29,7 @@ class Machine:
         self.devices: list[str] = []
         self.switched: list[bool] = []
         self.refuses_on = False
+        self.refuses_all = 0  # with this status
         self.healths = AdapterHealths(now_s)
         self.management = Management(
             power=True,
@@ -44,6 +45,8 @@ class Machine:
         assert (opcode, adapter) == (0x0005, 0)
         on = payload == b"\x01"
         self.switched.append(on)
+        if self.refuses_all:
+            return self.refuses_all, b""
         if on and self.refuses_on:
             return 0x12, b""
         self.adapters = [replace(HCI0, up=on)]
@@ -136,6 +139,34 @@ class TestRestart:
         assert polling.cancelled()
         assert machine.switched == [False, True]
 
+    async def test_end_of_the_process_does_not_leave_the_adapter_off(
+        self, machine: Machine
+    ) -> None:
+        await machine.handle()
+        await asyncio.sleep(CERTAIN_S)
+        before = asyncio.all_tasks()
+        polling = asyncio.create_task(machine.handle())
+        await asyncio.sleep(0.5)
+        assert machine.switched == [False]
+
+        polling.cancel()
+        await asyncio.sleep(0)
+        left = asyncio.all_tasks() - before
+        for task in left:  # as asyncio.run does
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+        assert machine.switched[-1] is True
+
+    async def test_refused_restart_is_none(self, machine: Machine) -> None:
+        machine.refuses_all = 0x14
+
+        message = await machine.be_certain()
+
+        assert "It cannot be restarted (command 0x0005 refused: status 0x14): run" in message
+        assert machine.restarts == 0
+        assert machine.adapters == [HCI0]
+
     async def test_polls_wait_for_the_end_of_a_restart(self, machine: Machine) -> None:
         await machine.handle()
         await asyncio.sleep(CERTAIN_S)
@@ -171,13 +202,53 @@ class TestRestart:
         await machine.healths.settle("hci0", machine.management)
         assert machine.adapters == [HCI0]
 
+        await machine.healths.settle("hci0", machine.management)
         machine.adapters = [replace(HCI0, up=False)]  # by somebody else
         machine.switched.clear()
         await machine.healths.settle("hci0", machine.management)
         assert machine.switched == []
 
+    async def test_adapter_that_somebody_else_switched_on_may_be_switched_off(
+        self, machine: Machine
+    ) -> None:
+        machine.refuses_on = True
+        await machine.be_certain()
+        machine.adapters = [HCI0]
+        await machine.healths.settle("hci0", machine.management)
+        machine.adapters = [replace(HCI0, up=False)]
+        machine.switched.clear()
+
+        await machine.healths.settle("hci0", machine.management)
+
+        assert machine.switched == []
+
+    async def test_adapter_that_was_left_off_stays_so_without_permission(
+        self, machine: Machine
+    ) -> None:
+        machine.refuses_on = True
+        await machine.be_certain()
+        machine.switched.clear()
+
+        await machine.healths.settle("hci0", replace(machine.management, power=False))
+
+        assert machine.switched == []
+
 
 class TestConditions:
+    async def test_device_that_another_program_waits_for_is_no_connection_left(
+        self, machine: Machine
+    ) -> None:
+        waited_for = [("A4:C1:38:00:00:77", CONNECTING)]
+        scanned = replace(HCI0, commands_sent=4, events_received=4)
+        for _ in range(3):
+            assert machine.health.find_evidence(HCI0, scanned, waited_for, needs_scan=True) is None
+            await asyncio.sleep(LEFT_BEHIND_S)
+
+        evidence = machine.health.find_evidence(HCI0, HCI0, waited_for, needs_scan=True)
+
+        assert evidence is not None
+        assert evidence.reason is WedgeReason.LEFT_CONNECTION
+
     async def test_connected_device_of_any_kind_forbids_a_restart(self, machine: Machine) -> None:
         machine.devices = [KEYBOARD]
 

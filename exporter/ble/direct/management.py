@@ -40,6 +40,7 @@ LOAD_CONNECTION_PARAMETERS: Final = 0x0035
 SUCCESS: Final = 0x00
 NOT_CONNECTED: Final = 0x02
 PERMISSION_DENIED: Final = 0x14
+NOTHING_DONE: Final = {0x0A, 0x0C, 0x11, PERMISSION_DENIED}  # busy, not supported, no such adapter
 UNKNOWN_RSSI: Final = 127
 ANSWER_S: Final = 3.0  # only Disconnect waits, for the battery; all others are answered at once
 # The kernel waits 2 s for each answer of an adapter that hangs, and 10 s for that to a reset.
@@ -53,6 +54,14 @@ Command = Callable[[int, int, bytes], Awaitable[tuple[int, bytes]]]
 
 class ManagementError(Exception):
     """A management command failed."""
+
+
+class RefusedError(ManagementError):
+    """The kernel refused a management command."""
+
+    def __init__(self, opcode: int, status: int) -> None:
+        super().__init__(f"command {opcode:#06x} refused: status {status:#04x}")
+        self.status = status
 
 
 @contextmanager
@@ -130,9 +139,27 @@ class Management:
                     await self._send(SET_POWERED, named[0].index, b"\x01")
 
     async def restart(self, adapter: int) -> bool:
-        """Switch an adapter off and on again; return whether it is on."""
-        with _optional("not switched off"):  # one that hangs may not answer, and be off
-            await self._send(SET_POWERED, adapter, b"\x00")
+        """Switch an adapter off and on again; return whether it is on.
+
+        A cancelled restart switches it on before it ends.
+
+        Raises:
+            RefusedError: The kernel did not switch it off.
+        """
+        try:
+            try:
+                await self._send(SET_POWERED, adapter, b"\x00")
+            except RefusedError as error:
+                if error.status in NOTHING_DONE:
+                    raise
+            except (OSError, ManagementError) as error:  # one that hangs may not answer, and be off
+                log.debug("not switched off", extra={"error": str(error)})
+            return await self._switch_on(adapter)
+        except asyncio.CancelledError:
+            await self._switch_on(adapter)
+            raise
+
+    async def _switch_on(self, adapter: int) -> bool:
         for _ in range(ON_ATTEMPTS):
             await asyncio.sleep(OFF_S)
             with _optional("not switched on"):
@@ -197,7 +224,7 @@ class Management:
         """Send a command; return the answer, None if the battery is not connected."""
         status, data = await self.command(opcode, adapter, payload)
         if status not in {SUCCESS, NOT_CONNECTED}:
-            raise ManagementError(f"command {opcode:#06x} refused: status {status:#04x}")
+            raise RefusedError(opcode, status)
         return data if status == SUCCESS else None
 
 

@@ -97,11 +97,8 @@ class WedgeDetector:
         return None
 
     def find_missing_scan(self, before: Adapter, after: Adapter) -> Evidence | None:
-        """Return that the kernel did not begin to look for a battery; None: it did, or could not.
-
-        It begins no scan while it connects to another device.
-        """
-        if after.commands_sent != before.commands_sent or self._since_s:
+        """Return that the kernel did not begin to look for a battery; None: it did."""
+        if after.commands_sent != before.commands_sent:
             return None
         return Evidence(
             WedgeReason.NO_SCAN,
