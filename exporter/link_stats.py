@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from exporter.errors import FailureReason
 from exporter.protocol.frame import FrameError
+from exporter.recording.recorder import Recorder
 
 RETURN: Final = "return"  # the reason for trying a faster route again
 
@@ -60,6 +61,12 @@ class LinkStats:
     connected_at_s: float | None = None  # by the loop's clock; None: it is not connected now
     taken_at_s: float | None = None  # by the clock: from another program on this machine
     may_be_left: bool = False  # a connection of ours may exist that no poll uses
+    recorder: Recorder | None = None  # of the poll under way; None: nothing records it
+
+    def record_event(self, name: str, **facts: object) -> None:
+        """Pass an event to the recorder, if there is one."""
+        if self.recorder is not None:
+            self.recorder.event(name, **facts)
 
     def record_rssi(self, rssi_dbm: int, at_s: float) -> None:
         """Record the signal strength, and when it was measured, by the clock."""

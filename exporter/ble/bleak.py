@@ -14,7 +14,7 @@ from bleak_retry_connector import establish_connection
 from exporter.ble import bluez
 from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.bleak_connection import BleakConnection, BleakLink
-from exporter.ble.bleak_errors import BLEAK_ERRORS, text, translate
+from exporter.ble.bleak_errors import BLEAK_ERRORS, describe, text, translate
 from exporter.ble.direct.management import Management
 from exporter.ble.scanner import Scanner
 from exporter.ble.search import Search
@@ -114,6 +114,8 @@ class BleakTransport:
                 await self._disconnect(client, target)
 
     async def _disconnect(self, client: BleakClient, target: Target) -> None:
+        if target.stats.recorder is not None:
+            target.stats.recorder.closed("us")
         if client.is_connected:
             await self._management.disconnect(target.address)
         try:
@@ -121,6 +123,7 @@ class BleakTransport:
             target.stats.may_be_left = False
         except BLEAK_ERRORS as error:
             log.debug("disconnect failed", extra={"address": target.address, "error": text(error)})
+        target.stats.record_event("gone")
 
     def _name(self, device: BLEDevice) -> str:
         """Return the adapter that a device was found on: bluetoothd chooses the default one."""
@@ -132,6 +135,8 @@ class BleakTransport:
         self, device: BLEDevice, target: Target, links: list[BleakLink], deadline_s: float
     ) -> BleakClient:
         def lost(_client: BleakClient) -> None:
+            if target.stats.recorder is not None:
+                target.stats.recorder.closed("battery")
             for link in links:
                 link.notifications.end()
 
@@ -173,6 +178,7 @@ class BleakTransport:
                 stats.may_be_left = True  # also if cancelled
                 # What connected just after this was cancelled is disconnected.
                 client = await with_timeout(attempt(), deadline_s - now(), BleakClient.disconnect)
+                _record_services(stats, client)
                 if any(True for _ in client.services) or number >= GATT_ATTEMPTS:
                     return client
                 # The connection ended before bluetoothd had its GATT table.
@@ -207,13 +213,27 @@ def _counting_client(stats: LinkStats, attempt_s: Callable[[], float]) -> type[B
     class CountingClient(BleakClient):
         async def connect(self, **kwargs: Any) -> None:
             failure: FailureReason | None = FailureReason.CONNECT  # if cancelled
+            stats.record_event("open")
             try:
                 await super().connect(**{**kwargs, "timeout": attempt_s()})
                 failure = None
+                if stats.recorder is not None:
+                    stats.recorder.connected()
             except BLEAK_ERRORS as error:
+                stats.record_event("failed", doing="connect", **describe(error))
                 failure = translate(error, "connect").reason
                 raise
             finally:
                 stats.record_attempt(failure)
 
     return CountingClient
+
+
+def _record_services(stats: LinkStats, client: BleakClient) -> None:
+    if stats.recorder is not None:
+        stats.recorder.services(
+            {
+                service.uuid: {one.uuid: one.properties for one in service.characteristics}
+                for service in client.services
+            }
+        )

@@ -9,12 +9,13 @@ from bleak.backends.service import BleakGATTService
 from bleak.exc import BleakDBusError, BleakError
 
 from exporter.ble import bluez
-from exporter.ble.bleak_errors import BLEAK_ERRORS, text
+from exporter.ble.bleak_errors import BLEAK_ERRORS, describe, text
 from exporter.ble.gatt import choose_profiles
 from exporter.ble.notifications import Notifications
 from exporter.ble.transport import Target
 from exporter.errors import Cause, LinkLostError
 from exporter.protocol.profiles import PROFILES
+from exporter.recording.recorder import Recorder
 
 UNKNOWN_OBJECT: Final = "org.freedesktop.DBus.Error.UnknownObject"
 
@@ -63,7 +64,12 @@ class BleakConnection:
         self, profile: str, early: bytes = b"", *, other_write: bool = False
     ) -> "BleakLink":
         """Subscribe to the notifications of one profile; see `Connection`."""
-        link = BleakLink(self._client, *self._present[profile], other_write=other_write)
+        link = BleakLink(
+            self._client,
+            *self._present[profile],
+            other_write=other_write,
+            recorder=self._stats.recorder,
+        )
         self._links.append(link)
         if early and link.writes_at_once:
             self._stats.requests += 1
@@ -83,8 +89,10 @@ class BleakLink:
         write: BleakGATTCharacteristic,
         *,
         other_write: bool = False,
+        recorder: Recorder | None = None,
     ) -> None:
         self._client = client
+        self._recorder = recorder
         self._notify = notify
         self._write = write
         # bluetoothd does not compare a given type of write with the properties (5.55 and later).
@@ -96,19 +104,34 @@ class BleakLink:
 
     async def subscribe(self) -> None:
         """Request notifications. Raises LinkLostError if the connection ended."""
-        add = self.notifications.add
         try:
-            await self._client.start_notify(self._notify, lambda _, data: add(bytes(data)))
+            await self._client.start_notify(self._notify, self._notified)
         except BLEAK_ERRORS as error:
+            self._record("refused", doing="subscribe", **describe(error))
             raise await _make_lost("subscribe", error, self._client) from error
+        self._record("subscribed", uuid=self._notify.uuid)
+
+    def _notified(self, _characteristic: BleakGATTCharacteristic, data: bytearray) -> None:
+        if self._recorder is not None:
+            self._recorder.notified(self._notify.uuid, bytes(data))
+        self.notifications.add(bytes(data))
+
+    def _record(self, name: str, **facts: object) -> None:
+        if self._recorder is not None:
+            self._recorder.event(name, **facts)
 
     async def write(self, data: bytes) -> None:
         """Send one request, without response if possible. Raises LinkLostError if that failed."""
         response = not self.writes_at_once
+        if self._recorder is not None:
+            self._recorder.written(self._write.uuid, data, response=response)
         try:
             await self._client.write_gatt_char(self._write, data, response=response)
         except BLEAK_ERRORS as error:
+            self._record("refused", doing="write", **describe(error))
             raise await _make_lost("write", error, self._client) from error
+        if response:
+            self._record("confirmed")
 
 
 def _find_profiles(services: Sequence[BleakGATTService]) -> Mapping[str, Characteristics]:

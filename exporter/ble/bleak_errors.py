@@ -109,6 +109,17 @@ def translate(error: Exception, doing: str) -> LinkError:
     return failed
 
 
+def describe(error: BaseException | None) -> dict[str, str | None]:
+    """Return an error of bleak as JSON has it, for recordings."""
+    reason = error.reason if isinstance(error, BleakBluetoothNotAvailableError) else None
+    return {
+        "error": type(error).__name__,
+        "dbus": error.dbus_error if isinstance(error, BleakDBusError) else None,
+        "reason": None if reason is None else reason.name,
+        "text": (error.dbus_error_details if isinstance(error, BleakDBusError) else str(error)),
+    }
+
+
 def text(error: Exception) -> str:
     """Return the message of an error, or the name of its class if it has none."""
     if isinstance(error, BleakBluetoothNotAvailableError):

@@ -175,6 +175,8 @@ class Routes:
         direct = self._direct if rung.kind is Kind.DIRECT else None
         make = direct or self._bluez
         transport: Transport = make(way.choice.adapter)
+        if target.stats.recorder is not None:
+            target.stats.recorder.route(rung.kind, rung.style)
         connecting = transport.connect(
             target, deadline_s=deadline_s, is_gentle=rung.style is Style.GENTLE
         )

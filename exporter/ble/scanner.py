@@ -76,15 +76,7 @@ class Scanner:
         """Call `hear` for every advertisement; see `ScanningTransport`."""
 
         def listener(device: BLEDevice, data: AdvertisementData) -> None:
-            hear(
-                Advertisement(
-                    address=device.address.upper(),
-                    name=(data.local_name or "").strip(),
-                    rssi_dbm=data.rssi,
-                    service_uuids=frozenset(data.service_uuids),
-                    manufacturer_data=data.manufacturer_data,
-                )
-            )
+            hear(make_advertisement(device, data))
 
         async with self.listen(listener):
             yield self.renew
@@ -223,6 +215,25 @@ class Scanner:
             self._record(device, data)
         for listener in (*self._listeners,):
             listener(device, data)
+
+
+def make_advertisement(device: BLEDevice, data: AdvertisementData) -> Advertisement:
+    """Return what bleak has received."""
+    return Advertisement(
+        address=device.address.upper(),
+        name=(data.local_name or "").strip(),
+        rssi_dbm=data.rssi,
+        service_uuids=frozenset(data.service_uuids),
+        manufacturer_data=data.manufacturer_data,
+        address_type=_address_type(device),
+    )
+
+
+def _address_type(device: BLEDevice) -> str | None:
+    """Return what bluetoothd says; other backends do not tell."""
+    details = device.details if isinstance(device.details, dict) else {}
+    kind = details.get("props", {}).get("AddressType")
+    return kind if isinstance(kind, str) else None
 
 
 async def _abandon(starting: asyncio.Task[None], scanner: BleakScanner) -> None:

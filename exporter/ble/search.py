@@ -10,12 +10,13 @@ from bleak.backends.scanner import AdvertisementData
 
 from exporter.ble import bluez
 from exporter.ble.adapter_health import AdapterHealth, AdapterHealths
+from exporter.ble.bleak_errors import describe
 from exporter.ble.direct.connect_errors import explain_silence
 from exporter.ble.direct.management import Management
 from exporter.ble.direct.settings import read_settings
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence
-from exporter.ble.scanner import Scanner, StuckDiscoveryError
+from exporter.ble.scanner import Scanner, StuckDiscoveryError, make_advertisement
 from exporter.ble.timeouts import FIND_S, limit_look
 from exporter.ble.transport import Target, make_not_found, note_taken
 from exporter.clock import Clock
@@ -52,6 +53,13 @@ class Search:
         Raises:
             LinkError: The battery is not found. The message about a stuck adapter says what to do.
         """
+        try:
+            return await self._find_usable(target, deadline_s)
+        except AdapterError as error:
+            target.stats.record_event("failed", doing="scan", **describe(error.__cause__))
+            raise
+
+    async def _find_usable(self, target: Target, deadline_s: float) -> BLEDevice:
         adapter = None if self._is_virtual else await self._scanner.find_adapter()
         if adapter is None:
             return await self._find(target, deadline_s)
@@ -121,9 +129,11 @@ class Search:
         loop = asyncio.get_running_loop()
         found: asyncio.Future[BLEDevice] = loop.create_future()
 
-        def listener(device: BLEDevice, _data: AdvertisementData) -> None:
+        def listener(device: BLEDevice, data: AdvertisementData) -> None:
             if device.address.upper() == target.address and not found.done():
                 found.set_result(device)
+                if target.stats.recorder is not None:
+                    target.stats.recorder.advertised(make_advertisement(device, data))
 
         look_s = limit_look(target.stats.missed, FIND_S)
         before_s = self._scanner.scanned_s

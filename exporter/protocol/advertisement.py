@@ -18,6 +18,7 @@ class Advertisement:
     rssi_dbm: int
     service_uuids: frozenset[str]
     manufacturer_data: Mapping[int, bytes]
+    address_type: str | None = None  # public or random; None: unknown
 
 
 # Users can rename their battery, so a name is a sign of JBD only together with the service.

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from exporter.ble.direct.att import MTU_REQUEST, OUR_MTU, Answer, Att, Event, Notification, Reaction
 from exporter.errors import Cause, LinkLostError
+from exporter.recording.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +27,18 @@ class NoAnswerError(LinkLostError):
 class AttChannel:
     """One socket to a battery."""
 
-    def __init__(self, sock: socket.socket, address: str, adapter: str = "") -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: str,
+        adapter: str = "",
+        recorder: Recorder | None = None,
+    ) -> None:
         """Read from a connected socket, which the channel will close; `address` is for the log."""
         self._socket: socket.socket | None = sock
         self.address = address
         self.adapter = adapter
+        self.recorder = recorder
         self._att = Att()
         self._turn = asyncio.Lock()
         self._answer: asyncio.Future[bytes] | None = None
@@ -94,6 +102,8 @@ class AttChannel:
         """Send one PDU. Raises LinkLostError if the connection ended."""
         if self._socket is None:
             raise LinkLostError("not connected")
+        if self.recorder is not None:
+            self.recorder.sent(pdu)
         try:
             await asyncio.get_running_loop().sock_sendall(self._socket, pdu)
         except OSError as error:
@@ -101,10 +111,15 @@ class AttChannel:
 
     def close(self) -> None:
         """Close the socket; the kernel then ends the connection."""
+        self._end("us")
+
+    def _end(self, by: str, number: int | None = 0) -> None:
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
+            if self.recorder is not None:
+                self.recorder.closed(by, number)
         self._listener = None
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(LinkLostError("the connection ended"))
@@ -115,10 +130,12 @@ class AttChannel:
         except BlockingIOError:
             return
         except OSError as error:
-            self._lost(error.strerror or str(error))
+            self._lost(error.strerror or str(error), error.errno)
             return
         if not pdu:
             self._lost("the battery ended the connection")
+        elif self.recorder is not None:
+            self.recorder.received(pdu)
         for event in self._att.receive(pdu):
             self._handle(event, sock)
 
@@ -131,13 +148,15 @@ class AttChannel:
                 if self._answer is not None and not self._answer.done():
                     self._answer.set_result(answer)
             case Reaction(reaction):
+                if self.recorder is not None:
+                    self.recorder.sent(reaction)
                 try:
                     sock.send(reaction)
                 except OSError as error:  # closed, or the battery sends requests but does not read
                     self._lost(error.strerror or str(error))
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, number: int | None = 0) -> None:
         log.debug("connection ended", extra={"address": self.address, "error": reason})
-        self.close()
+        self._end("battery", number)
         for callback in self.on_lost:
             callback()

@@ -11,7 +11,7 @@ from exporter.ble.adapter_health import AdapterHealth, AdapterHealths
 from exporter.ble.direct.channel import AttChannel
 from exporter.ble.direct.connect_errors import ASK_SETTINGS, explain, explain_silence
 from exporter.ble.direct.connection import DirectConnection, Memory, read_table
-from exporter.ble.direct.discovery import Table
+from exporter.ble.direct.discovery import Table, describe
 from exporter.ble.direct.intervals import KINDS
 from exporter.ble.direct.kernel import Kernel, Turns
 from exporter.ble.direct.management import Management
@@ -149,6 +149,8 @@ class DirectTransport:
             failure = FailureReason.CONNECT  # also if cancelled, or if the link is lost
             if memory.is_gentle:
                 await channel.exchange_mtu()
+            if memory.table is not None and channel.recorder is not None:
+                channel.recorder.table(describe(memory.table))
             table = memory.table or await read_table(channel, memory)
             failure = None
         except (AdapterError, ConnectError, PairingError) as error:
@@ -196,11 +198,12 @@ class DirectTransport:
                 evidence = self._find_evidence(adapter, health, needs_scan=timeout_s >= SCANNED_S)
         if sock is not None:
             health.note_success()
-            return AttChannel(sock, address, adapter.name)
+            return AttChannel(sock, address, adapter.name, target.stats.recorder)
         settings = await read_settings(command, adapter.index)
         if error := explain_silence(settings, adapter.name, address):
             raise error
         if evidence is not None:
+            target.stats.record_event("stuck", reason=evidence.reason)
             message = await health.handle(evidence, self._management)
             raise AdapterError(f"{message} (connect to {address})", Cause.WEDGE)
         if scanned:
@@ -217,10 +220,12 @@ class DirectTransport:
         now = asyncio.get_running_loop().time
         for address_type in types:
             began_s = now()
+            target.stats.record_event("open", kind=address_type)
             try:
                 async with self._turns.wait(timeout_s / len(types)):
                     sock = await open_channel(self._kernel, command, adapter, address, address_type)
             except OSError as error:
+                target.stats.record_event("failed", errno=error.errno)  # null: our own timeout
                 if isinstance(error, TimeoutError) and error.errno is None:  # not the kernel's
                     await asyncio.sleep(CANCEL_S)
                     continue
@@ -237,6 +242,8 @@ class DirectTransport:
                 if failed.cause is Cause.RADIO:  # it was heard, so its type is right
                     memory.learn_type(address_type)
                 raise failed from None
+            if target.stats.recorder is not None:
+                target.stats.recorder.connected()
             memory.learn_type(address_type)
             return sock
         return None
@@ -253,6 +260,8 @@ class DirectTransport:
 
     async def _disconnect(self, channel: AttChannel, target: Target) -> None:
         """Close the channel; return when the kernel has disconnected."""
+        if channel.recorder is not None:
+            channel.recorder.closed("us")
         try:
             if channel.is_open:
                 await self._management.disconnect(channel.address)
@@ -262,6 +271,8 @@ class DirectTransport:
                     # The kernel does not report the end of a connection to a closed socket.
                     while self._kernel.connected_on(channel.address) is not None:  # noqa: ASYNC110
                         await asyncio.sleep(CHECK_EVERY_S)
+                if channel.recorder is not None:
+                    channel.recorder.event("gone")
             target.stats.may_be_left = False
         except OSError as error:  # a TimeoutError is one
             log.debug("disconnect failed", extra={"address": channel.address, "error": str(error)})

@@ -1,0 +1,1 @@
+"""Recordings of sessions: JSON lines without addresses, passwords and serial numbers."""
