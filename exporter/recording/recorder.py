@@ -4,7 +4,7 @@ docs/recordings.md describes the lines. Times are seconds since the beginning of
 """
 
 import json
-import platform
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,8 +65,8 @@ class Recorder:
         self._header: dict[str, Any] | None = {
             "record": FORMAT,
             "version": __version__,
-            "kernel": platform.release(),
-            "machine": platform.machine(),
+            "kernel": os.uname().release,
+            "machine": os.uname().machine,
             **self._redact(facts or {}),
             "battery": self._redactor.address(address),
             "redacted": True,
