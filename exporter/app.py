@@ -21,6 +21,7 @@ from exporter.config.tls import CurrentTls
 from exporter.config.web import WebConfigFile
 from exporter.metrics import ExporterCollector
 from exporter.process import Stop, on_signals, tell_systemd
+from exporter.recording.recorder import Write
 from exporter.reload import Reload
 from exporter.web.app import make_app
 from exporter.web.auth import Access
@@ -171,12 +172,18 @@ def _report_listening(options: ServeOptions, endpoint: Endpoint, *, batteries: i
 
 
 async def read_once(
-    battery: BatteryConfig, config: Config, backend: Backend | None = None
+    battery: BatteryConfig,
+    config: Config,
+    backend: Backend | None = None,
+    record: Write | None = None,
 ) -> Snapshot:
-    """Read one battery; a failure is in the snapshot's `last_error`."""
+    """Read one battery; a failure is in the snapshot's `last_error`.
+
+    `record` takes the lines of a recording.
+    """
     routes = await build_routes(replace(config, batteries=(battery,)), backend)
     async with asyncio.TaskGroup() as tasks:
-        poller = build_battery(battery, config.poll, routes, tasks=tasks).poller
+        poller = build_battery(battery, config.poll, routes, tasks=tasks, record=record).poller
         try:
             return await poller.refresh(timeout_s=config.poll.timeout_s + SHUTDOWN_SLACK_S)
         finally:

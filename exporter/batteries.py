@@ -1,11 +1,13 @@
 """Builds the batteries of a configuration, and changes them on a reload."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from exporter.battery.poller import Poll, Poller, Publish
+from exporter.battery.recordings import Recordings
 from exporter.battery.session import Session
 from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.machine import build_routes
@@ -15,6 +17,7 @@ from exporter.clock import Clock, WallClock
 from exporter.config.schema import BatteryConfig, Config, PollConfig
 from exporter.errors import BmsError
 from exporter.link_stats import LinkStats
+from exporter.recording.recorder import Write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
     wall: WallClock | None = None,
     known: Battery | None = None,
     on_change: Callable[[], None] = lambda: None,
+    record: Write | None = None,
 ) -> Battery:
     """Build one battery.
 
@@ -48,6 +52,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
         wall: The clock by which readings age, and its conversion to unix time.
         known: The battery as configured until now; the new one keeps its poller and counters.
         on_change: Called after each change of the battery's snapshot.
+        record: Takes the lines of the recordings; None: those of failed polls are kept.
     """
     wall = wall or WallClock()
     if known is not None and (known.config, known.routes) == (config, routes):
@@ -57,7 +62,9 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
         if known is not None and (known.routes, _way(known.config)) != (routes, _way(config)):
             known.routes.untrack(config.address)
         routes.track(target)
-    read = _make_poll(routes, target, session, poll)
+    recordings = known.poller.recordings if known else Recordings(target.stats, record)
+    recordings.change(config.address, partial(_describe, config, poll, session))
+    read = _make_poll(routes, target, session, poll, recordings)
     if known is not None:
         poller = known.poller
         poller.change(read, poll)
@@ -71,6 +78,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
             tasks=tasks,
             wall=wall,
             changed=on_change,
+            recordings=recordings,
         )
     return Battery(config=config, routes=routes, target=target, session=session, poller=poller)
 
@@ -95,7 +103,19 @@ def _build_session(
     return target, Session(config, stats=stats, clock=clock)
 
 
-def _make_poll(routes: Routes, target: Target, session: Session, config: PollConfig) -> Poll:
+def _describe(config: BatteryConfig, poll: PollConfig, session: Session) -> Mapping[str, Any]:
+    """Return what decides how the next poll goes, for its recording."""
+    return {
+        "profile": config.profile,
+        "password": config.password is not None,
+        "timeout_s": poll.timeout_s,
+        "session": session.describe(),
+    }
+
+
+def _make_poll(
+    routes: Routes, target: Target, session: Session, config: PollConfig, recordings: Recordings
+) -> Poll:
     """Return the function that reads a battery once; the timeout excludes the disconnect."""
 
     async def poll(publish: Publish) -> None:
@@ -103,13 +123,16 @@ def _make_poll(routes: Routes, target: Target, session: Session, config: PollCon
         # A failure would not be seen: the next poll has its turn before the reading is too old.
         explore_s = config.max_age_s / 2
         connecting = routes.connect(target, deadline_s=deadline_s, explore_s=explore_s)
-        async with connecting as connection:
-            # Published before the disconnect, which may take 2 s, so that no scrape waits for it.
-            try:
-                publish(await session.read(connection, deadline_s=deadline_s))
-            except BmsError as error:
-                publish(error)
-                raise
+        with recordings.record() as note:
+            async with connecting as connection:
+                # Published before the disconnect, which may take 2 s: no scrape waits for it.
+                try:
+                    reading = await session.read(connection, deadline_s=deadline_s)
+                except BmsError as error:
+                    publish(error)
+                    raise
+                note(reading)
+                publish(reading)
 
     return poll
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from exporter.battery.backoff import Backoff
 from exporter.battery.history import History, Sample
+from exporter.battery.recordings import Recordings
 from exporter.battery.running_polls import RunningPolls
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
@@ -56,6 +57,7 @@ class Poller:
         tasks: asyncio.TaskGroup,
         wall: WallClock,
         changed: Callable[[], None] = lambda: None,
+        recordings: Recordings | None = None,
     ) -> None:
         """Start without a reading; the first refresh polls.
 
@@ -68,6 +70,7 @@ class Poller:
             tasks: Owns the polls, so that a bug in one ends the program.
             wall: The clock by which readings age, and its conversion to unix time.
             changed: Called when a poll or a pause has begun or ended.
+            recordings: Of what `poll` did.
         """
         self._battery = battery
         self._address = address
@@ -78,6 +81,7 @@ class Poller:
         self._wall = wall
         self._changed = changed
         self.history = History(wall)
+        self.recordings = recordings or Recordings(stats)
         self._running = RunningPolls(tasks, f"poll {battery}", changed=changed)
         self._finished = Finished()
         self._latest: Latest | None = None

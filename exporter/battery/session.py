@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from exporter.battery.link import OpenLink
 from exporter.battery.optional_register import OptionalRegister
@@ -66,6 +66,24 @@ class Session:
         self._counters_at_s = float("-inf")
         self._counters_from_poll = 0
         self._identity: Identity | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides the requests of the next poll, for its recording."""
+        now_s = self._clock()
+        return {
+            "profile": self._profile,
+            "takes_early": self._takes_early,
+            "way": self._writing.choose(now_s),
+            "cells": self._cells.is_due(now_s),
+            "counters": self._are_counters_due() and self._event_counters.is_due(now_s),
+            "hardware": self._identity is None and self._hardware.is_due(now_s),
+        }
+
+    def restore(self, *, profile: str | None, takes_early: bool, way: Way) -> None:
+        """Go on from a state that `describe` has returned; for replays."""
+        self._profile = profile
+        self._takes_early = takes_early
+        self._writing.start(way, self._clock())
 
     async def read(self, connection: Connection, *, deadline_s: float) -> Reading:
         """Request everything that this poll needs; 0x03 is enough for a reading.
@@ -183,6 +201,9 @@ class Session:
         is_due = self._cells.is_due(self._clock())
         return Command.CELL_VOLTAGES if is_due else Command.BASIC_INFO
 
+    def _are_counters_due(self) -> bool:
+        return self._polls >= self._counters_from_poll or not self._counters_are_young()
+
     def _counters_are_young(self) -> bool:
         return self._clock() - self._counters_at_s < COUNTERS_S
 
@@ -216,7 +237,7 @@ class Session:
     async def _read_counters(self, link: OpenLink) -> None:
         """Request 0xAA in every tenth poll, and keep the counters for at most ten minutes."""
         now_s = self._clock()
-        if self._polls < self._counters_from_poll and self._counters_are_young():
+        if not self._are_counters_due():
             return
         counters = await self._read_optional(link, self._event_counters)
         if counters is not None:

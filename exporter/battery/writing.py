@@ -4,7 +4,7 @@ Sources: an Ultimatron takes no write with response (BMS_BLE-HA 279); a Bulltron
 without response, which it does not offer (BMS_BLE-HA, pull request 321).
 """
 
-from enum import Enum, auto
+from enum import StrEnum, auto
 from typing import Final
 
 from exporter.errors import Cause
@@ -13,7 +13,7 @@ USUAL_AGAIN_S: Final = 3600.0  # until the usual way is tried again; doubled whi
 LONGEST_S: Final = 24 * 3600.0
 
 
-class Way(Enum):
+class Way(StrEnum):
     """A way to write requests."""
 
     USUAL = auto()  # one before the subscription; all as the characteristic offers
@@ -29,6 +29,12 @@ class Writing:
         self._has_worked = False
         self._pause_s = USUAL_AGAIN_S
         self._usual_from_s = float("-inf")
+
+    def start(self, way: Way, now_s: float) -> None:
+        """Begin with this way; the usual one is tried again as after silence."""
+        if way is not Way.USUAL:
+            self._leave(now_s)
+            self.way = way
 
     def choose(self, now_s: float) -> Way:
         """Return the way of the next poll."""

@@ -104,12 +104,14 @@ class BleakLink:
 
     async def subscribe(self) -> None:
         """Request notifications. Raises LinkLostError if the connection ended."""
+        if self._recorder is not None:
+            self._recorder.subscribing(self._notify.uuid)
         try:
             await self._client.start_notify(self._notify, self._notified)
         except BLEAK_ERRORS as error:
             self._record("refused", doing="subscribe", **describe(error))
             raise await _make_lost("subscribe", error, self._client) from error
-        self._record("subscribed", uuid=self._notify.uuid)
+        self._record("subscribed")
 
     def _notified(self, _characteristic: BleakGATTCharacteristic, data: bytearray) -> None:
         if self._recorder is not None:

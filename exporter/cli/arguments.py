@@ -36,6 +36,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[LogOptions, Options]:
     serves = given["command"] in {Serve, Demo}
     if serves and "listen_addresses" in given and "systemd_sockets" in given:
         parser.error("--web.systemd-socket: --web.listen-address is given too: one is enough")
+    if "replay" in given and given.get("battery"):
+        parser.error("read --replay: the recording is read, leave the battery out")
     log_options = LogOptions(
         level=given.get("log_level", given["usual_level"]),
         log_format=LogFormat(given.get("log_format", LogFormat.LOGFMT)),
@@ -224,6 +226,19 @@ def _add_read(commands: Any, common: argparse.ArgumentParser) -> None:
         help="may be left out if one is configured; an address need not be",
     )
     read.add_argument("--format", choices=["table", "json", "metrics"])
+    recording = read.add_mutually_exclusive_group()
+    recording.add_argument(
+        "--record",
+        metavar="FILE",
+        type=Path,
+        help="record the session into a new FILE, without address, password and serial number",
+    )
+    recording.add_argument(
+        "--replay",
+        metavar="FILE",
+        type=Path,
+        help="run a recorded session instead of reading a battery; needs no Bluetooth",
+    )
     read.set_defaults(command=Read, usual_level="error")  # it prints the failure itself
 
 

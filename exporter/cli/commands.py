@@ -98,22 +98,30 @@ def _show_hint(web: ServeOptions, addresses: Sequence[str]) -> None:
 
 
 def _read(options: Read, backend: Backend | None) -> int:
+    if options.replay is not None:
+        from exporter.cli.replay import run_replay  # noqa: PLC0415 - see above
+
+        return run_replay(options.replay, options.format)
+    battery, config = _battery_to_read(options)
+    if options.record is None:
+        snapshot = asyncio.run(read_once(battery, config, backend))
+        return _show(snapshot, options)
+    from exporter.recording.file import open_recording  # noqa: PLC0415 - see above
+
+    with open_recording(options.record) as file:
+        snapshot = asyncio.run(read_once(battery, config, backend, record=file.write))
+    status = _show(snapshot, options)
+    complain(file.problem or f"recorded: {options.record}; look through it, then send it")
+    return FAILED if file.problem else status
+
+
+def _show(snapshot: Snapshot, options: Read) -> int:
     from exporter.cli import output  # noqa: PLC0415 - see above
 
-    battery, config = _battery_to_read(options)
-    snapshot = asyncio.run(read_once(battery, config, backend))
-    if snapshot.last_error is not None or snapshot.reading is None:
-        complain(f"{battery.name}: {snapshot.last_error or 'no answer in time'}")
-        if snapshot.failure not in EXPLAINED:
-            complain(f"bms-exporter doctor {quote(battery.name)} finds the cause.")
-        return FAILED
-    formats = {
-        "table": output.reading_table,
-        "json": output.reading_json,
-        "metrics": output.reading_metrics,
-    }
-    print(formats[options.format](snapshot).rstrip())
-    return OK
+    status = output.show_reading(snapshot, options.format)
+    if status != OK and snapshot.failure not in EXPLAINED:
+        complain(f"bms-exporter doctor {quote(snapshot.battery)} finds the cause.")
+    return status
 
 
 def _battery_to_read(options: Read) -> tuple[BatteryConfig, Config]:

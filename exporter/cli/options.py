@@ -52,6 +52,8 @@ class Read:
     """Read one battery once."""
 
     battery: str | None = None  # name or address; None: the only one that is configured
+    record: Path | None = None  # where to record the session
+    replay: Path | None = None  # the recording to read instead of a battery
     format: Literal["table", "json", "metrics"] = "table"
     config_file: Path = CONFIG_FILE
 

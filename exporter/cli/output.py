@@ -4,13 +4,24 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 from prometheus_client import generate_latest
 
 from exporter.battery.snapshot import Snapshot
+from exporter.cli.streams import complain
 from exporter.metrics import BatteryCollector
 from exporter.reading import Reading
+
+
+def show_reading(snapshot: Snapshot, form: Literal["table", "json", "metrics"]) -> int:
+    """Print the reading of a finished poll, or complain; return the exit status."""
+    if snapshot.last_error is not None or snapshot.reading is None:
+        complain(f"{snapshot.battery}: {snapshot.last_error or 'no answer in time'}")
+        return 1
+    formats = {"table": reading_table, "json": reading_json, "metrics": reading_metrics}
+    print(formats[form](snapshot).rstrip())
+    return 0
 
 
 def reading_table(snapshot: Snapshot) -> str:

@@ -146,6 +146,10 @@ class Recorder:
         facts = {"ev": "write", "uuid": uuid, "response": response}
         self._add_value(("write", uuid), facts, "hex", data, value_at=0, is_whole=True)
 
+    def subscribing(self, uuid: str) -> None:
+        """Record the request for notifications through bluetoothd."""
+        self._add({"ev": "subscribe", "uuid": uuid})
+
     def notified(self, uuid: str, data: bytes) -> None:
         """Record a notification through bluetoothd."""
         facts = {"ev": "notify", "uuid": uuid}

@@ -83,6 +83,7 @@ def make_poller(
     poll: PollConfig | None = None,
     wall: WallClock | None = None,
     on_change: Callable[[], None] = lambda: None,
+    record: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Poller:
     """Return the poller of one battery, as the exporter builds it."""
@@ -94,6 +95,7 @@ def make_poller(
         tasks=tasks,
         wall=wall or WallClock(now_s),
         on_change=on_change,
+        record=record,
     ).poller
 
 

@@ -68,7 +68,7 @@ class DirectTransport:
         self._clock = clock
         self._turns = Turns()
         self.targets: Mapping[str, Target] = {}
-        self._memories: dict[str, Memory] = {}  # by address
+        self.memories: dict[str, Memory] = {}  # by address
         self._healths = healths or AdapterHealths(clock)
 
     @asynccontextmanager
@@ -77,7 +77,7 @@ class DirectTransport:
     ) -> AsyncIterator[DirectConnection]:
         """Connect as soon as the battery advertises, and disconnect at the end; see `Transport`."""
         types = KINDS[::-1] if target.address >= FIRST_STATIC else KINDS  # the likelier one first
-        memory = self._memories.setdefault(target.address, Memory(types))
+        memory = self.memories.setdefault(target.address, Memory(types))
         memory.is_gentle = is_gentle
         try:
             await self._healths.settle(self._adapter, self._management)
@@ -185,7 +185,7 @@ class DirectTransport:
                 adapter.name,
                 [address, *self.targets],
                 kinds=memory.choose_types(target.stats.missed),
-                gentle={other for other, one in self._memories.items() if one.is_gentle},
+                gentle={other for other, one in self.memories.items() if one.is_gentle},
             )
             types = memory.address_types
             sock = await self._wait(target, adapter, memory, timeout_s)

@@ -1,0 +1,271 @@
+"""Runs a recorded session through routes, transport and session, as a real battery is read."""
+
+import asyncio
+import errno
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Final, NoReturn, cast
+
+from exporter.batteries import build_battery
+from exporter.battery.snapshot import Snapshot
+from exporter.battery.writing import Way
+from exporter.ble.adapter_health import AdapterHealths
+from exporter.ble.direct.connection import Memory
+from exporter.ble.direct.discovery import Handles, Table
+from exporter.ble.direct.management import Management
+from exporter.ble.direct.sockets import PUBLIC
+from exporter.ble.direct.transport import DirectTransport
+from exporter.ble.ladder import Style
+from exporter.ble.routes import Routes
+from exporter.ble.transport import ScanningTransport, Target, Transport
+from exporter.clock import WallClock
+from exporter.config.schema import (
+    BatteryConfig,
+    Name,
+    PollConfig,
+    ProfileName,
+    Seconds,
+    TransportChoice,
+    normal_address,
+)
+from exporter.connection import Connection
+from exporter.errors import FailureReason
+from exporter.protocol.profiles import PROFILES
+from exporter.recording.session import LONGEST_S, Event, RecordedSession, RecordingError
+from exporter.replay.kernel import ReplayedKernel
+from exporter.replay.problems import Problems
+from exporter.replay.script import read_advertisement, read_attempts
+from exporter.replay.times import Times
+
+TIMEOUT_S: Final = 30.0
+DISCONNECT_S: Final = 60.0  # longer than any poll disconnects
+PASSWORD: Final = b"000000"  # the recorded battery accepts or rejects any
+# The register of each part of a reading; the identity has those of several.
+PARTS: Final = {"basic": 0x03, "cell_voltages_v": 0x04, "counters": 0xAA, "identity": None}
+IDENTITY: Final = {"hardware": 0x05, "software": 0x03, "manufactured": 0x03}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """How a replay ended."""
+
+    snapshot: Snapshot
+    lines: tuple[str, ...]  # of a recording of the replay
+    differences: tuple[str, ...]  # from the recorded result; none if that is missing
+
+    @property
+    def result(self) -> Mapping[str, Any]:
+        """How it ended, as a recording has it."""
+        result: Mapping[str, Any] = json.loads(self.lines[-1])["result"]
+        return result
+
+
+async def replay(session: RecordedSession, *, factor: float = 1.0) -> Replayed:
+    """Read the recorded battery once; `factor` changes all recorded times.
+
+    Raises:
+        RecordingError: A line is malformed, or the exporter asked for what was not recorded.
+    """
+    header = session.header
+    timeout_s = header.get("timeout_s", float, TIMEOUT_S)
+    if not 0 <= timeout_s <= LONGEST_S:
+        header.refuse(f"timeout_s: expected 0 to {LONGEST_S:.0f}")
+    problems = Problems(header.where.rpartition(": line")[0])
+    times = Times(factor)
+    battery_config = _battery(session)
+    state = _read_state(header.at("session"))
+    direct = _make_direct(session, times, problems)
+    uses_bluez = battery_config.link is not TransportChoice.DIRECT
+    bluez = _make_bluez(session, times, problems) if uses_bluez else None
+    routes = Routes(
+        bluez=lambda _: cast("ScanningTransport", bluez),
+        direct=lambda _: direct,
+        prefers_direct=battery_config.link is not TransportChoice.BLUEZ,
+        adapters=list,
+        clock=asyncio.get_running_loop().time,
+    )
+    lines: list[str] = []
+    poll = PollConfig(timeout_s=Seconds(timeout_s * max(1.0, factor)))
+    async with asyncio.TaskGroup() as tasks:
+        battery = build_battery(
+            battery_config,
+            poll,
+            routes,
+            tasks=tasks,
+            wall=WallClock(asyncio.get_running_loop().time),
+            record=lines.append,
+        )
+        battery.session.restore(**state)
+        snapshot = await battery.poller.refresh(timeout_s=poll.timeout_s + DISCONNECT_S)
+        await battery.poller.close()
+    if problems.first is not None and not times.differ:
+        raise RecordingError([problems.first])
+    replayed = Replayed(snapshot=snapshot, lines=tuple(lines), differences=())
+    return replace(replayed, differences=tuple(_compare(session, replayed.result)))
+
+
+def _battery(session: RecordedSession) -> BatteryConfig:
+    header = session.header
+    state = header.at("session")
+    profile = _read_profile(header)
+    try:
+        address = normal_address(header.get("battery", str, ""))
+    except ValueError as error:
+        header.refuse(f"battery: {error}")
+    return BatteryConfig(
+        name=Name("recorded"),
+        address=address,
+        link=_link(session),
+        profile=None if profile is None else ProfileName(profile),
+        cells=state.get("cells", bool, True),
+        counters=state.get("counters", bool, True),
+        hardware=state.get("hardware", bool, True),
+        password=PASSWORD if header.get("password", bool, False) else None,
+    )
+
+
+def _link(session: RecordedSession) -> TransportChoice:
+    header = session.header
+    link = header.get("link", str, TransportChoice.DIRECT)
+    if link not in {TransportChoice.DIRECT, TransportChoice.BLUEZ}:
+        header.refuse("link: expected direct or bluez")
+    later = {event.get("link", str, link) for event in session.events if event.name == "route"}
+    return TransportChoice.AUTO if later - {link} else TransportChoice(link)
+
+
+def _events(session: RecordedSession, link: str) -> Iterator[Event]:
+    """Yield the events of one transport."""
+    now = session.header.get("link", str, "")
+    for event in session.events:
+        if event.name == "route":
+            now = event.get("link", str, "")
+        elif now == link:
+            yield event
+
+
+def _make_direct(session: RecordedSession, times: Times, problems: Problems) -> Transport:
+    events = list(_events(session, TransportChoice.DIRECT))
+    attempts = read_attempts(events)
+    is_adapter_error = session.result is not None and (
+        session.result.get("reason", str, "") == FailureReason.ADAPTER
+    )
+    replayed = ReplayedKernel(
+        attempts,
+        times,
+        problems,
+        stuck=any(event.name == "stuck" for event in events),
+        there=bool(attempts) or not is_adapter_error,
+    )
+    clock = asyncio.get_running_loop().time
+    transport = DirectTransport(
+        kernel=replayed.kernel,
+        management=Management(command=_refuse, kernel=replayed.kernel),
+        healths=AdapterHealths(clock),
+        clock=clock,
+    )
+    kinds = dict.fromkeys(attempt.event.get("kind", int, PUBLIC) for attempt in attempts)
+    address = normal_address(session.header.get("battery", str, ""))
+    if kinds:
+        tables = [_read_table(one.table) for one in attempts if one.table is not None]
+        transport.memories[address] = Memory([*kinds], tables[0] if tables else None)
+    is_gentle = session.header.get("style", str, "") == Style.GENTLE
+    return _Gentle(transport) if is_gentle else transport
+
+
+class _Gentle:
+    """A direct transport whose battery was read in the gentle style."""
+
+    def __init__(self, transport: DirectTransport) -> None:
+        self._transport = transport
+        self.targets: Mapping[str, Target] = {}
+
+    def connect(
+        self, target: Target, *, deadline_s: float, is_gentle: bool = False
+    ) -> AbstractAsyncContextManager[Connection]:
+        """Connect in the gentle style."""
+        del is_gentle
+        return self._transport.connect(target, deadline_s=deadline_s, is_gentle=True)
+
+
+def _make_bluez(session: RecordedSession, times: Times, problems: Problems) -> ScanningTransport:
+    # This loads bleak and D-Bus, which the direct link does not need.
+    from exporter.ble.bleak import BleakTransport  # noqa: PLC0415
+    from exporter.replay.radio import RecordedAir, make_backend  # noqa: PLC0415
+
+    events = list(_events(session, TransportChoice.BLUEZ))
+    scans = [event for event in events if event.get("doing", str, "") == "scan"]
+    address = session.header.get("battery", str, "")
+    air = RecordedAir(
+        address=address,
+        advertisements=[
+            (event.t, read_advertisement(event, address)) for event in events if event.name == "adv"
+        ],
+        attempts=iter(read_attempts(event for event in events if event not in scans)),
+        scan_failure=scans[0] if scans else None,
+        times=times,
+        problems=problems,
+    )
+    return BleakTransport(
+        backend=make_backend(air),
+        management=Management(command=_refuse),
+        clock=asyncio.get_running_loop().time,
+    )
+
+
+async def _refuse(_opcode: int, _adapter: int, _payload: bytes) -> NoReturn:
+    raise OSError(errno.ENODEV, "a replay uses no adapter")
+
+
+def _read_table(event: Event) -> Table:
+    try:
+        handles = {name: Handles(**facts) for name, facts in event.at("profiles").facts.items()}
+    except TypeError:
+        event.refuse("profiles: expected notify, subscription, write and can_write_command")
+    return Table(tuple(event.texts("services")), handles)
+
+
+def _read_profile(facts: Event) -> str | None:
+    profile = facts.get("profile", str, "")
+    if profile and profile not in PROFILES:
+        facts.refuse(f"profile: expected one of {', '.join(PROFILES)}")
+    return profile or None
+
+
+def _read_state(state: Event) -> dict[str, Any]:
+    """Return what the session knew from earlier polls."""
+    way = state.get("way", str, Way.USUAL)
+    if way not in list(Way):
+        state.refuse(f"way: expected one of {', '.join(Way)}")
+    return {
+        "profile": _read_profile(state),
+        "takes_early": state.get("takes_early", bool, True),
+        "way": Way(way),
+    }
+
+
+def _compare(session: RecordedSession, result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what differs from the recorded result, except for what redaction has changed."""
+    if session.result is None:
+        return
+    recorded = session.result.facts
+    for name in ("error", "reason", "cause", "counters"):
+        if recorded.get(name) != result.get(name):
+            yield f"{name}: recorded {recorded.get(name)}, replayed {result.get(name)}"
+    was, now = recorded.get("reading") or {}, result.get("reading") or {}
+    edited = session.edited
+    for part in PARTS:
+        before, after = _part(was, part, edited), _part(now, part, edited)
+        if before != after:
+            yield f"{part}: recorded {before}, replayed {after}"
+
+
+def _part(reading: Mapping[str, Any], part: str, edited: Sequence[object]) -> object:
+    value = reading.get(part)
+    if PARTS[part] in edited:
+        return value is None
+    if part == "identity" and isinstance(value, Mapping):
+        hidden = {name for name, register in IDENTITY.items() if register in edited}
+        return {name: one for name, one in value.items() if name not in hidden}
+    return value

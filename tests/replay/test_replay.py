@@ -1,0 +1,160 @@
+"""A replay says what the recording does not hold, with both sides in hex."""
+
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from exporter.recording.session import RecordingError
+from tests.support.sessions import record_bluez, record_direct, replay_text
+
+
+def without(text: str, part: str) -> str:
+    """Return a recording without the first line that holds `part`."""
+    lines = text.splitlines()
+    del lines[next(number for number, line in enumerate(lines) if part in line)]
+    return "\n".join(lines)
+
+
+def number_of(text: str, part: str) -> int:
+    return next(number for number, line in enumerate(text.splitlines(), 1) if part in line)
+
+
+class TestDirect:
+    def test_request_that_was_not_recorded_is_named_with_both_sides(self) -> None:
+        (text,) = record_direct()
+        number = number_of(text, "dda5aa00ff5677")
+
+        with pytest.raises(RecordingError) as refused:
+            replay_text(text.replace("dda5aa00ff5677", "dda5ab00ff5577"))
+
+        assert str(refused.value) == (
+            f"x.jsonl: line {number}: the exporter asks for 520700dda5aa00ff5677, the recording "
+            "has 520700dda5ab00ff5577"
+        )
+
+    def test_request_after_the_last_recorded_one_is_named(self) -> None:
+        (text,) = record_direct()
+
+        with pytest.raises(RecordingError) as refused:
+            replay_text(without(text, "dda50500fffb77"))
+
+        assert str(refused.value) == (
+            "x.jsonl: the exporter asks for 520700dda50500fffb77, the recording has no more"
+        )
+
+    def test_recording_with_a_password_shows_its_step(self) -> None:
+        (text,) = record_direct()
+        header, rest = text.split("\n", 1)
+        other = rest.replace('"tx":"520700dda50400fffc77"', '"tx":"520700","password":{"step":21}')
+
+        with pytest.raises(RecordingError, match=r"has 520700 \(password, step 0x15\)"):
+            replay_text(f"{header}\n{other}")
+
+    def test_further_attempt_to_connect_is_named(self) -> None:
+        (text,) = record_direct(air={"errors": [OSError(38, "")]})
+        lines = text.splitlines()
+        text = "\n".join([*lines[:3], lines[-1]])
+
+        with pytest.raises(RecordingError) as refused:
+            replay_text(text)
+
+        assert str(refused.value) == (
+            "x.jsonl: the exporter connects again, the recording has no more attempts"
+        )
+
+    def test_other_address_type_is_named(self) -> None:
+        (text,) = record_direct(air={"address_type": 2})
+        lines = [json.loads(line) for line in text.splitlines()]
+        swapped = [line | {"kind": 3 - line["kind"]} if "kind" in line else line for line in lines]
+        del swapped[1:3]  # the attempt that only waited
+        swapped.insert(1, {"t": 0, "ev": "open", "kind": 2})
+        swapped.insert(2, {"t": 0, "ev": "failed", "errno": 38})
+
+        with pytest.raises(RecordingError, match=r"connects to an address of type 2, the rec.* 1"):
+            replay_text("\n".join(map(json.dumps, swapped)))
+
+    def test_battery_that_ends_the_connection_is_replayed(self) -> None:
+        (text,) = record_direct(kind=None)
+        end = '{"t":0.3,"ev":"closed","by":"battery","errno":104}'
+        lines = [line for line in text.splitlines() if json.loads(line).get("t", 0) < 0.3]
+
+        replayed = replay_text("\n".join([*lines, end]))
+
+        assert replayed.snapshot.polls == 1
+
+
+class TestBluez:
+    def test_write_that_was_not_recorded_is_named_with_both_sides(self) -> None:
+        (text,) = record_bluez()
+
+        with pytest.raises(
+            RecordingError, match=r"line \d+: the exporter asks for write dda5aa00f"
+        ):
+            replay_text(text.replace("dda5aa00ff5677", "dda5ab00ff5577"))
+
+    def test_subscription_that_was_not_recorded_is_named(self) -> None:
+        (text,) = record_bluez()
+
+        with pytest.raises(
+            RecordingError, match=r"asks for subscribe to 6e400003-.*has write dda5"
+        ):
+            replay_text(without(text, '"ev":"subscribe"'))
+
+    def test_further_attempt_to_connect_is_named(self) -> None:
+        (text,) = record_bluez()
+        lines = text.splitlines()
+        failed = '{"t":1.0,"ev":"failed","doing":"connect","error":"BleakError","text":"x"}'
+
+        with pytest.raises(RecordingError, match="connects again, the recording has no more"):
+            replay_text("\n".join([*lines[:3], failed]))
+
+    @pytest.mark.parametrize(
+        ("failure", "error"),
+        [
+            ({"error": "TimeoutError"}, "ConnectError"),
+            ({"error": "BleakDBusError", "dbus": "org.bluez.Error.Failed"}, "ConnectError"),
+            ({"error": "BleakDBusError", "dbus": "org.bluez.Error.NotReady"}, "AdapterError"),
+            (
+                {"error": "BleakBluetoothNotAvailableError", "reason": "POWERED_OFF"},
+                "AdapterError",
+            ),
+            ({"error": "FileNotFoundError"}, "AdapterError"),
+        ],
+    )
+    def test_failure_has_the_same_class(self, failure: dict[str, str], error: str) -> None:
+        (text,) = record_bluez()
+        lines = text.splitlines()[:3]
+        facts = {"ev": "failed", "doing": "connect", "text": "x", **failure}
+        for number in range(20):
+            lines += [
+                json.dumps({"t": 2.0 + number, **facts}),
+                json.dumps({"t": 2.5 + number, "ev": "open"}),
+            ]
+
+        assert replay_text("\n".join(lines)).result["error"] == error
+
+    @pytest.mark.parametrize("what", ["subscribe", "write"])
+    def test_refused_request_loses_the_link(self, what: str) -> None:
+        (text,) = record_bluez()
+        number = number_of(text, f'"ev":"{what}"')
+        lines = text.splitlines()[:number]
+        lines.append(
+            '{"t":2.0,"ev":"refused","doing":"x","error":"BleakDBusError",'
+            '"dbus":"org.freedesktop.DBus.Error.UnknownObject","text":"x"}'
+        )
+
+        assert replay_text("\n".join(lines)).result["error"] == "LinkLostError"
+
+
+@pytest.mark.parametrize("record", [record_direct, record_bluez])
+def test_replay_does_the_same_in_the_same_order(record: Callable[..., list[str]]) -> None:
+    (text,) = record()
+
+    replayed = replay_text(text)
+
+    def steps(lines: Sequence[str]) -> list[object]:
+        events = [json.loads(line) for line in lines[1:]]
+        return [event.get("tx") or event.get("ev") or list(event)[1] for event in events]
+
+    assert steps(replayed.lines) == steps(text.splitlines())
