@@ -10,10 +10,12 @@ from exporter.errors import BmsError
 from exporter.link_stats import LinkStats, LinkTotals
 from exporter.reading import Reading
 from exporter.recording.recorder import Recorder, Write
+from exporter.recording.redact import Redactor
 
 FAILURES: Final = 3
 MAX_BYTES: Final = 30_000  # of one recording in memory; a poll with many resends has 10 kB
 RESERVED: Final = 2_000  # of them for the last line, which says how the poll ended
+MAX_ADDRESSES: Final = 8  # that messages of errors named
 
 COUNTED: Final = ("connection_attempts", "requests", "resends", "discarded_bytes")
 COUNTED_BY_REASON: Final = ("connection_failures", "frame_errors")
@@ -63,10 +65,12 @@ class Recordings:
         self._stats = stats
         self._write = write
         self._failed: deque[str] = deque(maxlen=FAILURES)
+        self._redactor = Redactor()
 
     def change(self, address: str, facts: Facts) -> None:
         """Replace the address, and what is called at the beginning of each poll."""
         self._address = address
+        self._redactor = Redactor([address])
         self._facts = facts
 
     @property
@@ -93,6 +97,7 @@ class Recordings:
             address=self._address,
             clock=asyncio.get_running_loop().time,
             facts=self._facts(),
+            redactor=self._redactor,
         )
         self._stats.recorder = recorder
         try:
@@ -102,9 +107,12 @@ class Recordings:
             raise
         finally:
             self._stats.recorder = None
-            recorder.finish(outcome, count(before, self._stats.totals()))
+            if self._write is not None or isinstance(outcome, BmsError):
+                recorder.finish(outcome, count(before, self._stats.totals()))
             if isinstance(outcome, BmsError):
                 self._failed.append(lines.text())
+            if len(self._redactor) > MAX_ADDRESSES:
+                self._redactor = Redactor([self._address])
 
 
 def count(before: LinkTotals, after: LinkTotals) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class Recorder:
         address: str,
         clock: Callable[[], float],
         facts: Mapping[str, Any] | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         """Record from now on.
 
@@ -57,11 +58,12 @@ class Recorder:
             address: That of the battery, in upper case with colons.
             clock: The loop's: seconds that never go back.
             facts: Of machine and configuration, for the first line; texts are redacted.
+            redactor: The one of earlier recordings, which knows the address; None: a new one.
         """
         self._write = write
         self._clock = clock
         self._began_s = clock()
-        self._redactor = Redactor([address])
+        self._redactor = Redactor([address]) if redactor is None else redactor
         self._header: dict[str, Any] | None = {
             "record": FORMAT,
             "version": __version__,
@@ -258,5 +260,4 @@ def _ordered(edited: Iterable[str | int]) -> list[str | int]:
     return sorted(edited, key=str)
 
 
-def _to_json(facts: Mapping[str, Any]) -> str:
-    return json.dumps(facts, separators=(",", ":"))
+_to_json: Final = json.JSONEncoder(separators=(",", ":")).encode

@@ -29,8 +29,13 @@ class Redactor:
         self._numbers: dict[str, int] = {}
         self._rewrites: list[tuple[re.Pattern[bytes], bytes]] = []
         self._pairs: list[re.Pattern[str]] = []
+        self._any: re.Pattern[bytes] | None = None  # finds what any of the rewrites would change
         for address in addresses:
             self.address(address)
+
+    def __len__(self) -> int:
+        """Return how many addresses it knows."""
+        return len(self._numbers)
 
     def address(self, address: str) -> str:
         """Return the address with a number in place of its second half: A4:C1:38:00:00:01."""
@@ -54,6 +59,11 @@ class Redactor:
             self._rewrites.append((re.compile(text, re.IGNORECASE), template))
             self._pairs.append(re.compile(old[1:].hex(), re.IGNORECASE))
             self._pairs.append(re.compile(old[:2].hex(), re.IGNORECASE))
+        alternatives = (
+            b"(?i:%s)" % pattern.pattern if pattern.flags & re.IGNORECASE else pattern.pattern
+            for pattern, _ in self._rewrites
+        )
+        self._any = re.compile(b"|".join(alternatives), re.DOTALL)
 
     def _choose(self, private: bytes) -> int:
         """Return an unused number; its digits are none of the address, so that rewriting ends."""
@@ -66,6 +76,8 @@ class Redactor:
 
     def data(self, data: bytes) -> bytes:
         """Replace every known address, in either byte order, as bytes or as text."""
+        if self._any is None or self._any.search(data) is None:
+            return data
         for _ in range(ROUNDS):
             before = data
             for pattern, replacement in self._rewrites:
@@ -88,8 +100,10 @@ class Redactor:
         return self._text(uuid)
 
     def _text(self, text: str) -> str:
-        encoding = "latin-1" if all(ord(one) < 256 for one in text) else "utf-8"  # noqa: PLR2004
-        return self.data(text.encode(encoding, "replace")).decode(encoding, "replace")
+        try:
+            return self.data(text.encode("latin-1")).decode("latin-1")
+        except UnicodeEncodeError:
+            return self.data(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
     def name(self, name: str) -> str:
         """Replace addresses and digits in an advertised name, except those that JBD's patterns fix.
@@ -108,10 +122,11 @@ class Redactor:
         redacted = self._text(ADDRESS.sub(lambda found: self.address(found[0]), name))
         for pair in self._pairs:
             redacted = pair.sub("0000", redacted)
-        return "".join(
+        zeroed = "".join(
             "0" if character.isdigit() and fixed[at : at + 1] != character else character
             for at, character in enumerate(redacted)
         )
+        return self._text(zeroed)  # the zeros may be an address: 30:30:30
 
     def manufacturer_data(self, data: Mapping[int, bytes]) -> dict[int, bytes]:
         """Replace addresses, which may begin in the company's number, and serial numbers."""

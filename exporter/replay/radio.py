@@ -3,26 +3,19 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final
 
 from bleak.args import SizedBuffer
-from bleak.assigned_numbers import CharacteristicPropertyName
 from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.client import BaseBleakClient, NotifyCallback
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData, AdvertisementDataCallback, BaseBleakScanner
-from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
-from bleak.exc import (
-    BleakBluetoothNotAvailableError,
-    BleakBluetoothNotAvailableReason,
-    BleakDBusError,
-    BleakError,
-)
+from bleak.exc import BleakError
 
-from exporter.ble.bleak_connection import UNKNOWN_OBJECT
 from exporter.ble.transport import Backend
 from exporter.protocol.advertisement import Advertisement
 from exporter.recording.session import Event
+from exporter.replay.bleak_objects import MTU, make_error, make_table
 from exporter.replay.problems import Problems
 from exporter.replay.script import (
     Attempt,
@@ -31,26 +24,11 @@ from exporter.replay.script import (
     Request,
     UnknownRequestError,
     matches_value,
-    read_services,
     restore_value,
 )
 from exporter.replay.times import Queue, Times
 
-MTU: Final = 23
 SOON_S: Final = 0.01  # for an advertisement whose time is over
-BUILT_IN: Final = {
-    kind.__name__: kind
-    for kind in (
-        TimeoutError,
-        FileNotFoundError,
-        ConnectionRefusedError,
-        PermissionError,
-        EOFError,
-        AttributeError,
-        AssertionError,
-        KeyError,
-    )
-}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -162,7 +140,7 @@ class _Client(BaseBleakClient):
             await air.times.sleep(attempt.connected.event.t - attempt.event.t)
         self._attempt = attempt
         self._conversation = Conversation(attempt.requests, repeats=air.times.differ)
-        self.services = _table(attempt.table)
+        self.services = make_table(attempt.table)
         self._queue.add(attempt.connected.deliveries)
 
     async def disconnect(self) -> None:
@@ -253,31 +231,3 @@ class _Client(BaseBleakClient):
         self._answers.clear()
         if self._disconnected_callback is not None:
             self._disconnected_callback()
-
-
-def make_error(event: Event) -> Exception:
-    """Return an error like the one that bleak raised; it touches no bus."""
-    dbus, text = event.get("dbus", str, ""), event.get("text", str, "")
-    reason, kind = event.get("reason", str, ""), event.get("error", str, "")
-    if reason in BleakBluetoothNotAvailableReason.__members__:
-        return BleakBluetoothNotAvailableError(text, BleakBluetoothNotAvailableReason[reason])
-    if dbus and dbus != UNKNOWN_OBJECT:  # for that one bleak's cache of bluetoothd is dropped
-        return BleakDBusError(dbus, [text])
-    return BUILT_IN.get(kind, BleakError)(text)
-
-
-def _table(event: Event | None) -> BleakGATTServiceCollection:
-    """Return the recorded GATT table, with handles of its own."""
-    table = BleakGATTServiceCollection()
-    handle = 0
-    for service_uuid, characteristics in ({} if event is None else read_services(event)).items():
-        handle += 1
-        service = BleakGATTService(None, handle, service_uuid)
-        table.add_service(service)
-        for uuid, properties in characteristics.items():
-            handle += 2
-            names = cast("list[CharacteristicPropertyName]", list(properties))
-            table.add_characteristic(
-                BleakGATTCharacteristic(None, handle, uuid, names, lambda: MTU - 3, service)
-            )
-    return table

@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn, cast
@@ -34,6 +34,7 @@ from exporter.connection import Connection
 from exporter.errors import FailureReason
 from exporter.protocol.profiles import PROFILES
 from exporter.recording.session import LONGEST_S, Event, RecordedSession, RecordingError
+from exporter.replay.compare import compare
 from exporter.replay.kernel import ReplayedKernel
 from exporter.replay.problems import Problems
 from exporter.replay.script import read_advertisement, read_attempts
@@ -42,9 +43,6 @@ from exporter.replay.times import Times
 TIMEOUT_S: Final = 30.0
 DISCONNECT_S: Final = 60.0  # longer than any poll disconnects
 PASSWORD: Final = b"000000"  # the recorded battery accepts or rejects any
-# The register of each part of a reading; the identity has those of several.
-PARTS: Final = {"basic": 0x03, "cell_voltages_v": 0x04, "counters": 0xAA, "identity": None}
-IDENTITY: Final = {"hardware": 0x05, "software": 0x03, "manufactured": 0x03}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +101,7 @@ async def replay(session: RecordedSession, *, factor: float = 1.0) -> Replayed:
     if problems.first is not None and not times.differ:
         raise RecordingError([problems.first])
     replayed = Replayed(snapshot=snapshot, lines=tuple(lines), differences=())
-    return replace(replayed, differences=tuple(_compare(session, replayed.result)))
+    return replace(replayed, differences=tuple(compare(session, replayed.result)))
 
 
 def _battery(session: RecordedSession) -> BatteryConfig:
@@ -243,29 +241,3 @@ def _read_state(state: Event) -> dict[str, Any]:
         "takes_early": state.get("takes_early", bool, True),
         "way": Way(way),
     }
-
-
-def _compare(session: RecordedSession, result: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what differs from the recorded result, except for what redaction has changed."""
-    if session.result is None:
-        return
-    recorded = session.result.facts
-    for name in ("error", "reason", "cause", "counters"):
-        if recorded.get(name) != result.get(name):
-            yield f"{name}: recorded {recorded.get(name)}, replayed {result.get(name)}"
-    was, now = recorded.get("reading") or {}, result.get("reading") or {}
-    edited = session.edited
-    for part in PARTS:
-        before, after = _part(was, part, edited), _part(now, part, edited)
-        if before != after:
-            yield f"{part}: recorded {before}, replayed {after}"
-
-
-def _part(reading: Mapping[str, Any], part: str, edited: Sequence[object]) -> object:
-    value = reading.get(part)
-    if PARTS[part] in edited:
-        return value is None
-    if part == "identity" and isinstance(value, Mapping):
-        hidden = {name for name, register in IDENTITY.items() if register in edited}
-        return {name: one for name, one in value.items() if name not in hidden}
-    return value

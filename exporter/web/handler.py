@@ -17,6 +17,7 @@ from exporter.web.server import UNREAD_S
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
 
+NAME: Final = "NAME"
 PIECE_BYTES: Final = 32 * 1024
 TEXT: Final = "text/plain; charset=utf-8"
 
@@ -25,7 +26,7 @@ Route = tuple[type["Handler"], Mapping[str, Any]]
 
 
 class App(Application):
-    """Finds the handler of a request by its exact path."""
+    """Finds the handler of a request by its path, in which NAME stands for a battery's name."""
 
     def __init__(self, routes: Mapping[str, Route], access: Access | None = None) -> None:
         """Serve these routes by path; without `access` every request is allowed."""
@@ -34,6 +35,7 @@ class App(Application):
         self._routes = routes
         paths = ", ".join(path for path in routes if not path.startswith("/page/"))
         self._no_route: Route = _NotFound, {"paths": paths}
+        self._named = {path.partition(NAME): routes[path] for path in routes if NAME in path}
 
     def find_handler(self, request: HTTPServerRequest, **_kwargs: Any) -> Any:
         """Return the delegate for a request.
@@ -45,8 +47,15 @@ class App(Application):
         stream = getattr(request.connection, "stream", None)
         if stream is not None and stream.closed():
             raise HTTPInputError("the client has left")
-        handler, arguments = self._routes.get(requested_path(request), self._no_route)
+        handler, arguments = self._find(requested_path(request))
         return self.get_handler_delegate(request, handler, dict(arguments))
+
+    def _find(self, path: str) -> Route:
+        for (before, _, after), (handler, arguments) in self._named.items():
+            if path.startswith(before) and path.endswith(after) and path[len(before) :] != after:
+                name = path[len(before) : len(path) - len(after)]
+                return handler, {**arguments, "name": name}
+        return self._routes.get(path, self._no_route)
 
 
 def requested_path(request: HTTPServerRequest) -> str:

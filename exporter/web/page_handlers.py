@@ -9,7 +9,7 @@ from exporter.battery.poller import Poller
 from exporter.clock import WallClock
 from exporter.web import api_json as api
 from exporter.web.assets import Asset, assets
-from exporter.web.handler import ChangeHandler, Handler, Route
+from exporter.web.handler import NAME, ChangeHandler, Handler, Route
 from exporter.web.subscribers import INTERVAL_S, Subscribers
 
 RELEASE_S: Final = 600.0  # long enough to find the phone
@@ -34,6 +34,7 @@ def page_routes(subscribers: Subscribers, wall: WallClock, metrics_path: str) ->
         "/": (_AssetHandler, {"asset": files["index.html"]}),
         "/api/v1/batteries": (_JsonHandler, {"make": state.batteries}),
         "/api/v1/history": (_JsonHandler, {"make": state.history}),
+        f"/api/v1/batteries/{NAME}/failures": (_FailuresHandler, {"state": state}),
         "/api/v1/stream": (_StreamHandler, {"state": state}),
         "/api/v1/release": (_BatteryHandler, {"state": state, "act": _release}),
         "/api/v1/resume": (_BatteryHandler, {"state": state, "act": _resume}),
@@ -148,6 +149,23 @@ class _JsonHandler(_ApiHandler):
 
     async def respond(self) -> None:
         await self.send(200, *self._make(), b"\n")
+
+
+class _FailuresHandler(_ApiHandler):
+    """Serves the recordings of a battery's last failed polls, the oldest first."""
+
+    def initialize(self, state: _State, name: str) -> None:
+        self._batteries = state.subscribers.batteries
+        self._name = name
+
+    async def respond(self) -> None:
+        if self._name not in self._batteries:
+            names = ", ".join(self._batteries)
+            await self.send(404, f"No battery of that name is configured, only {names}.")
+            return
+        self.set_header("Content-Type", "application/x-ndjson")
+        failed = self._batteries[self._name].recordings.failed
+        await self.send(200, *(text.encode() for text in failed))
 
 
 class _BatteryHandler(ChangeHandler, _ApiHandler):

@@ -7,8 +7,10 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.resources import files
+from types import SimpleNamespace
 from typing import Any
 
+import bcrypt
 import httpx
 import pytest
 from tornado.httputil import HTTPHeaders
@@ -16,10 +18,12 @@ from tornado.httputil import HTTPHeaders
 from exporter.battery.history import HOURS, LENGTH, SPACING_S, History, Sample
 from exporter.clock import WallClock
 from exporter.config.schema import PollConfig, Seconds
+from exporter.config.web import WebConfig
 from exporter.demo.battery import Faults
 from exporter.demo.radio import make_air
 from exporter.web import api_json as api
 from exporter.web.app import make_app
+from exporter.web.auth import Access
 from exporter.web.page_handlers import LIFE_S, OWN_MAX_AGE_S, RELEASE_S
 from exporter.web.subscribers import ALIVE_S, INTERVAL_S, MAX_STREAMS, MAX_STREAMS_EACH, Subscribers
 from tests.support.http_client import FakeConnection, make_client, send_head
@@ -511,6 +515,50 @@ class TestRelease:
         missing = await exporter.client.post(path)
         assert (missing.status_code, missing.headers["content-type"][:10]) == (400, "text/plain")
         assert not (await exporter.state())["paused_until_unix_s"]
+
+
+class TestFailures:
+    async def test_failed_polls_of_a_battery_are_served_as_recordings(
+        self, exporter: Exporter
+    ) -> None:
+        before = await exporter.client.get("/api/v1/batteries/my%20trailer/failures")
+        exporter.virtual["my trailer"].faults = Faults(silent=True)
+        await exporter.pollers["my trailer"].refresh()
+        await exporter.pollers["my trailer"].close()
+
+        answer = await exporter.client.get("/api/v1/batteries/my%20trailer/failures")
+        other = await exporter.client.get("/api/v1/batteries/camper/failures")
+
+        assert (before.status_code, before.text) == (200, "")
+        assert answer.headers["Content-Type"] == "application/x-ndjson"
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+        assert lines[0]["record"] == 1
+        assert lines[-1]["result"]["error"] == "ReplyTimeoutError"
+        assert other.text == ""
+
+    @pytest.mark.parametrize("name", ["garage", "", "camper/failures"])
+    async def test_unknown_battery_is_not_found(self, name: str, exporter: Exporter) -> None:
+        answer = await exporter.client.get(f"/api/v1/batteries/{name}/failures")
+
+        assert answer.status_code == 404
+        assert "camper" in answer.text or "/api/v1/batteries/NAME/failures" in answer.text
+
+    async def test_failures_are_only_read(self, exporter: Exporter) -> None:
+        answer = await exporter.client.post("/api/v1/batteries/camper/failures")
+
+        assert answer.status_code == 405
+
+    async def test_failures_need_a_user_where_there_are_users(self) -> None:
+        config = WebConfig(users=(("jo", bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode()),))
+        access = Access(lambda: config)
+        poller: Any = object()
+        subscribers: Any = SimpleNamespace(batteries={"camper": poller})
+        client = make_client(make_app(batteries={}, subscribers=subscribers, access=access))
+
+        answer = await client.get("/api/v1/batteries/camper/failures")
+        access.close()
+
+        assert answer.status_code == 401
 
 
 class TestFiles:
