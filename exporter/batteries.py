@@ -63,7 +63,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
             known.routes.untrack(config.address)
         routes.track(target)
     recordings = known.poller.recordings if known else Recordings(target.stats, record)
-    recordings.change(config.address, partial(_describe, config, poll, session))
+    recordings.change(config.address, partial(_describe, config, poll, session, target.stats))
     read = _make_poll(routes, target, session, poll, recordings)
     if known is not None:
         poller = known.poller
@@ -103,12 +103,15 @@ def _build_session(
     return target, Session(config, stats=stats, clock=clock)
 
 
-def _describe(config: BatteryConfig, poll: PollConfig, session: Session) -> Mapping[str, Any]:
+def _describe(
+    config: BatteryConfig, poll: PollConfig, session: Session, stats: LinkStats
+) -> Mapping[str, Any]:
     """Return what decides how the next poll goes, for its recording."""
     return {
         "profile": config.profile,
         "password": config.password is not None,
         "timeout_s": poll.timeout_s,
+        "missed": stats.missed,
         "session": session.describe(),
     }
 

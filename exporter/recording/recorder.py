@@ -170,9 +170,9 @@ class Recorder:
             }
         )
 
-    def table(self, handles: Mapping[str, Any]) -> None:
-        """Record a GATT table that is remembered from an earlier connection."""
-        self._add({"ev": "table", **self._redact(handles, self._redactor.uuid)})
+    def memory(self, **facts: Any) -> None:
+        """Record what the direct link knows from earlier connections; its UUIDs stay."""
+        self._add({"ev": "memory", **self._redact(facts, self._redactor.uuid)})
 
     def finish(
         self, outcome: Reading | BmsError | None, counters: Mapping[str, Any] | None = None

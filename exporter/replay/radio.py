@@ -140,7 +140,7 @@ class _Client(BaseBleakClient):
             await air.times.sleep(attempt.connected.event.t - attempt.event.t)
         self._attempt = attempt
         self._conversation = Conversation(attempt.requests, repeats=air.times.differ)
-        self.services = make_table(attempt.table)
+        self.services = make_table(attempt.services)
         self._queue.add(attempt.connected.deliveries)
 
     async def disconnect(self) -> None:

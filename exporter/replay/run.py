@@ -13,9 +13,9 @@ from exporter.battery.snapshot import Snapshot
 from exporter.battery.writing import Way
 from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.direct.connection import Memory
-from exporter.ble.direct.discovery import Handles, Table
+from exporter.ble.direct.discovery import LAST_HANDLE, Handles, Table
+from exporter.ble.direct.intervals import KINDS
 from exporter.ble.direct.management import Management
-from exporter.ble.direct.sockets import PUBLIC
 from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.ladder import Style
 from exporter.ble.routes import Routes
@@ -70,6 +70,7 @@ async def replay(session: RecordedSession, *, factor: float = 1.0) -> Replayed:
     timeout_s = header.get("timeout_s", float, TIMEOUT_S)
     if not 0 <= timeout_s <= LONGEST_S:
         header.refuse(f"timeout_s: expected 0 to {LONGEST_S:.0f}")
+    missed = header.get("missed", int, 0)
     problems = Problems(header.where.rpartition(": line")[0])
     times = Times(factor)
     battery_config = _battery(session)
@@ -96,6 +97,7 @@ async def replay(session: RecordedSession, *, factor: float = 1.0) -> Replayed:
             record=lines.append,
         )
         battery.session.restore(**state)
+        battery.target.stats.missed = missed
         snapshot = await battery.poller.refresh(timeout_s=poll.timeout_s + DISCONNECT_S)
         await battery.poller.close()
     if problems.first is not None and not times.differ:
@@ -163,11 +165,10 @@ def _make_direct(session: RecordedSession, times: Times, problems: Problems) -> 
         healths=AdapterHealths(clock),
         clock=clock,
     )
-    kinds = dict.fromkeys(attempt.event.get("kind", int, PUBLIC) for attempt in attempts)
     address = normal_address(session.header.get("battery", str, ""))
-    if kinds:
-        tables = [_read_table(one.table) for one in attempts if one.table is not None]
-        transport.memories[address] = Memory([*kinds], tables[0] if tables else None)
+    for event in events:
+        if event.name == "memory":
+            transport.memories.setdefault(address, _read_memory(event))
     is_gentle = session.header.get("style", str, "") == Style.GENTLE
     return _Gentle(transport) if is_gentle else transport
 
@@ -216,12 +217,24 @@ async def _refuse(_opcode: int, _adapter: int, _payload: bytes) -> NoReturn:
     raise OSError(errno.ENODEV, "a replay uses no adapter")
 
 
-def _read_table(event: Event) -> Table:
-    try:
-        handles = {name: Handles(**facts) for name, facts in event.at("profiles").facts.items()}
-    except TypeError:
-        event.refuse("profiles: expected notify, subscription, write and can_write_command")
-    return Table(tuple(event.texts("services")), handles)
+def _read_memory(event: Event) -> Memory:
+    """Return what the direct link knew from earlier connections."""
+    types, table = event.get("types", list, []), event.at("table")
+    if sorted(types, key=str) != sorted(KINDS):
+        event.refuse(f"types: expected {' and '.join(map(str, KINDS))} in some order")
+    memory = Memory(types, event.get("is_type_known", bool, False))
+    if table.facts:
+        handles = table.at("profiles")
+        profiles = {name: _read_handles(handles.at(name)) for name in handles.facts}
+        memory.table = Table(tuple(table.texts("services")), profiles)
+    return memory
+
+
+def _read_handles(facts: Event) -> Handles:
+    numbers = {name: facts.get(name, int, 0) for name in ("notify", "subscription", "write")}
+    if not all(0 <= handle <= LAST_HANDLE for handle in numbers.values()):
+        facts.refuse("profiles: expected handles")
+    return Handles(**numbers, can_write_command=facts.get("can_write_command", bool, False))
 
 
 def _read_profile(facts: Event) -> str | None:

@@ -40,7 +40,7 @@ class Attempt:
     event: Event  # its beginning
     failure: Event | None = None
     connected: Request | None = None
-    table: Event | None = None  # remembered from an earlier connection, or read by bluetoothd
+    services: Event | None = None  # as read by bluetoothd
     requests: list[Request] = field(default_factory=list)
     closed: Event | None = None  # by us
     gone: Event | None = None
@@ -118,8 +118,8 @@ def _add(attempt: Attempt, event: Event) -> None:
         attempt.failure = event
     elif name == "connected":
         attempt.connected = Request(event)
-    elif name in {"table", "services"}:
-        attempt.table = event
+    elif name == "services":
+        attempt.services = event
     elif name == "gone":
         attempt.gone = event
     elif name == "closed" and event.get("by", str, "us") == "us":

@@ -96,6 +96,8 @@ class TestMemory:
 def test_cut_recording_is_readable(link: str) -> None:
     header = f'{{"record":1,"battery":"A4:C1:38:00:00:01","link":"{link}","timeout_s":2}}'
 
-    replayed = replay_text(f'{header}\n{{"t":0,"ev":"open","kind":1}}\n{{"cut":3}}\n')
+    memory = '{"t":0,"ev":"memory","types":[1,2],"is_type_known":true}'
+
+    replayed = replay_text(f'{header}\n{memory}\n{{"t":0,"ev":"open","kind":1}}\n{{"cut":3}}\n')
 
     assert replayed.differences == ()

@@ -153,7 +153,7 @@ async def test_battery_whose_address_type_is_unknown_is_seen_by_the_second_look(
 @pytest.mark.parametrize("absent", range(2, 10))
 async def test_known_address_type_is_doubted_in_one_short_look_of_four(absent: int) -> None:
     sky = Sky()
-    sky.transport._memories[ADDRESS] = Memory([PUBLIC, RANDOM], is_type_known=True)
+    sky.transport.memories[ADDRESS] = Memory([PUBLIC, RANDOM], is_type_known=True)
 
     await sky.look_for(looks=absent)
 

@@ -144,9 +144,14 @@ class TestDirect:
     def test_remembered_table_keeps_its_uuids(self) -> None:
         recorded = Recorded()
 
-        recorded.recorder.table({"services": [NUS], "profiles": {"nus": {"notify": 13}}})
+        recorded.recorder.memory(types=[1, 2], table={"services": [NUS]})
 
-        assert recorded.lines[1]["services"] == [NUS]
+        assert recorded.lines[1] == {
+            "t": 0.01,
+            "ev": "memory",
+            "types": [1, 2],
+            "table": {"services": [NUS]},
+        }
 
 
 class TestBluez:

@@ -16,7 +16,7 @@ from tests.support.sessions import replay_text, run
 HEADER = '{"record":1,"battery":"A4:C1:38:00:00:01","link":"%s","timeout_s":2}'
 DIRECT = HEADER % "direct"
 BLUEZ = HEADER % "bluez"
-OPENED = '{"t":0.1,"ev":"open","kind":1}\n{"t":0.2,"ev":"connected"}'
+MEMORY = '{"t":1,"ev":"memory","types":[1,2],"table":%s}'
 
 
 class TestFile:
@@ -81,9 +81,12 @@ class TestLines:
             ('{"t":1,"rx":"13","password":{"step":"x"}}', "line 2: step: expected a whole number"),
             ('{"t":1,"ev":"services","table":[]}', "line 2: table: expected an object"),
             ('{"t":1,"ev":"services","table":{"a":{"b":[1]}}}', "line 2: b: expected a list of"),
-            (f'{OPENED}\n{{"t":1,"ev":"table","profiles":{{"nus":{{}}}}}}', "line 4: profiles: "),
-            (f'{OPENED}\n{{"t":1,"ev":"table","profiles":{{"nus":3}}}}', "line 4: profiles: "),
-            (f'{OPENED}\n{{"t":1,"ev":"table","services":[3]}}', "line 4: services: expected a li"),
+            ('{"t":1,"ev":"memory"}', "line 2: types: expected 1 and 2 in some order"),
+            ('{"t":1,"ev":"memory","types":[1,[]]}', "line 2: types: expected 1 and 2"),
+            (MEMORY % '{"services":[3]}', "line 2: services: expected a list of texts"),
+            (MEMORY % '{"profiles":3}', "line 2: profiles: expected an object"),
+            (MEMORY % '{"profiles":{"nus":3}}', "line 2: nus: expected an object"),
+            (MEMORY % '{"profiles":{"nus":{"write":-1}}}', "line 2: profiles: expected handles"),
         ],
     )
     def test_malformed_line_is_refused(self, lines: str, complaint: str) -> None:
@@ -126,7 +129,8 @@ class TestLines:
         assert str(refused.value).startswith(f"x.jsonl: line 1: {complaint}")
 
     def test_unknown_events_of_a_later_version_are_left_out(self) -> None:
-        lines = '{"t":1,"ev":"new"}\n{"t":1,"ev":"open","kind":1}\n{"t":1,"ev":"new"}'
+        known = '{"t":1,"ev":"memory","types":[1,2],"is_type_known":true}'
+        lines = f'{known}\n{{"t":1,"ev":"new"}}\n{{"t":1,"ev":"open"}}\n{{"t":1,"ev":"new"}}'
 
         assert replay_text(f"{DIRECT}\n{lines}\n").differences == ()
 
@@ -165,6 +169,7 @@ KEYS = st.sampled_from(
         "response",
         "password",
         "table",
+        "types",
         "profiles",
         "services",
         "doing",
@@ -182,7 +187,7 @@ EVENTS = st.sampled_from(
         "failed",
         "closed",
         "gone",
-        "table",
+        "memory",
         "services",
         "stuck",
         "route",

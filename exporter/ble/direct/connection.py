@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from exporter.ble.direct.att import AttError, checked, write_command, write_request
 from exporter.ble.direct.channel import AttChannel, NoAnswerError
@@ -29,6 +29,14 @@ class Memory:
     is_type_known: bool = False  # the battery was heard with it
     table: Table | None = None
     is_gentle: bool = False  # the next connection
+
+    def describe(self) -> dict[str, Any]:
+        """Return types and table as JSON has them, for recordings."""
+        return {
+            "types": list(self.address_types),
+            "is_type_known": self.is_type_known,
+            "table": None if self.table is None else asdict(self.table),
+        }
 
     def learn_type(self, address_type: int) -> None:
         """Record the type with which the battery was heard."""

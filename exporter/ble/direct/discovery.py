@@ -5,8 +5,8 @@ Source: Bluetooth Core Specification 5.4, volume 3, part G (GATT).
 
 import struct
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from exporter.ble.direct.att import ERROR, AttError, checked
 from exporter.protocol.profiles import Profile
@@ -41,14 +41,6 @@ class Table:
 
     services: tuple[str, ...]  # the UUIDs of all of them
     profiles: Mapping[str, Handles]  # by the profile's name
-
-
-def describe(table: Table) -> dict[str, Any]:
-    """Return a table as JSON has it, for recordings."""
-    return {
-        "services": list(table.services),
-        "profiles": {name: asdict(handles) for name, handles in table.profiles.items()},
-    }
 
 
 Discovery = Generator[bytes, bytes, Table]

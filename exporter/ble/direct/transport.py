@@ -11,7 +11,7 @@ from exporter.ble.adapter_health import AdapterHealth, AdapterHealths
 from exporter.ble.direct.channel import AttChannel
 from exporter.ble.direct.connect_errors import ASK_SETTINGS, explain, explain_silence
 from exporter.ble.direct.connection import DirectConnection, Memory, read_table
-from exporter.ble.direct.discovery import Table, describe
+from exporter.ble.direct.discovery import Table
 from exporter.ble.direct.intervals import KINDS
 from exporter.ble.direct.kernel import Kernel, Turns
 from exporter.ble.direct.management import Management
@@ -79,6 +79,8 @@ class DirectTransport:
         types = KINDS[::-1] if target.address >= FIRST_STATIC else KINDS  # the likelier one first
         memory = self.memories.setdefault(target.address, Memory(types))
         memory.is_gentle = is_gentle
+        if target.stats.recorder is not None:
+            target.stats.recorder.memory(**memory.describe())
         try:
             await self._healths.settle(self._adapter, self._management)
             await self._management.switch_on(self._adapter)
@@ -149,8 +151,6 @@ class DirectTransport:
             failure = FailureReason.CONNECT  # also if cancelled, or if the link is lost
             if memory.is_gentle:
                 await channel.exchange_mtu()
-            if memory.table is not None and channel.recorder is not None:
-                channel.recorder.table(describe(memory.table))
             table = memory.table or await read_table(channel, memory)
             failure = None
         except (AdapterError, ConnectError, PairingError) as error:
