@@ -268,6 +268,6 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser, web: argparse.Argu
         type=_checked(_recording),
         metavar="NAME=FILE",
         help="serve the recorded reply frames of FILE as NAME; repeatable. "
-        "FILE holds what decode takes",
+        "FILE is a recording, or holds what decode takes",
     )
     demo.set_defaults(command=Demo)

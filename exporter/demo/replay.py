@@ -10,8 +10,12 @@ from exporter.config.files import read_text
 from exporter.demo.battery import UNKNOWN_REGISTER, Answers, encode_reply
 from exporter.errors import ConfigError, DecodeError
 from exporter.protocol.frame import HEAD
-from exporter.protocol.pasted import parse, split_lines
+from exporter.protocol.pasted import Piece, parse, split_lines
 from exporter.protocol.split import Kind, split
+from exporter.recording.recorder import VALUE_AT
+from exporter.recording.session import is_recording, parse_sessions
+
+NOTIFIES = (b"\x1b", b"\x1d")  # opcodes of notifications and indications
 
 
 def read_recordings(
@@ -35,15 +39,20 @@ def read_recordings(
 def read_recording(path: Path) -> tuple[Answers, list[str]]:
     """Return answers with the frames in a file, and remarks about damaged and surplus bytes.
 
-    The file has any format of `decode`; `#` begins a comment. Frames of one register are served in
-    turn; a register without a frame is refused with status 0x80. Damaged frames are served
-    unchanged, to show how the exporter treats them.
+    The file is a recording, or has any format of `decode`; there `#` begins a comment. Frames of
+    one register are served in turn; a register without a frame is refused with status 0x80.
+    Damaged frames are served unchanged, to show how the exporter treats them.
 
     Raises:
         ConfigError: The file cannot be read, holds no reply frame, or holds other text.
     """
+    text = read_text(str(path))
     try:
-        pieces = parse(split_lines(read_text(str(path)), str(path)))
+        pieces = (
+            _read_notifications(text, str(path))
+            if is_recording(text)
+            else parse(split_lines(text, str(path)))
+        )
     except DecodeError as error:
         raise ConfigError([str(error)]) from error
     ends = list(accumulate(len(piece.raw) for piece in pieces))
@@ -67,3 +76,18 @@ def read_recording(path: Path) -> tuple[Answers, list[str]]:
         return next(turns[register])
 
     return answer, remarks
+
+
+def _read_notifications(text: str, source: str) -> list[Piece]:
+    """Return what the battery notified in a recording; all sessions of it."""
+    pieces = []
+    for session in parse_sessions(text, source):
+        for event in session.events:
+            data = b""
+            if event.name == "notify":
+                data = event.data("hex")
+            elif event.name == "rx" and event.data("rx").startswith(NOTIFIES):
+                data = event.data("rx")[VALUE_AT:]
+            if data:
+                pieces.append(Piece(data, f"{event.where}: "))
+    return pieces

@@ -4,6 +4,7 @@ docs/recordings.md describes the lines.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
@@ -16,6 +17,8 @@ MAX_LINE: Final = 50_000
 MAX_SESSIONS: Final = 100
 MAX_BYTES: Final = 1_024  # of a PDU or value
 LONGEST_S: Final = 3600.0
+
+FIRST: Final = re.compile(r'\s*\{\s*"record"\s*:')
 
 T = TypeVar("T")
 
@@ -171,4 +174,4 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def is_recording(text: str) -> bool:
     """Return whether a text begins as a recording does."""
-    return text.lstrip()[:1] == "{"
+    return FIRST.match(text) is not None

@@ -7,6 +7,7 @@ import pytest
 from exporter.demo.battery import encode_reply
 from exporter.demo.replay import read_recording, read_recordings
 from exporter.errors import ConfigError
+from tests.support.paths import PROJECT
 from tests.support.recorded import CELLS, MOBILEKTRO
 
 
@@ -33,6 +34,25 @@ class TestReplay:
         answers, _ = read_recording(path)
 
         assert answers(0x05) == bytes.fromhex("dd058000ff8077")
+
+    @pytest.mark.parametrize("link", ["direct", "bluez"])
+    def test_replies_of_a_recording_are_served(self, link: str) -> None:
+        answers, remarks = read_recording(PROJECT / f"tests/sessions/virtual-{link}-nus.jsonl")
+
+        assert answers(0x03) == MOBILEKTRO
+        assert answers(0x04) == CELLS
+        assert remarks == []
+
+    def test_recording_without_a_reply_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match="expected at least one reply frame"):
+            read_recording(PROJECT / "tests/sessions/virtual-direct-silent.jsonl")
+
+    def test_malformed_recording_is_refused_with_its_line(self, tmp_path: Path) -> None:
+        path = tmp_path / "first.jsonl"
+        path.write_text('{"record":1}\n{"t":0,"rx":"1b0"}\n')
+
+        with pytest.raises(ConfigError, match=r"first\.jsonl: line 2: rx: expected hex"):
+            read_recording(path)
 
     def test_damaged_frame_is_served_with_a_remark(self, tmp_path: Path) -> None:
         path = tmp_path / "frames.hex"
