@@ -44,6 +44,9 @@ from exporter.protocol.frame import (
     FrameError,
 )
 from exporter.protocol.profiles import PROFILES
+from exporter.recording.recorder import Recorder
+from exporter.recording.session import RecordingError, parse_sessions
+from exporter.replay.script import read_attempts
 from exporter.web.app import make_app
 from exporter.web.auth import Access
 from exporter.web.handler import App
@@ -285,6 +288,38 @@ def _answer(state: Att, pdus: Iterator[bytes]) -> bytes:
             assert len(answers) == 1
             return answers[0]
     raise EOFError
+
+
+# --- recording/, replay/script.py
+
+
+def recorder(data: bytes) -> None:
+    """Record a hostile battery: no piece gets longer or lost, and its address is not there."""
+    lines: list[str] = []
+    recording = Recorder(lines.append, address=ADDRESS, clock=lambda: 0.0)
+    pieces = [*chunks(data)]
+    for piece in pieces:
+        recording.received(b"\x1b\x0d\x00" + piece)
+    recording.finish(None)
+    rows = [json.loads(line) for line in lines]
+    received = [bytes.fromhex(row["rx"])[3:] for row in rows if "rx" in row]
+    stream = b"".join(received)
+    assert len(received) == len(pieces)
+    assert all(len(one) <= len(piece) for one, piece in zip(received, pieces, strict=True))
+    for order in (MAC[3:], MAC[:2:-1]):
+        assert order not in stream
+        assert order.hex().encode() not in stream.lower()
+
+
+def recording(data: bytes) -> None:
+    """Read a hostile recording: it is refused with a place, or can be replayed."""
+    complaint = "x.jsonl: "
+    try:
+        for session in parse_sessions(data.decode("utf-8", "replace"), "x.jsonl"):
+            read_attempts(session.events)
+    except RecordingError as error:
+        complaint = str(error)
+    assert complaint.startswith("x.jsonl: ")
 
 
 # --- protocol/advertisement.py
@@ -619,6 +654,8 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "paste": paste,
     "auth": auth,
     "att": att,
+    "recorder": recorder,
+    "recording": recording,
     "advertisement": advertisement,
     "config": config,
     "config-made": config_made,
