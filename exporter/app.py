@@ -21,7 +21,7 @@ from exporter.config.tls import CurrentTls
 from exporter.config.web import WebConfigFile
 from exporter.metrics import ExporterCollector
 from exporter.process import Stop, on_signals, tell_systemd
-from exporter.recording.recorder import Write
+from exporter.recording.lines import Write
 from exporter.reload import Reload
 from exporter.web.app import make_app
 from exporter.web.auth import Access

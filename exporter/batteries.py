@@ -17,7 +17,7 @@ from exporter.clock import Clock, WallClock
 from exporter.config.schema import BatteryConfig, Config, PollConfig
 from exporter.errors import BmsError
 from exporter.link_stats import LinkStats
-from exporter.recording.recorder import Write
+from exporter.recording.lines import Write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ from typing import Any, Final
 from exporter.errors import BmsError
 from exporter.link_stats import LinkStats, LinkTotals
 from exporter.reading import Reading
-from exporter.recording.recorder import Recorder, Write
+from exporter.recording.lines import Write
+from exporter.recording.recorder import Recorder
 from exporter.recording.redact import Redactor
 
 FAILURES: Final = 3

@@ -3,40 +3,25 @@
 docs/recordings.md describes the lines. Times are seconds since the beginning of the recording.
 """
 
-import json
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from exporter import __version__
 from exporter.errors import BmsError
 from exporter.protocol.advertisement import Advertisement
 from exporter.reading import Reading
+from exporter.recording.lines import Lines, Write, order
 from exporter.recording.outcome import describe_error, describe_reading
-from exporter.recording.redact import Redactor
-from exporter.recording.values import NOISE, Piece, Values
+from exporter.recording.redact import Redactor, zero_serials
 
 FORMAT: Final = 1
 WRITE_REQUEST: Final = 0x12
 WRITES: Final = (WRITE_REQUEST, 0x52)
 NOTIFIES: Final = (0x1B, 0x1D)
 VALUE_AT: Final = 3  # behind opcode and handle
+TABLES: Final = (0x01, 0x03, 0x05, 0x09, 0x11, 0x13)  # responses without values
 LONG_UUIDS: Final = 18  # the shortest entry of a GATT table that holds a 128-bit UUID
-
-Write = Callable[[str], None]
-"""Takes one line without its end."""
-
-
-@dataclass(slots=True)
-class _Line:
-    """A line of the recording; it may wait for the end of its frame, and so do the lines after."""
-
-    facts: dict[str, Any]
-    is_complete: bool = True
-    name: str = ""  # of the bytes
-    before: bytes = b""  # the bytes that need no redaction
 
 
 class Recorder:
@@ -60,11 +45,10 @@ class Recorder:
             facts: Of machine and configuration, for the first line; texts are redacted.
             redactor: The one of earlier recordings, which knows the address; None: a new one.
         """
-        self._write = write
         self._clock = clock
         self._began_s = clock()
         self._redactor = Redactor([address]) if redactor is None else redactor
-        self._header: dict[str, Any] | None = {
+        header = {
             "record": FORMAT,
             "version": __version__,
             "kernel": os.uname().release,
@@ -73,16 +57,13 @@ class Recorder:
             "battery": self._redactor.address(address),
             "redacted": True,
         }
-        self._values: dict[tuple[str, object], Values] = {}
-        self._waiting: dict[tuple[str, object], deque[_Line]] = {}
-        self._lines: deque[_Line] = deque()
-        self._edited: set[str | int] = set()
+        self._lines = Lines(write, header, self._redactor)
         self._is_connected = False
 
     def route(self, link: str, style: str) -> None:
         """Record which transport is used, and how."""
-        if self._header is not None:
-            self._header |= {"link": link, "style": style}
+        if self._lines.header is not None:
+            self._lines.header |= {"link": link, "style": style}
         else:
             self.event("route", link=link, style=style)
 
@@ -126,27 +107,29 @@ class Recorder:
     def sent(self, pdu: bytes) -> None:
         """Record a PDU of the Attribute Protocol to the battery."""
         if pdu[:1] and pdu[0] in WRITES:
-            self._add_value(
-                ("tx", bytes(pdu[:VALUE_AT])), {}, "tx", pdu, value_at=VALUE_AT, is_whole=True
-            )
+            self._add_value("tx", {}, "tx", pdu[:VALUE_AT], pdu[VALUE_AT:])
+            self._lines.flush(("tx", bytes(pdu[:VALUE_AT])))  # a write is a whole frame
         else:
             self._add({"tx": pdu.hex()})
 
     def received(self, pdu: bytes) -> None:
         """Record a PDU from the battery."""
-        if pdu[:1] and pdu[0] in NOTIFIES:
-            key = "rx", bytes(pdu[:VALUE_AT])
-            self._add_value(key, {}, "rx", pdu, value_at=VALUE_AT, is_whole=False)
-            return
-        redacted = pdu
-        if pdu[1:] and pdu[1] >= LONG_UUIDS:
-            redacted = pdu[:2] + self._redactor.data(pdu[2:])
-        self._add({"rx": redacted.hex()}, ["table"] if redacted != pdu else [])
+        opcode, data = pdu[:1], self._redactor.data
+        if opcode and pdu[0] in NOTIFIES:
+            self._add_value("rx", {}, "rx", pdu[:VALUE_AT], pdu[VALUE_AT:])
+        elif opcode and pdu[0] in TABLES:
+            has_long_uuids = pdu[1:] and pdu[1] >= LONG_UUIDS
+            redacted = pdu[:2] + data(pdu[2:]) if has_long_uuids else pdu
+            self._add({"rx": redacted.hex()}, ["table"] if redacted != pdu else [])
+        else:
+            redacted = opcode + data(zero_serials(pdu[1:]))
+            self._add({"rx": redacted.hex()}, ["bytes"] if redacted != pdu else [])
 
     def written(self, uuid: str, data: bytes, *, response: bool) -> None:
         """Record a write through bluetoothd."""
         facts = {"ev": "write", "uuid": uuid, "response": response}
-        self._add_value(("write", uuid), facts, "hex", data, value_at=0, is_whole=True)
+        self._add_value(f"write {uuid}", facts, "hex", b"", data)
+        self._lines.flush((f"write {uuid}", b""))
 
     def subscribing(self, uuid: str) -> None:
         """Record the request for notifications through bluetoothd."""
@@ -154,8 +137,7 @@ class Recorder:
 
     def notified(self, uuid: str, data: bytes) -> None:
         """Record a notification through bluetoothd."""
-        facts = {"ev": "notify", "uuid": uuid}
-        self._add_value(("notify", uuid), facts, "hex", data, value_at=0, is_whole=False)
+        self._add_value(f"notify {uuid}", {"ev": "notify", "uuid": uuid}, "hex", b"", data)
 
     def services(self, table: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         """Record a GATT table that bluetoothd has read: properties by characteristic by service."""
@@ -178,19 +160,14 @@ class Recorder:
         self, outcome: Reading | BmsError | None, counters: Mapping[str, Any] | None = None
     ) -> None:
         """Record how the session ended, after everything that waits for the end of a frame."""
-        self.flush()
-        result: dict[str, Any] = {"counters": counters or {}, "edited": _ordered(self._edited)}
+        self._lines.flush()
+        edited = order(self._lines.edited)
+        result: dict[str, Any] = {"counters": counters or {}, "edited": edited}
         if isinstance(outcome, Reading):
             result["reading"] = self._redact(describe_reading(outcome), self._redactor.words)
         elif outcome is not None:
             result |= describe_error(outcome)
         self._add({"result": result})
-
-    def flush(self) -> None:
-        """Write what waits for the end of a frame."""
-        for key, values in self._values.items():
-            self._fill(key, values.flush())
-        self._drain()
 
     def _redact(self, fact: Any, redact: Callable[[str], str] | None = None) -> Any:
         if isinstance(fact, str):
@@ -201,63 +178,15 @@ class Recorder:
             return [self._redact(one, redact) for one in fact]
         return fact
 
-    def _add(self, facts: dict[str, Any], edited: Iterable[str | int] = ()) -> None:
-        line = _Line({"t": self._now(), **facts})
-        self._mark(line, edited)
-        self._lines.append(line)
-        self._drain()
+    def _add(self, facts: Mapping[str, Any], edited: Iterable[str | int] = ()) -> None:
+        self._lines.add({"t": self._now(), **facts}, edited)
 
-    def _add_value(  # noqa: PLR0913 - of one line
-        self,
-        key: tuple[str, object],
-        facts: Mapping[str, Any],
-        name: str,
-        data: bytes,
-        *,
-        value_at: int,
-        is_whole: bool,
+    def _add_value(
+        self, stream: str, facts: Mapping[str, Any], name: str, before: bytes, value: bytes
     ) -> None:
-        """Add a line with bytes, which from `value_at` on are a value or a piece of one."""
-        if key not in self._values:
-            self._values[key] = Values(self._redactor)
-            self._waiting[key] = deque()
-        line = _Line({"t": self._now(), **facts}, is_complete=False, name=name)
-        line.before = bytes(data[:value_at])
-        self._lines.append(line)
-        self._waiting[key].append(line)
-        values = self._values[key]
-        self._fill(key, values.add(bytes(data[value_at:])))
-        if is_whole:
-            self._fill(key, values.flush())
-        self._drain()
-
-    def _fill(self, key: tuple[str, object], pieces: Iterable[Piece]) -> None:
-        for piece in pieces:
-            line = self._waiting[key].popleft()
-            line.facts[line.name] = (line.before + piece.data).hex()
-            if piece.password is not None:
-                line.facts["password"] = piece.password._asdict()
-            self._mark(line, ("bytes" if one == NOISE else one for one in piece.edited))
-            line.is_complete = True
-
-    def _mark(self, line: _Line, edited: Iterable[str | int]) -> None:
-        if changed := _ordered(edited):
-            self._edited.update(changed)
-            line.facts["edited"] = changed
-
-    def _drain(self) -> None:
-        while self._lines and self._lines[0].is_complete:
-            if self._header is not None:
-                header, self._header = self._header, None
-                self._write(_to_json(header))
-            self._write(_to_json(self._lines.popleft().facts))
+        self._lines.add_value(
+            (stream, bytes(before)), {"t": self._now(), **facts}, name, bytes(before), bytes(value)
+        )
 
     def _now(self) -> float:
         return round(self._clock() - self._began_s, 3)
-
-
-def _ordered(edited: Iterable[str | int]) -> list[str | int]:
-    return sorted(edited, key=str)
-
-
-_to_json: Final = json.JSONEncoder(separators=(",", ":")).encode

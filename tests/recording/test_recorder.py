@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.demo.battery import encode_reply
 from exporter.errors import Cause, ConnectError
 from exporter.protocol import auth
 from exporter.protocol.advertisement import Advertisement
@@ -95,6 +96,17 @@ class TestDirect:
         assert before == 0
         assert [line.get("t") for line in recorded.lines] == [None, 0.01, 0.02, 0.03]
 
+    def test_request_that_is_sent_again_does_not_end_an_unfinished_frame(self) -> None:
+        recorded = Recorded()
+        reply = encode_reply(0xA2, b"SN-12345-B12345")
+
+        recorded.recorder.received(b"\x1b\x0d\x00" + reply[:12])
+        recorded.recorder.sent(b"\x52\x11\x00" + encode_request(Command.HARDWARE))
+        recorded.recorder.received(b"\x1b\x0d\x00" + reply[12:])
+
+        received = [line["rx"][6:] for line in recorded.lines if "rx" in line]
+        assert "".join(received) == encode_reply(0xA2, bytes(15)).hex()
+
     def test_end_writes_what_never_came_to_its_end(self) -> None:
         recorded = Recorded()
         recorded.recorder.received(b"\x1b\x0d\x00" + HARDWARE[:20])
@@ -130,6 +142,13 @@ class TestDirect:
         assert recorded.lines[1]["rx"].endswith("a4c138000002")
         assert recorded.lines[1]["edited"] == ["table"]
         assert recorded.lines[2]["result"]["edited"] == ["table"]
+
+    def test_address_in_any_other_pdu_is_replaced(self) -> None:
+        recorded = Recorded()
+
+        recorded.recorder.received(b"\x23\x0d\x00\x06\x00" + MAC)
+
+        assert recorded.lines[1] == {"t": 0.01, "rx": "230d000600a4c138000002", "edited": ["bytes"]}
 
     def test_connection_ends_once(self) -> None:
         recorded = Recorded()
