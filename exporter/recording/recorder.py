@@ -114,15 +114,15 @@ class Recorder:
 
     def received(self, pdu: bytes) -> None:
         """Record a PDU from the battery."""
-        opcode, data = pdu[:1], self._redactor.data
+        opcode, redactor = pdu[:1], self._redactor
         if opcode and pdu[0] in NOTIFIES:
             self._add_value("rx", {}, "rx", pdu[:VALUE_AT], pdu[VALUE_AT:])
         elif opcode and pdu[0] in TABLES:
             has_long_uuids = pdu[1:] and pdu[1] >= LONG_UUIDS
-            redacted = pdu[:2] + data(pdu[2:]) if has_long_uuids else pdu
+            redacted = pdu[:2] + redactor.table(pdu[2:]) if has_long_uuids else pdu
             self._add({"rx": redacted.hex()}, ["table"] if redacted != pdu else [])
         else:
-            redacted = opcode + data(zero_serials(pdu[1:]))
+            redacted = opcode + redactor.data(zero_serials(pdu[1:]))
             self._add({"rx": redacted.hex()}, ["bytes"] if redacted != pdu else [])
 
     def written(self, uuid: str, data: bytes, *, response: bool) -> None:

@@ -15,6 +15,8 @@ from exporter.protocol.advertisement import DH04_NAMES, NAMES
 # Between two bytes of an address that is written as text: "12:34", "12-34", "1234", "0x12, 0x34".
 SEPARATOR: Final = rb"([^0-9A-Za-z]{0,2}(?:0[xX])?)"
 SERIAL: Final = re.compile(rb"[0-9]{6,}")  # shorter numbers name the board, as in SP04S034
+SIG_BASE: Final = "-0000-1000-8000-00805f9b34fb"
+SIG_BASE_BYTES: Final = bytes.fromhex(SIG_BASE.replace("-", ""))[::-1]
 PATH: Final = re.compile(r"/[^\s:;,)'\"]+")
 ROUNDS: Final = 100  # a replacement may complete another occurrence, at most once a byte
 BLANK: Final = b"\xee"  # in place of a value that cannot be redacted otherwise
@@ -96,8 +98,12 @@ class Redactor:
         return PATH.sub("/..", self.words(text))
 
     def uuid(self, uuid: str) -> str:
-        """Replace every known address in a UUID."""
-        return self._text(uuid)
+        """Replace every known address in a UUID, unless it is one of the Bluetooth SIG."""
+        return uuid if uuid.endswith(SIG_BASE) else self._text(uuid)
+
+    def table(self, entries: bytes) -> bytes:
+        """Replace every known address in entries of a GATT table, beside UUIDs of the SIG."""
+        return SIG_BASE_BYTES.join(self.data(part) for part in entries.split(SIG_BASE_BYTES))
 
     def _text(self, text: str) -> str:
         try:

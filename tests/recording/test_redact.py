@@ -88,6 +88,22 @@ class TestNames:
         assert Redactor([ADDRESS]).name(name) == redacted
 
 
+class TestUuids:
+    def test_uuid_of_the_bluetooth_sig_stays(self) -> None:
+        redactor = Redactor(["A4:C1:38:02:00:00"])
+        uuid = "0000ff02-0000-1000-8000-00805f9b34fb"
+        entry = b"\x15\x00" + bytes.fromhex(uuid.replace("-", ""))[::-1]
+
+        assert redactor.uuid(uuid) == uuid
+        assert redactor.table(entry) == entry
+
+    def test_address_in_a_uuid_of_a_maker_is_replaced(self) -> None:
+        assert (
+            Redactor([ADDRESS]).uuid("6e400001-b5a3-f393-e0a9-a4c1385ef16b")
+            == "6e400001-b5a3-f393-e0a9-a4c138000002"
+        )
+
+
 class TestManufacturerData:
     def test_address_that_begins_in_the_company_number_is_replaced(self) -> None:
         data = {0xF16B: bytes.fromhex("5e38c1a4")}
