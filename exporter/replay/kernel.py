@@ -55,8 +55,9 @@ class ReplayedKernel:
         )
 
     def _adapters(self) -> list[Adapter]:
-        self._looks += self._stuck  # commands that no event answers
-        return [Adapter(0, ANY_ADDRESS, up=True, commands_sent=self._looks)] * self._there
+        self._looks += 1  # it commands, and is answered unless it is stuck
+        events = 0 if self._stuck else self._looks
+        return [Adapter(0, ANY_ADDRESS, True, self._looks, events)] * self._there  # noqa: FBT003
 
     async def _open(self, _address: str, kind: int, _adapter: str) -> socket.socket:
         attempt = next(self._attempts, None)

@@ -3,10 +3,10 @@
 import asyncio
 import errno
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, cast
 
 from exporter.batteries import build_battery
 from exporter.battery.snapshot import Snapshot
@@ -15,7 +15,8 @@ from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.direct.connection import Memory
 from exporter.ble.direct.discovery import LAST_HANDLE, Handles, Table
 from exporter.ble.direct.intervals import KINDS
-from exporter.ble.direct.management import Management
+from exporter.ble.direct.management import SUCCESS, Command, Management
+from exporter.ble.direct.settings import CURRENT, READ_CONTROLLER_INFORMATION
 from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.ladder import Style
 from exporter.ble.routes import Routes
@@ -161,7 +162,7 @@ def _make_direct(session: RecordedSession, times: Times, problems: Problems) -> 
     clock = asyncio.get_running_loop().time
     transport = DirectTransport(
         kernel=replayed.kernel,
-        management=Management(command=_refuse, kernel=replayed.kernel),
+        management=Management(command=_make_command(events), kernel=replayed.kernel),
         healths=AdapterHealths(clock),
         clock=clock,
     )
@@ -208,13 +209,21 @@ def _make_bluez(session: RecordedSession, times: Times, problems: Problems) -> S
     )
     return BleakTransport(
         backend=make_backend(air),
-        management=Management(command=_refuse),
+        management=Management(command=_make_command([])),
         clock=asyncio.get_running_loop().time,
     )
 
 
-async def _refuse(_opcode: int, _adapter: int, _payload: bytes) -> NoReturn:
-    raise OSError(errno.ENODEV, "a replay uses no adapter")
+def _make_command(events: Sequence[Event]) -> Command:
+    """Return a management socket that answers only with recorded settings of the adapter."""
+    bits = [event.get("bits", int, 0) for event in events if event.name == "settings"]
+
+    async def command(opcode: int, _adapter: int, _payload: bytes) -> tuple[int, bytes]:
+        if opcode != READ_CONTROLLER_INFORMATION or not bits:
+            raise OSError(errno.ENODEV, "a replay uses no adapter")
+        return SUCCESS, bytes(CURRENT) + (bits[0] & 0xFFFFFFFF).to_bytes(4, "little")
+
+    return command
 
 
 def _read_memory(event: Event) -> Memory:

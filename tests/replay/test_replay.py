@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from exporter.demo.battery import Faults
 from exporter.recording.session import RecordingError
 from tests.support.sessions import record_bluez, record_direct, replay_text
 
@@ -74,6 +75,22 @@ class TestDirect:
             f"x.jsonl: line {number}: the exporter connects to an address of type 1, the recording "
             "has 2"
         )
+
+    def test_adapter_that_is_stuck_has_the_same_error(self) -> None:
+        (text,) = record_direct(faults=Faults(gone=True))
+        end = '{"t":30,"ev":"stuck","reason":"no_events"}'
+
+        replayed = replay_text("\n".join([*text.splitlines()[:-1], end]))
+
+        assert (replayed.result["error"], replayed.result["cause"]) == ("AdapterError", "wedge")
+
+    def test_adapter_that_has_low_energy_off_has_the_same_error(self) -> None:
+        (text,) = record_direct(faults=Faults(gone=True))
+        end = '{"t":30,"ev":"settings","bits":1}'
+
+        replayed = replay_text("\n".join([*text.splitlines()[:-1], end]))
+
+        assert replayed.result["error"] == "AdapterError"
 
     def test_battery_that_ends_the_connection_is_replayed(self) -> None:
         (text,) = record_direct()

@@ -16,7 +16,7 @@ from exporter.ble.direct.intervals import KINDS
 from exporter.ble.direct.kernel import Kernel, Turns
 from exporter.ble.direct.management import Management
 from exporter.ble.direct.other_scans import is_scanned
-from exporter.ble.direct.settings import find_adapter, open_channel, read_settings
+from exporter.ble.direct.settings import Setting, find_adapter, open_channel, read_settings
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence
 from exporter.ble.timeouts import FIND_S, limit_look, may_retry, retry_pauses
@@ -199,7 +199,7 @@ class DirectTransport:
         if sock is not None:
             health.note_success()
             return AttChannel(sock, address, adapter.name, target.stats.recorder)
-        settings = await read_settings(command, adapter.index)
+        settings = await self._read_settings(target, adapter)
         if error := explain_silence(settings, adapter.name, address):
             raise error
         if evidence is not None:
@@ -237,7 +237,7 @@ class DirectTransport:
                     adapter=adapter.name,
                     is_up=self._kernel.is_up(adapter.name),
                     elapsed_s=elapsed_s,
-                    settings=await read_settings(command, adapter.index) if asks else None,
+                    settings=await self._read_settings(target, adapter) if asks else None,
                 )
                 if failed.cause is Cause.RADIO:  # it was heard, so its type is right
                     memory.learn_type(address_type)
@@ -247,6 +247,12 @@ class DirectTransport:
             memory.learn_type(address_type)
             return sock
         return None
+
+    async def _read_settings(self, target: Target, adapter: Adapter) -> Setting | None:
+        settings = await read_settings(self._management.command, adapter.index)
+        if settings is not None:
+            target.stats.record_event("settings", bits=settings.value)
+        return settings
 
     def _find_evidence(
         self, before: Adapter, health: AdapterHealth, *, needs_scan: bool
