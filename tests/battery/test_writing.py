@@ -240,3 +240,12 @@ class TestSession:
         connection = make_picky()
         assert await poll(session, connection) is None
         assert connection.other_writes == [False]
+
+
+def test_replayed_battery_starts_with_the_recorded_way() -> None:
+    usual, late = Writing(), Writing()
+
+    usual.start(Way.USUAL, 0.0)
+    late.start(Way.LATE, 0.0)
+
+    assert (usual.choose(1.0), late.choose(1.0)) == (Way.USUAL, Way.LATE)
