@@ -17,6 +17,7 @@ from exporter.errors import Cause, LinkLostError
 from exporter.protocol.profiles import PROFILES
 from exporter.recording.recorder import Recorder
 
+WRITE_HEADER: Final = 3  # bytes of a write before its value: opcode and handle
 UNKNOWN_OBJECT: Final = "org.freedesktop.DBus.Error.UnknownObject"
 
 
@@ -59,6 +60,12 @@ class BleakConnection:
         self._stats = target.stats
         self.adapter = adapter
         self._links = links
+
+    @property
+    def mtu(self) -> int:
+        """The length of a PDU on which bluetoothd and the battery agreed."""
+        _, write = next(iter(self._present.values()))
+        return write.max_write_without_response_size + WRITE_HEADER
 
     async def open(
         self, profile: str, early: bytes = b"", *, other_write: bool = False
