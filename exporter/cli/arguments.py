@@ -9,11 +9,22 @@ from typing import Any, Final, TypeVar
 
 from exporter import __version__
 from exporter.app import ServeOptions
-from exporter.cli.options import Check, Decode, Demo, LogOptions, Options, Read, Scan, Serve
+from exporter.cli.options import (
+    Check,
+    Decode,
+    Demo,
+    Doctor,
+    LogOptions,
+    Options,
+    Read,
+    Scan,
+    Serve,
+)
 from exporter.config.schema import Seconds, normal_name, parse_adapter, parse_duration
 from exporter.logs import LEVELS, LogFormat
 
 PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]+")
+URL: Final = re.compile(r"https?://[^/\s]+/?")
 MAX_SCAN_S: Final = 600.0
 MAX_SPEED: Final = 86400  # a day in a second
 
@@ -77,6 +88,12 @@ def _telemetry_path(text: str) -> str:
     return text
 
 
+def _exporter_url(text: str) -> str:
+    if not URL.fullmatch(text):
+        raise ValueError(f"expected a URL like http://localhost:12200, got {text!r}")
+    return text
+
+
 def _speed(text: str) -> float:
     try:
         speed = float(text)
@@ -127,6 +144,7 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="")
     _add_scan(commands, common)
     _add_read(commands, common)
+    _add_doctor(commands, common)
     _add_decode(commands, common)
     _add_demo(commands, common, web)
     return parser
@@ -240,6 +258,40 @@ def _add_read(commands: Any, common: argparse.ArgumentParser) -> None:
         help="run a recorded session instead of reading a battery; needs no Bluetooth",
     )
     read.set_defaults(command=Read, usual_level="error")  # it prints the failure itself
+
+
+def _add_doctor(commands: Any, common: argparse.ArgumentParser) -> None:
+    doctor = commands.add_parser(
+        "doctor", parents=[common], help="find out why a battery cannot be read"
+    )
+    doctor.add_argument(
+        "batteries",
+        nargs="*",
+        metavar="NAME|ADDRESS",
+        help="batteries to examine (default: all that are configured, or found)",
+    )
+    doctor.add_argument(
+        "--quick", action="store_true", help="check the machine only, without radio"
+    )
+    doctor.add_argument(
+        "--link", choices=["direct", "bluez", "both"], help="the ways to a battery to try"
+    )
+    doctor.add_argument(
+        "--json", dest="json_file", metavar="FILE", type=Path, help="write the facts to FILE, too"
+    )
+    doctor.add_argument(
+        "--show-addresses",
+        action="store_true",
+        help="show whole addresses and names; without it, the output may be published",
+    )
+    doctor.add_argument(
+        "--exporter",
+        dest="exporter_url",
+        metavar="URL",
+        type=_checked(_exporter_url),
+        help="the exporter that leaves the batteries alone meanwhile (http://localhost:12200)",
+    )
+    doctor.set_defaults(command=Doctor, usual_level="error")  # it prints the failures itself
 
 
 def _add_decode(commands: Any, common: argparse.ArgumentParser) -> None:

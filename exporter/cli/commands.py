@@ -10,7 +10,7 @@ from typing import Final
 
 from exporter.app import ServeOptions, read_once, serve
 from exporter.ble.transport import Backend
-from exporter.cli.options import Check, Decode, Demo, Options, Read, Scan, Serve
+from exporter.cli.options import Check, Decode, Demo, Doctor, Options, Read, Scan, Serve
 from exporter.cli.streams import complain
 from exporter.config import Config, load
 from exporter.config.schema import BatteryConfig, Name, normal_address
@@ -25,7 +25,7 @@ FAILED: Final = 1
 EXPLAINED: Final = {FailureReason.AUTH, FailureReason.DEVICE}
 
 
-def run(options: Options, backend: Backend | None) -> int:
+def run(options: Options, backend: Backend | None) -> int:  # noqa: PLR0911 - one a command
     """Run the command and return its exit status; `backend` replaces Bluetooth in tests.
 
     Raises:
@@ -48,6 +48,10 @@ def run(options: Options, backend: Backend | None) -> int:
             return asyncio.run(run_scan(options, backend))
         case Decode():
             return _decode(options)
+        case Doctor():
+            from exporter.cli.doctor import diagnose  # noqa: PLC0415 - see above
+
+            return diagnose(options, backend)
 
 
 def _check(options: Check) -> int:

@@ -10,6 +10,7 @@ from exporter.config.schema import AdapterName, Seconds
 from exporter.logs import LogFormat
 
 CONFIG_FILE: Final = Path("config.yaml")
+EXPORTER_URL: Final = "http://localhost:12200"
 SCAN_S: Final = Seconds(10.0)
 
 
@@ -77,4 +78,17 @@ class Decode:
     format: Literal["explain", "json", "metrics"] = "explain"
 
 
-Options = Serve | Check | Demo | Read | Scan | Decode
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doctor:
+    """Find out why batteries cannot be read."""
+
+    batteries: Sequence[str] = ()  # names and addresses; none: all that are configured
+    quick: bool = False  # without radio
+    link: Literal["direct", "bluez", "both"] | None = None  # None: what may help
+    json_file: Path | None = None
+    show_addresses: bool = False
+    exporter_url: str = EXPORTER_URL
+    config_file: Path = CONFIG_FILE
+
+
+Options = Serve | Check | Demo | Read | Scan | Decode | Doctor

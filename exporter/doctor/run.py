@@ -1,0 +1,174 @@
+"""Runs all checks: of the machine first, then of each battery."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from exporter.config.schema import AdapterName, BatteryConfig, PollConfig, TransportChoice
+from exporter.doctor.adapters import AdapterFacts
+from exporter.doctor.attempt import BLUEZ, DIRECT, GENTLE
+from exporter.doctor.batteries import (
+    Examination,
+    Means,
+    check_scan,
+    examine,
+    found_batteries,
+    listen_to,
+)
+from exporter.doctor.check import State
+from exporter.doctor.configuration import Configured, choose_batteries, read_configuration
+from exporter.doctor.facts import MachineFacts, Sources, check_all, read_facts
+from exporter.doctor.report import Report
+from exporter.doctor.running_exporter import ReleaseError, RunningExporter
+from exporter.process import on_signals
+
+OK: Final = 0
+FAILED: Final = 1
+ROUTES: Final = {  # by --link
+    "direct": (DIRECT, GENTLE),
+    "bluez": (BLUEZ,),
+    "both": (DIRECT, GENTLE, BLUEZ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the user asked for."""
+
+    config_file: Path
+    batteries: Sequence[str] = ()  # names and addresses
+    quick: bool = False
+    link: str | None = None  # direct, bluez or both; None: gentle only if direct fails
+    exporter_url: str
+
+
+async def run(plan: Plan, sources: Sources, report: Report) -> int:
+    """Run all checks; return 0 if all is well, 1 if something fails or a battery is not read.
+
+    Raises:
+        ConfigError: A battery is neither configured nor an address.
+    """
+    configured = read_configuration(plan.config_file)
+    doctor = _Doctor(
+        plan=plan,
+        sources=sources,
+        report=report,
+        configured=configured,
+        batteries=choose_batteries(configured, plan.batteries),
+        exporter=RunningExporter(plan.exporter_url),
+    )
+    task = asyncio.current_task()
+
+    def stop() -> None:
+        if task is not None:
+            task.cancel()
+
+    with on_signals(stop, signal.SIGTERM):
+        try:
+            return await doctor.run()
+        finally:
+            for name in await doctor.exporter.resume():
+                report.write(f"{name}: the exporter did not resume it; it will in ten minutes")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Doctor:
+    plan: Plan
+    sources: Sources
+    report: Report
+    configured: Configured
+    batteries: Sequence[BatteryConfig]
+    exporter: RunningExporter
+    refused: dict[str, str] = field(default_factory=dict)  # why, by address
+
+    async def run(self) -> int:
+        report = self.report
+        report.wait("looking for a running exporter")
+        await self.exporter.find(is_quick=self.plan.quick)
+        if not self.plan.quick:
+            await self._release()
+        report.wait("looking at this machine")
+        facts = await read_facts(self.sources)
+        for check in check_all(facts, self.configured, self.batteries, self.exporter):
+            report.add(check)
+        if self.plan.quick:
+            is_well = not self._has_failed
+            summary = "the machine looks well" if is_well else "something is wrong"
+        else:
+            read = await self._examine(facts)
+            is_well = bool(read) and all(read.values()) and not self._has_failed
+            summary = _summary(read)
+        report.conclude(summary, is_well=is_well)
+        return OK if is_well else FAILED
+
+    @property
+    def _has_failed(self) -> bool:
+        return any(check.state is State.FAIL for check in self.report.checks)
+
+    async def _release(self) -> None:
+        for battery in self.batteries:
+            self.report.wait(f"asking the exporter to leave {battery.name} alone")
+            try:
+                await self.exporter.release(battery.address)
+            except ReleaseError as error:
+                self.refused[battery.address] = str(error)
+
+    async def _examine(self, facts: MachineFacts) -> dict[str, bool]:
+        """Examine all batteries; return whether each was read, by name."""
+        config = self.configured.config
+        examined = Examination(
+            means=plan_means(self.plan, self.sources, facts),
+            others=facts.others,
+            exporter=self.exporter,
+            report=self.report,
+            timeout_s=(PollConfig() if config is None else config.poll).timeout_s,
+            link=TransportChoice.AUTO if config is None else config.link,
+            resolve=lambda adapter: resolve(adapter, facts.adapters),
+        )
+        listening = await listen_to(examined, self.batteries)
+        if stuck := check_scan(listening, discovering=examined.means.discovering):
+            self.report.add(stuck)
+        batteries = self.batteries
+        if not batteries and not self.configured.problems:
+            batteries = found_batteries(listening)
+        return {battery.name: await examine(examined, battery, listening) for battery in batteries}
+
+
+def _summary(read: dict[str, bool]) -> str:
+    missing = [name for name, was_read in read.items() if not was_read]
+    if not read:
+        return "no battery was read"
+    return f"not read: {', '.join(missing)}" if missing else "all batteries answer"
+
+
+def plan_means(plan: Plan, sources: Sources, facts: MachineFacts) -> Means:
+    """Return what can be used to reach batteries, and was asked for."""
+    up = [one for one in facts.adapters if one.is_usable]
+    daemon = facts.bluetoothd
+    is_virtual = sources.backend is not None
+    scans = is_virtual or (
+        daemon.problem is None and daemon.has_adapter_on and bool(up or not facts.adapters)
+    )
+    possible = {BLUEZ} if scans else set()
+    if facts.rights.has_sockets and up and not is_virtual:
+        possible |= {DIRECT, GENTLE}
+    return Means(
+        routes=[route for route in ROUTES[plan.link or "both"] if route in possible],
+        tries_gentle=plan.link == "both",
+        adapters=[one.name for one in up],
+        kernel=sources.kernel,
+        backend=sources.backend,
+        scans=scans,
+        discovering=any(one.get("Discovering") for one in daemon.adapters.values()),
+    )
+
+
+def resolve(adapter: str, adapters: Sequence[AdapterFacts]) -> AdapterName | None:
+    """Return the name of an adapter that is given by name or address; None: it is not there."""
+    for one in adapters:
+        if adapter in {one.name, one.address}:
+            return AdapterName(one.name)
+    return None if adapters else AdapterName(adapter)
