@@ -61,17 +61,16 @@ async def listen(
     scanners: Mapping[str | None, ScanningTransport],
     wanted: Sequence[str],
     *,
-    least_s: float = LISTEN_S,
-    is_enough: Callable[[Listening], bool] | None = None,
+    least_s: float | None = None,
 ) -> Listening:
     """Scan over every adapter until all wanted batteries are heard, for 5 to 10 s.
 
     Args:
         scanners: By adapter; None is bluetoothd's default one.
-        wanted: Addresses; none: whatever looks like JBD.
-        least_s: How long to listen at least.
-        is_enough: Whether to end; None: when all wanted batteries are heard.
+        wanted: Addresses; none: everything is listened to for 10 s.
+        least_s: How long to listen at least; None: 5 s.
     """
+    least_s = LISTEN_S if least_s is None else least_s
     now_s = asyncio.get_running_loop().time
     began_s = now_s()
     result = Listening()
@@ -80,14 +79,6 @@ async def listen(
     def note(adapter: str | None) -> Callable[[Advertisement], None]:
         return lambda one: result.hear(adapter, one, now_s() - began_s)
 
-    def has_all(_: Listening) -> bool:
-        return (
-            set(wanted) <= result.heard.keys()
-            if wanted
-            else any(map(_is_jbd, result.heard.values()))
-        )
-
-    is_enough = is_enough or has_all
     async with AsyncExitStack() as scans:
         for adapter, scanner in scanners.items():
             try:
@@ -97,7 +88,8 @@ async def listen(
                 result.error = error
         next_turn_s = began_s + TURN_S
         while renewals and now_s() - began_s < LONGEST_S:
-            if now_s() - began_s >= least_s and is_enough(result):
+            has_all = bool(wanted) and set(wanted) <= result.heard.keys()
+            if has_all and now_s() - began_s >= least_s:
                 break
             await asyncio.sleep(0.1)
             if now_s() >= next_turn_s:
@@ -107,10 +99,6 @@ async def listen(
     result.error = None if renewals else result.error
     result.seconds = now_s() - began_s
     return result
-
-
-def _is_jbd(heard: Heard) -> bool:
-    return bool(why_jbd(heard.last))
 
 
 def facts(heard: Heard, redaction: Redaction) -> dict[str, Fact]:

@@ -10,6 +10,7 @@ import bleak_retry_connector
 from exporter import cli
 from exporter.battery import backoff, session
 from exporter.ble import adapter_choice, bleak, bluez, scanner, search, timeouts
+from exporter.doctor import listen
 from exporter.protocol import exchange
 
 WAITS: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
@@ -19,6 +20,7 @@ WAITS: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
     (bluez, ("ANSWER_S",)),
     (scanner, ("ANSWER_S", "PAUSE_S", "RENEW_S", "SETTLE_S")),
     (adapter_choice, ("COMPARE_S",)),
+    (listen, ("LISTEN_S", "LONGEST_S", "TURN_S")),
     (backoff, ("BACKOFF_S",)),
     (exchange, ("BYTE_S", "RESEND_S", "GENTLE_RESEND_S", "UNFINISHED_S", "GIVE_UP_S")),
     (session, ("GIVE_UP_S", "EXTRA_GIVE_UP_S")),
