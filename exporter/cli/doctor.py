@@ -28,7 +28,7 @@ def diagnose(options: Doctor, backend: Backend | None = None) -> int:
     """
     report = Report(
         write=_print_line,
-        wait=_show_wait,
+        on_wait=_show_wait,
         width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None,
         redaction=Redaction(is_on=not options.show_addresses),
     )
@@ -55,13 +55,20 @@ def diagnose(options: Doctor, backend: Backend | None = None) -> int:
     finally:  # what is known is of use even if it is interrupted
         _show_wait("")
         if file is not None:
-            with file:
-                file.write(report.as_json())
+            _write(file, report.as_json())
 
 
 def _create(path: Path | None) -> TextIO | None:
     """Open the file at once: after minutes of work it would be too late to complain."""
     return None if path is None else path.open("w", encoding="utf-8")
+
+
+def _write(file: TextIO, text: str) -> None:
+    try:
+        with file:
+            file.write(text)
+    except OSError as error:
+        complain(f"{file.name}: {error.strerror}")
 
 
 def _print_line(text: str) -> None:

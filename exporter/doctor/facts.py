@@ -3,32 +3,34 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from exporter.ble.direct import management
 from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.management import Command
 from exporter.ble.transport import Backend
 from exporter.config.schema import BatteryConfig, TransportChoice
-from exporter.doctor.adapters import (
-    AdapterFacts,
+from exporter.doctor.adapter_checks import (
     check_adapter,
     check_presence,
     check_rfkill,
     check_settings,
-    read_adapters,
 )
+from exporter.doctor.adapters import AdapterFacts, read_adapters
 from exporter.doctor.bluetoothd import Bluetoothd, check_bluetoothd, read_bluetoothd
 from exporter.doctor.check import Check, State
 from exporter.doctor.chips import check_chip, check_power
 from exporter.doctor.configuration import Configured, check_configuration
 from exporter.doctor.files import Files
-from exporter.doctor.kernel_log import check_kernel_log, read_kernel_log
+from exporter.doctor.kernel_log import JOURNAL_S, check_kernel_log, read_kernel_log
 from exporter.doctor.machine import Machine, check_kernel, check_machine, read_machine
 from exporter.doctor.others import Others, check_others, read_others
 from exporter.doctor.programs import RunProgram, run_program
 from exporter.doctor.rights import Rights, check_rights, check_sockets, read_rights
 from exporter.doctor.running_exporter import RunningExporter, check_exporter
 from exporter.doctor.wifi import Wifi, check_wifi, read_wifi
+
+QUICK_S: Final = 0.5  # for the journal, with --quick
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +61,14 @@ class MachineFacts:
     others: Others
 
 
-async def read_facts(sources: Sources) -> MachineFacts:
+async def read_facts(sources: Sources, *, is_quick: bool = False) -> MachineFacts:
     """Read everything about the machine; what is slow at the same time."""
     files = sources.files
     rights = sources.read_rights(files)
     adapters: Sequence[AdapterFacts] = []
     why_not_managed: str | None = "no Bluetooth sockets"
     log, daemon = await asyncio.gather(
-        read_kernel_log(files, sources.run_program),
+        read_kernel_log(files, sources.run_program, QUICK_S if is_quick else JOURNAL_S),
         sources.read_bluetoothd(files, sources.run_program),
     )
     if rights.has_sockets:
@@ -118,7 +120,8 @@ def check_all(
         check_rights(rights, facts.why_not_managed),
         check_others(
             facts.others,
-            {one.address: one.name for one in batteries if one.address not in exporter.names},
+            {one.address: one.name for one in batteries},
+            exporter.names,
         ),
         check_configuration(configured, facts.adapters),
         check_exporter(exporter, [battery.address for battery in batteries]),

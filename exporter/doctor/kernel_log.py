@@ -67,11 +67,13 @@ class Found:
     last_s: float  # since boot
 
 
-async def read_kernel_log(files: Files, run_program: RunProgram) -> Sequence[str] | None:
+async def read_kernel_log(
+    files: Files, run_program: RunProgram, timeout_s: float = JOURNAL_S
+) -> Sequence[str] | None:
     """Return the lines of the log; None: this user may not read it."""
     with suppress(OSError):
         return list(_read_kmsg(files.root / "dev/kmsg"))
-    printed = await run_program(JOURNAL, JOURNAL_S)
+    printed = await run_program(JOURNAL, timeout_s)
     if printed is None or "insufficient permissions" in printed or "not seeing messages" in printed:
         return None
     return printed.splitlines()

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -73,15 +73,26 @@ def _own_processes(files: Files) -> set[str]:
     return own
 
 
-def check_others(others: Others, batteries: Mapping[str, str]) -> Check:
+def check_others(
+    others: Others, batteries: Mapping[str, str], exporters: Container[str] = ()
+) -> Check:
     """Check that nothing else holds a battery.
 
     Args:
         others: Who uses the radio.
         batteries: Names by address.
+        exporters: The addresses of the batteries of the running exporter.
     """
-    held = [name for address, name in batteries.items() if others.holds(address)]
-    connecting = [address for address, state in others.connections if state == CONNECTING]
+    held = [
+        name
+        for address, name in batteries.items()
+        if others.holds(address) and address not in exporters
+    ]
+    connecting = [
+        address
+        for address, state in others.connections
+        if state == CONNECTING and address not in exporters
+    ]
     count = len({address for address, state in others.connections if state == CONNECTED})
     count = max(count, len(others.by_bluetoothd))
     running = f"; running: {', '.join(others.programs)}" if others.programs else ""

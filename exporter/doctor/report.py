@@ -24,12 +24,12 @@ class Report:
 
     Attributes:
         write: Takes each line.
-        wait: Takes what is waited for, to show it for the time being.
+        on_wait: Takes what is waited for, to show it for the time being; empty: nothing.
         width: Of the terminal; None: lines are not wrapped.
     """
 
     write: Callable[[str], None]
-    wait: Callable[[str], None] = lambda _text: None
+    on_wait: Callable[[str], None] = lambda _text: None
     width: int | None = None
     redaction: Redaction = field(default_factory=Redaction)
     checks: list[Check] = field(default_factory=list)
@@ -37,12 +37,16 @@ class Report:
     began_unix_s: float = field(default_factory=time.time)
     _subject: str = ""  # of the last line
 
+    def wait(self, text: str) -> None:
+        """Show what is waited for; an empty text ends that."""
+        self.on_wait(_printable(self.redaction.text(text)))
+
     def add(self, check: Check) -> None:
         """Record and print one check."""
         check = replace(
             check,
             subject=self.redaction.own_name(check.subject),
-            text=self.redaction.text(check.text),
+            text=_printable(self.redaction.text(check.text)),
             advice=check.advice and self.redaction.text(check.advice),
         )
         self.checks.append(check)
@@ -124,6 +128,11 @@ class Report:
             "verdict": json.dumps(verdict, ensure_ascii=False),
         }
         return "{" + ",\n".join(f'"{name}": {part}' for name, part in parts.items()) + "}\n"
+
+
+def _printable(text: str) -> str:
+    """Return a text without characters that control a terminal: batteries choose their names."""
+    return "".join(character for character in text if character.isprintable())
 
 
 def _lines(objects: Sequence[Mapping[str, Any]]) -> str:

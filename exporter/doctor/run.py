@@ -3,26 +3,23 @@
 import asyncio
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from exporter.config.schema import AdapterName, BatteryConfig, PollConfig, TransportChoice
 from exporter.doctor.adapters import AdapterFacts
 from exporter.doctor.attempt import BLUEZ, DIRECT, GENTLE
-from exporter.doctor.batteries import (
-    Examination,
-    Means,
-    check_scan,
-    examine,
-    found_batteries,
-    listen_to,
-)
+from exporter.doctor.batteries import Examination, examine, found_batteries, listen_to
 from exporter.doctor.check import State
 from exporter.doctor.configuration import Configured, choose_batteries, read_configuration
 from exporter.doctor.facts import MachineFacts, Sources, check_all, read_facts
+from exporter.doctor.means import Means
 from exporter.doctor.report import Report
 from exporter.doctor.running_exporter import ReleaseError, RunningExporter
+from exporter.doctor.wedge import check_scan
 from exporter.process import on_signals
 
 OK: Final = 0
@@ -71,7 +68,8 @@ async def run(plan: Plan, sources: Sources, report: Report) -> int:
             return await doctor.run()
         finally:
             for name in await doctor.exporter.resume():
-                report.write(f"{name}: the exporter did not resume it; it will in ten minutes")
+                shown = report.redaction.own_name(name)
+                report.write(f"{shown}: the exporter did not resume it; it will in ten minutes")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +80,6 @@ class _Doctor:
     configured: Configured
     batteries: Sequence[BatteryConfig]
     exporter: RunningExporter
-    refused: dict[str, str] = field(default_factory=dict)  # why, by address
 
     async def run(self) -> int:
         report = self.report
@@ -91,7 +88,7 @@ class _Doctor:
         if not self.plan.quick:
             await self._release()
         report.wait("looking at this machine")
-        facts = await read_facts(self.sources)
+        facts = await read_facts(self.sources, is_quick=self.plan.quick)
         for check in check_all(facts, self.configured, self.batteries, self.exporter):
             report.add(check)
         if self.plan.quick:
@@ -111,10 +108,8 @@ class _Doctor:
     async def _release(self) -> None:
         for battery in self.batteries:
             self.report.wait(f"asking the exporter to leave {battery.name} alone")
-            try:
+            with suppress(ReleaseError):  # reported when it is the battery's turn
                 await self.exporter.release(battery.address)
-            except ReleaseError as error:
-                self.refused[battery.address] = str(error)
 
     async def _examine(self, facts: MachineFacts) -> dict[str, bool]:
         """Examine all batteries; return whether each was read, by name."""
@@ -126,7 +121,7 @@ class _Doctor:
             report=self.report,
             timeout_s=(PollConfig() if config is None else config.poll).timeout_s,
             link=TransportChoice.AUTO if config is None else config.link,
-            resolve=lambda adapter: resolve(adapter, facts.adapters),
+            resolve=partial(resolve, facts.adapters),
         )
         listening = await listen_to(examined, self.batteries)
         if stuck := check_scan(listening, discovering=examined.means.discovering):
@@ -166,7 +161,7 @@ def plan_means(plan: Plan, sources: Sources, facts: MachineFacts) -> Means:
     )
 
 
-def resolve(adapter: str, adapters: Sequence[AdapterFacts]) -> AdapterName | None:
+def resolve(adapters: Sequence[AdapterFacts], adapter: str) -> AdapterName | None:
     """Return the name of an adapter that is given by name or address; None: it is not there."""
     for one in adapters:
         if adapter in {one.name, one.address}:

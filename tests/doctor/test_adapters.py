@@ -7,14 +7,13 @@ import pytest
 
 from exporter.ble.direct.management import ManagementError
 from exporter.ble.direct.sockets import Adapter
-from exporter.doctor.adapters import (
-    AdapterFacts,
+from exporter.doctor.adapter_checks import (
     check_adapter,
     check_presence,
     check_rfkill,
     check_settings,
-    read_adapters,
 )
+from exporter.doctor.adapters import AdapterFacts, read_adapters
 from exporter.doctor.check import State
 from exporter.doctor.chips import check_chip, check_power
 from exporter.doctor.files import Files

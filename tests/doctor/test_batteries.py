@@ -1,7 +1,7 @@
 """A battery is heard, read over each route, and judged; nothing is changed on the machine."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,22 +9,24 @@ import pytest
 
 from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.sockets import CONNECTED, CONNECTING
-from exporter.config.schema import BatteryConfig, Name, ProfileName, TransportChoice, normal_address
+from exporter.config.schema import (
+    AdapterName,
+    BatteryConfig,
+    Name,
+    ProfileName,
+    TransportChoice,
+    normal_address,
+)
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import Air, make_air, make_backend
-from exporter.doctor.batteries import (
-    Examination,
-    Means,
-    check_scan,
-    examine,
-    found_batteries,
-    listen_to,
-)
+from exporter.doctor.batteries import Examination, examine, found_batteries, listen_to
 from exporter.doctor.check import Check, State
 from exporter.doctor.listen import Listening
+from exporter.doctor.means import Means
 from exporter.doctor.others import Others
 from exporter.doctor.report import Report
 from exporter.doctor.running_exporter import Presence, RunningExporter
+from exporter.doctor.wedge import check_scan
 from exporter.errors import AdapterError
 from exporter.protocol.profiles import PROFILES
 from tests.support import att_server
@@ -50,6 +52,7 @@ class Case:
     air: att_server.Air | None = None
     report: Report = field(default_factory=lambda: Report(write=lambda _: None))
     kernel: Kernel | None = None
+    resolve: Callable[[str], AdapterName | None] = AdapterName
 
     async def examine(self) -> bool:
         self.air = self.air or att_server.Air({ADDRESS: self.virtual})
@@ -65,6 +68,7 @@ class Case:
             report=self.report,
             timeout_s=self.timeout_s,
             link=self.link,
+            resolve=self.resolve,
         )
         listening = await listen_to(examined, [self.config])
         return await examine(examined, self.config, listening)
@@ -212,6 +216,7 @@ class TestLeftAlone:
             {"others": Others(by_bluetoothd=frozenset({ADDRESS}))},
             {"exporter": RunningExporter("http://localhost:1", presence=Presence.LOCKED)},
             {"routes": ()},
+            {"config": replace(CAMPER, adapter=AdapterName("hci9")), "resolve": lambda _: None},
         ],
     )
     async def test_battery_of_somebody_else_is_not_touched(self, options: dict[str, Any]) -> None:

@@ -122,6 +122,14 @@ def test_battery_that_is_held_fails(others: Others, state: State, text: str) -> 
     assert check.text == text
 
 
+def test_connections_of_the_running_exporter_are_no_others() -> None:
+    others = Others(connections=[(ADDRESS, CONNECTED), (KEYBOARD, CONNECTING)])
+
+    check = check_others(others, BATTERIES, {ADDRESS, KEYBOARD})
+
+    assert check.state is State.OK
+
+
 def test_facts_hold_no_address() -> None:
     check = check_others(Others(connections=[(KEYBOARD, CONNECTING)]), BATTERIES)
 

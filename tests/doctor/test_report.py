@@ -58,6 +58,11 @@ class TestText:
         assert first_to_do([OK_CHECK]) is None
         assert printed(OK_CHECK)[-1].startswith("verdict")
 
+    def test_name_of_a_battery_cannot_control_the_terminal(self) -> None:
+        evil = Check(id="battery.heard", state=State.OK, text='"JBD-\x1b[31m\n\x00"')
+
+        assert printed(evil)[0].endswith('"JBD-[31m"')
+
     def test_subject_is_named_once(self) -> None:
         chip = Check(id="adapter.chip", subject="hci0", state=State.OK, text="Intel")
 

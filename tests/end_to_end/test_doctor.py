@@ -219,7 +219,7 @@ class TestBesideAnExporter:
             if "over direct" in text:
                 waiting.set()
 
-        report = Report(write=lambda _: None, wait=note)
+        report = Report(write=lambda _: None, on_wait=note)
         plan = Plan(config_file=config, exporter_url=url_of(demo))
         task = asyncio.create_task(run(plan, missing_battery(tmp_path), report))
         await waiting.wait()
@@ -240,7 +240,7 @@ class TestBesideAnExporter:
             if "over direct" in text:
                 signal.raise_signal(signal.SIGTERM)
 
-        report = Report(write=lambda _: None, wait=stop)
+        report = Report(write=lambda _: None, on_wait=stop)
         plan = Plan(config_file=config, exporter_url=url_of(demo))
 
         with pytest.raises(asyncio.CancelledError):
