@@ -73,7 +73,7 @@ def check_adapter(one: AdapterFacts) -> Check:
         id="adapter",
         subject=one.name,
         state=state,
-        text=", ".join([text, *named, one.address]),
+        text=text if state is State.FAIL else ", ".join([text, *named, one.address]),
         facts={
             "up": one.is_up,
             "listed": one.is_listed,

@@ -12,13 +12,14 @@ from exporter.clock import boot_s
 from exporter.config.schema import AdapterName, BatteryConfig
 from exporter.doctor.check import Check, Fact, State
 from exporter.doctor.trace import ATT_MTU, Trace, TracedConnection, make_stats
-from exporter.errors import BmsError, Cause, FailureReason
+from exporter.errors import BmsError, Cause, FailureReason, ReplyTimeoutError
 from exporter.reading import Reading
 
 DIRECT: Final = "direct"
 GENTLE: Final = "gentle"
 BLUEZ: Final = "bluez"
 
+MOST_CONNECTIONS: Final = 3  # the ways to write; see battery/writing.py
 # What happens between two recorded steps, in this order.
 STEPS: Final = (
     ("heard", "find"),
@@ -67,27 +68,33 @@ async def attempt(
         timeout_s: As `poll.timeout`: for everything but the disconnect.
         adapter: The one to use; None: the first one that is switched on.
     """
-    now_s = asyncio.get_running_loop().time
-    trace = Trace(now_s())
+    trace = Trace(asyncio.get_running_loop().time())
     stats = make_stats(trace)
     target = Target(address=battery.address, stats=stats, profile=battery.profile, adapter=adapter)
     transport = make_transport(trace)
     transport.targets = {battery.address: target}
     session = Session(battery, stats=stats, clock=boot_s)
-    deadline_s = trace.began_s + timeout_s
     used: str | None = None
-    reading, failure = None, None
-    connecting = transport.connect(target, deadline_s=deadline_s, is_gentle=route == GENTLE)
-    try:
-        async with connecting as connection:
-            trace.note("table")
-            used = connection.adapter
-            trace.mtu = trace.mtu or getattr(connection, "mtu", ATT_MTU)
-            reading = await session.read(TracedConnection(connection, trace), deadline_s=deadline_s)
-            trace.note("read")
-    except BmsError as error:
-        failure = error
-    trace.note("disconnected")
+    reading: Reading | None = None
+    failure: BmsError | None = None
+    for _ in range(MOST_CONNECTIONS):
+        trace.restart()
+        deadline_s = trace.began_s + timeout_s
+        connecting = transport.connect(target, deadline_s=deadline_s, is_gentle=route == GENTLE)
+        failure = None
+        try:
+            async with connecting as connection:
+                trace.note("table")
+                used = connection.adapter
+                trace.mtu = trace.mtu or getattr(connection, "mtu", ATT_MTU)
+                traced = TracedConnection(connection, trace)
+                reading = await session.read(traced, deadline_s=deadline_s)
+                trace.note("read")
+        except BmsError as error:
+            failure = error
+        trace.note("disconnected")
+        if not isinstance(failure, ReplyTimeoutError) or failure.cause is not None:
+            break  # else the session writes another way next time
     return Attempt(
         route=route,
         trace=trace,
@@ -121,6 +128,7 @@ def facts(one: Attempt) -> dict[str, Fact]:
         if round_trips_ms
         else None,
         "early": trace.is_early,
+        "other_write": trace.other_write,
         "requests": one.requests,
         "resends": one.resends,
         "pieces": list(trace.longest_frame),
@@ -140,6 +148,7 @@ def check_attempt(one: Attempt, battery: str) -> Check:
         details += ["pieces " + "+".join(map(str, one.trace.longest_frame))]
         details += [f"{one.resends or 'no'} resend{'s' * (one.resends > 1)}"]
         details += [f"{one.attempts} attempts"] * (one.attempts > 1)
+        details += ["only with the other kind of write"] * one.trace.other_write
         if found["round_trip_ms"]:
             details.append(f"a round trip takes {found['round_trip_ms'][1]} ms")  # type: ignore[index] # a list
         text = f"{times} s; {', '.join(details)}"
@@ -186,6 +195,9 @@ REASON_CURES: Final = {  # where the reason says more than the cause
 
 def cure(error: BmsError) -> str | None:
     """Return what to do about a failure; None: its own message says it."""
-    if error.cause is Cause.SECURITY or error.reason not in REASON_CURES:
-        return None if error.cause is None else CURES.get(error.cause)
+    cause = error.cause
+    if cause is None and isinstance(error, ReplyTimeoutError):
+        cause = Cause.QUIET
+    if cause is Cause.SECURITY or error.reason not in REASON_CURES:
+        return None if cause is None else CURES.get(cause)
     return REASON_CURES[error.reason]

@@ -148,7 +148,7 @@ def check_heard(
     is_weak = median(heard.all_rssi_dbm) < WEAK_DBM
     parts = [
         f"heard after {heard.first_s:.1f} s, {median(heard.all_rssi_dbm):.0f} dBm",
-        f"{found['reports']} reports in {listening.seconds:.0f} s",
+        f"reports in {listening.seconds:.0f} s: {found['reports']}",
         heard.last.address_type or "",
         f'"{found["name"]}"' if heard.name else "without a name",
         ", ".join(why_jbd(heard.last)) or "no sign of a JBD battery",

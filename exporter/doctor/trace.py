@@ -33,7 +33,13 @@ class Trace:
     pieces: list[list[int]] = field(default_factory=list)  # lengths, one list for each frame
     profile: str | None = None
     is_early: bool = False  # the first request was sent before the subscription
+    other_write: bool = False  # with response where none is offered, or the reverse
     _asked_s: float | None = None
+
+    def restart(self) -> None:
+        """Time the steps of another connection."""
+        self.began_s = asyncio.get_running_loop().time()
+        self.steps.clear()
 
     def note(self, step: str) -> None:
         """Record the first time that a step is reached."""
@@ -150,6 +156,7 @@ class TracedConnection:
         self._trace.note("subscribed")
         self._trace.profile = profile
         self._trace.is_early = link.early_sent
+        self._trace.other_write = other_write
         return TracedLink(link, self._trace)
 
 

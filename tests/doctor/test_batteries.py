@@ -47,7 +47,7 @@ class Case:
     exporter: RunningExporter = field(default_factory=lambda: RunningExporter("http://localhost:1"))
     config: BatteryConfig = CAMPER
     link: TransportChoice = TransportChoice.AUTO
-    timeout_s: float = 2.0
+    timeout_s: float = 2.0  # a busy machine may take a second to connect
     means: dict[str, Any] = field(default_factory=dict)
     air: att_server.Air | None = None
     report: Report = field(default_factory=lambda: Report(write=lambda _: None))
@@ -178,6 +178,20 @@ class TestDirect:
         assert not await case.examine()
 
         assert "profile ff00 is configured" in case["battery"].text
+
+    @real_sockets
+    async def test_battery_that_takes_the_other_kind_of_write_is_read(self) -> None:
+        virtual = battery(
+            write_properties=("write-without-response",),
+            takes_response=True,
+            faults=Faults(reply_s=0.05),
+        )
+        case = Case(virtual=virtual, routes=("direct",))
+
+        assert await case.examine()
+
+        assert case["battery.direct"].facts["other_write"]
+        assert "only with the other kind of write" in case["battery.direct"].text
 
 
 class TestWedge:
