@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,15 +19,17 @@ from exporter.doctor.facts import MachineFacts, Sources, check_all, read_facts
 from exporter.doctor.means import Means
 from exporter.doctor.report import Report
 from exporter.doctor.running_exporter import ReleaseError, RunningExporter
+from exporter.doctor.verdict import check_nothing_found
 from exporter.doctor.wedge import check_scan
 from exporter.process import on_signals
 
 OK: Final = 0
 FAILED: Final = 1
+BOTH: Final = "both"
 ROUTES: Final = {  # by --link
     "direct": (DIRECT, GENTLE),
     "bluez": (BLUEZ,),
-    "both": (DIRECT, GENTLE, BLUEZ),
+    BOTH: (DIRECT, GENTLE, BLUEZ),
 }
 
 
@@ -54,7 +56,7 @@ async def run(plan: Plan, sources: Sources, report: Report) -> int:
         sources=sources,
         report=report,
         configured=configured,
-        batteries=choose_batteries(configured, plan.batteries),
+        batteries=_with_link(choose_batteries(configured, plan.batteries), plan.link),
         exporter=RunningExporter(plan.exporter_url),
     )
     task = asyncio.current_task()
@@ -128,8 +130,17 @@ class _Doctor:
             self.report.add(stuck)
         batteries = self.batteries
         if not batteries and not self.configured.problems:
-            batteries = found_batteries(listening)
+            batteries = _with_link(found_batteries(listening), self.plan.link)
+            if not batteries:
+                self.report.add(check_nothing_found(listening, scans=examined.means.scans))
         return {battery.name: await examine(examined, battery, listening) for battery in batteries}
+
+
+def _with_link(batteries: Sequence[BatteryConfig], link: str | None) -> list[BatteryConfig]:
+    """Return the batteries as if they were configured with the link that was asked for."""
+    if link in {None, BOTH}:
+        return list(batteries)
+    return [replace(battery, link=TransportChoice(link)) for battery in batteries]
 
 
 def _summary(read: dict[str, bool]) -> str:
@@ -151,8 +162,8 @@ def plan_means(plan: Plan, sources: Sources, facts: MachineFacts) -> Means:
     if facts.rights.has_sockets and up and not is_virtual:
         possible |= {DIRECT, GENTLE}
     return Means(
-        routes=[route for route in ROUTES[plan.link or "both"] if route in possible],
-        tries_gentle=plan.link == "both",
+        routes=[route for route in ROUTES[plan.link or BOTH] if route in possible],
+        tries_gentle=plan.link == BOTH,
         adapters=[one.name for one in up],
         kernel=sources.kernel,
         backend=sources.backend,

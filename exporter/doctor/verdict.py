@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from exporter.ble.ladder import Kind
 from exporter.config.schema import BatteryConfig, TransportChoice
-from exporter.doctor.attempt import BLUEZ, Attempt, cure
+from exporter.doctor.attempt import BLUEZ, CURES, Attempt, cure
 from exporter.doctor.check import Check, Fact, State
-from exporter.doctor.listen import Heard
+from exporter.doctor.listen import Heard, Listening
 from exporter.doctor.wedge import RESTART
-from exporter.errors import NotFoundError
+from exporter.errors import Cause, NotFoundError
+from exporter.protocol.advertisement import read_backwards
 
 
 def check_battery(
@@ -35,12 +36,38 @@ def check_battery(
     text = f"not read: {error or 'link: ' + link + ' cannot be used here'}"
     if others:
         advice = f"set link: {Kind.BLUEZ if BLUEZ in others else Kind.DIRECT}, which reads it"
+    elif isinstance(error, NotFoundError) and read_backwards(battery.address):
+        advice = "its address may be backwards: run this again with --show-addresses"
     elif isinstance(error, NotFoundError) and heard is not None:
         text = "not read: it is heard, and no way to it connects"
         advice = f"{RESTART}; if that does not help, reboot"
     return Check(
         id="battery",
         subject=battery.name,
+        state=State.FAIL,
+        text=text,
+        facts=facts,
+        advice=advice,
+    )
+
+
+def check_nothing_found(listening: Listening, *, scans: bool) -> Check:
+    """Return the failure for a machine on which no battery is configured, and none was found."""
+    others = len(listening.heard)
+    advice: str | None = (
+        f"{CURES[Cause.ABSENT]}; bms-exporter doctor ADDRESS tries one that scan does not show"
+    )
+    text = f"no JBD battery among {others} devices in range"
+    if not scans:
+        text = "no battery is configured, and without a scan none can be found"
+        advice = "run bms-exporter doctor with the address of the battery"
+    elif listening.error is not None:
+        text = f"no battery is configured, and the scan failed: {listening.error}"
+        advice = None
+    facts: dict[str, Fact] = {"others": others, "scanned": scans and listening.error is None}
+    return Check(
+        id="battery",
+        subject="batteries",
         state=State.FAIL,
         text=text,
         facts=facts,
