@@ -10,6 +10,7 @@ from exporter.battery.session import Session
 from exporter.ble.transport import Target, Transport
 from exporter.clock import boot_s
 from exporter.config.schema import AdapterName, BatteryConfig
+from exporter.connection import Connection
 from exporter.doctor.check import Check, Fact, State
 from exporter.doctor.trace import ATT_MTU, Trace, TracedConnection, make_stats
 from exporter.errors import BmsError, Cause, FailureReason, ReplyTimeoutError
@@ -28,6 +29,7 @@ STEPS: Final = (
     ("subscribed", "subscribe"),
     ("answer", "answer"),
     ("read", "other registers"),
+    ("failed", "wait"),
     ("disconnected", "disconnect"),
 )
 
@@ -84,12 +86,8 @@ async def attempt(
         failure = None
         try:
             async with connecting as connection:
-                trace.note("table")
                 used = connection.adapter
-                trace.mtu = trace.mtu or getattr(connection, "mtu", ATT_MTU)
-                traced = TracedConnection(connection, trace)
-                reading = await session.read(traced, deadline_s=deadline_s)
-                trace.note("read")
+                reading = await _read(session, connection, trace, deadline_s)
         except BmsError as error:
             failure = error
         trace.note("disconnected")
@@ -105,6 +103,20 @@ async def attempt(
         reading=reading,
         error=failure,
     )
+
+
+async def _read(
+    session: Session, connection: Connection, trace: Trace, deadline_s: float
+) -> Reading:
+    trace.note("table")
+    trace.mtu = trace.mtu or getattr(connection, "mtu", ATT_MTU)
+    try:
+        reading = await session.read(TracedConnection(connection, trace), deadline_s=deadline_s)
+    except BmsError:
+        trace.note("failed")
+        raise
+    trace.note("read")
+    return reading
 
 
 def facts(one: Attempt) -> dict[str, Fact]:
@@ -166,7 +178,7 @@ def _times(trace: Trace) -> list[str]:
     """Return how long each step took that was reached."""
     shown, before_s = [], 0.0
     for step, name in STEPS:
-        if step in trace.steps:
+        if step in trace.steps and (step != "disconnected" or "connected" in trace.steps):
             shown.append(f"{name} {max(0.0, trace.steps[step] - before_s):.2f}")
             before_s = trace.steps[step]
     return shown

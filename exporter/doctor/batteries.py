@@ -21,7 +21,7 @@ from exporter.doctor.report import Report
 from exporter.doctor.running_exporter import ReleaseError, RunningExporter
 from exporter.doctor.verdict import check_battery
 from exporter.doctor.wedge import wedge_checked
-from exporter.errors import Cause
+from exporter.errors import Cause, ProfileError
 from exporter.protocol.advertisement import why_jbd
 
 
@@ -123,7 +123,9 @@ async def _attempt_all(
 def _may_help(attempts: Sequence[Attempt]) -> bool:
     """Return whether a gentle connection may succeed where a fast one failed."""
     error = attempts[-1].error if attempts else None
-    return error is not None and error.cause in {Cause.RADIO, Cause.GATT, Cause.QUIET}
+    if error is None or isinstance(error, ProfileError):
+        return False
+    return error.cause in {Cause.RADIO, Cause.GATT, Cause.QUIET}
 
 
 async def _listen_again(examined: Examination, battery: BatteryConfig) -> float | None:

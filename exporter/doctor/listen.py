@@ -151,7 +151,7 @@ def check_heard(
         f"reports in {listening.seconds:.0f} s: {found['reports']}",
         heard.last.address_type or "",
         f'"{found["name"]}"' if heard.name else "without a name",
-        ", ".join(why_jbd(heard.last)) or "no sign of a JBD battery",
+        ", ".join(why_jbd(heard.last)),
         "weak: bring the adapter closer" * is_weak,
     ]
     return Check(

@@ -8,7 +8,7 @@ from exporter.doctor.attempt import BLUEZ, CURES, Attempt, cure
 from exporter.doctor.check import Check, Fact, State
 from exporter.doctor.listen import Heard, Listening
 from exporter.doctor.wedge import RESTART
-from exporter.errors import Cause, NotFoundError
+from exporter.errors import Cause, NotFoundError, ProfileError
 from exporter.protocol.advertisement import read_backwards
 
 
@@ -36,11 +36,15 @@ def check_battery(
     text = f"not read: {error or 'link: ' + link + ' cannot be used here'}"
     if others:
         advice = f"set link: {Kind.BLUEZ if BLUEZ in others else Kind.DIRECT}, which reads it"
+    elif isinstance(error, ProfileError) and battery.profile is not None:
+        advice = "leave profile out of its configuration: then the exporter finds the right one"
     elif isinstance(error, NotFoundError) and read_backwards(battery.address):
         advice = "its address may be backwards: run this again with --show-addresses"
     elif isinstance(error, NotFoundError) and heard is not None:
         text = "not read: it is heard, and no way to it connects"
         advice = f"{RESTART}; if that does not help, reboot"
+    elif isinstance(error, NotFoundError):
+        text = "not read: it was not seen"
     return Check(
         id="battery",
         subject=battery.name,

@@ -158,7 +158,7 @@ FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
             "config": f"link: direct\nbatteries: [{{name: camper, address: '{ADDRESS}'}}]\n"
             "poll: {timeout: 1s}\n",
         },
-        "camper: not read: A4:C1:38:00:00:",
+        "camper: not read: it was not seen; switch it on",
     ),
     "wrong profile": (
         lambda: {"air": att_server.Air({ADDRESS: battery(gatt=())})},
