@@ -86,6 +86,8 @@ async def listen(
                 renewals.append(await scans.enter_async_context(scan))
             except AdapterError as error:
                 result.error = error
+        if renewals:
+            result.error = None  # the others hear what this one cannot
         next_turn_s = began_s + TURN_S
         while renewals and now_s() - began_s < LONGEST_S:
             has_all = bool(wanted) and set(wanted) <= result.heard.keys()
@@ -94,9 +96,12 @@ async def listen(
             await asyncio.sleep(0.1)
             if now_s() >= next_turn_s:
                 next_turn_s += TURN_S
-                for renew in renewals:
-                    await renew()
-    result.error = None if renewals else result.error
+                try:
+                    for renew in renewals:
+                        await renew()
+                except AdapterError as error:
+                    result.error = error
+                    break
     result.seconds = now_s() - began_s
     return result
 

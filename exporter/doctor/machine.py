@@ -28,6 +28,7 @@ class Machine:
     processor: str  # aarch64 and the like
     bits: int  # of this program
     release: str  # of the kernel
+    upstream: str | None = None  # the version that a distribution's kernel is made of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class KernelFault:
     since: Version
     before: Version
     text: str
+    state: State = State.WARN
     model: str = ""  # a part of the model; empty: any
 
 
@@ -64,6 +66,7 @@ FAULTS: Final[Sequence[KernelFault]] = (
         before=(6, 3),
         text="with several batteries, connecting may stop until a reboot (Opcode 0x200d failed): "
         "if it does, update the kernel",
+        state=State.NOTE,
     ),
     KernelFault(
         id="discovery",
@@ -90,7 +93,20 @@ def read_machine(
         processor=uname.machine,
         bits=bits,
         release=uname.release,
+        upstream=_read_upstream(files, uname.version),
     )
+
+
+def _read_upstream(files: Files, version: str) -> str | None:
+    """Return 6.1.192 for Debian's 6.1.0-56-amd64; None: the release says it.
+
+    Debian has it in `uname -v`, Ubuntu in a file of its own.
+    """
+    signature = files.text("proc/version_signature") or ""
+    found = re.search(r"Debian (\d+\.\d+\.\d+)", version) or re.search(
+        r"Ubuntu \S+ (\d+\.\d+\.\d+)$", signature
+    )
+    return found[1] if found else None
 
 
 def _container(files: Files) -> str | None:
@@ -132,19 +148,23 @@ def check_machine(machine: Machine) -> Check:
 
 def check_kernel(machine: Machine) -> Check:
     """Compare the kernel with the table of known faults, which are warnings, never refusals."""
-    version = kernel_version(machine.release)
+    version = kernel_version(machine.upstream or machine.release)
     faults = [
         fault
         for fault in FAULTS
         if fault.since <= version < fault.before and fault.model in (machine.model or "")
     ]
+    named = machine.release + f" ({machine.upstream})" * bool(machine.upstream)
+    states = {fault.state for fault in faults}
     return Check(
         id="kernel",
-        state=State.WARN if faults else State.OK,
-        text=": ".join(
-            [machine.release, "; ".join(fault.text for fault in faults)][: 1 + bool(faults)]
-        ),
-        facts={"release": machine.release, "faults": [fault.id for fault in faults]},
+        state=max(states, key=[State.NOTE, State.WARN].index, default=State.OK),
+        text=": ".join([named, *["; ".join(fault.text for fault in faults)] * bool(faults)]),
+        facts={
+            "release": machine.release,
+            "upstream": machine.upstream,
+            "faults": [fault.id for fault in faults],
+        },
     )
 
 

@@ -97,8 +97,43 @@ def test_kernel_with_a_known_fault_gets_a_warning(
     _, kernel = checks(machine, tmp_path)
 
     assert kernel.facts["faults"] == faults
-    assert kernel.state is (State.WARN if faults else State.OK)
+    assert kernel.state is (
+        State.OK if not faults else State.NOTE if faults == ["create_connection"] else State.WARN
+    )
     assert kernel.text.startswith(machine.release)
+
+
+@pytest.mark.parametrize(
+    ("release", "version", "signature", "upstream"),
+    [
+        (
+            "6.1.0-56-amd64",
+            "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-1 (2026-09-01)",
+            "",
+            "6.1.192",
+        ),
+        (
+            "5.15.0-91-generic",
+            "#101-Ubuntu SMP",
+            "Ubuntu 5.15.0-91.101-generic 5.15.131\n",
+            "5.15.131",
+        ),
+        ("6.6.51+rpt-rpi-2712", "#1 SMP PREEMPT Debian 1:6.6.51-1+rpt3 (2024-10-08)", "", None),
+    ],
+)
+def test_version_that_a_distributions_release_hides_counts(
+    release: str, version: str, signature: str, upstream: str | None, tmp_path: Path
+) -> None:
+    machine = FakeMachine(
+        files={"proc/version_signature": signature}, release=release, version=version
+    )
+
+    _, kernel = checks(machine, tmp_path)
+
+    assert kernel.facts["upstream"] == upstream
+    assert kernel.facts["faults"] == (
+        ["hang_up", "create_connection"] if upstream == "6.1.192" else []
+    )
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ class FakeMachine:
     processor: str = "aarch64"
     bits: int = 64
     release: str = "6.12.47+rpt-rpi-v8"
+    version: str = "#1 SMP PREEMPT"
     capable: bool = False
 
     def write(self, folder: Path) -> Files:
@@ -65,7 +66,7 @@ class FakeMachine:
 
     @property
     def uname(self) -> Any:
-        return SimpleNamespace(machine=self.processor, release=self.release)
+        return SimpleNamespace(machine=self.processor, release=self.release, version=self.version)
 
     def kernel(self) -> Kernel:
         return Kernel(
