@@ -191,7 +191,7 @@ def check_bluetoothd(daemon: Bluetoothd, *, is_needed: bool, is_used: bool) -> C
 
     Args:
         daemon: What is known of it.
-        is_needed: Nothing can be read without it.
+        is_needed: Nothing can be read without it, or no adapter is on.
         is_used: It is one of the ways to the batteries.
     """
     scanning = [name for name, one in daemon.adapters.items() if one.get("Discovering")]

@@ -104,7 +104,11 @@ def check_all(
     """Return all checks of the machine, in the order in which they are shown."""
     rights, links = facts.rights, links_of(configured, batteries)
     needs_direct = links == {TransportChoice.DIRECT}
-    needs_bluetoothd = TransportChoice.BLUEZ in links or not (rights.has_sockets or needs_direct)
+    needs_bluetoothd = (
+        TransportChoice.BLUEZ in links
+        or not (rights.has_sockets or needs_direct)
+        or is_off_without_bluetoothd(facts)
+    )
     in_container = facts.machine.container is not None
     has_onboard_adapter = any(one.bus == "UART" for one in facts.adapters)
     return [
@@ -126,6 +130,12 @@ def check_all(
         check_configuration(configured, facts.adapters),
         check_exporter(exporter, [battery.address for battery in batteries]),
     ]
+
+
+def is_off_without_bluetoothd(facts: MachineFacts) -> bool:
+    """Return whether no adapter is on because bluetoothd, which switches them on, does not run."""
+    is_stopped = facts.bluetoothd.problem in {"not_running", "no_bus"}
+    return is_stopped and bool(facts.adapters) and not any(one.is_up for one in facts.adapters)
 
 
 def _check_adapters(facts: MachineFacts) -> list[Check]:

@@ -119,8 +119,15 @@ FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         "adapters: no Bluetooth adapter",
     ),
     "adapter off": (
+        lambda: {
+            "machine": replace(LAPTOP, adapters=[replace(HCI0, up=False)]),
+            "daemon": replace(RUNNING, adapters={"hci0": {"Powered": False}}),
+        },
+        "hci0: switched off; run bluetoothctl power on",
+    ),
+    "adapter off because bluetoothd does not run": (
         lambda: {"machine": replace(LAPTOP, adapters=[replace(HCI0, up=False)])},
-        "hci0: switched off",
+        "bluetoothd: not running; run sudo systemctl enable --now bluetooth",
     ),
     "rfkill": (lambda: {"machine": blocked()}, "rfkill: hci0 is blocked by software"),
     "not configured": (lambda: {"machine": chip(kind=1)}, "hci0: not configured"),
