@@ -9,15 +9,14 @@ from exporter.ble.direct.sockets import Adapter
 from exporter.doctor.check import Check, Fact, State
 from exporter.doctor.listen import Listening
 from exporter.doctor.report import Report
-from exporter.errors import BmsError
+from exporter.errors import BmsError, Cause
 
-STUCK_SCAN: Final = "InProgress"  # a part of bluetoothd's error
 RESTART: Final = "run bluetoothctl power off, then bluetoothctl power on"
 
 
 def check_scan(listening: Listening, *, discovering: bool) -> Check | None:
     """Return a failure if the kernel's discovery is stuck: then nothing connects any more."""
-    if listening.error is None or STUCK_SCAN not in str(listening.error) or discovering:
+    if listening.error is None or listening.error.cause is not Cause.WEDGE or discovering:
         return None
     return Check(
         id="wedge",

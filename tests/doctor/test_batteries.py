@@ -9,6 +9,7 @@ import pytest
 
 from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.sockets import CONNECTED, CONNECTING
+from exporter.ble.scanner import StuckDiscoveryError
 from exporter.config.schema import (
     AdapterName,
     BatteryConfig,
@@ -213,7 +214,7 @@ class TestWedge:
         assert case.ids.index("wedge") < case.ids.index("battery")
 
     def test_scan_that_nobody_runs_is_a_failure(self) -> None:
-        stuck = Listening(error=AdapterError("scan: [org.bluez.Error.InProgress] in progress"))
+        stuck = Listening(error=StuckDiscoveryError("hci0"))
 
         check = check_scan(stuck, discovering=False)
         assert check is not None
