@@ -280,6 +280,12 @@ def _add_doctor(commands: Any, common: argparse.ArgumentParser) -> None:
         "--json", dest="json_file", metavar="FILE", type=Path, help="write the facts to FILE, too"
     )
     doctor.add_argument(
+        "--record",
+        metavar="FILE",
+        type=Path,
+        help="record every connection into a new FILE, without address, password and serial number",
+    )
+    doctor.add_argument(
         "--show-addresses",
         action="store_true",
         help="show whole addresses and names; without it, the output may be published",

@@ -3,6 +3,8 @@
 import asyncio
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -14,6 +16,8 @@ from exporter.doctor.redaction import Redaction
 from exporter.doctor.report import Report
 from exporter.doctor.run import Plan, run
 from exporter.errors import ConfigError
+from exporter.recording.file import open_recording
+from exporter.recording.recorder import Write
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -32,20 +36,22 @@ def diagnose(options: Doctor, backend: Backend | None = None) -> int:
         width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None,
         redaction=Redaction(is_on=not options.show_addresses),
     )
-    plan = Plan(
-        config_file=options.config_file,
-        batteries=options.batteries,
-        quick=options.quick,
-        link=options.link,
-        exporter_url=options.exporter_url,
-    )
     try:
         file = _create(options.json_file)
     except OSError as error:
         complain(f"{options.json_file}: {error.strerror}")
         return WRONG_USAGE
     try:
-        return asyncio.run(run(plan, Sources(backend=backend), report))
+        with _recording(options.record) as record:
+            plan = Plan(
+                config_file=options.config_file,
+                batteries=options.batteries,
+                quick=options.quick,
+                link=options.link,
+                exporter_url=options.exporter_url,
+                record=record,
+            )
+            return asyncio.run(run(plan, Sources(backend=backend), report))
     except ConfigError as error:
         for problem in error.problems:
             complain(problem)
@@ -56,6 +62,17 @@ def diagnose(options: Doctor, backend: Backend | None = None) -> int:
         _show_wait("")
         if file is not None:
             _write(file, report.as_json())
+
+
+@contextmanager
+def _recording(path: Path | None) -> Iterator[Write | None]:
+    """Create the file of a recording, and say at the end what it holds. Raises ConfigError."""
+    if path is None:
+        yield None
+        return
+    with open_recording(path) as file:
+        yield file.write
+    complain(file.problem or f"recorded: {path}; look through it, then send it")
 
 
 def _create(path: Path | None) -> TextIO | None:

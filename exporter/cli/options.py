@@ -86,6 +86,7 @@ class Doctor:
     quick: bool = False  # without radio
     link: Literal["direct", "bluez", "both"] | None = None  # None: what may help
     json_file: Path | None = None
+    record: Path | None = None  # where to record the sessions with the batteries
     show_addresses: bool = False
     exporter_url: str = EXPORTER_URL
     config_file: Path = CONFIG_FILE

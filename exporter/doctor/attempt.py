@@ -1,12 +1,15 @@
 """One attempt to read a battery over one route, with the exporter's own transport and session."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
+from exporter.battery.recordings import Recordings
 from exporter.battery.session import Session
+from exporter.ble.ladder import Style
 from exporter.ble.transport import Target, Transport
 from exporter.clock import boot_s
 from exporter.config.schema import AdapterName, BatteryConfig
@@ -15,6 +18,7 @@ from exporter.doctor.check import Check, Fact, State
 from exporter.doctor.trace import ATT_MTU, Trace, TracedConnection, make_stats
 from exporter.errors import BmsError, Cause, FailureReason, ReplyTimeoutError
 from exporter.reading import Reading
+from exporter.recording.recorder import Write
 
 DIRECT: Final = "direct"
 GENTLE: Final = "gentle"
@@ -32,6 +36,17 @@ STEPS: Final = (
     ("failed", "wait"),
     ("disconnected", "disconnect"),
 )
+
+
+STYLES: Final = {DIRECT: Style.FAST, GENTLE: Style.GENTLE, BLUEZ: Style.FAST}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """Where the lines of all recordings go, and what the machine is."""
+
+    write: Write
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +68,14 @@ class Attempt:
         return self.error is None
 
 
-async def attempt(
+async def attempt(  # noqa: PLR0913 - all that an attempt depends on
     make_transport: Callable[[Trace], Transport],
     battery: BatteryConfig,
     *,
     route: str,
     timeout_s: float,
     adapter: AdapterName | None = None,
+    recording: Recording | None = None,
 ) -> Attempt:
     """Connect, read everything that a first poll reads, and disconnect.
 
@@ -69,6 +85,7 @@ async def attempt(
         route: One of the names above.
         timeout_s: As `poll.timeout`: for everything but the disconnect.
         adapter: The one to use; None: the first one that is switched on.
+        recording: Where to record each connection.
     """
     trace = Trace(asyncio.get_running_loop().time())
     stats = make_stats(trace)
@@ -76,6 +93,8 @@ async def attempt(
     transport = make_transport(trace)
     transport.targets = {battery.address: target}
     session = Session(battery, stats=stats, clock=boot_s)
+    recordings = Recordings(stats, None if recording is None else recording.write)
+    recordings.change(battery.address, partial(_describe, battery, timeout_s, session, recording))
     used: str | None = None
     reading: Reading | None = None
     failure: BmsError | None = None
@@ -85,9 +104,13 @@ async def attempt(
         connecting = transport.connect(target, deadline_s=deadline_s, is_gentle=route == GENTLE)
         failure = None
         try:
-            async with connecting as connection:
-                used = connection.adapter
-                reading = await _read(session, connection, trace, deadline_s)
+            with recordings.record() as note:
+                if stats.recorder is not None:
+                    stats.recorder.route(BLUEZ if route == BLUEZ else DIRECT, STYLES[route])
+                async with connecting as connection:
+                    used = connection.adapter
+                    reading = await _read(session, connection, trace, deadline_s)
+                    note(reading)
         except BmsError as error:
             failure = error
         trace.note("disconnected")
@@ -117,6 +140,19 @@ async def _read(
         raise
     trace.note("read")
     return reading
+
+
+def _describe(
+    battery: BatteryConfig, timeout_s: float, session: Session, recording: Recording | None
+) -> Mapping[str, Any]:
+    """Return what decides how a connection goes, for the first line of its recording."""
+    return {
+        "profile": battery.profile,
+        "password": battery.password is not None,
+        "timeout_s": timeout_s,
+        "session": session.describe(),
+        **({} if recording is None else recording.facts),
+    }
 
 
 def facts(one: Attempt) -> dict[str, Fact]:

@@ -8,6 +8,7 @@ from exporter.doctor.attempt import (
     BLUEZ,
     GENTLE,
     Attempt,
+    Recording,
     attempt,
     check_attempt,
 )
@@ -35,6 +36,7 @@ class Examination:
     report: Report
     timeout_s: float  # poll.timeout
     link: TransportChoice = TransportChoice.AUTO  # of the configuration
+    recording: Recording | None = None
     resolve: Callable[[str], AdapterName | None] = AdapterName  # by name or address
 
 
@@ -113,7 +115,12 @@ async def _attempt_all(
         examined.report.wait(f"reading {battery.name} over {route}")
         make = means.make_direct(adapter) if route != BLUEZ else lambda _: means.make_bluez(adapter)
         done = await attempt(
-            make, battery, route=route, timeout_s=examined.timeout_s, adapter=adapter
+            make,
+            battery,
+            route=route,
+            timeout_s=examined.timeout_s,
+            adapter=adapter,
+            recording=examined.recording,
         )
         attempts.append(done)
         examined.report.add(check_attempt(done, battery.name))

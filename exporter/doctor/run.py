@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from exporter.config.schema import AdapterName, BatteryConfig, PollConfig, TransportChoice
 from exporter.doctor.adapters import AdapterFacts
-from exporter.doctor.attempt import BLUEZ, DIRECT, GENTLE
+from exporter.doctor.attempt import BLUEZ, DIRECT, GENTLE, Recording
 from exporter.doctor.batteries import Examination, examine, found_batteries, listen_to
 from exporter.doctor.check import State
 from exporter.doctor.configuration import Configured, choose_batteries, read_configuration
@@ -22,6 +22,7 @@ from exporter.doctor.running_exporter import ReleaseError, RunningExporter
 from exporter.doctor.verdict import check_nothing_found
 from exporter.doctor.wedge import check_scan
 from exporter.process import on_signals
+from exporter.recording.recorder import Write
 
 OK: Final = 0
 FAILED: Final = 1
@@ -42,6 +43,7 @@ class Plan:
     quick: bool = False
     link: str | None = None  # direct, bluez or both; None: gentle only if direct fails
     exporter_url: str
+    record: Write | None = None  # takes the lines of a recording
 
 
 async def run(plan: Plan, sources: Sources, report: Report) -> int:
@@ -124,6 +126,7 @@ class _Doctor:
             timeout_s=(PollConfig() if config is None else config.poll).timeout_s,
             link=TransportChoice.AUTO if config is None else config.link,
             resolve=partial(resolve, facts.adapters),
+            recording=self.plan.record and Recording(write=self.plan.record, facts=describe(facts)),
         )
         listening = await listen_to(examined, self.batteries)
         if stuck := check_scan(listening, discovering=examined.means.discovering):
@@ -134,6 +137,17 @@ class _Doctor:
             if not batteries:
                 self.report.add(check_nothing_found(listening, scans=examined.means.scans))
         return {battery.name: await examine(examined, battery, listening) for battery in batteries}
+
+
+def describe(facts: MachineFacts) -> dict[str, Any]:
+    """Return what a recording says of the machine; each list has a value for each adapter."""
+    chips = [one.controller for one in facts.adapters]
+    return {
+        "bus": [one.bus for one in facts.adapters],
+        "manufacturer": [chip and chip.maker for chip in chips],
+        "bt": [chip and chip.version for chip in chips],
+        "bluez": facts.bluetoothd.version,
+    }
 
 
 def _with_link(batteries: Sequence[BatteryConfig], link: str | None) -> list[BatteryConfig]:

@@ -1,4 +1,4 @@
-"""`doctor` over a virtual radio."""
+"""`doctor` over a virtual radio, and its recordings."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def air() -> Air:
-    virtual = battery(name="JBD-SP04S034-4711", faults=Faults(reply_s=0.02))
+    virtual = battery(name="JBD-SP04S034-4711", faults=Faults(reply_s=0.05))
     return make_air([virtual], connect_s=0.0, disconnect_s=0.0, advertise_every_s=0.02)
 
 
@@ -51,3 +51,25 @@ def test_whole_names_are_shown_if_that_is_wanted(
     doctor(tmp_path, ADDRESS, "--show-addresses")
 
     assert '"JBD-SP04S034-4711"' in capsys.readouterr().out
+
+
+def test_recorded_session_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording = tmp_path / "session.jsonl"
+
+    doctor(tmp_path, ADDRESS, "--record", str(recording))
+    recorded = capsys.readouterr()
+    main(["read", "--replay", str(recording)])  # on a busy machine a late reply is left over
+
+    assert f"recorded: {recording}" in recorded.err
+    assert "203.54 Ah" in capsys.readouterr().out
+
+
+def test_recording_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording = tmp_path / "session.jsonl"
+    recording.write_text("kept\n")
+
+    status = doctor(tmp_path, ADDRESS, "--record", str(recording))
+
+    assert status == 2
+    assert "exists already" in capsys.readouterr().err
+    assert recording.read_text() == "kept\n"

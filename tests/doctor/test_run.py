@@ -17,6 +17,7 @@ from exporter.doctor.files import Files
 from exporter.doctor.report import Report
 from exporter.doctor.rights import Rights
 from exporter.doctor.run import Plan, run
+from exporter.recording.session import parse_sessions
 from tests.support import att_server
 from tests.support.exporter_process import free_port
 from tests.support.machines import (
@@ -253,3 +254,18 @@ async def test_backwards_address_is_named_where_it_may_be_shown(tmp_path: Path) 
 
     assert await case.run() == 1
     assert "--show-addresses" in case.to_do
+
+
+async def test_every_connection_is_recorded_without_the_address(tmp_path: Path) -> None:
+    lines: list[str] = []
+    case = Case(tmp_path, plan={"link": "both", "record": lines.append})
+
+    await case.run()
+
+    sessions = parse_sessions("".join(f"{line}\n" for line in lines), "recording")
+    assert [(one.header.facts["link"], one.header.facts["style"]) for one in sessions] == [
+        ("direct", "fast"),
+        ("direct", "gentle"),
+    ]
+    assert sessions[0].header.facts["bus"] == ["USB"]
+    assert all(one.result is not None and "reading" in one.result.facts for one in sessions)
