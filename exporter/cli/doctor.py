@@ -17,7 +17,7 @@ from exporter.doctor.report import Report
 from exporter.doctor.run import Plan, run
 from exporter.errors import ConfigError
 from exporter.recording.file import open_recording
-from exporter.recording.recorder import Write
+from exporter.recording.lines import Write
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2

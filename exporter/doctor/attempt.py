@@ -18,7 +18,7 @@ from exporter.doctor.check import Check, Fact, State
 from exporter.doctor.trace import ATT_MTU, Trace, TracedConnection, make_stats
 from exporter.errors import BmsError, Cause, FailureReason, ReplyTimeoutError
 from exporter.reading import Reading
-from exporter.recording.recorder import Write
+from exporter.recording.lines import Write
 
 DIRECT: Final = "direct"
 GENTLE: Final = "gentle"

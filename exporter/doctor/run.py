@@ -22,7 +22,7 @@ from exporter.doctor.running_exporter import ReleaseError, RunningExporter
 from exporter.doctor.verdict import check_nothing_found
 from exporter.doctor.wedge import check_scan
 from exporter.process import on_signals
-from exporter.recording.recorder import Write
+from exporter.recording.lines import Write
 
 OK: Final = 0
 FAILED: Final = 1
