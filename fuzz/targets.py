@@ -44,6 +44,8 @@ from exporter.protocol.frame import (
     FrameError,
 )
 from exporter.protocol.profiles import PROFILES
+from exporter.protocol.settings import SETTING_NAMES
+from exporter.protocol.settings_values import decode_setting, merge_values
 from exporter.recording.recorder import Recorder
 from exporter.recording.session import RecordingError, parse_sessions
 from exporter.replay.script import read_attempts
@@ -152,6 +154,7 @@ def decode(data: bytes) -> None:
         one = explain.parse_frame(raw)
         _explained(one, raw)
         _in_range(one)
+        _settings_in_range(one)
         read += decode_all([raw])
     to_text(read)
     json.loads(to_json(read))
@@ -202,6 +205,21 @@ def _in_range(one: Frame) -> None:
         assert basic.balancing_cells <= set(range(1, 33))
         assert len(basic.temperatures_c) == one.payload[22]
         assert all(celsius is None or -273.1 < celsius < 6280.4 for celsius in basic.temperatures_c)
+
+
+def _settings_in_range(one: Frame) -> None:
+    """Check that a setting is a number of two bytes, in words that can be printed."""
+    if one.register not in SETTING_NAMES:
+        return
+    for is_large in (False, True):
+        try:
+            rows = decode_setting(one.register, one.payload, has_100_ma_unit=is_large)
+        except DecodeError:
+            continue
+        assert len(one.payload) == 2 or one.register >= 0xA0
+        assert all(row.words.isprintable() for row in rows)
+        numbers = [value for value in merge_values(rows).values() if isinstance(value, int | float)]
+        assert all(-3276.8 <= number <= 65535 for number in numbers)
     with suppress(DecodeError):  # the only error allowed
         assert all(0 <= volts <= 65.535 for volts in jbd.decode_cells(one.payload))
     with suppress(DecodeError):

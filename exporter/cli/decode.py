@@ -13,14 +13,25 @@ from exporter.config.files import read_text
 from exporter.errors import BmsError, DeviceError
 from exporter.metrics import READING_ROWS, BatteryCollector
 from exporter.protocol import jbd
-from exporter.protocol.explain import Line, check_plausible, explain, parse_frame, register_name
+from exporter.protocol import parameter_block as block
+from exporter.protocol.explain import (
+    Line,
+    check_plausible,
+    explain,
+    is_setting,
+    parse_frame,
+    register_name,
+)
 from exporter.protocol.frame import Command, Frame
 from exporter.protocol.pasted import TextLine, is_plain, parse, split_lines
+from exporter.protocol.settings import FUNCTIONS
+from exporter.protocol.settings_values import SIZE, decode_setting, merge_values, says_100_ma_unit
 from exporter.protocol.split import Kind, Part, request_name, split
 from exporter.reading import Identity, Reading
 
 BATTERY: Final = "decoded"
 BYTES_A_LINE: Final = 8
+NOT_EXPORTED: Final = ("settings", "parameters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +43,7 @@ class DecodedFrame:
     frame: Frame | None = None  # None: not a valid frame
     problem: str | None = None
     facts: dict[str, Any] | None = None  # by the name of Reading's part; None: refused
+    has_100_ma_unit: bool = False
 
 
 def read_arguments(arguments: Sequence[str]) -> list[bytes]:
@@ -55,9 +67,12 @@ def read_arguments(arguments: Sequence[str]) -> list[bytes]:
 def decode_all(pieces: Sequence[bytes]) -> list[DecodedFrame]:
     """Decode every frame; a frame may be split over several pieces.
 
-    The last basic info gives the number of cells for all cell voltages.
+    The last basic info gives the number of cells for all cell voltages, the last register 0x2D
+    the unit of all currents and capacities among the settings.
     """
-    decoded = [_decode_one(part) for part in split(pieces)]
+    parts = list(split(pieces))
+    is_large = any(_units(parts)[-1:])
+    decoded = [_decode_one(part, has_100_ma_unit=is_large) for part in parts]
     facts = [part.facts for part in decoded if part.facts]
     counts = [one["basic"].cell_count for one in facts if "basic" in one]
     for one in facts:
@@ -66,7 +81,17 @@ def decode_all(pieces: Sequence[bytes]) -> list[DecodedFrame]:
     return decoded
 
 
-def _decode_one(part: Part) -> DecodedFrame:
+def _units(parts: Sequence[Part]) -> list[bool]:
+    """Return what each valid reply of 0x2D says about the unit."""
+    frames = [parse_frame(part.raw) for part in parts if part.kind is Kind.REPLY]
+    return [
+        says_100_ma_unit(frame.payload)
+        for frame in frames
+        if frame.register == FUNCTIONS and not frame.status and len(frame.payload) == SIZE
+    ]
+
+
+def _decode_one(part: Part, *, has_100_ma_unit: bool) -> DecodedFrame:
     if part.kind in (Kind.REQUEST, Kind.SURPLUS):
         return DecodedFrame(kind=part.kind, raw=part.raw)
     frame: Frame | None = None
@@ -78,7 +103,13 @@ def _decode_one(part: Part) -> DecodedFrame:
                 f"({jbd.status_name(frame.status)})"
             )
         check_plausible(frame)
-        return DecodedFrame(kind=part.kind, raw=part.raw, frame=frame, facts=_facts(frame))
+        return DecodedFrame(
+            kind=part.kind,
+            raw=part.raw,
+            frame=frame,
+            facts=_facts(frame) | _settings(frame, has_100_ma_unit=has_100_ma_unit),
+            has_100_ma_unit=has_100_ma_unit,
+        )
     except BmsError as error:
         return DecodedFrame(kind=part.kind, raw=part.raw, frame=frame, problem=str(error))
 
@@ -93,6 +124,19 @@ def _facts(frame: Frame) -> dict[str, Any]:
             return {"hardware": jbd.decode_hardware(frame.payload)}
         case Command.EVENT_COUNTERS:
             return {"counters": jbd.decode_event_counters(frame.payload)}
+    return {}
+
+
+def _settings(frame: Frame, *, has_100_ma_unit: bool) -> dict[str, Any]:
+    """Return the facts that no poll requests."""
+    payload = frame.payload
+    if is_setting(frame):
+        rows = decode_setting(frame.register, payload, has_100_ma_unit=has_100_ma_unit)
+        return {"settings": merge_values(rows)}
+    if frame.register == block.BLOCK:
+        parameters = block.decode_block(payload, has_100_ma_unit=has_100_ma_unit)
+        rows = [one.decoded for one in parameters if one.decoded]
+        return {"parameters": block.numbers(payload), "settings": merge_values(rows)}
     return {}
 
 
@@ -144,7 +188,7 @@ def _text_lines(part: DecodedFrame) -> Iterator[str]:
         f"status {frame.status:#04x} ({jbd.status_name(frame.status)}), "
         f"payload {frame.payload.hex() or 'empty'}"
     )
-    yield from map(_line, explain(frame))
+    yield from map(_line, explain(frame, has_100_ma_unit=part.has_100_ma_unit))
 
 
 def _line(line: Line) -> str:
@@ -176,6 +220,7 @@ def to_metrics(decoded: Sequence[DecodedFrame]) -> str:
     facts: dict[str, Any] = {}
     for part in decoded:
         facts |= part.facts or {}
+    facts = {name: fact for name, fact in facts.items() if name not in NOT_EXPORTED}
     hardware = facts.pop("hardware", None)
     basic = facts.get("basic")
     identity = Identity(

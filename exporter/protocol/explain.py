@@ -7,14 +7,17 @@ from typing import Final
 from exporter.errors import DecodeError
 from exporter.protocol import jbd
 from exporter.protocol.frame import HEAD, OVERHEAD, TAIL, Command, Frame, checksum
+from exporter.protocol.parameter_block import BLOCK, COUNT, FIRST, decode_block
 from exporter.protocol.registers import Register, bits_set
+from exporter.protocol.settings import SETTING_NAMES, Kind
+from exporter.protocol.settings_values import decode_setting
 
 HEADER: Final = 4  # head, register, status, length
 COPY_AGAIN: Final = "a byte was changed or lost; copy it again"
 REST_IS_MISSING: Final = "give all its notifications, in their order"
 MIN_CELLS: Final = 3  # the smallest board that JBD sells
 
-# Source: vendor documents V4 and V13; for the frames that `decode` names without decoding them.
+# Source: vendor documents V4 and V13; those below 0x03 and 0x06 are named without decoding them.
 REGISTER_NAMES: Final = {
     0x00: "chip type or factory mode",
     0x01: "leave factory mode",
@@ -23,58 +26,9 @@ REGISTER_NAMES: Final = {
     0x04: "cell voltages",
     0x05: "hardware name",
     0x06: "password",
-    0x10: "design capacity",
-    0x11: "cycle capacity",
-    0x12: "cell voltage at 100 %",
-    0x13: "cell voltage at 0 %",
-    0x14: "self-discharge",
-    0x15: "manufacture date",
-    0x16: "serial number",
-    0x17: "cycle count",
-    0x18: "charge overtemperature",
-    0x19: "charge overtemperature release",
-    0x1A: "charge undertemperature",
-    0x1B: "charge undertemperature release",
-    0x1C: "discharge overtemperature",
-    0x1D: "discharge overtemperature release",
-    0x1E: "discharge undertemperature",
-    0x1F: "discharge undertemperature release",
-    0x20: "pack overvoltage",
-    0x21: "pack overvoltage release",
-    0x22: "pack undervoltage",
-    0x23: "pack undervoltage release",
-    0x24: "cell overvoltage",
-    0x25: "cell overvoltage release",
-    0x26: "cell undervoltage",
-    0x27: "cell undervoltage release",
-    0x28: "charge overcurrent",
-    0x29: "discharge overcurrent",
-    0x2A: "balance start voltage",
-    0x2B: "balance window",
-    0x2C: "shunt",
-    0x2D: "function bits",
-    0x2E: "NTC bits",
-    0x2F: "cell count",
-    0x30: "MOSFET control time",
-    0x31: "LED timer",
-    0x32: "cell voltage at 80 %",
-    0x33: "cell voltage at 60 %",
-    0x34: "cell voltage at 40 %",
-    0x35: "cell voltage at 20 %",
-    0x36: "hard cell overvoltage",
-    0x37: "hard cell undervoltage",
-    0x38: "short circuit and second discharge overcurrent",
-    0x39: "hard voltage delays and short circuit release",
-    0x3A: "charge temperature delays",
-    0x3B: "discharge temperature delays",
-    0x3C: "pack voltage delays",
-    0x3D: "cell voltage delays",
-    0x3E: "charge overcurrent delays",
-    0x3F: "discharge overcurrent delays",
-    0xA0: "manufacturer",
-    0xA1: "device name",
-    0xA2: "barcode",
+    **SETTING_NAMES,
     0xAA: "event counters",
+    BLOCK: "parameter block",
 }
 
 
@@ -146,21 +100,25 @@ def _check_not_text(name: str, payload: bytes) -> None:
         raise DecodeError(f"{name}: expected numbers, got the text {text!r}")
 
 
-def explain(frame: Frame) -> Iterator[Line]:
+def explain(frame: Frame, *, has_100_ma_unit: bool = False) -> Iterator[Line]:
     """Yield every byte of a frame, in order.
 
+    Args:
+        frame: The frame.
+        has_100_ma_unit: For a setting, whether register 0x2D of the battery says so.
+
     Raises:
-        DecodeError: Its payload is shorter than its own counts say.
+        DecodeError: Its payload is shorter than its own counts say, or has the wrong size.
     """
     payload = frame.payload
     yield Line(0, bytes([HEAD]), "head")
     register = bytes([frame.register])
     yield Line(1, register, "register", register_name(frame.register))
     yield Line(2, bytes([frame.status]), "status", jbd.status_name(frame.status))
-    yield Line(3, bytes([len(payload)]), "length", f"{len(payload)} bytes")
-    lines = PAYLOADS.get(frame.register) if frame.status == 0 else None
+    size = f"{len(payload)} bytes" if payload else "0 bytes: no value"
+    yield Line(3, bytes([len(payload)]), "length", size)
     at = HEADER
-    for line in lines(payload) if lines else ():
+    for line in _payload(frame, has_100_ma_unit=has_100_ma_unit):
         yield line
         at = line.at + len(line.raw)
     if rest := payload[at - HEADER :]:
@@ -168,6 +126,22 @@ def explain(frame: Frame) -> Iterator[Line]:
     at = HEADER + len(payload)
     yield Line(at, checksum(bytes([frame.status, len(payload)]) + payload), "checksum", "right")
     yield Line(at + 2, bytes([TAIL]), "tail")
+
+
+def _payload(frame: Frame, *, has_100_ma_unit: bool) -> Iterator[Line]:
+    if frame.status:
+        return iter(())
+    if is_setting(frame):
+        return _setting(frame, has_100_ma_unit=has_100_ma_unit)
+    if frame.register == BLOCK:
+        return _block(frame, has_100_ma_unit=has_100_ma_unit)
+    lines = PAYLOADS.get(frame.register)
+    return lines(frame.payload) if lines else iter(())
+
+
+def is_setting(frame: Frame) -> bool:
+    """Return whether a reply holds a setting; one without a payload acknowledges a write."""
+    return frame.register in SETTING_NAMES and bool(frame.payload)
 
 
 def _line(payload: bytes, register: Register, *, base: int = 0, name: str = "") -> Line:
@@ -223,6 +197,27 @@ def _event_counters(payload: bytes) -> Iterator[Line]:
     restarts = () if counters.restarts is None else ("restarts",)
     for number, name in enumerate((*jbd.EVENT_COUNTER_BITS, *restarts)):
         yield _line(payload, jbd.EVENT_COUNT, base=number * jbd.EVENT_COUNT.size, name=name)
+
+
+def _setting(frame: Frame, *, has_100_ma_unit: bool) -> Iterator[Line]:
+    rows = decode_setting(frame.register, frame.payload, has_100_ma_unit=has_100_ma_unit)
+    for row in rows:
+        place = row.setting.place
+        characters = frame.payload[0] if row.setting.kind is Kind.TEXT else 0
+        raw = frame.payload[place.at : place.at + place.size + characters]
+        yield Line(HEADER + place.at, raw, row.setting.name, row.words)
+
+
+def _block(frame: Frame, *, has_100_ma_unit: bool) -> Iterator[Line]:
+    payload = frame.payload
+    parameters = decode_block(payload, has_100_ma_unit=has_100_ma_unit)
+    yield _line(payload, FIRST)
+    yield _line(payload, COUNT)
+    for parameter in parameters:
+        name, value = f"parameter {parameter.number}", ""
+        if decoded := parameter.decoded:
+            name, value = f"{name}, {decoded.setting.name}", decoded.words
+        yield Line(HEADER + parameter.at, parameter.raw, name, value)
 
 
 PAYLOADS: Final[dict[int, Callable[[bytes], Iterator[Line]]]] = {

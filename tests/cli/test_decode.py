@@ -20,9 +20,15 @@ from tests.support.recorded import (
     HARDWARE,
     MOBILEKTRO,
     REFUSE,
+    SETTINGS,
 )
 
 DECODED_REGISTERS = ("0x03", "0x04", "0x05", "0xAA")
+# The examples of the vendor's document V11 for 0xFA: two parameters, and a text.
+PARAMETERS = "ddfa00070001020fa01036ff0177"
+MANUFACTURER = (
+    "ddfa00230038100544474a4244686a6b6c7a786300000000000000000000000000000000000000fb3777"
+)
 WIRES = [bytes.fromhex(frame["frame_hex"]) for frame in FRAMES]
 
 
@@ -119,6 +125,144 @@ class TestExplain:
 
         out = capsys.readouterr().out
         assert all(text in out for text in shown)
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("wire", "shown"),
+        [
+            pytest.param(
+                "dd1500022c7cff5677", ["manufacture date            2022-03-28"], id="date"
+            ),
+            pytest.param("dd1a00020a47ffad77", ["charge undertemperature     -10 °C"], id="frost"),
+            pytest.param(
+                "dd290002a628ff3077", ["discharge overcurrent       -230 A"], id="current"
+            ),
+            pytest.param("dd2b0002001effe077", ["balance window              0.03 V"], id="window"),
+            pytest.param("dd2d00020006fff877", ["load detection, balancing"], id="functions"),
+            pytest.param("dd2e00020007fff777", ["NTC 1, NTC 2, NTC 3"], id="NTCs"),
+            pytest.param(
+                "dd3e00020a1effd677",
+                [
+                    "    4  0A                       charge overcurrent delay    10 s",
+                    "    5  1E                       charge overcurrent release  30 s",
+                ],
+                id="two delays",
+            ),
+            pytest.param(
+                "dd3800028d5cff1577",
+                ["155 mV across the shunt for 100 µs", "83 mV across the shunt for 320 ms"],
+                id="short circuit",
+            ),
+            pytest.param(
+                "dd390002b005ff4977", ["undervoltage 8 s, overvoltage 8 s", "5 s"], id="hard limits"
+            ),
+            pytest.param(
+                "dda000060544474a4244fe9a77", ["manufacturer                DGJBD"], id="A0"
+            ),
+            pytest.param("dda2000100ffff77", ["barcode                     none"], id="no barcode"),
+            pytest.param("dd2d0000000077", ["0 bytes: no value"], id="acknowledgement"),
+            pytest.param(
+                PARAMETERS,
+                [
+                    "register 0xfa (parameter block)",
+                    "parameter 1, cycle capacity  40 Ah",
+                    "parameter 2, cell voltage at 100 %  4.15 V",
+                ],
+                id="two parameters of V11",
+            ),
+            pytest.param(MANUFACTURER, ["parameter 56, manufacturer  DGJBD"], id="a text of V11"),
+        ],
+    )
+    def test_meaning_of_a_setting_is_shown(
+        self, wire: str, shown: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", wire])
+
+        out = capsys.readouterr().out
+        assert status == 0
+        assert [text for text in shown if text not in out] == []
+
+    def test_every_recorded_setting_is_explained(self, capsys: pytest.CaptureFixture[str]) -> None:
+        wires = [frame["frame_hex"] for frame in SETTINGS if frame["status"] == 0]
+
+        status = main(["decode", *wires])
+
+        out = capsys.readouterr().out
+        assert status == 0
+        assert "unknown register" not in out
+        assert "not understood" not in out
+
+    def test_json_has_the_settings_with_their_units(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        wires = ["dd1500022c7cff5677", "dd2d00020006fff877", "dd2d0000000077", PARAMETERS]
+
+        main(["decode", *wires, "--format", "json"])
+
+        assert [one["decoded"] for one in json.loads(capsys.readouterr().out)] == [
+            {"settings": {"manufactured": "2022-03-28"}},
+            {"settings": {"functions": ["balancing", "load_detection"]}},
+            {},
+            {
+                "parameters": {"first": 1, "words": [4000, 4150]},
+                "settings": {"cycle_capacity_ah": 40.0, "cell_full_v": 4.15},
+            },
+        ]
+
+    @pytest.mark.parametrize("position", [0, 1])
+    def test_unit_of_100_ma_scales_the_other_settings(
+        self, position: int, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        wires = ["dd1000026d60ff3177", "dd28000259d8fecd77"]
+        wires.insert(position, encode_reply(0x2D, b"\x10\x06").hex())
+
+        main(["decode", *wires])
+
+        out = capsys.readouterr().out
+        assert "design capacity             2800 Ah" in out
+        assert "charge overcurrent          2300 A" in out
+        assert "load detection, balancing, 100 mA unit" in out
+
+    def test_refused_and_empty_functions_say_nothing_about_the_unit(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        large = encode_reply(0x2D, b"\x10\x00").hex()
+        refused = encode_reply(0x2D, b"\x00\x00", status=0x81).hex()
+
+        main(["decode", large, "dd2d0000000077", refused, "dd1000026d60ff3177"])
+
+        assert "2800 Ah" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("wire", "complaint"),
+        [
+            (encode_reply(0x24, b"\x0e"), "cell overvoltage: expected 2 bytes, got 1"),
+            (encode_reply(0x2D, bytes(3)), "functions: expected 2 bytes, got 3"),
+            (
+                encode_reply(0xFA, b"\x00\x01\x02\x0f\xa0"),
+                "expected 7 bytes for 2 parameters, got 5",
+            ),
+            (encode_reply(0xFA), "parameters: expected 1 bytes at offset 2"),
+            (bytes.fromhex("dd248100ff7f77"), "not in factory mode"),
+        ],
+    )
+    @pytest.mark.parametrize("form", ["explain", "json"])
+    def test_setting_of_the_wrong_size_is_refused(
+        self, form: str, wire: bytes, complaint: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["decode", wire.hex(), "--format", form])
+
+        output = capsys.readouterr()
+        assert status == 1
+        assert output.out == ""
+        assert complaint in output.err
+
+    def test_metrics_hold_no_settings(self, capsys: pytest.CaptureFixture[str]) -> None:
+        main(["decode", MOBILEKTRO.hex(), "dd2400020e42ffae77", PARAMETERS, "--format", "metrics"])
+
+        shown = samples(capsys.readouterr().out)
+        assert shown == exported(MOBILEKTRO)
 
 
 class TestDamage:
@@ -344,7 +488,7 @@ class TestForms:
         assert (other["name"], other["payload"], other["decoded"]) == (
             "cell overvoltage",
             "0e42",
-            {},
+            {"settings": {"cell_overvoltage_v": 3.65}},
         )
 
     def test_refused_frame_is_not_in_the_json(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from exporter.errors import DecodeError
 from exporter.protocol.explain import check_plausible, explain, parse_frame, register_name
 from exporter.protocol.frame import Frame
-from tests.support.recorded import FRAMES, MOBILEKTRO
+from tests.support.recorded import FRAMES, MOBILEKTRO, SETTINGS
 
-WIRES = [bytes.fromhex(frame["frame_hex"]) for frame in FRAMES]
+WIRES = [bytes.fromhex(frame["frame_hex"]) for frame in FRAMES + SETTINGS]
 
 
 class TestExplain:
@@ -44,11 +44,23 @@ class TestExplain:
         assert lines["remaining capacity"] == "2035.4 Ah"
         assert lines["MOSFETs and status"] == "100 mA unit"
 
+    def test_parameter_without_a_register_is_only_numbered(self) -> None:
+        lines = {line.name: line.value for line in explain(Frame(0xFA, 0, b"\x00\x04\x01\x00\x02"))}
+
+        assert lines["first parameter"] == "4"
+        assert lines["parameter 4"] == ""
+
+    def test_text_behind_a_setting_is_not_understood(self) -> None:
+        lines = {line.name: line for line in explain(Frame(0xA0, 0, b"\x02ABCD"))}
+
+        assert lines["manufacturer"].raw == b"\x02AB"
+        assert lines["not understood"].raw == b"CD"
+
     def test_register_has_a_name_or_is_unknown(self) -> None:
         assert register_name(0x99) == "unknown register"
         assert register_name(0x24) == "cell overvoltage"
 
-    @given(register=st.sampled_from([3, 4, 5, 0xAA, 9]), payload=st.binary(max_size=255))
+    @given(register=st.integers(0, 255), payload=st.binary(max_size=255))
     def test_any_payload_is_explained_or_refused(self, register: int, payload: bytes) -> None:
         try:
             raw = b"".join(line.raw for line in explain(Frame(register, 0, payload)))

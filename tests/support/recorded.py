@@ -15,6 +15,7 @@ _FILE: Final = _load("jbd-frames.json")
 FRAMES: Final[list[dict[str, Any]]] = _FILE["frames"]
 REFUSE: Final[list[dict[str, Any]]] = _FILE["refuse"]
 AUTH: Final[list[dict[str, Any]]] = _FILE["ffaa_auth"]
+SETTINGS: Final[list[dict[str, Any]]] = _load("jbd-settings.json")["frames"]
 ADVERTISEMENTS: Final[list[dict[str, Any]]] = _load("jbd-advertisements.json")
 FIELD_REPORTS: Final[dict[str, list[bytes]]] = {
     report["id"]: [bytes.fromhex(part) for part in report["hex"]]
