@@ -1,17 +1,23 @@
 """A virtual battery without I/O: request bytes in, notifications out, with faults to inject."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from exporter.protocol.frame import HEAD, MAX_FRAME, OVERHEAD, READ, TAIL, checksum
 from exporter.protocol.profiles import PROFILES, Profile
+from exporter.protocol.settings import SETTING_NAMES
 
 if TYPE_CHECKING:  # benchmarks and tests of the direct link do not import bleak
     from bleak.assigned_numbers import CharacteristicPropertyName
 
 UNKNOWN_REGISTER: Final = 0x80
+REFUSED: Final = 0x81
+# The only writes that it allows: they open and close the mode in which settings can be read.
+# Not imported from the exporter, so that a mistake there is noticed here.
+ENTER: Final = bytes.fromhex("dd5a00025678ff3077")
+LEAVE: Final = bytes.fromhex("dd5a01020000fffd77")
 ATT_PAYLOAD: Final = 20  # bytes of a notification at the MTU of most modules, 23
 APART_S: Final = 0.0005  # minimum time between two notifications
 
@@ -31,6 +37,7 @@ class Faults:
     notification: int = ATT_PAYLOAD  # bytes; 0: the whole frame at once
     bad_checksum: bool = False
     wrong_register: bool = False
+    refuses_mode: bool = False  # answers ENTER as a module with a PIN does
     truncated: bool = False  # the first notification only
     cut: bool = False  # the link drops after the first notification
     refuses: bool = False  # advertises, and fails every attempt to connect
@@ -70,11 +77,14 @@ class VirtualBattery:
     rssi_dbm: int = -67
     faults: Faults = field(default_factory=Faults)
     choose_faults: Callable[[], Faults] | None = None  # called for every connection
+    settings: Mapping[int, bytes] | None = None  # payloads; None: ENTER and LEAVE are illegal
 
     requests: list[int] = field(default_factory=list)  # registers, resends included
     connects: int = 0
     disconnects: int = 0
-    illegal: list[bytes] = field(default_factory=list)  # everything that is not a read request
+    illegal: list[bytes] = field(default_factory=list)  # everything that is not allowed
+    mode_frames: list[bytes] = field(default_factory=list)  # ENTER and LEAVE, resends included
+    is_mode_open: bool = False  # also when the connection ends: no source says otherwise
     writes: Counter[bool] = field(default_factory=Counter)  # by "with response"
     _to_lose: int = 0
     _busy_until_s: float = float("-inf")
@@ -102,20 +112,14 @@ class VirtualBattery:
         request by any clock; None: the battery is idle.
         """
         faults = self.faults
-        body = data[2:4]
-        register = data[2] if data[2:] else 0
-        if data != bytes([HEAD, READ, register, 0]) + checksum(body) + bytes([TAIL]):
-            self.illegal.append(data)
-            return []
-        self.requests.append(register)
-        if faults.silent or faults.gone:
+        if not self._note(data) or faults.silent or faults.gone:
             return []
         if self._to_lose > 0:
             self._to_lose -= 1
             return []
         if faults.one_at_a_time and at_s is not None and at_s < self._busy_until_s:
             return []
-        frame = bytearray(self.answers(register))
+        frame = bytearray(self._reply(data))
         if faults.bad_checksum:
             frame[-2] ^= 0x01
         if faults.wrong_register:
@@ -134,6 +138,34 @@ class VirtualBattery:
         """Count a write with or without response; return whether the battery takes it."""
         self.writes[response] += 1
         return self.takes_response in {None, response}
+
+    def _note(self, data: bytes) -> bool:
+        """Record a request; return whether it is allowed."""
+        register = data[2] if data[2:] else 0
+        if data == bytes([HEAD, READ, register, 0]) + checksum(data[2:4]) + bytes([TAIL]):
+            self.requests.append(register)
+        elif self.settings is not None and data in {ENTER, LEAVE}:
+            self.mode_frames.append(data)
+        else:
+            self.illegal.append(data)
+            return False
+        return True
+
+    def _reply(self, data: bytes) -> bytes:
+        """Return the whole reply to a request that is allowed."""
+        register = data[2]
+        if data == ENTER and self.faults.refuses_mode:
+            return encode_reply(register, status=REFUSED)
+        if data in {ENTER, LEAVE}:
+            self.is_mode_open = data == ENTER
+            return encode_reply(register)
+        if self.settings is None or register not in SETTING_NAMES:
+            return self.answers(register)
+        if not self.is_mode_open:
+            return encode_reply(register, status=REFUSED)
+        if register not in self.settings:
+            return encode_reply(register, status=UNKNOWN_REGISTER)
+        return encode_reply(register, self.settings[register])
 
     def _notifications(self, frame: bytes) -> list[Delivery]:
         faults = self.faults

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.demo.battery import Delivery, Faults
+from exporter.demo.battery import ENTER, LEAVE, Delivery, Faults, VirtualBattery
 from exporter.protocol.frame import Command, FrameAssembler, encode_request
 from tests.support.recorded import MOBILEKTRO
 from tests.support.virtual import battery
@@ -110,3 +110,99 @@ class TestFaults:
         assert virtual.request(data) == []
         assert virtual.illegal == [data]
         assert virtual.requests == []
+
+
+READ_OVERVOLTAGE = bytes.fromhex("dda52400ffdc77")
+READ_90_PERCENT = bytes.fromhex("dda54200ffbe77")
+OVERVOLTAGE = bytes.fromhex("dd2400020e42ffae77")
+
+
+class TestSettings:
+    @pytest.fixture
+    def virtual(self) -> VirtualBattery:
+        return battery(settings={0x24: bytes.fromhex("0e42")})
+
+    def test_settings_are_read_between_enter_and_leave(self, virtual: VirtualBattery) -> None:
+        replies = [
+            whole(virtual.request(data)).hex()
+            for data in (READ_OVERVOLTAGE, ENTER, READ_OVERVOLTAGE, LEAVE, READ_OVERVOLTAGE)
+        ]
+
+        assert replies == [
+            "dd248100ff7f77", "dd000000000077", OVERVOLTAGE.hex(), "dd010000000077",
+            "dd248100ff7f77",
+        ]  # fmt: skip
+        assert virtual.mode_frames == [ENTER, LEAVE]
+        assert virtual.requests == [0x24, 0x24, 0x24]
+        assert virtual.illegal == []
+
+    def test_other_registers_answer_in_both_modes(self, virtual: VirtualBattery) -> None:
+        replies = [whole(virtual.request(data)) for data in (REQUEST, ENTER, REQUEST)]
+
+        assert replies[0] == replies[2] == MOBILEKTRO
+
+    def test_setting_that_the_firmware_lacks_is_unknown(self, virtual: VirtualBattery) -> None:
+        virtual.request(ENTER)
+
+        assert whole(virtual.request(READ_90_PERCENT)).hex() == "dd428000ff8077"
+
+    def test_mode_is_entered_and_left_twice_without_harm(self, virtual: VirtualBattery) -> None:
+        virtual.request(ENTER)
+        assert whole(virtual.request(ENTER)).hex() == "dd000000000077"
+        assert virtual.is_mode_open
+
+        virtual.request(LEAVE)
+        assert whole(virtual.request(LEAVE)).hex() == "dd010000000077"
+        assert not virtual.is_mode_open
+
+    def test_mode_stays_open_when_the_connection_ends(self, virtual: VirtualBattery) -> None:
+        virtual.request(ENTER)
+        virtual.connected()
+
+        assert virtual.is_mode_open
+        assert whole(virtual.request(READ_OVERVOLTAGE)) == OVERVOLTAGE
+
+    def test_lost_enter_does_not_open_the_mode(self) -> None:
+        virtual = battery(settings={}, faults=Faults(lose_first=1))
+        virtual.connected()
+
+        assert virtual.request(ENTER) == []
+        assert not virtual.is_mode_open
+
+    def test_mode_is_open_although_the_reply_is_damaged(self) -> None:
+        virtual = battery(settings={}, faults=Faults(truncated=True))
+
+        assert whole(virtual.request(ENTER)) == bytes.fromhex("dd0000000000")
+        assert virtual.is_mode_open
+
+    def test_module_with_a_pin_refuses_to_enter(self) -> None:
+        virtual = battery(settings={}, faults=Faults(refuses_mode=True))
+
+        assert whole(virtual.request(ENTER)).hex() == "dd008100ff7f77"
+        assert not virtual.is_mode_open
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            pytest.param("dd5a01022828ffad77", id="saving and clearing the counters"),
+            pytest.param("dd5a24020e42ff8a77", id="writing a limit"),
+            pytest.param("dd5ae1020000ff1d77", id="switching the MOSFETs"),
+            pytest.param("dd5a0a020100fff377", id="resetting the capacity"),
+            pytest.param("dda5fa03007504fe8a77", id="a block read"),
+        ],
+    )
+    def test_every_other_write_is_an_error_with_the_mode_open(
+        self, data: str, virtual: VirtualBattery
+    ) -> None:
+        virtual.request(ENTER)
+
+        assert virtual.request(bytes.fromhex(data)) == []
+        assert virtual.illegal == [bytes.fromhex(data)]
+
+    @pytest.mark.parametrize("data", [ENTER, LEAVE])
+    def test_battery_without_settings_allows_no_mode(self, data: bytes) -> None:
+        virtual = battery()
+
+        assert virtual.request(data) == []
+        assert virtual.illegal == [data]
+        assert not virtual.is_mode_open
