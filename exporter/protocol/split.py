@@ -9,8 +9,9 @@ from typing import Final
 from exporter.protocol.explain import HEADER, REGISTER_NAMES, register_name
 from exporter.protocol.frame import HEAD, OVERHEAD, READ, TAIL, checksum
 from exporter.protocol.jbd import STATUS_NAMES
+from exporter.protocol.settings_exchange import ENTER
 
-WRITE: Final = 0x5A  # never sent; logs of other programs have such requests
+WRITE: Final = ENTER[1]  # logs of other programs have such requests
 REQUESTS: Final = (READ, WRITE)
 
 
