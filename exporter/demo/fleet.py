@@ -1,11 +1,13 @@
 """The batteries that `bms-exporter demo` serves."""
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from random import Random
 from typing import Final
 
 from exporter.demo.battery import Answers, Faults, VirtualBattery
 from exporter.demo.day import Day, Scenario
+from exporter.demo.settings import make_settings
 from exporter.protocol.profiles import PROFILES
 
 HEALTHY: Final = Scenario(
@@ -49,6 +51,8 @@ COLD: Final = Scenario(
     cycles=412,
 )
 
+FROST_C: Final = (0.0, 0.0)  # Day charges at 0 degrees and above
+
 
 def build_camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str, VirtualBattery]:
     """Return a healthy, a flaky, and a cold and nearly empty battery, by name."""
@@ -58,6 +62,7 @@ def build_camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str,
             address="A4:C1:38:00:00:01",
             name="MLB-12200-NT",
             answers=Day(HEALTHY, now_s, speed=speed).answer,
+            settings=_settings(HEALTHY, charge_from_c=FROST_C),
             gatt=(nus,),
             speaks=nus,
             faults=Faults(lose_first=1),
@@ -66,6 +71,7 @@ def build_camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str,
             address="A4:C1:38:00:00:02",
             name="DP04S007L4S100A",
             answers=Day(FLAKY, now_s, speed=speed).answer,
+            settings=_settings(FLAKY),
             gatt=(ff00,),
             speaks=ff00,
             rssi_dbm=-91,
@@ -75,6 +81,7 @@ def build_camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str,
             address="A4:C1:38:00:00:03",
             name="WTaHdB0042",
             answers=Day(COLD, now_s, speed=speed).answer,
+            settings=_settings(COLD, charge_from_c=FROST_C),
             advertises=(fff0.service,),
             gatt=(fff0,),
             speaks=fff0,
@@ -92,6 +99,17 @@ def build_replayed(recordings: Mapping[str, Answers]) -> dict[str, VirtualBatter
         )
         for number, (name, answers) in enumerate(recordings.items(), start=1)
     }
+
+
+def _settings(
+    scenario: Scenario, *, charge_from_c: tuple[float, float] | None = None
+) -> dict[int, bytes]:
+    return make_settings(
+        scenario.nominal_ah,
+        scenario.hardware,
+        date(*scenario.manufactured),
+        charge_from_c=charge_from_c,
+    )
 
 
 def _make_choice(random: Random) -> Callable[[], Faults]:

@@ -1,6 +1,6 @@
 """Decodes register 0xFA, a block of parameters, as the vendor document V11 describes it.
 
-V11 numbers the settings of 0x10 to 0x47 anew. V19 gives 0xFA another meaning, and no recorded
+V11 gives the settings of 0x10 to 0x47 new numbers. V19 gives 0xFA another meaning, and no recorded
 battery has answered it, so the exporter never requests it.
 
 Source: General Protocol V11 (2023-03-21), section 5.1.
