@@ -30,6 +30,12 @@ OUR_VALUES: dict[str, dict[str, Any]] = {
         "second_overcurrent_shunt_v": 0.044,
         "second_overcurrent_delay_s": 0.32,
     },
+    "9f5f": {
+        "short_circuit_shunt_v": 0.2,
+        "short_circuit_delay_s": 0.0004,
+        "second_overcurrent_shunt_v": 0.1,
+        "second_overcurrent_delay_s": 0.32,
+    },
     "f064": {
         "hard_cell_undervoltage_delay_s": 16,
         "hard_cell_overvoltage_delay_s": 8,
@@ -40,7 +46,13 @@ OUR_VALUES: dict[str, dict[str, Any]] = {
         "hard_cell_overvoltage_delay_s": 8,
         "short_circuit_release_s": 5,
     },
+    "6005": {
+        "hard_cell_undervoltage_delay_s": 4,
+        "hard_cell_overvoltage_delay_s": 4,
+        "short_circuit_release_s": 5,
+    },
     "0006": {"functions": {"load_detection", "balancing"}},
+    "000e": {"functions": {"load_detection", "balancing", "charge_balancing"}},
     "000f": {"functions": {"switch", "load_detection", "balancing", "charge_balancing"}},
     "0007": {"ntcs": {1, 2, 3}},
     "0003": {"ntcs": {1, 2}},
