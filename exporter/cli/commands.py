@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Final
 
 from exporter.app import ServeOptions, read_once, serve
+from exporter.battery.snapshot import Snapshot
 from exporter.ble.transport import Backend
 from exporter.cli.options import Check, Decode, Demo, Doctor, Options, Read, Scan, Serve
 from exporter.cli.streams import complain
