@@ -26,6 +26,7 @@ from typing import Any, Final
 PROJECT: Final = Path(__file__).parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests" / "bluez")]
 
+from batteries import address
 from batteries import battery as virtual_battery
 from exporter.ble.direct.intervals import KINDS
 from exporter.ble.direct.management import LOAD_CONNECTION_PARAMETERS, SUCCESS, command
@@ -33,7 +34,7 @@ from exporter.ble.direct.sockets import adapters, packed
 from exporter.demo.battery import Faults
 from exporter.protocol.frame import Command, encode_request
 from vm_world import VmWorld
-from world import Exporter, address, info, set_faults, wait_disconnected
+from world import Exporter, info, set_faults, wait_disconnected
 
 BATTERY: Final = 1  # advertises ff00 and has this profile, as all programs expect
 PAUSE_S: Final = 1.0

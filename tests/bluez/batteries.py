@@ -5,11 +5,15 @@ from typing import Final
 from exporter.demo.battery import VirtualBattery, encode_reply
 from exporter.protocol.profiles import PROFILES
 from tests.support.recorded import CELLS, COUNTERS, HARDWARE, MOBILEKTRO
-from world import PROFILES as PROFILE_NAMES
-from world import address
 
 NAMES: Final = {2: "WTaHdB42", 5: "camper"}  # the latter was given by its owner
+PROFILE_NAMES: Final = ("nus", "ff00", "fff0", "ff06", "ff00", "ff00", "ff00", "ff00")
 ANSWERS: Final = {0x03: MOBILEKTRO, 0x04: CELLS, 0x05: HARDWARE, 0xAA: COUNTERS}
+
+
+def address(battery: int) -> str:
+    """Return the address of battery 0 to 7."""
+    return f"A4:C1:38:00:00:{battery + 1:02X}"
 
 
 def make_all_batteries() -> list[VirtualBattery]:
@@ -18,7 +22,7 @@ def make_all_batteries() -> list[VirtualBattery]:
 
 
 def battery(number: int) -> VirtualBattery:
-    """Return battery 0 to 7; see world.PROFILES."""
+    """Return battery 0 to 7; see PROFILE_NAMES."""
     profile = PROFILES[PROFILE_NAMES[number]]
     return VirtualBattery(
         address=address(number),

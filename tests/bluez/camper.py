@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from world import Exporter, Samples, World, address, info, value, wait_disconnected
+from batteries import address
+from world import Exporter, Samples, World, info, value, wait_disconnected
 
 BACKOFF_S = 5.0  # poll.backoff_max of these exporters
 RECORDED_AH = 203.54

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from camper import Camper
 
+from batteries import PROFILE_NAMES
 from bus import need_dbus
 from fake_world import FakeWorld
-from world import PROFILES, World, set_faults, wait_disconnected
+from world import World, set_faults, wait_disconnected
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +40,10 @@ def world(any_world: World) -> Iterator[World]:
 
 
 def heal(world: World) -> None:
-    for battery in range(len(PROFILES)):
+    for battery in range(len(PROFILE_NAMES)):
         set_faults(world, battery)
     world.heal()
-    for battery in range(len(PROFILES)):
+    for battery in range(len(PROFILE_NAMES)):
         wait_disconnected(world, battery, timeout_s=20.0)
 
 

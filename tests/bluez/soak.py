@@ -21,7 +21,7 @@ from dbus_fast import BusType, Message
 from dbus_fast.aio import MessageBus
 from hasty import hurry
 
-from batteries import answer
+from batteries import PROFILE_NAMES, address, answer
 from exporter.batteries import build_battery
 from exporter.battery.poller import Poller
 from exporter.battery.snapshot import Snapshot
@@ -30,7 +30,7 @@ from exporter.ble.routes import Routes
 from exporter.config.schema import BatteryConfig, Name, PollConfig, Seconds, normal_address
 from exporter.demo.battery import encode_reply
 from fake_world import FakeWorld
-from world import PROFILES, address, info
+from world import info
 
 FASTER: Final = 30.0
 GROWTH_MB: Final = 3.0
@@ -106,7 +106,7 @@ class Soak:
             backoff_max_s=Seconds(0.001),
         )
         self.pollers: dict[int, Poller] = {}
-        for number in range(len(PROFILES)):
+        for number in range(len(PROFILE_NAMES)):
             config = BatteryConfig(name=Name(f"b{number}"), address=normal_address(address(number)))
             self.pollers[number] = build_battery(config, poll, routes, tasks=tasks).poller
 
@@ -185,13 +185,14 @@ async def soak(world: FakeWorld, polls: int, seed: int) -> list[str]:
     began_s = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         one = Soak(world, seed, tasks)
-        rounds = -(-polls // len(PROFILES))
+        rounds = -(-polls // len(PROFILE_NAMES))
         for number in range(rounds):
             await one.round()
             if number % max(1, rounds // 24) == 0 or number == rounds - 1:
                 await one.record.add()
+                done = (number + 1) * len(PROFILE_NAMES)
                 print(
-                    f"{(number + 1) * len(PROFILES):6} polls {time.monotonic() - began_s:6.0f} s  "
+                    f"{done:6} polls {time.monotonic() - began_s:6.0f} s  "
                     f"{one.record.rss_mb[-1]:5.1f} MB  {one.record.files[-1]} files  "
                     f"{one.record.tasks[-1]} tasks  {one.record.names[-1]} names on the bus",
                     flush=True,

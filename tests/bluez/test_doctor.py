@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from batteries import address
 from bus import need_dbus
 from fake_world import FakeWorld
-from world import address, info, run, set_faults, wait_disconnected
+from world import info, run, set_faults, wait_disconnected
 
 
 @pytest.fixture(scope="module")

@@ -10,18 +10,8 @@ import httpx
 import pytest
 from camper import RECORDED_AH, REMAINING, Camper, failures
 
-from world import (
-    ORDINARY_USER,
-    PROFILES,
-    Exporter,
-    World,
-    address,
-    info,
-    run,
-    set_faults,
-    value,
-    wait_disconnected,
-)
+from batteries import PROFILE_NAMES, address
+from world import ORDINARY_USER, Exporter, World, info, run, set_faults, value, wait_disconnected
 
 
 class TestReading:
@@ -55,7 +45,7 @@ class TestReading:
             for name, labels in samples
             if name == "bms_battery_info"
         }
-        assert found == {f"b{number}": PROFILES[number] for number in range(batteries)}
+        assert found == {f"b{number}": PROFILE_NAMES[number] for number in range(batteries)}
         for number in range(batteries):
             seen = wait_disconnected(world, number, timeout_s=10.0)
             assert (seen["connects"], seen["illegal"]) == (seen["disconnects"], [])

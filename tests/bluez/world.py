@@ -21,16 +21,10 @@ Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 ORDINARY_USER: Final = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 # bleak logs this once if there is no bluetoothctl.
 HARMLESS: Final = "Could not determine BlueZ version"
+
+
 # Battery 0 is the MOBILEKTRO: it advertises ff00 and has only the Nordic UART; 1 to 3 have the
 # other profiles, 4 to 7 are like 1.
-PROFILES: Final = ("nus", "ff00", "fff0", "ff06", "ff00", "ff00", "ff00", "ff00")
-
-
-def address(battery: int) -> str:
-    """Return the address of battery 0 to 7."""
-    return f"A4:C1:38:00:00:{battery + 1:02X}"
-
-
 class World(Protocol):
     """The environment of an exporter."""
 
