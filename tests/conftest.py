@@ -12,7 +12,12 @@ import hypothesis
 import looptime
 import pytest
 
-hypothesis.settings.register_profile("patient", deadline=None)  # machines are busy at times
+hypothesis.settings.register_profile(
+    "patient",
+    deadline=None,  # machines are busy at times
+    derandomize="REQUIRE_TOOLS"
+    in os.environ,  # in .ci/run a finding is of the change, not of chance
+)
 hypothesis.settings.load_profile("patient")
 
 

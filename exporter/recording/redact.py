@@ -31,7 +31,7 @@ class Redactor:
         self._numbers: dict[str, int] = {}
         self._rewrites: list[tuple[re.Pattern[bytes], bytes]] = []
         self._pairs: list[re.Pattern[str]] = []
-        self._any: re.Pattern[bytes] | None = None  # finds what any of the rewrites would change
+        self._any: re.Pattern[bytes] | None = None  # all rewrites; None: not compiled yet
         for address in addresses:
             self.address(address)
 
@@ -61,11 +61,17 @@ class Redactor:
             self._rewrites.append((re.compile(text, re.IGNORECASE), template))
             self._pairs.append(re.compile(old[1:].hex(), re.IGNORECASE))
             self._pairs.append(re.compile(old[:2].hex(), re.IGNORECASE))
-        alternatives = (
-            b"(?i:%s)" % pattern.pattern if pattern.flags & re.IGNORECASE else pattern.pattern
-            for pattern, _ in self._rewrites
-        )
-        self._any = re.compile(b"|".join(alternatives), re.DOTALL)
+        self._any = None
+
+    def _knows_in(self, data: bytes) -> bool:
+        """Return whether any of the rewrites would change these bytes."""
+        if self._any is None and self._rewrites:
+            alternatives = (
+                b"(?i:%s)" % pattern.pattern if pattern.flags & re.IGNORECASE else pattern.pattern
+                for pattern, _ in self._rewrites
+            )
+            self._any = re.compile(b"|".join(alternatives), re.DOTALL)
+        return self._any is not None and self._any.search(data) is not None
 
     def _choose(self, private: bytes) -> int:
         """Return an unused number; its digits are none of the address, so that rewriting ends."""
@@ -78,7 +84,7 @@ class Redactor:
 
     def data(self, data: bytes) -> bytes:
         """Replace every known address, in either byte order, as bytes or as text."""
-        if self._any is None or self._any.search(data) is None:
+        if not self._knows_in(data):
             return data
         for _ in range(ROUNDS):
             before = data
