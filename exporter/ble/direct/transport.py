@@ -124,8 +124,10 @@ class DirectTransport:
                 async with asyncio.timeout_at(deadline_s):
                     left_s = deadline_s - now()
                     look_s = limit_look(target.stats.missed, FIND_S)
-                    wait_s = min(look_s, left_s - min(AFTER_WAIT_S, left_s / 3))
-                    return await self._attempt(target, memory, wait_s)
+                    usable_s = left_s - min(AFTER_WAIT_S, left_s / 3)
+                    wait_s = min(look_s, usable_s)
+                    again_s = min(wait_s, usable_s - wait_s)
+                    return await self._attempt(target, memory, wait_s, again_s)
             except TimeoutError:
                 raise heard or _out_of_time(target) from None
             except NotFoundError as error:
@@ -140,12 +142,12 @@ class DirectTransport:
         raise AssertionError  # the pauses have no end
 
     async def _attempt(
-        self, target: Target, memory: Memory, timeout_s: float
+        self, target: Target, memory: Memory, timeout_s: float, again_s: float
     ) -> tuple[AttChannel, Table]:
         channel = None
         failure: FailureReason | None = FailureReason.NOT_FOUND  # also if cancelled
         try:
-            channel = await self._open_channel(target, memory, timeout_s)
+            channel = await self._open_channel(target, memory, timeout_s, again_s)
             target.stats.record_connection(connected=True)
             target.stats.may_be_left = True  # closing the channel leaves it for 2 s
             failure = FailureReason.CONNECT  # also if cancelled, or if the link is lost
@@ -162,9 +164,12 @@ class DirectTransport:
                 channel.close()
         return channel, table
 
-    async def _open_channel(self, target: Target, memory: Memory, timeout_s: float) -> AttChannel:
+    async def _open_channel(
+        self, target: Target, memory: Memory, timeout_s: float, again_s: float
+    ) -> AttChannel:
         """Wait for the battery with the type of its address; if unknown, with one after the other.
 
+        Beside another program's scan, wait again for `again_s`.
         Never with both at once: after one of the two was cancelled, Linux 6.1 was seen to make no
         further connections until the adapter is reset.
 
@@ -190,9 +195,9 @@ class DirectTransport:
             types = memory.address_types
             sock = await self._wait(target, adapter, memory, timeout_s)
             scanned = sock is None and await is_scanned(self._kernel, adapter, timeout_s)
-            if scanned:  # the battery may be reported in the next scan only
+            if scanned and again_s:  # the battery may be reported in the next scan only
                 memory.address_types = types
-                sock = await self._wait(target, adapter, memory, timeout_s)
+                sock = await self._wait(target, adapter, memory, again_s)
             evidence = None
             if sock is None and not scanned:
                 evidence = self._find_evidence(adapter, health, needs_scan=timeout_s >= SCANNED_S)
@@ -207,7 +212,7 @@ class DirectTransport:
             message = await health.handle(evidence, self._management)
             raise AdapterError(f"{message} (connect to {address})", Cause.WEDGE)
         if scanned:
-            raise make_not_found(target, 2 * timeout_s, scanned=adapter.name)
+            raise make_not_found(target, timeout_s + again_s, scanned=adapter.name)
         raise make_not_found(target, timeout_s)
 
     async def _wait(

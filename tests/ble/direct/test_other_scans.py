@@ -83,3 +83,17 @@ async def test_battery_that_is_missing_without_a_scan_costs_one_wait(
     assert "Another program" not in (snapshot.last_error or "")
     assert len(direct.air.attempts) == 2  # one for each type of address
     assert was_asked == asked
+
+
+@pytest.mark.parametrize("timeout_s", [1.0, 2.0])
+async def test_scan_is_named_in_a_poll_that_is_shorter_than_two_looks(
+    timeout_s: float, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 10.0)
+    direct = DirectBattery(tasks, quick(faults=Faults(gone=True)), timeout_s=timeout_s)
+    direct.air.set_faults(stuck=True)  # as beside another program's scan
+    answer(monkeypatch, direct, scans=True)
+
+    snapshot = await direct.poll()
+
+    assert "Another program scans on hci0" in (snapshot.last_error or "")
