@@ -21,7 +21,8 @@ WRITES: Final = (WRITE_REQUEST, 0x52)
 NOTIFIES: Final = (0x1B, 0x1D)
 VALUE_AT: Final = 3  # behind opcode and handle
 TABLES: Final = (0x01, 0x03, 0x05, 0x09, 0x11, 0x13)  # responses without values
-LONG_UUIDS: Final = 18  # the shortest entry of a GATT table that holds a 128-bit UUID
+NO_VALUES: Final = {0x05: 1, 0x09: 7, 0x11: 6}  # format or length of entries with 16-bit UUIDs
+SHORT: Final = 5  # an error; the answers 0x03 and 0x13 are shorter
 
 
 class Recorder:
@@ -118,8 +119,8 @@ class Recorder:
         if opcode and pdu[0] in NOTIFIES:
             self._add_value("rx", {}, "rx", pdu[:VALUE_AT], pdu[VALUE_AT:])
         elif opcode and pdu[0] in TABLES:
-            has_long_uuids = pdu[1:] and pdu[1] >= LONG_UUIDS
-            redacted = pdu[:2] + redactor.table(pdu[2:]) if has_long_uuids else pdu
+            is_plain = len(pdu) <= SHORT or pdu[1] == NO_VALUES.get(pdu[0])
+            redacted = pdu if is_plain else pdu[:2] + redactor.table(pdu[2:])
             self._add({"rx": redacted.hex()}, ["table"] if redacted != pdu else [])
         else:
             redacted = opcode + redactor.data(zero_serials(pdu[1:]))

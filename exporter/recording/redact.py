@@ -59,8 +59,9 @@ class Redactor:
             first, second, third = (b"%02x" % byte for byte in replacement)
             template = first + rb"\g<1>" + second + rb"\g<2>" + third
             self._rewrites.append((re.compile(text, re.IGNORECASE), template))
-            self._pairs.append(re.compile(old[1:].hex(), re.IGNORECASE))
-            self._pairs.append(re.compile(old[:2].hex(), re.IGNORECASE))
+            for pair in (old[1:], old[:2]):
+                text = SEPARATOR.join(b"%02x" % byte for byte in pair)
+                self._pairs.append(re.compile(text.decode(), re.IGNORECASE))
         self._any = None
 
     def _knows_in(self, data: bytes) -> bool:
@@ -133,7 +134,7 @@ class Redactor:
         )
         redacted = self._text(ADDRESS.sub(lambda found: self.address(found[0]), name))
         for pair in self._pairs:
-            redacted = pair.sub("0000", redacted)
+            redacted = pair.sub(r"00\g<1>00", redacted)
         zeroed = "".join(
             "0" if character.isdigit() and fixed[at : at + 1] != character else character
             for at, character in enumerate(redacted)

@@ -17,6 +17,7 @@ MOST_HELD: Final = 600  # bytes: two frames and more
 KEPT: Final = 16  # bytes that may hold the first part of an address
 MAY_BEGIN: Final = re.compile(rb"[\xdd\xff]")
 ANSWERED: Final = (auth.APP_KEY, auth.PASSWORD)  # the answer says only: accepted or rejected
+DIGITS: Final = b"0123456789"
 NOISE: Final = -1  # in place of a register: bytes outside frames
 PASSWORD: Final = -2
 
@@ -80,6 +81,8 @@ class Values:
             begin, end = _payload(raw, part)
             if part.register in {NOISE, Command.HARDWARE}:
                 data[begin:end] = _without_serials(raw[begin:end], is_whole=end < part.end)
+                if begin == 0 and self._before[-1:].isdigit():  # the rest of a number
+                    data[:end] = data[:end].lstrip(DIGITS).rjust(end, b"0")
             elif part.register not in list(Command):  # a serial number, a name or a password
                 data[begin:end] = bytes(end - begin)
         start = len(self._before)
@@ -157,7 +160,7 @@ def _without_serials(data: bytes, *, is_whole: bool) -> bytes:
     redacted = zero_serials(data)
     if is_whole:
         return redacted
-    return redacted.rstrip(b"0123456789").ljust(len(data), b"0")
+    return redacted.rstrip(DIGITS).ljust(len(data), b"0")
 
 
 def _correct_checksum(raw: bytes, redacted: bytearray, part: _Part) -> None:

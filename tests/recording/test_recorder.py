@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -288,3 +289,13 @@ def test_nothing_of_the_address_is_in_the_recording(
             assert order not in value
             assert order.hex().encode() not in text
             assert order.hex(":").encode() not in text
+
+
+@pytest.mark.parametrize("head", ["0502", "0915", "0908", "1114"])
+def test_address_in_a_gatt_table_is_hidden(head: str) -> None:
+    recorded = Recorded()
+
+    recorded.recorder.received(bytes.fromhex(head) + bytes(4) + MAC + bytes(10))
+
+    assert MAC[3:].hex() not in "".join(recorded.text)
+    assert recorded.lines[-1]["edited"] == ["table"]

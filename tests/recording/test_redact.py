@@ -117,3 +117,8 @@ class TestManufacturerData:
 
     def test_serial_number_is_replaced(self) -> None:
         assert Redactor([ADDRESS]).manufacturer_data({1: b"SN123456"}) == {1: b"SN000000"}
+
+
+@pytest.mark.parametrize("name", ["pack F1:6B", "pack 6b-f1", "pack 5E F1"])
+def test_two_bytes_of_an_address_with_a_separator_are_hidden_in_a_name(name: str) -> None:
+    assert Redactor(["A4:C1:38:5E:F1:6B"]).name(name) == f"pack 00{name[7]}00"

@@ -178,3 +178,11 @@ def test_no_secret_survives_any_split(
 
     assert secret not in redacted
     assert b"314159" not in redacted
+
+
+def test_number_outside_frames_that_goes_on_in_the_next_value_is_hidden() -> None:
+    values = Values(Redactor())
+
+    pieces = [piece for data in (b"SN 20231", b"10045 end") for piece in values.add(data)]
+
+    assert joined(pieces) == b"SN 0000000000 end"
