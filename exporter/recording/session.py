@@ -16,6 +16,7 @@ MAX_TEXT: Final = 2_000_000  # characters: `doctor` writes 100 kB
 MAX_LINE: Final = 50_000
 MAX_SESSIONS: Final = 100
 MAX_BYTES: Final = 1_024  # of a PDU or value
+MAX_DEPTH: Final = 10  # of objects and lists in each other; a reading has 5
 LONGEST_S: Final = 3600.0
 
 FIRST: Final = re.compile(r'\s*\{\s*"record"\s*:')
@@ -139,6 +140,8 @@ def parse_sessions(text: str, source: str) -> list[RecordedSession]:
 
 def _session(events: Sequence[Event]) -> RecordedSession:
     results = [event for event in events if "result" in event.facts]
+    for event in results:
+        event.at("result").at("reading")  # refused here, with the number of the line
     return RecordedSession(
         header=events[0],
         events=[event for event in events[1:] if "result" not in event.facts],
@@ -162,10 +165,19 @@ def _events(text: str, source: str) -> Iterator[Event]:
             raise RecordingError([f"{where}: expected a JSON object"]) from None
         if not isinstance(facts, dict):
             raise RecordingError([f"{where}: expected a JSON object"])
+        if _is_deeper(facts, MAX_DEPTH):
+            raise RecordingError([f"{where}: more than {MAX_DEPTH} levels"])
         t = facts.get("t", 0.0)
         if isinstance(t, bool) or not isinstance(t, int | float) or not 0 <= t <= LONGEST_S:
             raise RecordingError([f"{where}: t: expected seconds, at most {LONGEST_S:.0f}"])
         yield Event(where, float(t), facts)
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(part, levels - 1) for part in parts)
 
 
 def _refuse_constant(name: str) -> NoReturn:

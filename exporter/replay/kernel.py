@@ -122,8 +122,17 @@ class _Peer:
         event = delivery.event
         if event.name == "rx" and self._socket.fileno() >= 0:
             pdu = event.data("rx")
-            self._socket.send(pdu[:VALUE_AT] + restore_value(event, pdu[VALUE_AT:]))
+            self._send(event, pdu[:VALUE_AT] + restore_value(event, pdu[VALUE_AT:]))
         elif event.name == "closed":
+            self._close()
+
+    def _send(self, event: Event, pdu: bytes) -> None:
+        try:
+            self._socket.send(pdu)
+        except BlockingIOError:
+            self._problems.note(f"{event.where}: more arrives at once than a connection holds")
+            self._close()
+        except OSError:  # the exporter has disconnected at this moment
             self._close()
 
     def _close(self) -> None:

@@ -13,6 +13,7 @@ from exporter.protocol.advertisement import Advertisement
 from exporter.recording.session import Event
 
 REQUESTS: Final = ("tx", "write", "subscribe")
+LAST_ERRNO: Final = 4095  # the kernel's MAX_ERRNO
 ARRIVALS: Final = ("rx", "notify", "subscribed", "confirmed", "refused")
 
 
@@ -75,8 +76,9 @@ def _check(event: Event) -> None:
         event.data(key)
     for key in ("ev", "uuid", "by", "doing", "error", "dbus", "reason", "text"):
         event.get(key, str, "")
-    for key in ("kind", "errno"):
-        event.get(key, int, 0)
+    event.get("kind", int, 0)
+    if not 0 <= event.get("errno", int, 0) <= LAST_ERRNO:
+        event.refuse(f"errno: expected 0 to {LAST_ERRNO}")
     event.get("response", bool, False)
     if event.name == "tx" and not event.data("tx"):
         event.refuse("tx: expected at least one byte")
@@ -100,7 +102,7 @@ def read_advertisement(event: Event, address: str) -> Advertisement:
     """Return what the battery advertised."""
     adv = event.at("adv")
     maker = adv.at("maker")
-    if not all(company.isdecimal() and int(company) < 1 << 16 for company in maker.facts):
+    if not all(_is_company(company) for company in maker.facts):
         event.refuse("maker: expected numbers of companies")
     return Advertisement(
         address=address,
@@ -110,6 +112,10 @@ def read_advertisement(event: Event, address: str) -> Advertisement:
         manufacturer_data={int(company): maker.data(company) for company in maker.facts},
         address_type=adv.get("type", str, "") or None,
     )
+
+
+def _is_company(text: str) -> bool:
+    return text.isdecimal() and len(text) <= len("65535") and int(text) < 1 << 16
 
 
 def _add(attempt: Attempt, event: Event) -> None:

@@ -27,6 +27,7 @@ class TestFile:
             ("hello\n", "x.jsonl: line 1: expected a JSON object"),
             ("[1]\n", "x.jsonl: line 1: expected a JSON object"),
             ("[" * 40_000 + "\n", "x.jsonl: line 1: expected a JSON object"),
+            ('{"t":' + "[" * 700 + "]" * 700 + "}\n", "x.jsonl: line 1: more than 10 levels"),
             ('{"t":NaN}\n', "x.jsonl: line 1: expected a JSON object"),
             ("{" + " " * 50_000 + "}\n", "x.jsonl: line 1: more than 50000 characters"),
             ('{"t":0}', 'x.jsonl: line 1: expected {"record":1, ...'),
@@ -238,3 +239,27 @@ def test_arbitrary_bytes_are_refused_with_a_line(
 ) -> None:
     with pytest.raises(RecordingError, match=r"x\.jsonl: "):
         parse_sessions(change(data).decode("latin-1"), "x.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('{"t":1,"result":{"reading":[1]}}', "reading: expected an object, got [1]"),
+        ('{"t":1,"ev":"failed","errno":99999999999}', "errno: expected 0 to 4095"),
+        ('{"t":1,"ev":"failed","errno":-1}', "errno: expected 0 to 4095"),
+    ],
+)
+def test_value_that_no_recorder_writes_is_refused_with_its_line(line: str, complaint: str) -> None:
+    with pytest.raises(RecordingError) as refused:
+        replay_text(f'{DIRECT}\n{{"t":0,"ev":"open","kind":1}}\n{line}\n')
+
+    assert str(refused.value) == f"x.jsonl: line 3: {complaint}"
+
+
+def test_company_with_thousands_of_digits_is_refused_with_its_line() -> None:
+    advertisement = json.dumps({"t": 0, "adv": {"maker": {"1" * 5000: ""}}})
+
+    with pytest.raises(RecordingError) as refused:
+        replay_text(f"{BLUEZ}\n{advertisement}\n")
+
+    assert str(refused.value) == "x.jsonl: line 2: maker: expected numbers of companies"

@@ -1,13 +1,18 @@
 """A replay says what the recording does not hold, with both sides in hex."""
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from exporter.demo.battery import Faults
-from exporter.recording.session import RecordingError
-from tests.support.sessions import record_bluez, record_direct, replay_text
+from exporter.recording.session import Event, RecordingError
+from exporter.replay.kernel import ReplayedKernel
+from exporter.replay.problems import Problems
+from exporter.replay.script import read_attempts
+from exporter.replay.times import Times
+from tests.support.sessions import record_bluez, record_direct, replay_text, run
 
 
 def without(text: str, part: str) -> str:
@@ -176,3 +181,21 @@ def test_replay_does_the_same_in_the_same_order(record: Callable[..., list[str]]
         return [event.get("tx") or event.get("ev") or list(event)[1] for event in events]
 
     assert steps(replayed.lines) == steps(text.splitlines())
+
+
+def test_more_notifications_than_a_connection_holds_are_named_with_their_line() -> None:
+    async def flood() -> str | None:
+        attempts = read_attempts(
+            [
+                Event("x: line 2", 0.0, {"ev": "open"}),
+                Event("x: line 3", 0.0, {"ev": "connected"}),
+                *[Event("x: line 4", 0.0, {"rx": "1b0e00" + "00" * 20})] * 3000,
+            ]
+        )
+        problems = Problems("x")
+        replayed = ReplayedKernel(attempts, Times(), problems, stuck=False, there=True)
+        with await replayed.kernel.open_channel("A4:C1:38:00:00:01", 1, ""):
+            await asyncio.sleep(1.0)  # and nobody reads
+        return problems.first
+
+    assert run(flood()) == "x: line 4: more arrives at once than a connection holds"
