@@ -17,6 +17,7 @@ from exporter.doctor.check import State
 from exporter.doctor.configuration import Configured, choose_batteries, read_configuration
 from exporter.doctor.facts import MachineFacts, Sources, check_all, read_facts
 from exporter.doctor.means import Means
+from exporter.doctor.redaction import Redaction
 from exporter.doctor.report import Report
 from exporter.doctor.running_exporter import ReleaseError, RunningExporter
 from exporter.doctor.verdict import check_nothing_found
@@ -53,12 +54,14 @@ async def run(plan: Plan, sources: Sources, report: Report) -> int:
         ConfigError: A battery is neither configured nor an address.
     """
     configured = read_configuration(plan.config_file)
+    batteries = _with_link(choose_batteries(configured, plan.batteries), plan.link)
+    report.redaction.know(battery.address for battery in batteries)
     doctor = _Doctor(
         plan=plan,
         sources=sources,
         report=report,
         configured=configured,
-        batteries=_with_link(choose_batteries(configured, plan.batteries), plan.link),
+        batteries=batteries,
         exporter=RunningExporter(plan.exporter_url),
     )
     task = asyncio.current_task()
@@ -97,11 +100,11 @@ class _Doctor:
             report.add(check)
         if self.plan.quick:
             is_well = not self._has_failed
-            summary = "the machine looks well" if is_well else "something is wrong"
+            summary = "the machine looks well" if is_well else "a check of this machine failed"
         else:
             read = await self._examine(facts)
             is_well = bool(read) and all(read.values()) and not self._has_failed
-            summary = _summary(read)
+            summary = _summary(read, report.redaction)
         report.conclude(summary, is_well=is_well)
         return OK if is_well else FAILED
 
@@ -134,6 +137,7 @@ class _Doctor:
         batteries = self.batteries
         if not batteries and not self.configured.problems:
             batteries = _with_link(found_batteries(listening), self.plan.link)
+            self.report.redaction.know(battery.address for battery in batteries)
             if not batteries:
                 self.report.add(check_nothing_found(listening, scans=examined.means.scans))
         return {battery.name: await examine(examined, battery, listening) for battery in batteries}
@@ -157,8 +161,8 @@ def _with_link(batteries: Sequence[BatteryConfig], link: str | None) -> list[Bat
     return [replace(battery, link=TransportChoice(link)) for battery in batteries]
 
 
-def _summary(read: dict[str, bool]) -> str:
-    missing = [name for name, was_read in read.items() if not was_read]
+def _summary(read: dict[str, bool], redaction: Redaction) -> str:
+    missing = [redaction.own_name(name) for name, was_read in read.items() if not was_read]
     if not read:
         return "no battery was read"
     return f"not read: {', '.join(missing)}" if missing else "all batteries answer"
