@@ -175,7 +175,7 @@ async def _call(bus: Any, to: str, path: str, interface: str, member: str, *body
 PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     "no_bus": (
         "no D-Bus",
-        "install and start dbus; in a container, mount /run/dbus/system_bus_socket",
+        "run sudo apt install dbus bluez, then reboot",
     ),
     "no_permission": (
         "no permission to talk to it",
@@ -185,14 +185,25 @@ PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     "no_answer": ("does not answer", "run sudo systemctl restart bluetooth"),
 }
 
+CURES_IN_CONTAINER: Final[Mapping[str, str]] = {
+    "no_bus": "run the container with the host's D-Bus: "
+    "-v /run/dbus/system_bus_socket:/run/dbus/system_bus_socket",
+    "not_running": "on the host, run sudo apt install bluez, then "
+    "sudo systemctl enable --now bluetooth",
+    "no_answer": "on the host, run sudo systemctl restart bluetooth",
+}
 
-def check_bluetoothd(daemon: Bluetoothd, *, is_needed: bool, is_used: bool) -> Check:
+
+def check_bluetoothd(
+    daemon: Bluetoothd, *, is_needed: bool, is_used: bool, in_container: bool
+) -> Check:
     """Check that bluetoothd can be used.
 
     Args:
         daemon: What is known of it.
         is_needed: Nothing can be read without it, or no adapter is on.
         is_used: It is one of the ways to the batteries.
+        in_container: It runs outside, on the host.
     """
     scanning = [name for name, one in daemon.adapters.items() if one.get("Discovering")]
     facts = {
@@ -206,7 +217,9 @@ def check_bluetoothd(daemon: Bluetoothd, *, is_needed: bool, is_used: bool) -> C
     }
     if daemon.problem is not None:
         text, advice = PROBLEMS[daemon.problem]
-        if not daemon.is_installed and daemon.problem == "not_running":
+        if in_container and daemon.problem in CURES_IN_CONTAINER:
+            advice = CURES_IN_CONTAINER[daemon.problem]
+        elif not daemon.is_installed and daemon.problem == "not_running":
             text, advice = "not installed", "run sudo apt install bluez"
         if not is_needed:
             text += ": scan does not work"

@@ -110,16 +110,21 @@ def check_all(
         or is_off_without_bluetoothd(facts)
     )
     in_container = facts.machine.container is not None
+    # Without bluetoothd the sockets are the only way, unless every battery is set to bluez.
+    is_only_way = facts.bluetoothd.problem is not None and links != {TransportChoice.BLUEZ}
     has_onboard_adapter = any(one.bus == "UART" for one in facts.adapters)
     return [
         check_machine(facts.machine),
         check_kernel(facts.machine),
-        check_sockets(rights, needs_direct=needs_direct, in_container=in_container),
+        check_sockets(rights, is_needed=needs_direct or is_only_way, in_container=in_container),
         *_check_adapters(facts),
         check_wifi(facts.wifi, has_onboard_adapter=has_onboard_adapter),
         check_kernel_log(facts.kernel_log),
         check_bluetoothd(
-            facts.bluetoothd, is_needed=needs_bluetoothd, is_used=links != {TransportChoice.DIRECT}
+            facts.bluetoothd,
+            is_needed=needs_bluetoothd,
+            is_used=links != {TransportChoice.DIRECT},
+            in_container=in_container,
         ),
         check_rights(rights, facts.why_not_managed),
         check_others(
@@ -168,4 +173,7 @@ def _check_adapters_elsewhere(daemon: Bluetoothd, in_sys: Sequence[str]) -> Chec
     if in_sys:
         text = f"{', '.join(in_sys)} is there, but this program cannot use it"
         return Check(id="adapters", state=State.NOTE, text=text, facts=facts)
+    if daemon.problem is not None:
+        text = "cannot be seen without Bluetooth sockets and bluetoothd"
+        return Check(id="adapters", state=State.UNKNOWN, text=text, facts=facts)
     return check_presence([])

@@ -77,7 +77,7 @@ def _errno(open_socket: OpenSocket) -> int | None:
     return None
 
 
-def check_sockets(rights: Rights, *, needs_direct: bool, in_container: bool) -> Check:
+def check_sockets(rights: Rights, *, is_needed: bool, in_container: bool) -> Check:
     """Say whether the direct link is possible, and what would allow it."""
     number = rights.channel_errno or rights.query_errno
     facts = {
@@ -91,8 +91,8 @@ def check_sockets(rights: Rights, *, needs_direct: bool, in_container: bool) -> 
         return Check(id="sockets", state=State.OK, text="link: direct is possible", facts=facts)
     return Check(
         id="sockets",
-        state=State.FAIL if needs_direct else State.NOTE,
-        text=f"link: direct is not possible ({os.strerror(number)})",
+        state=State.FAIL if is_needed else State.NOTE,
+        text=f"no Bluetooth sockets, which link: direct needs ({os.strerror(number)})",
         facts=facts,
         advice=_socket_advice(number, rights, in_container=in_container),
     )
@@ -100,7 +100,10 @@ def check_sockets(rights: Rights, *, needs_direct: bool, in_container: bool) -> 
 
 def _socket_advice(number: int, rights: Rights, *, in_container: bool) -> str:
     if number == errno.EAFNOSUPPORT and in_container:
-        return "run the container with the host's network: --network host"
+        return (
+            "run the container with the host's network: --network host (docker run), or "
+            "network_mode: host (compose.yaml)"
+        )
     if number == errno.EAFNOSUPPORT and rights.seccomp:
         return "allow AF_BLUETOOTH in RestrictAddressFamilies of the systemd unit"
     if number == errno.EAFNOSUPPORT:

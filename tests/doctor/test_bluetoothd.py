@@ -55,7 +55,7 @@ async def test_options_that_matter_are_read_from_main_conf(
 @pytest.mark.parametrize(
     ("daemon", "advice"),
     [
-        (Bluetoothd(problem="no_bus"), "install and start dbus"),
+        (Bluetoothd(problem="no_bus"), "apt install dbus bluez"),
         (Bluetoothd(problem="no_permission", is_installed=True), "usermod -aG bluetooth"),
         (Bluetoothd(problem="not_running", is_installed=True), "enable --now bluetooth"),
         (Bluetoothd(problem="not_running"), "apt install bluez"),
@@ -69,7 +69,7 @@ async def test_options_that_matter_are_read_from_main_conf(
 def test_unusable_bluetoothd_fails_only_where_it_is_needed(
     daemon: Bluetoothd, advice: str, needed: bool, used: bool, state: State
 ) -> None:
-    check = check_bluetoothd(daemon, is_needed=needed, is_used=used)
+    check = check_bluetoothd(daemon, is_needed=needed, is_used=used, in_container=False)
 
     assert check.state is state
     assert advice in (check.advice or "")
@@ -95,7 +95,7 @@ def test_running_bluetoothd_is_well_unless_something_is_known(
 ) -> None:
     daemon = Bluetoothd(**{"version": "5.82", "adapters": UP} | options)
 
-    check = check_bluetoothd(daemon, is_needed=True, is_used=True)
+    check = check_bluetoothd(daemon, is_needed=True, is_used=True, in_container=False)
 
     assert check.state is state
     assert text in check.text

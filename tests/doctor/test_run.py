@@ -1,5 +1,6 @@
 """The whole of doctor on faked machines: each fault is the one thing to do."""
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -114,6 +115,9 @@ def twins() -> FakeMachine:
     return replace(LAPTOP, adapters=both, chips=[Chip(), Chip()])
 
 
+NO_FAMILY = errno.EAFNOSUPPORT
+NO_SOCKETS = Rights(channel_errno=NO_FAMILY, query_errno=NO_FAMILY, capabilities=0)
+NO_BUS = Bluetoothd(problem="no_bus")
 FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "no adapter": (
         lambda: {"machine": replace(LAPTOP, adapters=[], chips=[])},
@@ -141,7 +145,20 @@ FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "same address": (lambda: {"machine": twins()}, "adapters: hci0 and hci1 have the same address"),
     "no permission": (
         lambda: {"rights": Rights(channel_errno=1, query_errno=1, capabilities=0)},
-        "sockets: link: direct is not possible (Operation not permitted)",
+        "sockets: no Bluetooth sockets, which link: direct needs (Operation not permitted)",
+    ),
+    "container without the host's network": (
+        lambda: {"machine": CONTAINER, "rights": NO_SOCKETS, "daemon": NO_BUS},
+        "sockets: no Bluetooth sockets, which link: direct needs (Address family not supported",
+    ),
+    "container without the host's D-Bus": (
+        lambda: {
+            "machine": CONTAINER,
+            "rights": NO_SOCKETS,
+            "daemon": NO_BUS,
+            "config": CONFIG_BLUEZ,
+        },
+        "bluetoothd: no D-Bus; run the container with the host's D-Bus: -v /run/dbus",
     ),
     "no bluetoothd": (
         lambda: {"config": CONFIG_BLUEZ},
