@@ -19,7 +19,7 @@ from exporter.doctor.listen import facts as heard_facts
 from exporter.doctor.means import Means
 from exporter.doctor.others import Others
 from exporter.doctor.report import Report
-from exporter.doctor.running_exporter import ReleaseError, RunningExporter
+from exporter.doctor.running_exporter import STOP, ReleaseError, RunningExporter
 from exporter.doctor.verdict import check_battery
 from exporter.doctor.wedge import wedge_checked
 from exporter.errors import Cause, ProfileError
@@ -63,8 +63,8 @@ async def examine(examined: Examination, battery: BatteryConfig, listening: List
     report, name = examined.report, battery.name
     record: dict[str, Fact] = {"name": name, "address": battery.address}
     report.batteries.append(record)
-    if why := await _why_left_alone(examined, battery):
-        report.add(Check(id="battery", subject=name, state=State.UNKNOWN, text=f"not tried: {why}"))
+    if left_alone := await _check_left_alone(examined, battery):
+        report.add(left_alone)
         return False
     heard = listening.heard.get(battery.address)
     if examined.means.scans:
@@ -81,17 +81,27 @@ async def examine(examined: Examination, battery: BatteryConfig, listening: List
     return check.state in {State.OK, State.WARN}
 
 
-async def _why_left_alone(examined: Examination, battery: BatteryConfig) -> str | None:
+async def _check_left_alone(examined: Examination, battery: BatteryConfig) -> Check | None:
+    """Return why a battery is not tried; None: it is."""
+    state, advice = State.UNKNOWN, None
+    if (why := _why_not_tried(examined, battery)) is None:
+        try:
+            await examined.exporter.release(battery.address)
+        except ReleaseError as error:  # no check before this one has failed for it
+            state, why, advice = State.FAIL, str(error), STOP
+        else:
+            return None
+    text = f"not tried: {why}"
+    return Check(id="battery", subject=battery.name, state=state, text=text, advice=advice)
+
+
+def _why_not_tried(examined: Examination, battery: BatteryConfig) -> str | None:
     if not examined.means.routes:
         return "no way to it on this machine, see above"
     if battery.adapter and examined.resolve(battery.adapter) is None:
         return f"its adapter {battery.adapter} is not there"
     if examined.others.holds(battery.address) and battery.address not in examined.exporter.names:
         return "another program on this machine is connected to it, see above"
-    try:
-        await examined.exporter.release(battery.address)
-    except ReleaseError as error:
-        return str(error)
     return None
 
 

@@ -18,6 +18,11 @@ OK: Final = 200
 NOT_FOUND: Final = 404
 SILENT: Final = 599  # as Tornado calls it: something listens, and does not answer in HTTP
 
+STOP: Final = (
+    "stop it meanwhile (sudo systemctl stop bms-exporter, or docker stop bms-exporter), then start "
+    "it again"
+)
+
 
 class Presence(StrEnum):
     """What was found at the URL."""
@@ -151,7 +156,7 @@ def check_exporter(exporter: RunningExporter, addresses: Iterable[str]) -> Check
                 text=f"one runs at {place} and does not let doctor in (HTTP {exporter.status}): "
                 "its batteries are left alone",
                 facts=facts,
-                advice="stop it meanwhile: sudo systemctl stop bms-exporter",
+                advice=STOP,
             )
         case Presence.OPEN:
             text = (

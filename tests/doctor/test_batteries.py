@@ -230,7 +230,6 @@ class TestLeftAlone:
         [
             {"others": Others(connections=[(ADDRESS, CONNECTED)])},
             {"others": Others(by_bluetoothd=frozenset({ADDRESS}))},
-            {"exporter": RunningExporter("http://localhost:1", presence=Presence.LOCKED)},
             {"routes": ()},
             {"config": replace(CAMPER, adapter=AdapterName("hci9")), "resolve": lambda _: None},
         ],
@@ -242,6 +241,15 @@ class TestLeftAlone:
 
         assert case["battery"].state is State.UNKNOWN
         assert case["battery"].text.startswith("not tried: ")
+        assert case.virtual.connects == 0
+
+    async def test_exporter_that_does_not_release_a_battery_is_the_cause(self) -> None:
+        case = Case(exporter=RunningExporter("http://localhost:1", presence=Presence.LOCKED))
+
+        assert not await case.examine()
+
+        assert case["battery"].state is State.FAIL
+        assert "systemctl stop bms-exporter" in (case["battery"].advice or "")
         assert case.virtual.connects == 0
 
     @real_sockets
