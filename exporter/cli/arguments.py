@@ -48,7 +48,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[LogOptions, Options]:
     if serves and "listen_addresses" in given and "systemd_sockets" in given:
         parser.error("--web.systemd-socket: --web.listen-address is given too: one is enough")
     if "replay" in given and given.get("battery"):
-        parser.error("read --replay: the recording is read, leave the battery out")
+        parser.error("read: expected a battery or --replay FILE, got both")
     log_options = LogOptions(
         level=given.get("log_level", given["usual_level"]),
         log_format=LogFormat(given.get("log_format", LogFormat.LOGFMT)),

@@ -116,7 +116,7 @@ def _read(options: Read, backend: Backend | None) -> int:
     with open_recording(options.record) as file:
         snapshot = asyncio.run(read_once(battery, config, backend, record=file.write))
     status = _show(snapshot, options)
-    complain(file.problem or f"recorded: {options.record}; look through it, then send it")
+    complain(file.problem or f"recorded: {options.record}; read it, then attach it to an issue")
     return FAILED if file.problem else status
 
 

@@ -39,7 +39,7 @@ def diagnose(options: Doctor, backend: Backend | None = None) -> int:
     try:
         file = _create(options.json_file)
     except OSError as error:
-        complain(f"{options.json_file}: {error.strerror}")
+        complain(f"{options.json_file}: cannot be written: {error.strerror}")
         return WRONG_USAGE
     try:
         with _recording(options.record) as record:
@@ -72,7 +72,7 @@ def _recording(path: Path | None) -> Iterator[Write | None]:
         return
     with open_recording(path) as file:
         yield file.write
-    complain(file.problem or f"recorded: {path}; look through it, then send it")
+    complain(file.problem or f"recorded: {path}; read it, then attach it to an issue")
 
 
 def _create(path: Path | None) -> TextIO | None:
@@ -85,7 +85,7 @@ def _write(file: TextIO, text: str) -> None:
         with file:
             file.write(text)
     except OSError as error:
-        complain(f"{file.name}: {error.strerror}")
+        complain(f"{file.name}: cannot be written: {error.strerror}")
 
 
 def _print_line(text: str) -> None:

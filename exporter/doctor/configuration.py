@@ -50,14 +50,22 @@ def choose_batteries(configured: Configured, wanted: Sequence[str]) -> list[Batt
             battery for battery in known if one == battery.name or battery.address == address
         ]
         if not matching and address is None:
-            names = ", ".join(battery.name for battery in known) or "none"
-            raise ConfigError(
-                [f"doctor: no battery {one!r}: {names} configured; an address works, too"]
-            )
+            raise ConfigError(_why_unknown(one, configured))
         chosen += matching or [
             BatteryConfig(name=Name(normal_address(one)), address=normal_address(one))
         ]
     return chosen
+
+
+def _why_unknown(name: str, configured: Configured) -> list[str]:
+    if configured.problems:
+        return list(configured.problems)
+    if configured.is_missing:
+        why = "there is no configuration file"
+    else:
+        known = () if configured.config is None else configured.config.batteries
+        why = f"configured: {', '.join(battery.name for battery in known)}"
+    return [f"doctor: no battery {name!r}: {why}; give its address, or no name for all in range"]
 
 
 def check_configuration(configured: Configured, adapters: Sequence[AdapterFacts]) -> Check:
@@ -67,7 +75,7 @@ def check_configuration(configured: Configured, adapters: Sequence[AdapterFacts]
         "mistakes": len(configured.problems),
     }
     if configured.is_missing:
-        text = "no file: every battery in range that looks like JBD is tried"
+        text = "no file; without an address, every battery in range that looks like JBD is tried"
         return Check(id="configuration", state=State.NOTE, text=text, facts=facts)
     if configured.config is None:
         first, *more = configured.problems

@@ -87,5 +87,19 @@ def test_batteries_are_chosen_by_name_or_address(wanted: list[str], names: list[
 
 
 def test_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="no battery 'boat': camper, trailer configured"):
+    with pytest.raises(ConfigError, match="no battery 'boat': configured: camper, trailer; give"):
         choose_batteries(TWO, ["boat"])
+
+
+@pytest.mark.parametrize(
+    ("configured", "words"),
+    [
+        (Configured(is_missing=True), "no battery 'boat': there is no configuration file; give"),
+        (Configured(problems=["config.yaml:1: speed: unknown key"]), "config.yaml:1: speed"),
+    ],
+)
+def test_unknown_name_is_refused_with_what_is_wrong_with_the_file(
+    configured: Configured, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        choose_batteries(configured, ["boat"])

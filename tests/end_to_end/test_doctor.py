@@ -123,8 +123,8 @@ class TestMachineWithoutBluetooth:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["boat"], "no battery 'boat': mine configured"),
-            (["--json", "/nonexistent/facts.json"], "No such file or directory"),
+            (["boat"], "no battery 'boat': configured: mine"),
+            (["--json", "/nonexistent/facts.json"], "cannot be written: No such file or directory"),
             (["--link", "wifi"], "invalid choice: 'wifi'"),
             (["--exporter", "localhost"], "expected a URL like http://localhost:12200"),
         ],
