@@ -1,0 +1,139 @@
+"""The commands beside serving, and their options."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from exporter.cli.argument_values import (
+    checked,
+    parse_exporter_url,
+    parse_recording,
+    parse_scan_duration,
+    parse_speed,
+)
+from exporter.cli.options import Decode, Demo, Doctor, Read, Scan
+from exporter.config.schema import parse_adapter
+
+
+def add_scan(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add `scan` and its options."""
+    scan = commands.add_parser("scan", parents=[common], help="list the batteries nearby")
+    scan.add_argument(
+        "--adapter", type=checked(parse_adapter), help="hci0 and the like, or its address"
+    )
+    scan.add_argument(
+        "--duration",
+        dest="duration_s",
+        metavar="DURATION",
+        type=checked(parse_scan_duration),
+        help="how long to listen (10s)",
+    )
+    scan.add_argument("--all", action="store_true", help="list every device, not only JBD")
+    scan.add_argument(
+        "--no-read",
+        dest="read",
+        action="store_false",
+        help="do not read the devices that only may be JBD batteries, one after the other "
+        "(about 3 s each, 15 s if one does not answer)",
+    )
+    scan.set_defaults(command=Scan, usual_level="error")
+
+
+def add_read(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add `read` and its options."""
+    read = commands.add_parser("read", parents=[common], help="read one battery once")
+    read.add_argument(
+        "battery",
+        nargs="?",
+        metavar="NAME|ADDRESS",
+        help="may be left out if one is configured; an address need not be",
+    )
+    read.add_argument("--format", choices=["table", "json", "metrics"])
+    recording = read.add_mutually_exclusive_group()
+    recording.add_argument(
+        "--record",
+        metavar="FILE",
+        type=Path,
+        help="record the session into a new FILE, without address, password and serial number",
+    )
+    recording.add_argument(
+        "--replay",
+        metavar="FILE",
+        type=Path,
+        help="run a recorded session instead of reading a battery; needs no Bluetooth",
+    )
+    read.set_defaults(command=Read, usual_level="error")  # it prints the failure itself
+
+
+def add_doctor(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add `doctor` and its options."""
+    doctor = commands.add_parser(
+        "doctor", parents=[common], help="find out why a battery cannot be read"
+    )
+    doctor.add_argument(
+        "batteries",
+        nargs="*",
+        metavar="NAME|ADDRESS",
+        help="batteries to examine (default: all that are configured, or found)",
+    )
+    doctor.add_argument(
+        "--quick", action="store_true", help="check the machine only, without radio"
+    )
+    doctor.add_argument(
+        "--link", choices=["direct", "bluez", "both"], help="the ways to a battery to try"
+    )
+    doctor.add_argument(
+        "--json", dest="json_file", metavar="FILE", type=Path, help="write the facts to FILE, too"
+    )
+    doctor.add_argument(
+        "--record",
+        metavar="FILE",
+        type=Path,
+        help="record every connection into a new FILE, without address, password and serial number",
+    )
+    doctor.add_argument(
+        "--show-addresses",
+        action="store_true",
+        help="show whole addresses and names; without it, the output may be published",
+    )
+    doctor.add_argument(
+        "--exporter",
+        dest="exporter_url",
+        metavar="URL",
+        type=checked(parse_exporter_url),
+        help="the exporter that leaves the batteries alone meanwhile (http://localhost:12200)",
+    )
+    doctor.set_defaults(command=Doctor, usual_level="error")  # it prints the failures itself
+
+
+def add_decode(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add `decode` and its options."""
+    decode = commands.add_parser("decode", parents=[common], help="explain recorded reply frames")
+    decode.add_argument(
+        "frames",
+        nargs="+",
+        metavar="HEX|FILE|-",
+        help="reply frames or their notifications, in hex as logs print it (DD03...77), "
+        "a file with such text, or - for standard input",
+    )
+    decode.add_argument("--format", choices=["explain", "json", "metrics"])
+    decode.set_defaults(command=Decode)
+
+
+def add_demo(commands: Any, common: argparse.ArgumentParser, web: argparse.ArgumentParser) -> None:
+    """Add `demo`, which takes the options of serving, too."""
+    demo = commands.add_parser(
+        "demo", parents=[common, web], help="serve virtual batteries, without Bluetooth"
+    )
+    demo.add_argument(
+        "--speed", type=checked(parse_speed), help="run the day faster: 60 is an hour a minute"
+    )
+    demo.add_argument(
+        "--replay",
+        action="append",
+        type=checked(parse_recording),
+        metavar="NAME=FILE",
+        help="serve the recorded reply frames of FILE as NAME; repeatable. "
+        "FILE is a recording, or holds what decode takes",
+    )
+    demo.set_defaults(command=Demo)
