@@ -36,8 +36,6 @@ STEPS: Final = (
     ("failed", "wait"),
     ("disconnected", "disconnect"),
 )
-
-
 STYLES: Final = {DIRECT: Style.FAST, GENTLE: Style.GENTLE, BLUEZ: Style.FAST}
 
 

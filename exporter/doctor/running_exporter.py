@@ -15,6 +15,7 @@ QUICK_S: Final = 0.4
 FIND_S: Final = 2.0  # an exporter on this machine answers in milliseconds
 RELEASE_S: Final = 40.0  # a release waits for the disconnect of a poll under way
 OK: Final = 200
+UNAUTHORIZED: Final = 401
 NOT_FOUND: Final = 404
 SILENT: Final = 599  # as Tornado calls it: something listens, and does not answer in HTTP
 
@@ -153,7 +154,7 @@ def check_exporter(exporter: RunningExporter, addresses: Iterable[str]) -> Check
             return Check(
                 id="exporter",
                 state=State.WARN,
-                text=f"one runs at {place} and does not let doctor in (HTTP {exporter.status}): "
+                text=f"one runs at {place} and {_why_locked(exporter.status)}: "
                 "its batteries are left alone",
                 facts=facts,
                 advice=STOP,
@@ -163,3 +164,9 @@ def check_exporter(exporter: RunningExporter, addresses: Iterable[str]) -> Check
                 f"one runs at {place}; it leaves {', '.join(own) or 'no battery'} alone meanwhile"
             )
     return Check(id="exporter", state=State.OK, text=text, facts=facts)
+
+
+def _why_locked(status: int) -> str:
+    if status == SILENT:
+        return "does not answer"
+    return "wants a user" if status == UNAUTHORIZED else f"refuses (HTTP {status})"

@@ -254,7 +254,7 @@ class TestBesideAnExporter:
         with serving(tmp_path, USERS) as exporter:
             done = doctor("--config.file", str(config), url=url_of(exporter))
 
-        assert "does not let doctor in (HTTP 401)" in done.output
+        assert "wants a user: its batteries are left alone" in done.output
         assert done.status == 1
 
     @real_time
