@@ -8,9 +8,17 @@ from typing import Any, Final, TypeVar
 
 from exporter import __version__
 from exporter.app import ServeOptions
-from exporter.cli.argument_values import checked, parse_optional_path, parse_telemetry_path
 from exporter.cli.options import Check, Demo, LogOptions, Options, Serve
-from exporter.cli.subcommands import add_decode, add_demo, add_doctor, add_read, add_scan
+from exporter.cli.subcommands import (
+    add_decode,
+    add_demo,
+    add_doctor,
+    add_read,
+    add_scan,
+    checked,
+    parse_optional_path,
+    parse_telemetry_path,
+)
 from exporter.config.schema import parse_duration
 from exporter.logs import LEVELS, LogFormat
 
