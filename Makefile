@@ -56,7 +56,7 @@ test-with: ## run the tests with one other Python: make test-with WITH=python3.1
 		$$venv/bin/python $(PIP) --require-hashes -r requirements-dev.lock; \
 		$$venv/bin/python $(PIP) --no-deps --no-build-isolation -e .; \
 		touch $$venv/.tools; }; \
-	time $$venv/bin/python -m pytest $(PARALLEL) $(or $(ARGS),$(QUICK))
+	time EXAMPLES=20 $$venv/bin/python -m pytest $(PARALLEL) $(or $(ARGS),$(QUICK))
 
 .PHONY: check
 check: .venv/.tools ## lint, check types and spelling only

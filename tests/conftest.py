@@ -15,6 +15,7 @@ import pytest
 hypothesis.settings.register_profile(
     "patient",
     deadline=None,  # machines are busy at times
+    max_examples=int(os.environ.get("EXAMPLES", "100")),
     derandomize="REQUIRE_TOOLS"
     in os.environ,  # in .ci/run a finding is of the change, not of chance
 )
