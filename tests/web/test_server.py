@@ -331,8 +331,6 @@ class TestBodies:
 
 
 class TestMalformed:
-    LIMITS = replace(SHORT, request_s=10.0, handshake_s=10.0)  # a busy machine is late
-
     @pytest.mark.parametrize(
         "request_",
         [
