@@ -116,11 +116,13 @@ class BleakTransport:
     async def _disconnect(self, client: BleakClient, target: Target) -> None:
         if target.stats.recorder is not None:
             target.stats.recorder.closed("us")
-        if client.is_connected:
+        if was_connected := client.is_connected:
             await self._management.disconnect(target.address)
         try:
             await with_timeout(client.disconnect(), UNDO_S)
-            target.stats.may_be_left = False
+            if was_connected:  # one that was lost may be left: bluetoothd may have been restarted
+                is_left = self._client is None and await bluez.is_connected(target.address)
+                target.stats.may_be_left = is_left
         except BLEAK_ERRORS as error:
             log.debug("disconnect failed", extra={"address": target.address, "error": text(error)})
         target.stats.record_event("gone")
@@ -175,7 +177,7 @@ class BleakTransport:
             held_s = stats.held_s
             await self._search.free(target)  # bleak uses a connection that it finds
             try:
-                stats.may_be_left = True  # also if cancelled
+                stats.may_be_left = True  # also if it fails: bluetoothd may connect later
                 # What connected just after this was cancelled is disconnected.
                 client = await with_timeout(attempt(), deadline_s - now(), BleakClient.disconnect)
                 _record_services(stats, client)
@@ -186,7 +188,6 @@ class BleakTransport:
                 failed: LinkError = ConnectError("an empty GATT table", Cause.GATT)
             except BLEAK_ERRORS as error:
                 is_late = isinstance(error.__cause__ or error, TimeoutError)
-                stats.may_be_left = is_late
                 was_connected = stats.connected_at_s is not None or stats.held_s > held_s
                 if is_late and was_connected:
                     failed = ConnectError(
