@@ -60,6 +60,7 @@ class DaemonFaults:
     expires: bool = False  # the object disappears at the first Connect
     connect_hangs: bool = False
     never_resolved: bool = False
+    forgets_table: bool = False  # the objects of its services disappear at each Connect
     subscribe_error: tuple[str, str] | None = None
     write_error: tuple[str, str] | None = None
     disconnect_error: tuple[str, str] | None = None
@@ -430,7 +431,7 @@ class FakeBluetoothd:
             if self._objects.get(path, {}).get(ADAPTER, {}).get("Discovering") != is_scanning:
                 self._change(path, ADAPTER, Discovering=is_scanning)
 
-    async def _connect(self, path: str) -> None:
+    async def _connect(self, path: str) -> None:  # noqa: C901 - a list of faults
         battery = self._battery(path)
         daemon_faults = self.daemon_faults.get(battery.address, DaemonFaults())
         if self._objects[path][DEVICE]["Connected"]:
@@ -461,8 +462,9 @@ class FakeBluetoothd:
             self.daemon_faults[battery.address] = replace(daemon_faults, abort_by_local=left)
             self._end(battery.address)
             raise Refusal(FAILED, "le-connection-abort-by-local")
-        if daemon_faults.never_resolved:  # what it knew of the table is gone, too
+        if daemon_faults.forgets_table:
             self._forget_table(path)
+        if daemon_faults.never_resolved:
             return
         self._resolve(path, battery)
 

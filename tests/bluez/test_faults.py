@@ -504,7 +504,9 @@ class TestFallback:
         air.options = {"refuse": {0x10: 0x0E}}
         assert await connect(4) == ["bluez"] * 2  # after both styles of the direct link
         air.options = {}
-        camper.fake.daemon_faults[virtual.address] = DaemonFaults(never_resolved=True)
+        camper.fake.daemon_faults[virtual.address] = DaemonFaults(
+            never_resolved=True, forgets_table=True
+        )
 
         assert await connect(5) == ["direct"] * 2
         assert virtual.connects == virtual.disconnects
