@@ -99,8 +99,10 @@ class BleakTransport:
                 try:
                     client = await self._establish(device, target, links, deadline_s)
                 except ConnectError as error:
-                    why_not = await self._search.explain(self._name(device), target.address)
-                    raise why_not or error from error
+                    adapter = self._name(device)
+                    if why_not := await self._search.explain(adapter, target.address):
+                        raise why_not from error
+                    raise
             record(connected=True)
             measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:

@@ -204,16 +204,24 @@ class DirectTransport:
         if sock is not None:
             health.note_success()
             return AttChannel(sock, address, adapter.name, target.stats.recorder)
-        settings = await self._read_settings(target, adapter)
-        if error := explain_silence(settings, adapter.name, address):
+        if error := await self._explain(target, adapter, evidence):
             raise error
-        if evidence is not None:
-            target.stats.record_event("stuck", reason=evidence.reason)
-            message = await health.handle(evidence, self._management)
-            raise AdapterError(f"{message} (connect to {address})", Cause.WEDGE)
         if scanned:
             raise make_not_found(target, timeout_s + again_s, scanned=adapter.name)
         raise make_not_found(target, timeout_s)
+
+    async def _explain(
+        self, target: Target, adapter: Adapter, evidence: Evidence | None
+    ) -> AdapterError | None:
+        """Return why the adapter received nothing; None: nothing says that it is to blame."""
+        settings = await self._read_settings(target, adapter)
+        if error := explain_silence(settings, adapter.name, target.address):
+            return error
+        if evidence is None:
+            return None
+        target.stats.record_event("stuck", reason=evidence.reason)
+        message = await self._healths[adapter.name].handle(evidence, self._management)
+        return AdapterError(f"{message} (connect to {target.address})", Cause.WEDGE)
 
     async def _wait(
         self, target: Target, adapter: Adapter, memory: Memory, timeout_s: float

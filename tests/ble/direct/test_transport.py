@@ -489,10 +489,13 @@ async def never(_adapter: str) -> bool:
 
 
 class TestWedge:
+    @pytest.fixture(autouse=True)
+    def short_look(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
+
     async def test_adapter_that_answers_nothing_is_an_adapter_error(
         self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
         direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
         direct.air.set_faults(deaf=True)
 
@@ -504,7 +507,6 @@ class TestWedge:
     async def test_kernel_that_begins_no_scan_is_an_adapter_error(
         self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
         monkeypatch.setattr("exporter.ble.direct.transport.SCANNED_S", 0.1)
         monkeypatch.setattr(bluez, "is_discovering", never)
         direct = DirectBattery(tasks, quick())
@@ -518,7 +520,6 @@ class TestWedge:
     async def test_advertising_adapter_is_named_when_the_battery_is_not_seen(
         self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
         direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
 
         async def command(opcode: int, _adapter: int, _payload: bytes) -> tuple[int, bytes]:
@@ -545,7 +546,6 @@ class TestWedge:
     async def test_connection_that_was_left_behind_is_an_adapter_error_in_the_end(
         self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
         monkeypatch.setattr("exporter.ble.direct.wedge.LEFT_BEHIND_S", 0.1)
         direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
         direct.air.connections = [("A4:C1:38:00:00:09", CONNECTING)]
@@ -559,7 +559,6 @@ class TestWedge:
     async def test_adapter_that_stays_stuck_is_restarted_and_read_in_the_next_poll(
         self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
         monkeypatch.setattr("exporter.ble.direct.wedge.LEFT_BEHIND_S", 0.0)
         monkeypatch.setattr("exporter.ble.adapter_health.CERTAIN_S", 0.1)
         monkeypatch.setattr("exporter.ble.direct.management.OFF_S", 0.01)
@@ -581,7 +580,6 @@ class TestWedge:
     async def test_batteries_that_wait_at_once_restart_a_stuck_adapter_once(
         self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 0.2)
         monkeypatch.setattr("exporter.ble.direct.wedge.LEFT_BEHIND_S", 0.0)
         monkeypatch.setattr("exporter.ble.adapter_health.CERTAIN_S", 0.1)
         monkeypatch.setattr("exporter.ble.direct.management.OFF_S", 0.01)
