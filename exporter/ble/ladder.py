@@ -123,7 +123,6 @@ class Ladder:
             now_s: The present moment.
         """
         if cause is None or cause in UNRELATED:
-            self._at = max(self._at, self._home)  # a trial of a lower rung says nothing, and ends
             return
         self._successes = 0
         self._failures += 1

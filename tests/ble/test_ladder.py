@@ -174,17 +174,6 @@ class TestHigherRungThatHelps:
         polls.wait(HOUR_S)
         assert polls.read() == [DIRECT]
 
-    def test_trial_of_a_missing_battery_ends_without_a_result(self) -> None:
-        polls = Polls()
-        polls.fail(Cause.GATT)
-        polls.read(2)
-        polls.wait(HOUR_S)
-        assert polls.ladder.choose(polls.now_s, may_explore=True) == DIRECT
-
-        polls.ladder.note_failure(Cause.ABSENT, polls.now_s)
-
-        assert polls.ladder.choose(polls.now_s, may_explore=False) == GENTLE
-
     def test_is_unlearned_when_it_stops_working(self) -> None:
         polls = Polls()
         polls.fail(Cause.SECURITY)
