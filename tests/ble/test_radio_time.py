@@ -221,7 +221,8 @@ async def scrape(machine: Machine, stretches: Sequence[tuple[Sequence[Fault | No
                     rungs = ROUTES.index(route) - ROUTES.index(last)
                     assert rungs <= 1 or {PAIRING, REFUSED} & (earlier | {*faults})
                     last = route
-                earlier = {*faults}
+                if used:  # the back-off may leave a minute out: the evidence is the last poll's
+                    earlier = {*faults}
 
 
 @settings(max_examples=15)
