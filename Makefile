@@ -144,7 +144,7 @@ test-dist: .venv/.tools .venv-release/.tools ## build the last commit twice, com
 .PHONY: test-bluez
 test-bluez: ## the scenarios against Linux's Bluetooth and a real bluetoothd in a virtual machine (root on Debian)
 	@time tests/bluez/vm/run --suite $(SUITE) --timeout 2400 --out build/bluez-$(SUITE) \
-		"BMS_WORLD=vm python -m pytest -p no:cacheprovider -q --tb=short --durations=5 $(ARGS) tests/bluez/test_scenarios.py tests/bluez/test_air.py"
+		"BMS_WORLD=vm python -m pytest -p no:cacheprovider -v --tb=short --durations=5 $(ARGS) tests/bluez/test_scenarios.py tests/bluez/test_air.py"
 
 .PHONY: test-systemd
 test-systemd: ## install the service as README.md says, under systemd in the same virtual machine
