@@ -150,8 +150,10 @@ class BleakTransport:
             delay_s = SCAN_S if self._scanner.shared else 0.0
             return ATTEMPT_S + delay_s + CONNECTION_S * (self._connecting - 1)
 
-        def attempt() -> Coroutine[Any, Any, BleakClient]:
-            return establish_connection(
+        async def attempt() -> BleakClient:
+            await self._search.free(target)  # bleak uses a connection that it finds
+            target.stats.may_be_left = True  # also if it fails: bluetoothd may connect later
+            return await establish_connection(
                 _counting_client(target.stats, attempt_s),
                 device,
                 target.address,
@@ -177,9 +179,7 @@ class BleakTransport:
         stats = target.stats
         for number, pause_s in enumerate(retry_pauses(), 1):
             held_s = stats.held_s
-            await self._search.free(target)  # bleak uses a connection that it finds
             try:
-                stats.may_be_left = True  # also if it fails: bluetoothd may connect later
                 # What connected just after this was cancelled is disconnected.
                 client = await with_timeout(attempt(), deadline_s - now(), BleakClient.disconnect)
                 _record_services(stats, client)

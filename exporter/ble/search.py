@@ -18,7 +18,7 @@ from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence
 from exporter.ble.scanner import Scanner, StuckDiscoveryError, make_advertisement
 from exporter.ble.timeouts import FIND_S, limit_look
-from exporter.ble.transport import Target, make_not_found, note_taken
+from exporter.ble.transport import Target, make_not_found, note_taken, preparing
 from exporter.clock import Clock
 from exporter.errors import AdapterError, Cause, FailureReason, LinkError
 
@@ -60,10 +60,13 @@ class Search:
             raise
 
     async def _find_usable(self, target: Target, deadline_s: float) -> BLEDevice:
-        adapter = None if self._is_virtual else await self._scanner.find_adapter()
+        async with preparing(target, deadline_s):
+            adapter = None if self._is_virtual else await self._scanner.find_adapter()
+            if adapter is not None:
+                await self._healths.settle(adapter, self._management)
+            await self.free(target)
         if adapter is None:
             return await self._find(target, deadline_s)
-        await self._healths.settle(adapter, self._management)
         health = self._healths[adapter]
         before = self._look(health, target.address)
         try:
@@ -125,7 +128,6 @@ class Search:
         return None
 
     async def _find(self, target: Target, deadline_s: float) -> BLEDevice:
-        await self.free(target)
         loop = asyncio.get_running_loop()
         found: asyncio.Future[BLEDevice] = loop.create_future()
 

@@ -1,14 +1,15 @@
 """The interfaces of the transports, and the data that they share with their users."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from exporter.config.schema import TransportChoice
 from exporter.connection import Connection
-from exporter.errors import Cause, ConnectError, NotFoundError
+from exporter.errors import AdapterError, Cause, ConnectError, NotFoundError
 from exporter.link_stats import LinkStats
 from exporter.protocol.advertisement import Advertisement, read_backwards
 
@@ -82,6 +83,30 @@ class Backend:
 
     client: "type[BaseBleakClient] | None" = None
     scanner: "type[BaseBleakScanner] | None" = None
+
+
+@asynccontextmanager
+async def preparing(target: Target, deadline_s: float) -> AsyncIterator[None]:
+    """Limit the work before a look to half of the time that is left.
+
+    A look in too short a time would call a battery absent that is there.
+
+    Raises:
+        AdapterError: The work took longer.
+    """
+    began_s = asyncio.get_running_loop().time()
+    limit = asyncio.timeout_at((began_s + deadline_s) / 2)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():  # the kernel's
+            raise
+        raise AdapterError(
+            "the adapter was not ready within half of poll.timeout: it is being restarted, or does "
+            "not answer. The next poll tries again; if it stays so, run bluetoothctl power off, "
+            f"then bluetoothctl power on (connect to {target.address})"
+        ) from None
 
 
 def note_taken(target: Target, now_s: float, seen_by: str) -> None:

@@ -20,7 +20,7 @@ from exporter.ble.direct.settings import Setting, find_adapter, open_channel, re
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence
 from exporter.ble.timeouts import FIND_S, limit_look, may_retry, retry_pauses
-from exporter.ble.transport import Target, make_not_found, note_taken
+from exporter.ble.transport import Target, make_not_found, note_taken, preparing
 from exporter.clock import Clock, boot_s
 from exporter.errors import (
     AdapterError,
@@ -82,9 +82,10 @@ class DirectTransport:
         if target.stats.recorder is not None:
             target.stats.recorder.memory(**memory.describe())
         try:
-            await self._healths.settle(self._adapter, self._management)
-            await self._management.switch_on(self._adapter)
-            await self._free(target)
+            async with preparing(target, deadline_s):
+                await self._healths.settle(self._adapter, self._management)
+                await self._management.switch_on(self._adapter)
+                await self._free(target)
             channel, table = await self._connect_in_time(target, memory, deadline_s)
             measuring = asyncio.create_task(self._management.record_rssi(target, self._clock))
             try:
