@@ -29,6 +29,7 @@ class Choice:
     proven: str | None = None  # that of the last success
     failures: int = 0  # in a row over `adapter`
     is_useless: bool = False  # the last poll received nothing over it, or could not use it
+    is_silent: bool = False  # no adapter received the battery in the last comparison
 
     def note_success(self) -> None:
         """Prefer this adapter from now on."""
@@ -61,32 +62,37 @@ class AdapterChoice:
         """Compare adapters by their scans; `choices` returns those of all batteries."""
         self._scanning = scanning
         self._choices = choices
-        self._turns = 0
 
     async def choose(self, choice: Choice, address: str, present: Sequence[str]) -> None:
-        """Keep the adapter that worked last; compare those present if it is gone or failed."""
+        """Keep the adapter that worked last; compare those present if it is gone or failed.
+
+        A battery that none of them received is away: until it is back they take turns without a
+        comparison, which costs the radio time of several looks.
+        """
         if len(present) < 2:  # noqa: PLR2004 - nothing to choose from
             choice.adapter = None
         elif choice.adapter not in present or choice.has_failed:
-            choice.adapter = await self._compare(choice, address, present)
+            is_away = choice.is_silent and choice.is_useless and choice.adapter in present
+            rssi_dbm = {} if is_away else dict(await self._listen(address, present))
+            choice.is_silent = not rssi_dbm
+            choice.adapter = self._choose_best(choice, rssi_dbm, present)
             choice.failures = 0
             extra = {"address": address, "adapter": choice.adapter}
             log.info("adapter chosen", extra=extra)
 
-    async def _compare(self, choice: Choice, address: str, present: Sequence[str]) -> str:
-        """Scan on every adapter for COMPARE_S; return the best one for this battery.
+    def _choose_best(self, choice: Choice, rssi_dbm: dict[str, int], present: Sequence[str]) -> str:
+        """Return the best adapter for a battery, by the RSSI over those that receive it.
 
         Of those that receive the battery about as well as the best one, it is the one of the last
         success, else the one with the fewest batteries: an adapter makes one connection at a time.
         One that receives it and does not connect to it is left out. Without any reception they
         take turns.
         """
-        rssi_dbm = dict(await self._listen(address, present))
+        used_by = Counter(other.adapter for other in self._choices() if other is not choice)
         if len(rssi_dbm) > 1 and choice.has_failed and not choice.is_useless:
             rssi_dbm.pop(choice.adapter or "", None)
         if rssi_dbm:
             similar_dbm = max(rssi_dbm.values()) - SIMILAR_DB
-            used_by = Counter(other.adapter for other in self._choices() if other is not choice)
             return min(
                 (adapter for adapter in rssi_dbm if rssi_dbm[adapter] >= similar_dbm),
                 key=lambda adapter: (
@@ -95,11 +101,12 @@ class AdapterChoice:
                     -rssi_dbm[adapter],
                 ),
             )
-        self._turns += 1
-        return present[self._turns % len(present)]
+        if choice.adapter in present:
+            return present[(present.index(choice.adapter) + 1) % len(present)]
+        return min(present, key=lambda adapter: used_by[adapter])
 
     async def _listen(self, address: str, present: Sequence[str]) -> Mapping[str, int]:
-        """Return the RSSI of the battery, in dBm, for each adapter that receives it.
+        """Scan for COMPARE_S; return the battery's RSSI, in dBm, by adapter that receives it.
 
         All scan at once: one that refuses or hangs delays nothing.
         """

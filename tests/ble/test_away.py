@@ -1,0 +1,189 @@
+"""A battery that is away costs little with two adapters, and a busy adapter is not taken for it."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+
+from exporter.battery.poller import Poller
+from exporter.ble.adapter_choice import COMPARE_S
+from exporter.ble.adapter_health import AdapterHealths
+from exporter.ble.bleak import BleakTransport
+from exporter.ble.direct.management import Management
+from exporter.ble.direct.transport import DirectTransport
+from exporter.ble.routes import Routes
+from exporter.ble.scanner import Scanner
+from exporter.ble.search import Search
+from exporter.ble.transport import Target, preparing
+from exporter.config.schema import PollConfig, Seconds
+from exporter.connection import Connection
+from exporter.demo.battery import Faults
+from exporter.demo.radio import Air, make_air
+from exporter.errors import AdapterError
+from exporter.link_stats import LinkStats
+from tests.support import att_server
+from tests.support.virtual import ADDRESS, battery, make_poller, make_transport, now_s
+
+SECOND = "A4:C1:38:00:00:02"
+POLLS = 20
+
+
+@dataclass(slots=True)
+class Adapters:
+    """Some adapters, and two batteries that none of them receives."""
+
+    tasks: asyncio.TaskGroup
+    present: list[str]
+    airs: dict[str, Air] = field(default_factory=dict)
+    transports: dict[str | None, BleakTransport] = field(default_factory=dict)
+    looks: dict[str, list[str | None]] = field(default_factory=lambda: {ADDRESS: [], SECOND: []})
+    routes: Routes = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in self.present:
+            self.airs[name] = make_air([battery(), battery(SECOND)])
+        self.set_away(*self.present)
+        self.routes = Routes(bluez=self._transport, adapters=lambda: self.present)
+
+    def set_away(self, *adapters: str) -> None:
+        for name, air in self.airs.items():
+            for one in air.batteries.values():
+                one.faults = Faults(gone=name in adapters)
+
+    def _transport(self, adapter: str | None) -> BleakTransport:
+        transport = make_transport(self.airs[adapter or self.present[0]])
+        connect = transport.connect
+
+        def counted(
+            target: Target, *, deadline_s: float, is_gentle: bool = False
+        ) -> AbstractAsyncContextManager[Connection]:
+            self.looks[target.address].append(adapter)
+            return connect(target, deadline_s=deadline_s, is_gentle=is_gentle)
+
+        transport.connect = counted  # type: ignore[assignment,method-assign]
+        self.transports[adapter] = transport
+        return transport
+
+    def poller(self, address: str = ADDRESS) -> Poller:
+        poll = PollConfig(min_interval_s=Seconds(0.0))
+        return make_poller(self.routes, self.tasks, address=address, poll=poll)
+
+    def scanned_s(self) -> float:
+        return sum(one._scanner.scanned_s for one in self.transports.values())
+
+
+async def poll(*pollers: Poller, times: int = POLLS) -> list[bool]:
+    ups: list[bool] = []
+    for _ in range(times):
+        ups += [bool((await poller.refresh(timeout_s=60.0)).up) for poller in pollers]
+        await asyncio.sleep(400.0)  # longer than the longest back-off
+    return ups
+
+
+async def test_missing_battery_costs_one_comparison_more_with_two_adapters(
+    tasks: asyncio.TaskGroup,
+) -> None:
+    one, two = Adapters(tasks, ["hci0"]), Adapters(tasks, ["hci0", "hci1"])
+
+    assert not any(await poll(one.poller(), two.poller()))
+
+    most_s = one.scanned_s() + 2 * COMPARE_S
+    assert one.scanned_s() < two.scanned_s() == pytest.approx(most_s, abs=2.0)
+
+
+async def test_each_of_two_missing_batteries_is_looked_for_over_both_adapters(
+    tasks: asyncio.TaskGroup,
+) -> None:
+    machine = Adapters(tasks, ["hci0", "hci1"])
+
+    await poll(machine.poller(), machine.poller(SECOND))
+
+    for looks in machine.looks.values():
+        assert all(a != b for a, b in pairwise(looks)), looks
+
+
+@pytest.mark.parametrize("deaf", ["hci0", "hci1"])
+async def test_battery_that_returns_is_read_over_the_adapter_that_receives_it(
+    deaf: str, tasks: asyncio.TaskGroup
+) -> None:
+    machine = Adapters(tasks, ["hci0", "hci1"])
+    poller = machine.poller()
+    await poll(poller)
+
+    machine.set_away(deaf)
+
+    assert (await poll(poller, times=4))[-2:] == [True, True]
+
+
+async def test_adapter_with_another_number_is_compared(tasks: asyncio.TaskGroup) -> None:
+    machine = Adapters(tasks, ["hci0", "hci1", "hci2"])
+    machine.present = ["hci0", "hci1"]
+    poller = machine.poller()
+    await poll(poller, times=3)
+
+    machine.set_away("hci0", "hci1")
+    machine.present = ["hci0", "hci2"]
+
+    assert (await poll(poller, times=3))[-1]
+
+
+def direct(healths: AdapterHealths) -> tuple[Target, AbstractAsyncContextManager[object]]:
+    target = Target(address=ADDRESS, stats=LinkStats())
+    kernel = att_server.Air({ADDRESS: battery()}).make_kernel()
+    transport = DirectTransport(adapter="hci0", kernel=kernel, healths=healths, clock=now_s)
+    return target, transport.connect(target, deadline_s=now_s() + 10.0)
+
+
+async def test_adapter_that_is_restarted_for_long_is_no_missing_battery() -> None:
+    healths = AdapterHealths(now_s)
+    target, connecting = direct(healths)
+    began_s = now_s()
+
+    async with healths["hci0"].restarting:
+        with pytest.raises(
+            AdapterError, match=r"the adapter was not ready.*bluetoothctl power off"
+        ):
+            await connecting.__aenter__()
+
+    assert now_s() - began_s < 10.0
+    assert target.stats.missed == 0
+    assert target.stats.connection_attempts == 0
+
+
+async def test_battery_is_read_after_a_short_restart() -> None:
+    healths = AdapterHealths(now_s)
+    _, connecting = direct(healths)
+    await healths["hci0"].restarting.acquire()
+    asyncio.get_running_loop().call_later(4.0, healths["hci0"].restarting.release)
+
+    async with connecting:
+        assert now_s() > 4.0
+
+
+class Found(Scanner):
+    """A scanner over hci0."""
+
+    async def find_adapter(self) -> str | None:
+        return "hci0"
+
+
+async def test_search_does_not_take_a_restart_for_a_missing_battery() -> None:
+    healths = AdapterHealths(now_s)
+    search = Search(Found("hci0", None, lambda *_: None), Management(), healths, now_s)
+    target = Target(address=ADDRESS, stats=LinkStats())
+
+    async with healths["hci0"].restarting:
+        with pytest.raises(AdapterError, match="not ready"):
+            await search.find(target, now_s() + 10.0)
+
+    assert target.stats.missed == 0
+
+
+async def test_timeout_of_the_kernel_is_passed_on() -> None:
+    target = Target(address=ADDRESS, stats=LinkStats())
+
+    with pytest.raises(TimeoutError, match="Connection timed out"):
+        async with preparing(target, now_s() + 10.0):
+            raise TimeoutError(110, "Connection timed out")
