@@ -29,12 +29,13 @@ class Choice:
     proven: str | None = None  # that of the last success
     failures: int = 0  # in a row over `adapter`
     is_useless: bool = False  # the last poll received nothing over it, or could not use it
-    is_silent: bool = False  # no adapter received the battery in the last comparison
+    was_heard: bool | None = None  # by the comparison that chose it; None: it has worked since
 
     def note_success(self) -> None:
         """Prefer this adapter from now on."""
         self.proven = self.adapter
         self.failures = 0
+        self.was_heard = None
 
     def note_failure(self, error: BmsError) -> None:
         """Record a failed poll."""
@@ -63,22 +64,29 @@ class AdapterChoice:
         self._scanning = scanning
         self._choices = choices
 
-    async def choose(self, choice: Choice, address: str, present: Sequence[str]) -> None:
+    async def choose(
+        self, choice: Choice, address: str, present: Sequence[str], deadline_s: float
+    ) -> None:
         """Keep the adapter that worked last; compare those present if it is gone or failed.
 
         A battery that none of them received is away: until it is back they take turns without a
-        comparison, which costs the radio time of several looks.
+        comparison, which costs the radio time of several looks. It leaves most of the time until
+        `deadline_s`, by the loop's clock, for the connection.
         """
         if len(present) < 2:  # noqa: PLR2004 - nothing to choose from
             choice.adapter = None
         elif choice.adapter not in present or choice.has_failed:
-            is_away = choice.is_silent and choice.is_useless and choice.adapter in present
-            rssi_dbm = {} if is_away else dict(await self._listen(address, present))
-            choice.is_silent = not rssi_dbm
+            rssi_dbm: dict[str, int] = {}
+            is_away = choice.was_heard is False and choice.is_useless and choice.adapter in present
+            if not is_away:
+                left_s = deadline_s - asyncio.get_running_loop().time()
+                seconds = min(COMPARE_S, left_s / 3)
+                rssi_dbm = dict(await self._listen(address, present, seconds))
             choice.adapter = self._choose_best(choice, rssi_dbm, present)
+            choice.was_heard = bool(rssi_dbm)
             choice.failures = 0
             extra = {"address": address, "adapter": choice.adapter}
-            log.info("adapter chosen", extra=extra)
+            log.log(logging.DEBUG if is_away else logging.INFO, "adapter chosen", extra=extra)
 
     def _choose_best(self, choice: Choice, rssi_dbm: dict[str, int], present: Sequence[str]) -> str:
         """Return the best adapter for a battery, by the RSSI over those that receive it.
@@ -89,7 +97,8 @@ class AdapterChoice:
         take turns.
         """
         used_by = Counter(other.adapter for other in self._choices() if other is not choice)
-        if len(rssi_dbm) > 1 and choice.has_failed and not choice.is_useless:
+        is_to_blame = choice.was_heard or not choice.is_useless
+        if len(rssi_dbm) > 1 and choice.has_failed and is_to_blame:
             rssi_dbm.pop(choice.adapter or "", None)
         if rssi_dbm:
             similar_dbm = max(rssi_dbm.values()) - SIMILAR_DB
@@ -105,8 +114,10 @@ class AdapterChoice:
             return present[(present.index(choice.adapter) + 1) % len(present)]
         return min(present, key=lambda adapter: used_by[adapter])
 
-    async def _listen(self, address: str, present: Sequence[str]) -> Mapping[str, int]:
-        """Scan for COMPARE_S; return the battery's RSSI, in dBm, by adapter that receives it.
+    async def _listen(
+        self, address: str, present: Sequence[str], seconds: float
+    ) -> Mapping[str, int]:
+        """Scan for some seconds; return the battery's RSSI, in dBm, by adapter that receives it.
 
         All scan at once: one that refuses or hangs delays nothing.
         """
@@ -120,14 +131,14 @@ class AdapterChoice:
             try:
                 async with self._scanning(adapter).advertisements(hear):
                     scans.add(asyncio.current_task())
-                    await asyncio.sleep(COMPARE_S)
+                    await asyncio.sleep(seconds)
             except AdapterError as error:
                 log.debug("cannot listen", extra={"adapter": adapter, "error": str(error)})
 
         scans: set[asyncio.Task[None] | None] = set()
         tasks = [asyncio.create_task(listen(adapter)) for adapter in present]
         try:
-            await asyncio.wait(tasks, timeout=COMPARE_S)
+            await asyncio.wait(tasks, timeout=seconds)
         finally:
             for task in tasks:
                 task.cancel()

@@ -155,7 +155,7 @@ class Routes:
         deadline_s: float,
     ) -> Connection:
         if target.adapter is None:
-            await self._adapter_choice.choose(way.choice, target.address, present)
+            await self._adapter_choice.choose(way.choice, target.address, present, deadline_s)
         else:
             way.choice.adapter = self._resolve(target.adapter)  # counts when others choose
         try:

@@ -21,7 +21,7 @@ from exporter.config.schema import PollConfig, Seconds
 from exporter.connection import Connection
 from exporter.demo.battery import Faults
 from exporter.demo.radio import Air, make_air
-from exporter.errors import AdapterError
+from exporter.errors import AdapterError, Cause
 from exporter.link_stats import LinkStats
 from tests.support import att_server
 from tests.support.virtual import ADDRESS, battery, make_poller, make_transport, now_s
@@ -38,6 +38,8 @@ class Adapters:
     present: list[str]
     airs: dict[str, Air] = field(default_factory=dict)
     transports: dict[str | None, BleakTransport] = field(default_factory=dict)
+    timeout_s: float = 30.0  # of a poll
+    wedged: set[str] = field(default_factory=set)  # they receive, and never connect
     looks: dict[str, list[str | None]] = field(default_factory=lambda: {ADDRESS: [], SECOND: []})
     routes: Routes = field(init=False)
 
@@ -60,6 +62,8 @@ class Adapters:
             target: Target, *, deadline_s: float, is_gentle: bool = False
         ) -> AbstractAsyncContextManager[Connection]:
             self.looks[target.address].append(adapter)
+            if adapter in self.wedged:
+                raise AdapterError(f"the kernel begins no scan over {adapter}", Cause.WEDGE)
             return connect(target, deadline_s=deadline_s, is_gentle=is_gentle)
 
         transport.connect = counted  # type: ignore[assignment,method-assign]
@@ -67,7 +71,7 @@ class Adapters:
         return transport
 
     def poller(self, address: str = ADDRESS) -> Poller:
-        poll = PollConfig(min_interval_s=Seconds(0.0))
+        poll = PollConfig(min_interval_s=Seconds(0.0), timeout_s=Seconds(self.timeout_s))
         return make_poller(self.routes, self.tasks, address=address, poll=poll)
 
     def scanned_s(self) -> float:
@@ -115,6 +119,32 @@ async def test_battery_that_returns_is_read_over_the_adapter_that_receives_it(
     machine.set_away(deaf)
 
     assert (await poll(poller, times=4))[-2:] == [True, True]
+
+
+@pytest.mark.parametrize("is_proven", [False, True])
+async def test_loudest_adapter_that_does_not_connect_gives_way_to_another(
+    is_proven: bool, tasks: asyncio.TaskGroup
+) -> None:
+    machine = Adapters(tasks, ["hci0", "hci1"])
+    machine.set_away()
+    for one in machine.airs["hci0"].batteries.values():
+        one.rssi_dbm = -85
+    poller = machine.poller()
+    if is_proven:
+        assert all(await poll(poller, times=2))
+
+    machine.wedged = {"hci1"}
+
+    assert all((await poll(poller, times=6))[3:])
+
+
+async def test_comparison_leaves_time_for_the_connection(tasks: asyncio.TaskGroup) -> None:
+    machine = Adapters(tasks, ["hci0", "hci1"], timeout_s=4.0)
+    machine.set_away()
+    for air in machine.airs.values():
+        air.advertise_every_s = 1.5
+
+    assert await poll(machine.poller(), times=1) == [True]
 
 
 async def test_adapter_with_another_number_is_compared(tasks: asyncio.TaskGroup) -> None:
