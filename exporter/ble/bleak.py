@@ -86,6 +86,7 @@ class BleakTransport:
         bluetoothd always exchanges the MTU. The gentle style keeps the kernel's own interval.
         """
         (self._gentle.add if is_gentle else self._gentle.discard)(target.address)
+        self._gentle &= {target.address, *self.targets}  # not those of an earlier configuration
         links: list[BleakLink] = []
         record = target.stats.record_connection
         async with AsyncExitStack() as stack:

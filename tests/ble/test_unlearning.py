@@ -16,7 +16,14 @@ from exporter.demo.radio import make_air
 from exporter.link_stats import Route
 from exporter.protocol.profiles import PROFILES
 from tests.support import att_server
-from tests.support.virtual import ADDRESS, battery, make_poller, make_transport, now_s
+from tests.support.virtual import (
+    ADDRESS,
+    battery,
+    make_direct_routes,
+    make_poller,
+    make_transport,
+    now_s,
+)
 
 DIRECT, BLUEZ, AUTO = TransportChoice.DIRECT, TransportChoice.BLUEZ, TransportChoice.AUTO
 A_FEW: int = 4  # polls
@@ -172,3 +179,18 @@ async def test_bluetoothd_that_fails_later_is_left(tasks: asyncio.TaskGroup) -> 
     assert (await machine.poll(A_FEW))[-1]
     assert machine.route is not None
     assert machine.route.transport == "direct"
+
+
+async def test_removed_batteries_are_forgotten(tasks: asyncio.TaskGroup) -> None:
+    addresses = [f"A4:C1:38:00:01:{number:02X}" for number in range(50)]
+    air = att_server.Air({address: battery(address) for address in addresses})
+    direct = DirectTransport(kernel=air.make_kernel(), clock=now_s)
+    routes = make_direct_routes(direct)
+
+    for address in addresses:  # each reload replaces the battery
+        poller = make_poller(routes, tasks, name=address, address=address)
+        assert (await poller.refresh(timeout_s=60.0)).up
+        await poller.close()
+        routes.untrack(address)
+
+    assert list(direct.memories) == addresses[-1:]

@@ -76,8 +76,7 @@ class DirectTransport:
         self, target: Target, *, deadline_s: float, is_gentle: bool = False
     ) -> AsyncIterator[DirectConnection]:
         """Connect as soon as the battery advertises, and disconnect at the end; see `Transport`."""
-        types = KINDS[::-1] if target.address >= FIRST_STATIC else KINDS  # the likelier one first
-        memory = self.memories.setdefault(target.address, Memory(types))
+        memory = self._remember(target.address)
         memory.is_gentle = is_gentle
         if target.stats.recorder is not None:
             target.stats.recorder.memory(**memory.describe())
@@ -95,6 +94,14 @@ class DirectTransport:
                 await self._disconnect(channel, target)
         finally:
             target.stats.record_connection(connected=False)
+
+    def _remember(self, address: str) -> Memory:
+        """Return what is known of a battery; forget those that are not configured any more."""
+        if address in self.targets:  # a transport without `Routes` has none
+            for removed in self.memories.keys() - self.targets.keys():
+                del self.memories[removed]
+        types = KINDS[::-1] if address >= FIRST_STATIC else KINDS  # the likelier one first
+        return self.memories.setdefault(address, Memory(types))
 
     async def _free(self, target: Target) -> None:
         """Drop a connection that bluetoothd or an ended process has to the battery.
