@@ -14,6 +14,7 @@ from typing import Final
 from exporter.ble.direct.management import Management, RefusedError
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence, WedgeDetector, WedgeReason
+from exporter.ble.timeouts import leave_behind
 from exporter.clock import Clock, boot_s
 
 log = logging.getLogger(__name__)
@@ -93,18 +94,24 @@ class AdapterHealth:
                 self._since_s.pop(reason, None)
         return evidence
 
-    async def handle(self, evidence: Evidence, management: Management) -> str:
+    async def handle(self, evidence: Evidence, management: Management, deadline_s: float) -> str:
         """Restart the adapter if the evidence lasts and nothing else uses it; return the message.
 
-        The caller does not use the adapter any more. The restart is completed even if the caller is
-        cancelled: nothing else would switch the adapter on.
+        The caller does not use the adapter any more. The restart is completed after `deadline_s`,
+        too, by the loop's clock, and if the caller is cancelled: nothing else would switch the
+        adapter on.
         """
         restarting = asyncio.ensure_future(self._handle(evidence, management))
         try:
-            return await asyncio.shield(restarting)
+            left_s = max(0.0, deadline_s - asyncio.get_running_loop().time())
+            done, _ = await asyncio.wait([restarting], timeout=left_s)
         except asyncio.CancelledError:
             await asyncio.wait([restarting])
             raise
+        if done:
+            return restarting.result()
+        leave_behind(restarting)
+        return f"{evidence.why}: it is being restarted, and the next poll tries again"
 
     async def _handle(self, evidence: Evidence, management: Management) -> str:
         if not management.power:

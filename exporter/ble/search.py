@@ -78,7 +78,7 @@ class Search:
             evidence = self._find_evidence(error, before, health)
             if evidence is None:
                 raise
-            why = await health.handle(evidence, self._management)
+            why = await health.handle(evidence, self._management, deadline_s)
             raise AdapterError(f"{why} (connect to {target.address})", Cause.WEDGE) from error
         health.note_scan()
         return device

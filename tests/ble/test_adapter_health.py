@@ -53,7 +53,7 @@ class Machine:
         return 0, b""
 
     async def handle(self, evidence: Evidence = DEAF) -> str:
-        return await self.health.handle(evidence, self.management)
+        return await self.health.handle(evidence, self.management, now_s() + 60.0)
 
     async def be_certain(self, evidence: Evidence = DEAF) -> str:
         await self.handle(evidence)

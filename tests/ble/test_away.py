@@ -1,6 +1,7 @@
 """A battery that is away costs little with two adapters, and a busy adapter is not taken for it."""
 
 import asyncio
+import re
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -8,10 +9,11 @@ from itertools import pairwise
 import pytest
 
 from exporter.battery.poller import Poller
+from exporter.ble import bluez
 from exporter.ble.adapter_choice import COMPARE_S
 from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.bleak import BleakTransport
-from exporter.ble.direct.management import Management
+from exporter.ble.direct.management import SET_POWERED, Management
 from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.routes import Routes
 from exporter.ble.scanner import Scanner
@@ -24,7 +26,14 @@ from exporter.demo.radio import Air, make_air
 from exporter.errors import AdapterError, Cause
 from exporter.link_stats import LinkStats
 from tests.support import att_server
-from tests.support.virtual import ADDRESS, battery, make_poller, make_transport, now_s
+from tests.support.virtual import (
+    ADDRESS,
+    battery,
+    make_direct_routes,
+    make_poller,
+    make_transport,
+    now_s,
+)
 
 SECOND = "A4:C1:38:00:00:02"
 POLLS = 20
@@ -217,3 +226,37 @@ async def test_timeout_of_the_kernel_is_passed_on() -> None:
     with pytest.raises(TimeoutError, match="Connection timed out"):
         async with preparing(target, now_s() + 10.0):
             raise TimeoutError(110, "Connection timed out")
+
+
+@pytest.mark.parametrize("timeout_s", [5.0, 10.0, 30.0])
+async def test_poll_that_restarts_the_adapter_ends_in_time_and_says_so(
+    timeout_s: float, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_discovering(_adapter: str) -> bool:
+        return False
+
+    async def command(opcode: int, _adapter: int, payload: bytes) -> tuple[int, bytes]:
+        if opcode == SET_POWERED and payload == b"\x01":
+            await asyncio.sleep(10.0)  # the kernel waits for an adapter that hangs
+            air.set_faults()
+        return 0, b""
+
+    monkeypatch.setattr(bluez, "is_discovering", is_discovering)
+    air = att_server.Air({ADDRESS: battery()})
+    air.set_faults(deaf=True)
+    management = Management(power=True, command=command, kernel=air.make_kernel())
+    transport = DirectTransport(kernel=air.make_kernel(), management=management, clock=now_s)
+    config = PollConfig(min_interval_s=Seconds(0.0), timeout_s=Seconds(timeout_s))
+    poller = make_poller(make_direct_routes(transport), tasks, poll=config)
+
+    messages = []
+    for _ in range(3):
+        messages.append((await poller.refresh(timeout_s=60.0)).last_error or "")
+        took_s = poller.show().poll_duration_s
+        assert took_s is not None
+        assert took_s < timeout_s + 0.1
+        await asyncio.sleep(40.0)
+
+    assert "it is restarted if this lasts" in messages[0]
+    assert re.search("it (was|is being) restarted, and the next poll tries again", messages[1])
+    assert messages[2] == ""

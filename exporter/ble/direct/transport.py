@@ -18,7 +18,7 @@ from exporter.ble.direct.management import Management
 from exporter.ble.direct.other_scans import is_scanned
 from exporter.ble.direct.settings import Setting, find_adapter, open_channel, read_settings
 from exporter.ble.direct.sockets import Adapter
-from exporter.ble.direct.wedge import Evidence
+from exporter.ble.direct.wedge import Evidence, WedgeError
 from exporter.ble.timeouts import FIND_S, limit_look, may_retry, retry_pauses
 from exporter.ble.transport import Target, make_not_found, note_taken, preparing
 from exporter.clock import Clock, boot_s
@@ -136,6 +136,11 @@ class DirectTransport:
                     wait_s = min(look_s, usable_s)
                     again_s = min(wait_s, usable_s - wait_s)
                     return await self._attempt(target, memory, wait_s, again_s)
+            except WedgeError as error:  # after the deadline, a restart goes on
+                health = self._healths[error.adapter]
+                why = await health.handle(error.evidence, self._management, deadline_s)
+                message = f"{why} (connect to {target.address})"
+                raise AdapterError(message, Cause.WEDGE) from None
             except TimeoutError:
                 raise heard or _out_of_time(target) from None
             except NotFoundError as error:
@@ -228,8 +233,7 @@ class DirectTransport:
         if evidence is None:
             return None
         target.stats.record_event("stuck", reason=evidence.reason)
-        message = await self._healths[adapter.name].handle(evidence, self._management)
-        return AdapterError(f"{message} (connect to {target.address})", Cause.WEDGE)
+        return WedgeError(adapter.name, evidence)
 
     async def _wait(
         self, target: Target, adapter: Adapter, memory: Memory, timeout_s: float

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from exporter.ble.direct.sockets import CONNECTING, Adapter
+from exporter.errors import AdapterError, Cause
 
 # A program that waits for a battery of its own gives up earlier.
 LEFT_BEHIND_S: Final = 30.0
@@ -35,6 +36,17 @@ class Evidence:
 
     reason: WedgeReason
     why: str  # for users, with the adapter's name
+
+
+class WedgeError(AdapterError):
+    """A wait found no battery, and the adapter is to blame."""
+
+    cause = Cause.WEDGE
+
+    def __init__(self, adapter: str, evidence: Evidence) -> None:
+        super().__init__(evidence.why)
+        self.adapter = adapter
+        self.evidence = evidence
 
 
 class WedgeDetector:
