@@ -77,7 +77,7 @@ pictures: .venv/.tools ## draw the dashboards into docs/pictures (root on Debian
 
 .PHONY: bench-hold
 bench-hold: ## what a reading costs its battery, beside others (root on Debian)
-	@BMS_BLUEZ_KERNEL=bookworm BMS_BLUEZ_EXTRA=aiobmsble tests/bluez/vm/run --suite trixie --timeout 3000 "python bench/hold.py $(ARGS)"
+	@BMS_BLUEZ_EXTRA=aiobmsble tests/bluez/vm/run --suite trixie --timeout 3000 "python bench/hold.py $(ARGS)"
 
 .PHONY: bench
 bench: bench-hold bench-scrapes bench-coalescing bench-small ## every benchmark
