@@ -148,12 +148,12 @@ def _battery_to_read(options: Read) -> tuple[BatteryConfig, Config]:
 
 
 def _decode(options: Decode) -> int:
-    from exporter.cli import decode  # noqa: PLC0415 - see above
+    from exporter.cli import decode, decode_input  # noqa: PLC0415 - see above
 
     if "-" in options.frames and sys.stdin.isatty():
         complain("Paste frames or a log, then press Ctrl+D in an empty line.")
     try:
-        frames = decode.decode_all(decode.read_arguments(options.frames))
+        frames = decode.decode_all(decode_input.read_arguments(options.frames))
     except DecodeError as error:
         complain(str(error))
         return FAILED

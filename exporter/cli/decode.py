@@ -1,6 +1,5 @@
 """What `decode` prints: valid frames explained, and what is wrong with others."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,7 +8,6 @@ from prometheus_client import generate_latest
 
 from exporter.battery.snapshot import Snapshot
 from exporter.cli.output import dump_json
-from exporter.config.files import read_text
 from exporter.errors import BmsError, DeviceError
 from exporter.metrics import READING_ROWS, BatteryCollector
 from exporter.protocol import jbd
@@ -23,7 +21,6 @@ from exporter.protocol.explain import (
     register_name,
 )
 from exporter.protocol.frame import Command, Frame
-from exporter.protocol.pasted import TextLine, is_plain, parse, split_lines
 from exporter.protocol.settings import FUNCTIONS
 from exporter.protocol.settings_values import SIZE, decode_setting, merge_values, says_100_ma_unit
 from exporter.protocol.split import Kind, Part, request_name, split
@@ -44,24 +41,6 @@ class DecodedFrame:
     problem: str | None = None
     facts: dict[str, Any] | None = None  # by the name of Reading's part; None: refused
     has_100_ma_unit: bool = False
-
-
-def read_arguments(arguments: Sequence[str]) -> list[bytes]:
-    """Return the bytes in each argument: hex, the name of a file, or "-" for standard input.
-
-    Raises:
-        ConfigError: A file cannot be read.
-        DecodeError: An argument holds no bytes, or a number lacks a digit.
-    """
-    lines: list[TextLine] = []
-    for argument in arguments:
-        if argument == "-":
-            lines += split_lines(read_text(argument), "standard input")
-        elif not is_plain(argument) and os.path.exists(argument):  # noqa: PTH110 - Path() refuses NUL
-            lines += split_lines(read_text(argument), argument)
-        else:
-            lines += split_lines(argument)
-    return [piece.raw for piece in parse(lines)]
 
 
 def decode_all(pieces: Sequence[bytes]) -> list[DecodedFrame]:

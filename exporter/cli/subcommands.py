@@ -174,7 +174,7 @@ def add_decode(commands: Any, common: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="HEX|FILE|-",
         help="reply frames or their notifications, in hex as logs print it (DD03...77), "
-        "a file with such text, or - for standard input",
+        "a file with such text or a recording, or - for standard input",
     )
     decode.add_argument("--format", choices=["explain", "json", "metrics"])
     decode.set_defaults(command=Decode)

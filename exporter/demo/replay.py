@@ -12,10 +12,8 @@ from exporter.errors import ConfigError, DecodeError
 from exporter.protocol.frame import HEAD
 from exporter.protocol.pasted import Piece, parse, split_lines
 from exporter.protocol.split import Kind, split
-from exporter.recording.recorder import VALUE_AT
-from exporter.recording.session import is_recording, parse_sessions
-
-NOTIFIES = (b"\x1b", b"\x1d")  # opcodes of notifications and indications
+from exporter.recording.notifications import read_notifications
+from exporter.recording.session import is_recording
 
 
 def read_recordings(
@@ -49,7 +47,7 @@ def read_recording(path: Path) -> tuple[Answers, list[str]]:
     text = read_text(str(path))
     try:
         pieces = (
-            _read_notifications(text, str(path))
+            [Piece(data, f"{at}: ") for at, data in read_notifications(text, str(path))]
             if is_recording(text)
             else parse(split_lines(text, str(path)))
         )
@@ -76,18 +74,3 @@ def read_recording(path: Path) -> tuple[Answers, list[str]]:
         return next(turns[register])
 
     return answer, remarks
-
-
-def _read_notifications(text: str, source: str) -> list[Piece]:
-    """Return what the battery notified in a recording; all sessions of it."""
-    pieces = []
-    for session in parse_sessions(text, source):
-        for event in session.events:
-            data = b""
-            if event.name == "notify":
-                data = event.data("hex")
-            elif event.name == "rx" and event.data("rx").startswith(NOTIFIES):
-                data = event.data("rx")[VALUE_AT:]
-            if data:
-                pieces.append(Piece(data, f"{event.where}: "))
-    return pieces

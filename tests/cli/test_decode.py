@@ -667,3 +667,46 @@ class TestSurplus:
         assert status == 0
         assert "cell 9                      6.551 V" in output.out
         assert "cell 10                     0.412 V" in output.out
+
+
+class TestRecordings:
+    @pytest.mark.parametrize("name", ["virtual-bluez-ff00", "virtual-direct-ff00"])
+    def test_every_frame_of_a_recording_is_explained(
+        self, name: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["decode", f"tests/sessions/{name}.jsonl"]) == 0
+
+        printed = capsys.readouterr()
+        assert printed.out.count("  register 0x") == 4
+        assert printed.err == ""
+
+    def test_recording_from_standard_input_is_explained(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        text = Path("tests/sessions/vm-direct-ff00.jsonl").read_text()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+        assert main(["decode", "-", "--format", "json"]) == 0
+
+        assert len(json.loads(capsys.readouterr().out)) == 4
+
+    def test_recording_without_replies_names_the_command_that_replays_it(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = "tests/sessions/virtual-bluez-away.jsonl"
+
+        assert main(["decode", path]) == 1
+
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"{path}: this recording holds nothing")
+        assert "bms-exporter read --replay" in printed
+
+    def test_malformed_recording_is_refused_with_its_line(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "bad.jsonl"
+        path.write_text('{"record":1}\n{"t":0,"rx":"1b0"}\n')
+
+        assert main(["decode", str(path)]) == 1
+
+        assert capsys.readouterr().err == f"{path}: line 2: rx: expected hex, got '1b0'\n"
