@@ -6,19 +6,21 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from systemd_watchdog.systemd_watchdog import WatchDog
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 INTERVAL_US: Final = re.compile(r"[1-9][0-9]{0,11}")  # at most 11 days
 
 
 @contextmanager
-def on_signals(action: Callable[[], None], *numbers: signal.Signals) -> Iterator[None]:
+def on_signals(action: Callable[[], object], *numbers: signal.Signals) -> Iterator[None]:
     """Call `action` in the event loop for each of these signals.
 
     asyncio's add_signal_handler passes signals through a socket. If many SIGHUPs fill it, a SIGTERM
@@ -35,6 +37,13 @@ def on_signals(action: Callable[[], None], *numbers: signal.Signals) -> Iterator
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+async def cancel_on_sigterm(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command that SIGTERM ends as Ctrl-C does: it disconnects from its battery first."""
+    task = asyncio.create_task(work)
+    with on_signals(task.cancel, signal.SIGTERM):
+        return await task
 
 
 class Stop:

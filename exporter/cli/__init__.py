@@ -1,5 +1,6 @@
 """The command line: arguments in, exit status out."""
 
+import asyncio
 import errno
 import signal
 import sys
@@ -15,12 +16,13 @@ from exporter.cli.streams import complain, discarded, flush_stderr, open_standar
 from exporter.errors import ConfigError
 from exporter.logs import queued_stderr, set_up
 
+INTERRUPTED: Final = 130  # as shells report Ctrl-C
 # Errors of standard output, the only stream that a command must be able to write.
 UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC)
 
 
 def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> int:
-    """Run one command; return 0 (done or stopped) or 1 (failed). Wrong usage exits with 2."""
+    """Run one command; return 0 (done or stopped), 1 (failed), 2 (wrong usage) or 130 (Ctrl-C)."""
     open_standard_streams()
     log_options, options = parse_arguments(argv)
     if not isinstance(options, Serve | Demo):
@@ -42,6 +44,8 @@ def _run(log_options: LogOptions, options: Options, backend: Backend | None) -> 
         for problem in error.problems:
             complain(problem)
     except KeyboardInterrupt:
+        return INTERRUPTED
+    except asyncio.CancelledError:  # SIGTERM
         pass
     except OSError as error:
         if error.errno not in UNWRITABLE:

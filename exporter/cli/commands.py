@@ -17,6 +17,7 @@ from exporter.config import Config, load
 from exporter.config.schema import BatteryConfig, Name, normal_address
 from exporter.config.web import WebConfigFile
 from exporter.errors import ConfigError, DecodeError, FailureReason
+from exporter.process import cancel_on_sigterm
 from exporter.protocol.advertisement import read_backwards
 
 # Imports inside functions are for one command each; serving, which runs for months, needs none.
@@ -46,7 +47,7 @@ def run(options: Options, backend: Backend | None) -> int:  # noqa: PLR0911 - on
         case Scan():
             from exporter.cli.scan import run_scan  # noqa: PLC0415 - see above
 
-            return asyncio.run(run_scan(options, backend))
+            return asyncio.run(cancel_on_sigterm(run_scan(options, backend)))
         case Decode():
             return _decode(options)
         case Doctor():
@@ -108,16 +109,13 @@ def _read(options: Read, backend: Backend | None) -> int:
 
         return run_replay(options.replay, options.format)
     battery, config = _battery_to_read(options)
-    if options.record is None:
-        snapshot = asyncio.run(read_once(battery, config, backend))
-        return _show(snapshot, options)
-    from exporter.recording.file import open_recording  # noqa: PLC0415 - see above
+    from exporter.cli.recorded import recording  # noqa: PLC0415 - see above
 
-    with open_recording(options.record) as file:
-        snapshot = asyncio.run(read_once(battery, config, backend, record=file.write))
-    status = _show(snapshot, options)
-    complain(file.problem or f"recorded: {options.record}; read it, then attach it to an issue")
-    return FAILED if file.problem else status
+    with recording(options.record) as file:
+        record = None if file is None else file.write
+        snapshot = asyncio.run(cancel_on_sigterm(read_once(battery, config, backend, record)))
+        status = _show(snapshot, options)
+    return FAILED if file and file.problem else status
 
 
 def _show(snapshot: Snapshot, options: Read) -> int:

@@ -3,21 +3,18 @@
 import asyncio
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
 from exporter.ble.transport import Backend
 from exporter.cli.options import Doctor
+from exporter.cli.recorded import recording
 from exporter.cli.streams import complain
 from exporter.doctor.facts import Sources
 from exporter.doctor.redaction import Redaction
 from exporter.doctor.report import Report
 from exporter.doctor.run import Plan, run
 from exporter.errors import ConfigError
-from exporter.recording.file import open_recording
-from exporter.recording.lines import Write
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -41,38 +38,28 @@ def diagnose(options: Doctor, backend: Backend | None = None) -> int:
     except OSError as error:
         complain(f"{options.json_file}: cannot be written: {error.strerror}")
         return WRONG_USAGE
+    status = FAILED
+    is_complete = True
     try:
-        with _recording(options.record) as record:
+        with recording(options.record) as recorded:
             plan = Plan(
                 config_file=options.config_file,
                 batteries=options.batteries,
                 quick=options.quick,
                 link=options.link,
                 exporter_url=options.exporter_url,
-                record=record,
+                record=None if recorded is None else recorded.write,
             )
-            return asyncio.run(run(plan, Sources(backend=backend), report))
+            status = asyncio.run(run(plan, Sources(backend=backend), report))
+        is_complete = recorded is None or recorded.problem is None
     except ConfigError as error:
         for problem in error.problems:
             complain(problem)
-        return WRONG_USAGE
-    except asyncio.CancelledError:  # SIGTERM
-        return FAILED
+        status = WRONG_USAGE
     finally:  # what is known is of use even if it is interrupted
         _show_wait("")
-        if file is not None:
-            _write(file, report.as_json())
-
-
-@contextmanager
-def _recording(path: Path | None) -> Iterator[Write | None]:
-    """Create the file of a recording, and say at the end what it holds. Raises ConfigError."""
-    if path is None:
-        yield None
-        return
-    with open_recording(path) as file:
-        yield file.write
-    complain(file.problem or f"recorded: {path}; read it, then attach it to an issue")
+        is_complete &= file is None or _write(file, report.as_json())
+    return status if is_complete else status or FAILED
 
 
 def _create(path: Path | None) -> TextIO | None:
@@ -80,12 +67,15 @@ def _create(path: Path | None) -> TextIO | None:
     return None if path is None else path.open("w", encoding="utf-8")
 
 
-def _write(file: TextIO, text: str) -> None:
+def _write(file: TextIO, text: str) -> bool:
+    """Write the file; return whether that succeeded."""
     try:
         with file:
             file.write(text)
     except OSError as error:
         complain(f"{file.name}: cannot be written: {error.strerror}")
+        return False
+    return True
 
 
 def _print_line(text: str) -> None:

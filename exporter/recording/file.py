@@ -15,6 +15,8 @@ class RecordingFile:
         """Write to an open descriptor, which the caller closes."""
         self._path = path
         self._descriptor = descriptor
+        self.lines = 0
+        """How many are written, whole."""
         self.problem: str | None = None
         """Why lines are missing; None: none is."""
 
@@ -24,6 +26,7 @@ class RecordingFile:
         try:
             while data and self.problem is None:
                 data = data[os.write(self._descriptor, data) :]
+            self.lines += not data
         except OSError as error:
             self.problem = f"{self._path}: the recording is incomplete: {error.strerror}"
 
@@ -31,6 +34,8 @@ class RecordingFile:
 @contextmanager
 def open_recording(path: Path) -> Iterator[RecordingFile]:
     """Create the file of a recording; an existing one is never overwritten.
+
+    A new file that stays empty is removed: the next attempt can have its name.
 
     Raises:
         ConfigError: The file exists, or cannot be created.
@@ -47,7 +52,10 @@ def open_recording(path: Path) -> Iterator[RecordingFile]:
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = error.strerror if isinstance(error, OSError) else "no file can have this name"
         raise ConfigError([f"{path}: cannot be written: {reason}"]) from error
+    file = RecordingFile(path, descriptor)
     try:
-        yield RecordingFile(path, descriptor)
+        yield file
     finally:
         os.close(descriptor)
+        if is_new and not file.lines and file.problem is None:
+            path.unlink(missing_ok=True)
