@@ -68,17 +68,23 @@ async def connect_to_bus() -> Any:
 
     try:
         return await MessageBus(bus_type=BusType.SYSTEM).connect()
-    except DBusFastError as error:  # a wrong address, or it refused this user
+    # A wrong address, it refused this user, or it does not speak D-Bus (no UTF-8).
+    except (DBusFastError, ValueError) as error:
         raise ConnectionError(str(error)) from error
 
 
 async def read_bluetoothd(
-    files: Files, run_program: RunProgram, connect: Connect = connect_to_bus
+    files: Files,
+    run_program: RunProgram,
+    answer_s: float = ANSWER_S,
+    connect: Connect = connect_to_bus,
 ) -> Bluetoothd:
-    """Ask D-Bus about bluetoothd; it is never started by this."""
+    """Ask D-Bus about bluetoothd, for at most `answer_s`; it is never started by this."""
     options = _read_options(files.text(CONFIGURATION) or "")
-    version = await _read_version(run_program)
-    answers, problem = await _ask(files, connect)
+    version, (answers, problem) = await asyncio.gather(
+        _read_version(run_program, min(PROGRAM_S, answer_s / len(VERSION_PROGRAMS))),
+        _ask(files, connect, answer_s),
+    )
     objects = answers.get("objects", {})
     return Bluetoothd(
         problem=problem,
@@ -109,20 +115,22 @@ def _read_options(text: str) -> dict[str, str]:
     return {name: value for name, value in found if name in OPTIONS}
 
 
-async def _read_version(run_program: RunProgram) -> str | None:
+async def _read_version(run_program: RunProgram, each_s: float) -> str | None:
     for arguments in VERSION_PROGRAMS:
-        found = re.search(r"(\d+\.\d+)\s*$", await run_program(arguments, PROGRAM_S) or "")
+        found = re.search(r"(\d+\.\d+)\s*$", await run_program(arguments, each_s) or "")
         if found:
             return found[1]
     return None
 
 
-async def _ask(files: Files, connect: Connect) -> tuple[dict[str, Any], str | None]:
+async def _ask(
+    files: Files, connect: Connect, answer_s: float
+) -> tuple[dict[str, Any], str | None]:
     """Return what D-Bus answered, and what kept it from answering more."""
     answers: dict[str, Any] = {}
     bus = None
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(answer_s):
             bus = await connect()
             return answers, await _converse(bus, files, answers)
     except TimeoutError:

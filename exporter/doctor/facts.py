@@ -17,7 +17,7 @@ from exporter.doctor.adapter_checks import (
     check_settings,
 )
 from exporter.doctor.adapters import AdapterFacts, read_adapters
-from exporter.doctor.bluetoothd import Bluetoothd, check_bluetoothd, read_bluetoothd
+from exporter.doctor.bluetoothd import ANSWER_S, Bluetoothd, check_bluetoothd, read_bluetoothd
 from exporter.doctor.check import Check, State
 from exporter.doctor.chips import check_chip, check_power
 from exporter.doctor.configuration import Configured, check_configuration
@@ -30,7 +30,7 @@ from exporter.doctor.rights import Rights, check_rights, check_sockets, read_rig
 from exporter.doctor.running_exporter import RunningExporter, check_exporter
 from exporter.doctor.wifi import Wifi, check_wifi, read_wifi
 
-QUICK_S: Final = 0.5  # for the journal, with --quick
+QUICK_S: Final = 0.5  # for the journal and for bluetoothd, with --quick
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Sources:
     command: Command = management.command
     run_program: RunProgram = run_program
     read_rights: Callable[[Files], Rights] = read_rights
-    read_bluetoothd: Callable[[Files, RunProgram], Awaitable[Bluetoothd]] = read_bluetoothd
+    read_bluetoothd: Callable[[Files, RunProgram, float], Awaitable[Bluetoothd]] = read_bluetoothd
     backend: Backend | None = None  # instead of bluetoothd and the kernel
 
 
@@ -69,7 +69,7 @@ async def read_facts(sources: Sources, *, is_quick: bool = False) -> MachineFact
     why_not_managed: str | None = "no Bluetooth sockets"
     log, daemon = await asyncio.gather(
         read_kernel_log(files, sources.run_program, QUICK_S if is_quick else JOURNAL_S),
-        sources.read_bluetoothd(files, sources.run_program),
+        sources.read_bluetoothd(files, sources.run_program, QUICK_S if is_quick else ANSWER_S),
     )
     if rights.has_sockets:
         why_not_managed = await management.why_not(sources.command)

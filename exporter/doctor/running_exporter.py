@@ -17,6 +17,7 @@ RELEASE_S: Final = 40.0  # a release waits for the disconnect of a poll under wa
 OK: Final = 200
 UNAUTHORIZED: Final = 401
 NOT_FOUND: Final = 404
+REDIRECTS: Final = range(300, 400)
 SILENT: Final = 599  # as Tornado calls it: something listens, and does not answer in HTTP
 
 STOP: Final = (
@@ -46,6 +47,7 @@ class RunningExporter:
     presence: Presence = Presence.NONE
     status: int = 0  # of the last response
     names: dict[str, str] = field(default_factory=dict)  # of its batteries, by address
+    is_quick: bool = False  # no battery is going to be read
     paused: set[str] = field(default_factory=set)  # names that were released before
     released: list[str] = field(default_factory=list)  # names
 
@@ -56,6 +58,7 @@ class RunningExporter:
 
     async def find(self, *, is_quick: bool = False) -> None:
         """Look for the exporter and its batteries."""
+        self.is_quick = is_quick
         timeout_s = QUICK_S if is_quick else FIND_S
         self.status, body = await self._request("GET", "/api/v1/batteries", timeout_s)
         if self.status == 0:
@@ -129,10 +132,10 @@ def _batteries(body: bytes) -> list[Mapping[str, Any]] | None:
     """Return the batteries of an answer; None: it is not one of an exporter."""
     try:
         batteries = json.loads(body)["batteries"]
-        _ = [(one["name"], one["address"]) for one in batteries]
-    except (ValueError, TypeError, KeyError):
+        texts = [text for one in batteries for text in (one["name"], one["address"])]
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return list(batteries)
+    return list(batteries) if all(isinstance(text, str) for text in texts) else None
 
 
 def check_exporter(exporter: RunningExporter, addresses: Iterable[str]) -> Check:
@@ -150,12 +153,14 @@ def check_exporter(exporter: RunningExporter, addresses: Iterable[str]) -> Check
             text = f"none runs at {place}"
         case Presence.FOREIGN:
             text = f"another program answers at {place}"
+        case Presence.LOCKED if exporter.is_quick and exporter.status == UNAUTHORIZED:
+            text = f"one runs at {place} and wants a user: which batteries it reads is unknown"
+            return Check(id="exporter", state=State.NOTE, text=text, facts=facts)
         case Presence.LOCKED:
             return Check(
                 id="exporter",
                 state=State.WARN,
-                text=f"one runs at {place} and {_why_locked(exporter.status)}: "
-                "its batteries are left alone",
+                text=_describe_locked(exporter),
                 facts=facts,
                 advice=STOP,
             )
@@ -166,7 +171,14 @@ def check_exporter(exporter: RunningExporter, addresses: Iterable[str]) -> Check
     return Check(id="exporter", state=State.OK, text=text, facts=facts)
 
 
-def _why_locked(status: int) -> str:
+def _describe_locked(exporter: RunningExporter) -> str:
+    place, status = exporter.place, exporter.status
     if status == SILENT:
-        return "does not answer"
-    return "wants a user" if status == UNAUTHORIZED else f"refuses (HTTP {status})"
+        return f"{place} does not answer: if an exporter runs there, its batteries are left alone"
+    if status in REDIRECTS:
+        return (
+            f"{place} sends elsewhere (HTTP {status}): give that address with --exporter; "
+            "batteries are left alone"
+        )
+    why = "wants a user" if status == UNAUTHORIZED else f"refuses (HTTP {status})"
+    return f"one runs at {place} and {why}: its batteries are left alone"

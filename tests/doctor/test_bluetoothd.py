@@ -1,5 +1,6 @@
 """What D-Bus and the files of bluetoothd tell."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,7 @@ async def test_bus_is_asked_without_starting_bluetoothd(
     async def connect() -> Any:
         return bus
 
-    daemon = await read_bluetoothd(Files(tmp_path), nothing, connect)
+    daemon = await read_bluetoothd(Files(tmp_path), nothing, connect=connect)
 
     assert daemon.problem == problem
     assert daemon.is_installed
@@ -175,3 +176,27 @@ async def test_bus_is_asked_without_starting_bluetoothd(
         assert daemon.has_adapter_on
         assert daemon.arguments == ["-E"]
         assert [one.address for one in daemon.connected] == ["A4:C1:38:00:00:01"]
+
+
+@pytest.mark.parametrize(
+    ("greeting", "problem"), [(b"", "no_answer"), (b"\xff\r\n", "no_bus"), (b"NO\r\n", "no_bus")]
+)
+@pytest.mark.looptime(False)  # noqa: FBT003 - it opens sockets
+async def test_silent_or_foreign_bus_is_bounded_and_named(
+    greeting: bytes, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers = []
+
+    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        writer.write(greeting)
+
+    path = tmp_path / "bus"
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={path}")
+    async with await asyncio.start_unix_server(greet, path):
+        async with asyncio.timeout(30.0):
+            daemon = await read_bluetoothd(Files(tmp_path), nothing, 0.2 if not greeting else 20.0)
+        for writer in writers:
+            writer.close()
+
+    assert daemon.problem == problem

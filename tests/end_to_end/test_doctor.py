@@ -257,6 +257,15 @@ class TestBesideAnExporter:
         assert "wants a user: its batteries are left alone" in done.output
         assert done.status == 1
 
+    def test_exporter_that_wants_a_user_is_a_note_for_the_quick_check(
+        self, config: Path, tmp_path: Path
+    ) -> None:
+        with serving(tmp_path, USERS) as exporter:
+            done = doctor("--quick", "--config.file", str(config), url=url_of(exporter))
+
+        assert "exporter   note one runs at" in done.output
+        assert "systemctl stop bms-exporter" not in done.output
+
     @real_time
     async def test_server_that_answers_nothing_may_be_an_exporter(self) -> None:
         async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -277,6 +286,22 @@ class TestBesideAnExporter:
         [
             (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", Presence.FOREIGN),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", Presence.FOREIGN),
+            (
+                (
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\n"
+                    b'{"batteries": [{"name": 1, "address": [2]}]}'
+                ),
+                Presence.FOREIGN,
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + b"[" * 90_000,
+                Presence.FOREIGN,
+            ),
+            (
+                b"HTTP/1.1 302 Found\r\nLocation: https://x/\r\nContent-Length: 0\r\n\r\n",
+                Presence.LOCKED,
+            ),
+            (b"\x16\x03\x01garbage\r\n\r\n", Presence.LOCKED),
             (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", Presence.LOCKED),
         ],
     )
