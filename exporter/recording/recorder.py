@@ -12,6 +12,7 @@ from exporter.errors import BmsError
 from exporter.protocol.advertisement import Advertisement
 from exporter.reading import Reading
 from exporter.recording.lines import Lines, Write, order
+from exporter.recording.machine import describe_machine
 from exporter.recording.outcome import describe_error, describe_reading
 from exporter.recording.redact import Redactor, zero_serials
 
@@ -54,6 +55,7 @@ class Recorder:
             "version": __version__,
             "kernel": os.uname().release,
             "machine": os.uname().machine,
+            **describe_machine(),
             **self._redact(facts or {}),
             "battery": self._redactor.address(address),
             "redacted": True,

@@ -97,6 +97,19 @@ class TestReplay:
         assert "the battery wants pairing" in shown.err
         assert "as recorded" in shown.err
 
+    def test_unknown_keys_of_the_first_line_are_ignored(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "newer.jsonl"
+        text = (SESSIONS / "virtual-direct-nus.jsonl").read_text()
+        more = {"adapters": [{"name": "hci0", "new": [1]}], "caps": None, "phase": {"moon": 0.5}}
+        first, rest = text.split("\n", 1)
+        path.write_text(json.dumps(json.loads(first) | more) + "\n" + rest)
+
+        assert main(["read", "--replay", str(path)]) == 0
+
+        assert "as recorded" in capsys.readouterr().err
+
     def test_difference_from_the_recording_fails(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
