@@ -543,6 +543,65 @@ class TestFailures:
         assert answer.status_code == 404
         assert "camper" in answer.text or "/api/v1/batteries/NAME/failures" in answer.text
 
+    async def test_head_has_the_headers_of_get_and_no_body(self, exporter: Exporter) -> None:
+        exporter.virtual["camper"].faults = Faults(silent=True)
+        await exporter.pollers["camper"].refresh()
+        await exporter.pollers["camper"].close()
+        path = "/api/v1/batteries/camper/failures"
+
+        head, get = await exporter.client.head(path), await exporter.client.get(path)
+
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["Content-Type"] == "application/x-ndjson"
+        assert head.headers["Cache-Control"] == "no-store"
+        assert head.headers["Content-Length"] == get.headers["Content-Length"] != "0"
+
+    @pytest.mark.parametrize("name", ["c%61mper", "%63%61%6D%70%65%72"])
+    async def test_percent_encoded_name_is_the_same_battery(
+        self, name: str, exporter: Exporter
+    ) -> None:
+        answer = await exporter.client.get(f"/api/v1/batteries/{name}/failures")
+
+        assert answer.status_code == 200
+
+    @pytest.mark.parametrize(
+        "name", ["%2563amper", "camper%00", "camper%0d%0aX-Evil:1", "%ff%fe", "..%2fcamper", "%"]
+    )
+    async def test_odd_name_is_not_found(self, name: str, exporter: Exporter) -> None:
+        answer = await exporter.client.get(f"/api/v1/batteries/{name}/failures")
+
+        assert answer.status_code == 404
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        assert "x-evil" not in answer.headers
+
+    async def test_removed_battery_has_no_failures_and_a_renamed_one_its_new_name(
+        self, exporter: Exporter
+    ) -> None:
+        exporter.virtual["camper"].faults = Faults(silent=True)
+        await exporter.pollers["camper"].refresh()
+        await exporter.pollers["camper"].close()
+
+        exporter.pollers["van"] = exporter.pollers.pop("camper")  # as a reload does
+        old = await exporter.client.get("/api/v1/batteries/camper/failures")
+        new = await exporter.client.get("/api/v1/batteries/van/failures")
+
+        assert (old.status_code, new.status_code) == (404, 200)
+        assert '"record"' not in old.text
+        assert new.text.count('"record"') == 1
+
+    async def test_other_origins_get_no_permission_to_read_failures(
+        self, exporter: Exporter
+    ) -> None:
+        path = "/api/v1/batteries/camper/failures"
+        foreign = {"Origin": "http://evil.example"}
+
+        answer = await exporter.client.get(path, headers=foreign)
+        preflight = await exporter.client.options(path, headers=foreign)
+
+        assert preflight.status_code == 405
+        for one in (answer, preflight):
+            assert not [name for name in one.headers if name.startswith("access-control")]
+
     async def test_failures_are_only_read(self, exporter: Exporter) -> None:
         answer = await exporter.client.post("/api/v1/batteries/camper/failures")
 
