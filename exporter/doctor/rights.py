@@ -92,7 +92,7 @@ def check_sockets(rights: Rights, *, is_needed: bool, in_container: bool) -> Che
     return Check(
         id="sockets",
         state=State.FAIL if is_needed else State.NOTE,
-        text=f"no Bluetooth sockets, which link: direct needs ({os.strerror(number)})",
+        text=f"link: direct cannot open Bluetooth sockets ({os.strerror(number)})",
         facts=facts,
         advice=_socket_advice(number, rights, in_container=in_container),
     )

@@ -145,11 +145,11 @@ FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "same address": (lambda: {"machine": twins()}, "adapters: hci0 and hci1 have the same address"),
     "no permission": (
         lambda: {"rights": Rights(channel_errno=1, query_errno=1, capabilities=0)},
-        "sockets: no Bluetooth sockets, which link: direct needs (Operation not permitted)",
+        "sockets: link: direct cannot open Bluetooth sockets (Operation not permitted)",
     ),
     "container without the host's network": (
         lambda: {"machine": CONTAINER, "rights": NO_SOCKETS, "daemon": NO_BUS},
-        "sockets: no Bluetooth sockets, which link: direct needs (Address family not supported",
+        "sockets: link: direct cannot open Bluetooth sockets (Address family not supported",
     ),
     "container without the host's D-Bus": (
         lambda: {
