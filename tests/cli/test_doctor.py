@@ -8,6 +8,7 @@ import pytest
 from exporter.cli import main
 from exporter.demo.battery import Faults
 from exporter.demo.radio import Air, make_air, make_backend
+from exporter.doctor.run import Plan
 from tests.support.exporter_process import free_port
 from tests.support.virtual import ADDRESS, battery
 
@@ -73,3 +74,21 @@ def test_recording_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFi
     assert status == 2
     assert "exists already" in capsys.readouterr().err
     assert recording.read_text() == "kept\n"
+
+
+@pytest.mark.parametrize("option", ["--json", "--record"])
+def test_file_that_cannot_be_written_fails(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_well(plan: Plan, *_: object) -> int:
+        if plan.record is not None:
+            plan.record("{}")
+        return 0
+
+    monkeypatch.setattr("exporter.cli.doctor.run", is_well)
+
+    well = doctor(tmp_path)
+    status = doctor(tmp_path, option, "/dev/full")
+
+    assert (well, status) == (0, 1)
+    assert "/dev/full: " in capsys.readouterr().err
