@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from exporter.batteries import Batteries, build_battery
+from exporter.battery.settings_reader import SettingsReader
 from exporter.battery.snapshot import Snapshot
 from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.machine import build_routes
 from exporter.ble.transport import Backend
-from exporter.config.schema import BatteryConfig, Config
+from exporter.config.schema import BatteryConfig, Config, SettingsChoice
 from exporter.config.tls import CurrentTls
 from exporter.config.web import WebConfigFile
 from exporter.metrics import ExporterCollector
@@ -32,6 +33,7 @@ from exporter.web.subscribers import Subscribers
 
 log = logging.getLogger(__name__)
 
+ON_DEMAND_READ_S: Final = 10.0  # of settings: 48 registers take 2.7 s, on slow links thrice that
 SHUTDOWN_SLACK_S: Final = 15  # for the disconnect of an earlier poll, which a poll waits for
 
 
@@ -179,8 +181,9 @@ async def read_once(
 ) -> Snapshot:
     """Read one battery; a failure is in the snapshot's `last_error`.
 
-    `record` takes the lines of a recording.
+    `record` takes the lines of a recording. Settings are not read.
     """
+    battery = replace(battery, settings=SettingsChoice.OFF)
     routes = await build_routes(replace(config, batteries=(battery,)), backend)
     async with asyncio.TaskGroup() as tasks:
         poller = build_battery(battery, config.poll, routes, tasks=tasks, record=record).poller
@@ -188,3 +191,24 @@ async def read_once(
             return await poller.refresh(timeout_s=config.poll.timeout_s + SHUTDOWN_SLACK_S)
         finally:
             await poller.close()
+
+
+async def read_settings_once(
+    battery: BatteryConfig,
+    config: Config,
+    registers: Sequence[int],
+    backend: Backend | None = None,
+) -> Snapshot:
+    """Read the settings of one battery in any state; its snapshot says what failed.
+
+    A failed poll is in `last_error`; without one, `settings` counts why none were read.
+    """
+    battery = replace(battery, settings=SettingsChoice.DAILY)
+    routes = await build_routes(replace(config, batteries=(battery,)), backend)
+    settings = partial(
+        SettingsReader, is_on_demand=True, registers=registers, read_s=ON_DEMAND_READ_S
+    )
+    async with asyncio.TaskGroup() as tasks:  # ends when the mode is left
+        poller = build_battery(battery, config.poll, routes, tasks=tasks, settings=settings).poller
+        await poller.refresh(timeout_s=config.poll.timeout_s + SHUTDOWN_SLACK_S)
+    return poller.show()

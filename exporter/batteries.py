@@ -9,15 +9,18 @@ from typing import Any
 from exporter.battery.poller import Poll, Poller, Publish
 from exporter.battery.recordings import Recordings
 from exporter.battery.session import Session
+from exporter.battery.settings_reader import SettingsReader
 from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.machine import build_routes
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, Target
 from exporter.clock import Clock, WallClock
-from exporter.config.schema import BatteryConfig, Config, PollConfig
+from exporter.config.schema import BatteryConfig, Config, PollConfig, SettingsChoice
 from exporter.errors import BmsError
 from exporter.link_stats import LinkStats
 from exporter.recording.lines import Write
+
+MakeSettings = Callable[[str, LinkStats, Clock, Callable[[], None]], SettingsReader]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class Battery:
     routes: Routes
     target: Target
     session: Session
+    settings: SettingsReader
     poller: Poller
 
 
@@ -41,6 +45,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
     known: Battery | None = None,
     on_change: Callable[[], None] = lambda: None,
     record: Write | None = None,
+    settings: MakeSettings = SettingsReader,
 ) -> Battery:
     """Build one battery.
 
@@ -53,12 +58,17 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
         known: The battery as configured until now; the new one keeps its poller and counters.
         on_change: Called after each change of the battery's snapshot.
         record: Takes the lines of the recordings; None: those of failed polls are kept.
+        settings: Makes what reads the settings; called with name, counters and clock.
     """
     wall = wall or WallClock()
+    stats = known.target.stats if known else LinkStats()
+    reader = known.settings if known else settings(config.name, stats, wall.now_s, on_change)
+    reader.change(is_enabled=config.settings is SettingsChoice.DAILY)
     if known is not None and (known.config, known.routes) == (config, routes):
         target, session = known.target, known.session
     else:
-        target, session = _build_session(config, known, wall.now_s)
+        target = _build_target(config, stats)
+        session = Session(config, stats=stats, clock=wall.now_s, settings=reader)
         if known is not None and (known.routes, _way(known.config)) != (routes, _way(config)):
             known.routes.untrack(config.address)
         routes.track(target)
@@ -79,8 +89,16 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
             wall=wall,
             changed=on_change,
             recordings=recordings,
+            settings=reader,
         )
-    return Battery(config=config, routes=routes, target=target, session=session, poller=poller)
+    return Battery(
+        config=config,
+        routes=routes,
+        target=target,
+        session=session,
+        settings=reader,
+        poller=poller,
+    )
 
 
 def _way(config: BatteryConfig) -> tuple[object, ...]:
@@ -88,11 +106,8 @@ def _way(config: BatteryConfig) -> tuple[object, ...]:
     return config.link, config.adapter, config.gentle
 
 
-def _build_session(
-    config: BatteryConfig, known: Battery | None, clock: Clock
-) -> tuple[Target, Session]:
-    stats = LinkStats() if known is None else known.target.stats
-    target = Target(
+def _build_target(config: BatteryConfig, stats: LinkStats) -> Target:
+    return Target(
         address=config.address,
         stats=stats,
         profile=config.profile,
@@ -100,7 +115,6 @@ def _build_session(
         link=config.link,
         gentle=config.gentle,
     )
-    return target, Session(config, stats=stats, clock=clock)
 
 
 def _describe(
@@ -136,6 +150,7 @@ def _make_poll(
                     raise
                 note(reading)
                 publish(reading)
+                await session.read_settings()
 
     return poll
 

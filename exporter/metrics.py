@@ -10,11 +10,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from exporter import __version__
+from exporter.battery.settings_state import SettingsState
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.errors import UNRELATED, Cause, FailureReason
 from exporter.link_stats import RETURN, Route
 from exporter.protocol.frame import FrameError
+from exporter.protocol.settings import Function, Role
+from exporter.protocol.settings_exchange import SettingsFailure
 from exporter.reading import BasicInfo, EventCounters, Protection
 
 CONNECTION_REASONS: Final = (FailureReason.ADAPTER, FailureReason.CONNECT, FailureReason.LINK_LOST)
@@ -86,6 +89,27 @@ def _protections(basic: BasicInfo) -> dict[str, float]:
     return {protection: protection in basic.protections for protection in Protection}
 
 
+def _settings(value: Callable[[SettingsState], Value]) -> Callable[[Snapshot], Value]:
+    return lambda shot: value(shot.settings) if shot.settings else None
+
+
+def _by_protection(role: Role, unit: str) -> Callable[[Snapshot], Value]:
+    return _settings(lambda settings: settings.by_protection(role, unit))
+
+
+def _limits_a(settings: SettingsState) -> Value:
+    """Return the limits of both directions without their signs."""
+    limits_a = settings.by_protection(Role.THRESHOLD, "A")
+    return limits_a and {protection: abs(limit_a) for protection, limit_a in limits_a.items()}
+
+
+def _functions(settings: SettingsState) -> Value:
+    enabled = settings.values.get("functions")
+    if not isinstance(enabled, frozenset):
+        return None
+    return {function: function in enabled for function in Function}
+
+
 GAUGE: Final = GaugeMetricFamily
 COUNTER: Final = CounterMetricFamily
 
@@ -112,6 +136,26 @@ READING_ROWS: Final = (
 )
 """The metrics that a reading alone gives."""
 
+SETTINGS_ROWS: Final = (
+    Row("bms_protection_threshold_volts", GAUGE, "Voltage at which the BMS opens a MOSFET.", _by_protection(Role.THRESHOLD, "V"), "protection"),
+    Row("bms_protection_release_volts", GAUGE, "Voltage at which the BMS closes it again.", _by_protection(Role.RELEASE, "V"), "protection"),
+    Row("bms_protection_threshold_celsius", GAUGE, "Temperature at which the BMS opens a MOSFET.", _by_protection(Role.THRESHOLD, "°C"), "protection"),
+    Row("bms_protection_release_celsius", GAUGE, "Temperature at which the BMS closes it again.", _by_protection(Role.RELEASE, "°C"), "protection"),
+    Row("bms_protection_threshold_amperes", GAUGE, "Current at which the BMS opens a MOSFET, positive for both directions.", _settings(_limits_a), "protection"),
+    Row("bms_protection_delay_seconds", GAUGE, "Time from the threshold until the BMS opens a MOSFET.", _by_protection(Role.DELAY, "s"), "protection"),
+    Row("bms_cycle_capacity_amperehours", GAUGE, "Discharged capacity that the BMS counts as a cycle.", _settings(lambda settings: settings.number("cycle_capacity_ah"))),
+    Row("bms_balance_start_volts", GAUGE, "Cell voltage from which the BMS balances.", _settings(lambda settings: settings.number("balance_start_v"))),
+    Row("bms_balance_window_volts", GAUGE, "Difference of cell voltages from which the BMS balances.", _settings(lambda settings: settings.number("balance_window_v"))),
+    Row("bms_cell_full_volts", GAUGE, "Cell voltage that the BMS takes for 100 %.", _settings(lambda settings: settings.number("cell_full_v"))),
+    Row("bms_cell_empty_volts", GAUGE, "Cell voltage that the BMS takes for 0 %.", _settings(lambda settings: settings.number("cell_empty_v"))),
+    Row("bms_function_enabled", GAUGE, "Whether a function of the BMS is switched on.", _settings(_functions), "function"),
+    Row("bms_settings_read_timestamp_seconds", GAUGE, "When the settings were last read; absent before the first time.", lambda shot: shot.settings_read_unix_s),
+    Row("bms_settings_reads", COUNTER, "Finished reads of the settings, failed ones included.", _settings(lambda settings: settings.reads)),
+    Row("bms_settings_read_failures", COUNTER, "Failed reads of the settings.", _settings(lambda settings: {reason: settings.failures.get(reason, 0) for reason in SettingsFailure}), "reason"),
+    Row("bms_settings_mode_left", GAUGE, "Whether the battery has acknowledged the end of the mode in which settings are read; 0: it may be open.", _settings(lambda settings: settings.is_left)),
+)
+"""The metrics of the settings; those of a battery with `settings: off` are absent."""
+
 ROWS: Final = (
     Row("bms_up", GAUGE, "Whether the last finished poll of the battery succeeded; absent before the first.", lambda shot: shot.up),
     *READING_ROWS,
@@ -132,6 +176,7 @@ ROWS: Final = (
     Row("bms_discarded_bytes", COUNTER, "Bytes received that belong to no accepted reply.", lambda shot: shot.link.discarded_bytes),
     Row("bms_readings_served", COUNTER, "Readings given to scrapes.", lambda shot: shot.served),
     Row("bms_readings_coalesced", COUNTER, "Readings given to scrapes from a poll that another scrape had started.", lambda shot: shot.coalesced),
+    *SETTINGS_ROWS,
 )
 # fmt: on
 """Every metric with the label `battery`, except the info metric; a counter's name gets `_total`."""

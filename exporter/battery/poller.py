@@ -10,6 +10,7 @@ from exporter.battery.backoff import Backoff
 from exporter.battery.history import History, Sample
 from exporter.battery.recordings import Recordings
 from exporter.battery.running_polls import RunningPolls
+from exporter.battery.settings_reader import SettingsReader
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.config.schema import PollConfig
@@ -58,6 +59,7 @@ class Poller:
         wall: WallClock,
         changed: Callable[[], None] = lambda: None,
         recordings: Recordings | None = None,
+        settings: SettingsReader | None = None,
     ) -> None:
         """Start without a reading; the first refresh polls.
 
@@ -71,6 +73,7 @@ class Poller:
             wall: The clock by which readings age, and its conversion to unix time.
             changed: Called when a poll or a pause has begun or ended.
             recordings: Of what `poll` did.
+            settings: What `poll` reads after the reading.
         """
         self._battery = battery
         self._address = address
@@ -82,6 +85,7 @@ class Poller:
         self._changed = changed
         self.history = History(wall)
         self.recordings = recordings or Recordings(stats)
+        self._settings = settings
         self._running = RunningPolls(tasks, f"poll {battery}", changed=changed)
         self._finished = Finished()
         self._latest: Latest | None = None
@@ -112,7 +116,7 @@ class Poller:
         Never raises a BmsError. Never cancels a poll: the next scrape gets the reading of a poll
         that takes longer than `timeout_s` (None: than `poll.timeout`).
         """
-        if self.is_fresh:
+        if self.is_fresh or self._is_reading_settings():
             return self.show()
         outcome = self._running.outcome
         is_coalesced = outcome is not None
@@ -145,10 +149,22 @@ class Poller:
 
     async def close(self) -> None:
         """End the poll under way, if any; return when the battery is disconnected."""
+        if self._settings is not None:
+            self._settings.end()
         await self._running.end()
 
     def _age_s(self, at_s: float) -> float:
         return self._clock() - at_s
+
+    def _is_reading_settings(self) -> bool:
+        """Return whether settings are being read, and the reading before them can be shown.
+
+        A new poll would have to wait for their end. So where `max_age` allows it, scrapes show
+        that reading, however small `min_interval` is; with a `max_age` of 0 they wait.
+        """
+        latest, max_age_s = self._latest, self._config.max_age_s
+        is_running = self._settings is not None and self._settings.is_running
+        return is_running and latest is not None and self._age_s(latest.read_at_s) < max_age_s
 
     def _pause_end_s(self) -> float | None:
         until_s = self._paused_until_s
@@ -227,6 +243,7 @@ class Poller:
         difference_s = self._wall.difference_s()
         latest, backoff = self._latest, self._backoff
         read_at_s = latest.read_at_s if latest else None
+        settings = self._settings.show() if self._settings else None
         return Snapshot(
             battery=self._battery,
             address=self._address,
@@ -247,6 +264,8 @@ class Poller:
             paused_until_unix_s=unix_s(self._pause_end_s()),
             route_since_unix_s=unix_s(self._stats.route_since_s),
             link=self._stats.totals(),
+            settings=settings,
+            settings_read_unix_s=unix_s(settings.read_at_s) if settings else None,
             served=self._served,
             coalesced=self._coalesced,
         )

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 from exporter.battery.link import OpenLink
 from exporter.battery.optional_register import OptionalRegister
+from exporter.battery.settings_reader import SettingsReader
 from exporter.battery.writing import Way, Writing
 from exporter.clock import Clock
 from exporter.config.schema import BatteryConfig
@@ -44,9 +45,18 @@ T = TypeVar("T")
 class Session:
     """Requests the registers of each poll of one battery, and keeps what later polls need."""
 
-    def __init__(self, battery: BatteryConfig, *, stats: LinkStats, clock: Clock) -> None:
+    def __init__(
+        self,
+        battery: BatteryConfig,
+        *,
+        stats: LinkStats,
+        clock: Clock,
+        settings: SettingsReader | None = None,
+    ) -> None:
         """Start without knowledge from earlier polls; readings age by `clock`."""
         self._battery = battery
+        self._settings = settings
+        self._settled: tuple[OpenLink, BasicInfo] | None = None  # of a poll with nothing missing
         self._stats = stats
         self._clock = clock
         self._profile: str | None = None
@@ -94,6 +104,7 @@ class Session:
             BmsError: 0x03 was not answered, was refused, or its values cannot be true.
         """
         opened: list[OpenLink] = []
+        self._settled = None
         self._writing.choose(self._clock())
         try:
             basic = await self._answer_in_time(connection, opened, deadline_s)
@@ -102,12 +113,13 @@ class Session:
         self._writing.note_answer()
         link = opened[-1]
         self._profile = link.profile
-        cells = None
+        cells, is_complete = None, False
         try:
             async with asyncio.timeout_at(deadline_s):
                 cells = await self._read_optional(link, self._cells)
                 await self._read_counters(link)
                 await self._read_identity(link, basic)
+                is_complete = True
         except TimeoutError:
             log.debug("out of time after the reading")
         except LinkLostError as error:
@@ -116,6 +128,8 @@ class Session:
             log.debug("link lost after the reading", extra={"error": str(error)})
         if link.exchange.has_leftover(Command.BASIC_INFO):
             basic = await self._read_again(link, deadline_s)
+        if is_complete:
+            self._settled = link, basic
         self._polls += 1
         return Reading(
             basic=basic,
@@ -124,6 +138,12 @@ class Session:
             identity=self._identity,
             requested_at_s=link.requested_at_s,
         )
+
+    async def read_settings(self) -> None:
+        """Read the settings, if they are due, on the link of a reading that nothing disturbed."""
+        if self._settings is not None and self._settled is not None:
+            link, basic = self._settled
+            await self._settings.run(link.link, basic)
 
     async def _answer_in_time(
         self, connection: Connection, opened: list[OpenLink], deadline_s: float
@@ -169,6 +189,8 @@ class Session:
                 if (password := self._battery.password) is not None:
                     mac = bytes.fromhex(self._battery.address.replace(":", ""))
                     await open_link.authenticate(PasswordExchange(password, mac))
+                if self._settings is not None and self._settings.leaves_first:
+                    await self._settings.leave(link)
                 open_link.requested_at_s = opened_at_s if link.early_sent else self._clock()
                 basic = await open_link.read(Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S)
             except (ReplyTimeoutError, AnotherProtocolError) as error:
@@ -195,6 +217,8 @@ class Session:
         register is requested later anyway. If it is answered, its reply is used.
         """
         if self._battery.password is not None or not self._takes_early:
+            return None
+        if self._settings is not None and self._settings.leaves_first:
             return None
         if self._writing.way is not Way.USUAL:
             return None

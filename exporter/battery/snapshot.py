@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from exporter.battery.settings_state import SettingsState
 from exporter.errors import FailureReason
 from exporter.link_stats import LinkTotals
 from exporter.reading import Identity, Reading
@@ -31,6 +32,8 @@ class Snapshot:
     paused_until_unix_s: float | None = None  # the end of a pause
     route_since_unix_s: float | None = None  # of the first connection in a row over `link.route`
     link: LinkTotals = field(default_factory=LinkTotals)
+    settings: SettingsState | None = None  # None: they are switched off
+    settings_read_unix_s: float | None = None
     # Readings given to scrapes, since the start of the process:
     served: int = field(default=0, compare=False)
     coalesced: int = field(default=0, compare=False)  # from a poll that another scrape had started

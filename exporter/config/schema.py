@@ -37,6 +37,13 @@ class TransportChoice(StrEnum):
     BLUEZ = "bluez"  # bluetoothd
 
 
+class SettingsChoice(StrEnum):
+    """The values of `settings`: when the settings of a battery are read."""
+
+    OFF = "off"
+    DAILY = "daily"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatteryConfig:
     """One battery of the file."""
@@ -50,6 +57,7 @@ class BatteryConfig:
     cells: bool = True  # register 0x04
     hardware: bool = True  # register 0x05
     counters: bool = True  # register 0xAA
+    settings: SettingsChoice = SettingsChoice.OFF  # registers 0x10 to 0x3F
     password_file: str | None = None
     password_env: Variable | None = None
     password: bytes | None = field(default=None, repr=False)  # from the file or variable
@@ -152,6 +160,10 @@ def _one_of(choices: Sequence[str], value: object) -> str:
     return choices[choices.index(value)]
 
 
+def _settings(value: object) -> SettingsChoice:
+    return SettingsChoice(_one_of(list(SettingsChoice), "off" if value is False else value))
+
+
 def _variable(value: object) -> Variable:
     if not (isinstance(value, str) and VARIABLE.fullmatch(value)):
         # Not quoted: it may be the password itself.
@@ -179,6 +191,7 @@ PARSERS: Final[Mapping[Any, Callable[[object], object]]] = {  # each raises Valu
     AdapterName: parse_adapter,
     ProfileName: partial(_one_of, list(PROFILES)),
     TransportChoice: partial(_one_of, list(TransportChoice)),
+    SettingsChoice: _settings,  # YAML reads off as false
     Variable: _variable,
     str: _file_name,
     bool: _bool,

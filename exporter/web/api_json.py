@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from exporter.battery.history import History
+from exporter.battery.settings_state import SettingsState
 from exporter.battery.snapshot import Snapshot
 from exporter.reading import BasicInfo, Reading
 
@@ -43,6 +44,9 @@ def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
             **_rest(reading, basic),
         },
         "identity": None if identity is None else asdict(identity),
+        "settings": None
+        if snapshot.settings is None
+        else _settings(snapshot.settings, snapshot.settings_read_unix_s),
         "link": {
             "rssi_dbm": snapshot.rssi_dbm,
             "polls": snapshot.polls,
@@ -109,6 +113,17 @@ def _rest(reading: Reading, basic: BasicInfo) -> dict[str, Any]:
         "protections": sorted(basic.protections),
         "protection_events": counters and counters.protection_events,
         "restarts": counters and counters.restarts,
+    }
+
+
+def _settings(settings: SettingsState, read_unix_s: float | None) -> dict[str, Any]:
+    return {
+        "read_unix_s": read_unix_s,
+        "mode_left": settings.is_left,
+        "values": {
+            key: sorted(value) if isinstance(value, frozenset) else value
+            for key, value in settings.values.items()
+        },
     }
 
 

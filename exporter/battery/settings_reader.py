@@ -1,0 +1,222 @@
+"""Reads the settings of one battery once a day, and remembers whether their mode was left."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from exporter.battery.settings_session import SettingsSession
+from exporter.battery.settings_state import SettingsState, decode_settings
+from exporter.clock import Clock
+from exporter.connection import Link
+from exporter.errors import DecodeError
+from exporter.link_stats import LinkStats
+from exporter.protocol.settings_exchange import (
+    READ_S,
+    Expected,
+    SettingsExchange,
+    SettingsFailure,
+)
+from exporter.protocol.settings_values import Decoded
+from exporter.reading import BasicInfo
+
+log = logging.getLogger(__name__)
+
+EVERY_S: Final = 20 * 3600.0
+MIN_CHARGE_RATIO: Final = 0.1
+MAX_LOAD_RATIO: Final = 0.5  # of the limit of the discharge current
+LIMIT: Final = "discharge_overcurrent_a"  # negative
+METRIC_REGISTERS: Final = (0x11, 0x12, 0x13, *range(0x18, 0x2C), 0x2D, *range(0x3A, 0x40))
+"""The registers of the metrics; 0x2F and 0x10 are read first anyway."""
+ADVICE: Final = (
+    "keep the battery in range: the next connection closes the mode; if this is logged again, "
+    "open the parameters of the battery in the phone app and go back"
+)
+
+
+class SettingsReader:
+    """Reads the settings of one battery after a reading, on the same connection.
+
+    The mode in which they can be read may be open: after each ENTER until LEAVE was acknowledged,
+    and after a start, because a killed exporter leaves it open. Then the next connection begins
+    with LEAVE.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that it depends on, by name
+        self,
+        battery: str,
+        stats: LinkStats,
+        clock: Clock,
+        changed: Callable[[], None] = lambda: None,
+        *,
+        is_on_demand: bool = False,
+        registers: Sequence[int] = METRIC_REGISTERS,
+        read_s: float = READ_S,
+    ) -> None:
+        """Start without settings, switched off.
+
+        Args:
+            battery: The configured name.
+            stats: Counts the requests.
+            clock: By which settings age.
+            changed: Called after each change of what `show` returns.
+            is_on_demand: Whether to read them in any state of the battery: somebody waits.
+            registers: What to read.
+            read_s: How long to read; leaving the mode is not included.
+        """
+        self._battery = battery
+        self._stats = stats
+        self._clock = clock
+        self._is_enabled = False
+        self._is_on_demand = is_on_demand
+        self._registers = registers
+        self._read_s = read_s
+        self._changed = changed
+        self._session: SettingsSession | None = None  # on the newest link
+        self._is_running = False  # after a reading
+        self._must_end = False
+        self._leaves_late = False  # LEAVE comes after the reading, on the next connection only
+        self._is_left: bool | None = None
+        self._is_warned = False
+        self._began_at_s = float("-inf")
+        self._rows: tuple[Decoded, ...] = ()
+        self._read_at_s: float | None = None
+        self._reads = 0
+        self._failures: Counter[SettingsFailure] = Counter()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it uses the connection after the reading."""
+        return self._is_running
+
+    @property
+    def leaves_first(self) -> bool:
+        """Whether the next connection begins with LEAVE."""
+        return self._may_be_open and not self._leaves_late
+
+    @property
+    def _may_be_open(self) -> bool:
+        return not self._is_left if self._is_enabled else self._is_left is False
+
+    def show(self) -> SettingsState | None:
+        """Return the settings as last read; None: they are switched off."""
+        if not self._is_enabled:
+            return None
+        return SettingsState(
+            rows=self._rows,
+            read_at_s=self._read_at_s,
+            reads=self._reads,
+            failures=dict(self._failures),
+            is_left=self._is_left,
+        )
+
+    def change(self, *, is_enabled: bool) -> None:
+        """Switch it on or off; off, it forgets the settings, and still leaves an open mode."""
+        if self._is_enabled and not is_enabled:
+            self.end()
+            self._rows, self._read_at_s = (), None
+        self._is_enabled = is_enabled
+
+    def end(self) -> None:
+        """Make what runs after a reading leave the mode now."""
+        self._must_end = True
+        if self._is_running and self._session is not None:
+            self._session.leave_early()
+
+    async def leave(self, link: Link) -> None:
+        """Close the mode on a link that has just been opened.
+
+        Some batteries disconnect instead of refusing. So that such a battery can still be read,
+        LEAVE comes after the reading on the connection that follows a loss here.
+        """
+        try:
+            await self._leave(link)
+        finally:
+            self._leaves_late = self._session_on(link).is_lost
+
+    async def run(self, link: Link, basic: BasicInfo) -> None:
+        """Read the settings after a reading of 0x03 on this link, if they are due."""
+        leaves_late, self._leaves_late = self._leaves_late and self._may_be_open, False
+        if not (leaves_late or self._is_due(basic)):
+            return
+        self._is_running, self._must_end = True, False
+        self._changed()
+        try:
+            if leaves_late:
+                await self._leave(link)
+            if self._is_due(basic) and not self._must_end:
+                await self._read(link, basic)
+        finally:
+            self._is_running = False
+            self._changed()
+
+    def _is_due(self, basic: BasicInfo) -> bool:
+        if not self._is_enabled or self._may_be_open:
+            return False
+        if self._is_on_demand:
+            return True
+        if self._clock() - self._began_at_s < EVERY_S:
+            return False
+        limit_a = SettingsState(rows=self._rows).number(LIMIT)
+        return (
+            not basic.protections
+            and basic.rsoc_ratio >= MIN_CHARGE_RATIO
+            and (limit_a is None or basic.current_a >= limit_a * MAX_LOAD_RATIO)
+        )
+
+    def _session_on(self, link: Link) -> SettingsSession:
+        """Return the session on this link: it counts which replies can still arrive."""
+        if self._session is None or self._session.link is not link:
+            self._session = SettingsSession(link, self._stats)
+        return self._session
+
+    async def _leave(self, link: Link) -> None:
+        session = self._session_on(link)
+        try:
+            await session.leave()
+        finally:
+            self._note_left(session.exchange)
+
+    async def _read(self, link: Link, basic: BasicInfo) -> None:
+        session = self._session_on(link)
+        expected = Expected(cell_count=basic.cell_count, nominal_ah=basic.nominal_ah)
+        self._began_at_s = self._clock()
+        self._is_left = False  # from now on the mode may be open
+        try:
+            await session.read(self._registers, expected, read_s=self._read_s)
+        finally:
+            self._note_left(session.exchange)
+            self._note_read(session.exchange, expected)
+
+    def _note_left(self, exchange: SettingsExchange) -> None:
+        self._is_left = exchange.is_left
+        if not self._is_left:
+            level = logging.DEBUG if self._is_warned else logging.WARNING
+            extra = {"battery": self._battery, "advice": ADVICE}
+            log.log(level, "settings mode may be open", extra=extra)
+        self._is_warned = not self._is_left
+
+    def _note_read(self, exchange: SettingsExchange, expected: Expected) -> None:
+        failure, error = exchange.failure, ""
+        rows: tuple[Decoded, ...] = ()
+        if failure is None:
+            try:
+                rows = decode_settings(exchange.payloads, expected)
+            except DecodeError as wrong:
+                failure, error = SettingsFailure.IMPLAUSIBLE, str(wrong)
+        self._reads += 1
+        if failure is None:
+            log.info("settings read", extra={"battery": self._battery, "settings": len(rows)})
+            self._keep(rows, self._clock())
+            return
+        self._failures[failure] += 1
+        log.warning(
+            "settings not read",
+            extra={"battery": self._battery, "reason": str(failure), "error": error},
+        )
+        if failure is SettingsFailure.IMPLAUSIBLE:
+            self._keep((), None)
+
+    def _keep(self, rows: tuple[Decoded, ...], read_at_s: float | None) -> None:
+        if self._is_enabled:  # it may have been switched off in the meantime
+            self._rows, self._read_at_s = rows, read_at_s
