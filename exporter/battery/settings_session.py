@@ -15,7 +15,7 @@ class SettingsSession:
     """Drives a `SettingsExchange` over one link, and leaves the mode whatever happens.
 
     The exchange runs in a task of its own. However often the caller is cancelled, the mode is left
-    first, which takes at most 3 s.
+    first, for at most 3 s.
     """
 
     def __init__(self, link: Link, counters: Counters) -> None:

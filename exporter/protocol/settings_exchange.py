@@ -36,8 +36,12 @@ READ_FIRST: Final = (CELLS, CAPACITY_REGISTER)
 UNKNOWN_REGISTER: Final = 0x80  # older firmware lacks 0x42 to 0x47
 
 RESEND_S: Final = 0.4  # replies took 32 to 90 ms in recorded traffic
-READ_S: Final = 3.0  # the registers of the metrics took 1.7 s
+ANSWER_S: Final = 3.0  # for one frame, resends included
+READ_S: Final = (
+    5.0  # the registers of the metrics took 1.7 s; at an interval of 50 ms they take 3.5 s
+)
 LEAVE_S: Final = 3.0
+LAST_S: Final = 1.0  # for leaving when reading took its whole time
 
 
 class SettingsFailure(StrEnum):
@@ -80,8 +84,8 @@ class _Step:
 class SettingsExchange:
     """Opens the mode in which settings can be read, reads them, and closes it.
 
-    Whatever fails, LEAVE is sent until it is acknowledged, for at most LEAVE_S. Until then
-    `is_left` is false: the mode may be open.
+    Whatever fails, LEAVE is sent until it is acknowledged, for at most LEAVE_S, and not after
+    `read_s` and LAST_S. Until then `is_left` is false: the mode may be open.
 
     The reply to a frame that was sent twice can come late, and the checksum does not cover the
     register, so one reply to LEAVE proves nothing. ENTER and LEAVE are executed in the order in
@@ -100,7 +104,9 @@ class SettingsExchange:
         self._step: _Step | None = None
         self._expected: Expected | None = None
         self._to_read: list[int] = []
-        self._end_s = 0.0  # of reading, or of leaving
+        self._end_s = 0.0  # of this frame, or of leaving
+        self._read_until_s = 0.0
+        self._leave_until_s = float("inf")
         # By register, each time that its frame was written or may have been.
         self._sent = Counter({LEAVE_REGISTER: int(is_new)})
         self._replied: Counter[int] = Counter()
@@ -124,14 +130,17 @@ class SettingsExchange:
         self.payloads, self.failure, self.is_left = {}, None, False
         self._expected = expected
         self._to_read = [*READ_FIRST, *(one for one in registers if one not in READ_FIRST)]
-        self._end_s = now_s + read_s
-        self._begin(ENTER, ENTER_REGISTER)
+        self._read_until_s = now_s + read_s
+        self._leave_until_s = self._read_until_s + LAST_S
+        self._request(ENTER, ENTER_REGISTER, now_s)
 
     def leave(self, *, now_s: float) -> None:
         """Close the mode now; settings that were not read yet are not read."""
         if self._is_leaving:
             return
-        if self._step is not None:
+        if self._step is None:
+            self._leave_until_s = float("inf")
+        else:
             self._fail(SettingsFailure.INTERRUPTED)
         self._leave(now_s)
 
@@ -200,6 +209,10 @@ class SettingsExchange:
     def _is_leaving(self) -> bool:
         return self._step is not None and self._step.register == LEAVE_REGISTER
 
+    def _request(self, data: bytes, register: int, now_s: float) -> None:
+        self._begin(data, register)
+        self._end_s = min(now_s + ANSWER_S, self._read_until_s)
+
     def _begin(self, data: bytes, register: int) -> None:
         self._finish()
         self._step = _Step(data, register, FrameAssembler())
@@ -226,7 +239,7 @@ class SettingsExchange:
     def _leave(self, now_s: float) -> None:
         self._begin(LEAVE, LEAVE_REGISTER)
         self._sent_before_leaving = sum(self._sent[register] for register in MODE)
-        self._end_s = now_s + LEAVE_S
+        self._end_s = min(now_s + LEAVE_S, self._leave_until_s)
 
     def _receive(self, frame: Frame, step: _Step, now_s: float) -> None:
         if self._replied[frame.register] < self._sent[frame.register]:
@@ -285,6 +298,6 @@ class SettingsExchange:
     def _next(self, now_s: float) -> None:
         if self._to_read:
             register = self._to_read.pop(0)
-            self._begin(READS[register], register)
+            self._request(READS[register], register, now_s)
         else:
             self._leave(now_s)

@@ -16,6 +16,7 @@ from exporter.demo.battery import Faults, VirtualBattery, encode_reply
 from exporter.link_stats import LinkStats
 from exporter.protocol.frame import FrameError
 from exporter.protocol.settings_exchange import (
+    ANSWER_S,
     ENTER,
     LEAVE,
     LEAVE_S,
@@ -340,20 +341,20 @@ class TestLeaving:
 
         assert exchange.failure == SettingsFailure.TIMEOUT
         assert set(wire.written) == {ENTER, LEAVE}
-        assert wire.now_s == pytest.approx(READ_S + LEAVE_S)
+        assert wire.now_s == pytest.approx(ANSWER_S + LEAVE_S)
         assert not exchange.is_left
 
     def test_write_that_never_ends_is_left_after_6_s_at_most(self) -> None:
         exchange = SettingsExchange(LinkStats())
         exchange.read(WANTED, EXPECTED, now_s=0.0)
 
-        assert exchange.deadline_s == READ_S
-        exchange.timed_out(READ_S)
+        assert exchange.deadline_s == ANSWER_S
+        exchange.timed_out(ANSWER_S)
         assert exchange.data_to_send == LEAVE
-        assert exchange.deadline_s == READ_S + LEAVE_S
-        exchange.timed_out(READ_S + 1.0)
+        assert exchange.deadline_s == ANSWER_S + LEAVE_S
+        exchange.timed_out(ANSWER_S + 1.0)
         assert exchange.data_to_send == LEAVE
-        exchange.timed_out(READ_S + LEAVE_S)
+        exchange.timed_out(ANSWER_S + LEAVE_S)
 
         assert not exchange.is_waiting
         assert not exchange.is_left
