@@ -13,23 +13,30 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 from exporter import __version__
+from exporter.battery.settings_reader import METRIC_REGISTERS
+from exporter.battery.settings_state import SettingsState, decode_settings
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
+from exporter.demo.settings import make_settings
 from exporter.errors import FailureReason
 from exporter.link_stats import LinkTotals, Route
 from exporter.metrics import (
     INFOS,
     READING_ROWS,
     ROWS,
+    SETTINGS_ROWS,
     BatteryCollector,
     ExporterCollector,
     Row,
 )
 from exporter.protocol.frame import FrameError
+from exporter.protocol.settings import Function
+from exporter.protocol.settings_exchange import READ_FIRST, Expected, SettingsFailure
 from exporter.reading import BasicInfo, EventCounters, Identity, Protection, Reading
 from tests.support.paths import PROJECT
 from tests.support.registry import make_registry
 
+MADE = make_settings(200.0, "JBD", date(2022, 8, 12), charge_from_c=(0.0, 5.0))
 BASIC = BasicInfo(
     voltage_v=13.21,
     current_a=-4.5,
@@ -58,6 +65,16 @@ READING = Reading(
 IDENTITY = Identity(
     profile="nus", hardware="JBD-SP04S034", software="8.3", manufactured=date(2022, 8, 12)
 )
+SETTINGS = SettingsState(
+    rows=decode_settings(
+        {one: MADE[one] for one in (*READ_FIRST, *METRIC_REGISTERS)},
+        Expected(cell_count=4, nominal_ah=200.0),
+    ),
+    read_at_s=1.0,
+    reads=3,
+    failures={SettingsFailure.TIMEOUT: 2},
+    is_left=True,
+)
 LINK = LinkTotals(connection_attempts=7, held_s=12.5, requests=40, resends=9, discarded_bytes=21)
 
 
@@ -78,6 +95,8 @@ def snapshot(**changes: Any) -> Snapshot:
         served=8,
         coalesced=3,
         link=LINK,
+        settings=SETTINGS,
+        settings_read_unix_s=1_795_391_100.0,
     )
     return replace(whole, **changes)
 
@@ -129,6 +148,14 @@ class TestNumbers:
             ("bms_discarded_bytes_total", 21),
             ("bms_readings_served_total", 8),
             ("bms_readings_coalesced_total", 3),
+            ("bms_cycle_capacity_amperehours", 160),
+            ("bms_balance_start_volts", 3.2),
+            ("bms_balance_window_volts", 0.03),
+            ("bms_cell_full_volts", 3.5),
+            ("bms_cell_empty_volts", 2.8),
+            ("bms_settings_read_timestamp_seconds", 1_795_391_100.0),
+            ("bms_settings_reads_total", 3),
+            ("bms_settings_mode_left", 1),
         ],
     )
     def test_metric_shows_its_own_value_of_the_snapshot(self, name: str, expected: float) -> None:
@@ -277,7 +304,8 @@ class TestNumbers:
 
 class TestAbsence:
     def test_battery_without_a_reading_has_only_counters_and_up(self) -> None:
-        registry = exposed(snapshot(reading=None, identity=None, rssi_dbm=None))
+        off = snapshot(settings=None, settings_read_unix_s=None)
+        registry = exposed(replace(off, reading=None, identity=None, rssi_dbm=None))
 
         assert names(registry) == {
             "bms_up",
@@ -446,6 +474,65 @@ class TestExporter:
         assert (
             registry.get_sample_value("bms_exporter_config_last_reload_success_timestamp_seconds")
             == 1_795_391_224.5 + step_s
+        )
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("name", "protection", "expected"),
+        [
+            ("threshold_volts", "cell_undervoltage", 2.5),
+            ("release_volts", "cell_undervoltage", 2.7),
+            ("threshold_volts", "pack_overvoltage", 14.6),
+            ("release_volts", "pack_overvoltage", 14.2),
+            ("threshold_celsius", "charge_undertemperature", 0.0),
+            ("release_celsius", "charge_undertemperature", 5.0),
+            ("threshold_amperes", "charge_overcurrent", 220.0),
+            ("threshold_amperes", "discharge_overcurrent", 220.0),
+            ("delay_seconds", "charge_overcurrent", 10.0),
+            ("delay_seconds", "cell_overvoltage", 2.0),
+        ],
+    )
+    def test_limits_are_shown_by_protection(
+        self, name: str, protection: str, expected: float
+    ) -> None:
+        found = value(exposed(snapshot()), f"bms_protection_{name}", protection=protection)
+
+        assert found == expected
+
+    def test_every_function_is_on_or_off(self) -> None:
+        registry = exposed(snapshot())
+
+        states = {one: value(registry, "bms_function_enabled", function=one) for one in Function}
+        assert {one for one, state in states.items() if state} == {"load_detection", "balancing"}
+        assert set(states.values()) == {0, 1}
+
+    def test_failures_are_counted_by_every_reason(self) -> None:
+        registry = exposed(snapshot())
+
+        assert {
+            one: value(registry, "bms_settings_read_failures_total", reason=one)
+            for one in SettingsFailure
+        } == {one: 2 * (one == "timeout") for one in SettingsFailure}
+
+    def test_settings_are_absent_before_the_first_read_but_the_counters_are_0(self) -> None:
+        shot = snapshot(settings=SettingsState(), settings_read_unix_s=None)
+
+        shown = names(exposed(shot)) & {row.name for row in SETTINGS_ROWS} | {
+            name for name in names(exposed(shot)) if "settings" in name
+        }
+        assert shown == {"bms_settings_reads_total", "bms_settings_read_failures_total"}
+
+    def test_mode_that_may_be_open_is_shown(self) -> None:
+        shot = snapshot(settings=SettingsState(is_left=False))
+
+        assert value(exposed(shot), "bms_settings_mode_left") == 0
+
+    def test_settings_that_are_switched_off_are_absent(self) -> None:
+        off = names(exposed(snapshot(settings=None, settings_read_unix_s=None)))
+
+        assert {name.removesuffix("_total") for name in off}.isdisjoint(
+            row.name for row in SETTINGS_ROWS
         )
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from exporter.battery.settings_session import SettingsSession
@@ -75,14 +76,10 @@ class SettingsReader:
         self._session: SettingsSession | None = None  # on the newest link
         self._is_running = False  # after a reading
         self._must_end = False
-        self._leaves_late = False  # LEAVE comes after the reading, on the next connection only
-        self._is_left: bool | None = None
+        self._leaves_late = False  # on the next connection LEAVE comes after the reading
         self._is_warned = False
         self._began_at_s = float("-inf")
-        self._rows: tuple[Decoded, ...] = ()
-        self._read_at_s: float | None = None
-        self._reads = 0
-        self._failures: Counter[SettingsFailure] = Counter()
+        self._state = SettingsState()
 
     @property
     def is_running(self) -> bool:
@@ -96,25 +93,18 @@ class SettingsReader:
 
     @property
     def _may_be_open(self) -> bool:
-        return not self._is_left if self._is_enabled else self._is_left is False
+        is_left = self._state.is_left
+        return not is_left if self._is_enabled else is_left is False
 
     def show(self) -> SettingsState | None:
         """Return the settings as last read; None: they are switched off."""
-        if not self._is_enabled:
-            return None
-        return SettingsState(
-            rows=self._rows,
-            read_at_s=self._read_at_s,
-            reads=self._reads,
-            failures=dict(self._failures),
-            is_left=self._is_left,
-        )
+        return self._state if self._is_enabled else None
 
     def change(self, *, is_enabled: bool) -> None:
         """Switch it on or off; off, it forgets the settings, and still leaves an open mode."""
         if self._is_enabled and not is_enabled:
             self.end()
-            self._rows, self._read_at_s = (), None
+            self._keep((), None)
         self._is_enabled = is_enabled
 
     def end(self) -> None:
@@ -124,15 +114,17 @@ class SettingsReader:
             self._session.leave_early()
 
     async def leave(self, link: Link) -> None:
-        """Close the mode on a link that has just been opened.
+        """Close the mode on a link that may be new.
 
         Some batteries disconnect instead of refusing. So that such a battery can still be read,
         LEAVE comes after the reading on the connection that follows a loss here.
         """
+        session = self._session_on(link)
         try:
-            await self._leave(link)
+            await session.leave()
         finally:
-            self._leaves_late = self._session_on(link).is_lost
+            self._leaves_late = session.is_lost
+            self._note_left(session.exchange)
 
     async def run(self, link: Link, basic: BasicInfo) -> None:
         """Read the settings after a reading of 0x03 on this link, if they are due."""
@@ -143,7 +135,7 @@ class SettingsReader:
         self._changed()
         try:
             if leaves_late:
-                await self._leave(link)
+                await self.leave(link)
             if self._is_due(basic) and not self._must_end:
                 await self._read(link, basic)
         finally:
@@ -157,7 +149,7 @@ class SettingsReader:
             return True
         if self._clock() - self._began_at_s < EVERY_S:
             return False
-        limit_a = SettingsState(rows=self._rows).number(LIMIT)
+        limit_a = self._state.number(LIMIT)
         return (
             not basic.protections
             and basic.rsoc_ratio >= MIN_CHARGE_RATIO
@@ -170,18 +162,11 @@ class SettingsReader:
             self._session = SettingsSession(link, self._stats)
         return self._session
 
-    async def _leave(self, link: Link) -> None:
-        session = self._session_on(link)
-        try:
-            await session.leave()
-        finally:
-            self._note_left(session.exchange)
-
     async def _read(self, link: Link, basic: BasicInfo) -> None:
         session = self._session_on(link)
         expected = Expected(cell_count=basic.cell_count, nominal_ah=basic.nominal_ah)
         self._began_at_s = self._clock()
-        self._is_left = False  # from now on the mode may be open
+        self._state = replace(self._state, is_left=False)  # from now on the mode may be open
         try:
             await session.read(self._registers, expected, read_s=self._read_s)
         finally:
@@ -189,12 +174,12 @@ class SettingsReader:
             self._note_read(session.exchange, expected)
 
     def _note_left(self, exchange: SettingsExchange) -> None:
-        self._is_left = exchange.is_left
-        if not self._is_left:
+        self._state = replace(self._state, is_left=exchange.is_left)
+        if not exchange.is_left:
             level = logging.DEBUG if self._is_warned else logging.WARNING
             extra = {"battery": self._battery, "advice": ADVICE}
             log.log(level, "settings mode may be open", extra=extra)
-        self._is_warned = not self._is_left
+        self._is_warned = not exchange.is_left
 
     def _note_read(self, exchange: SettingsExchange, expected: Expected) -> None:
         failure, error = exchange.failure, ""
@@ -204,12 +189,15 @@ class SettingsReader:
                 rows = decode_settings(exchange.payloads, expected)
             except DecodeError as wrong:
                 failure, error = SettingsFailure.IMPLAUSIBLE, str(wrong)
-        self._reads += 1
+        self._state = replace(self._state, reads=self._state.reads + 1)
         if failure is None:
             log.info("settings read", extra={"battery": self._battery, "settings": len(rows)})
-            self._keep(rows, self._clock())
+            if self._is_enabled:  # it may have been switched off in the meantime
+                self._keep(rows, self._clock())
             return
-        self._failures[failure] += 1
+        failures = Counter(self._state.failures)
+        failures[failure] += 1
+        self._state = replace(self._state, failures=failures)
         log.warning(
             "settings not read",
             extra={"battery": self._battery, "reason": str(failure), "error": error},
@@ -218,5 +206,4 @@ class SettingsReader:
             self._keep((), None)
 
     def _keep(self, rows: tuple[Decoded, ...], read_at_s: float | None) -> None:
-        if self._is_enabled:  # it may have been switched off in the meantime
-            self._rows, self._read_at_s = rows, read_at_s
+        self._state = replace(self._state, rows=rows, read_at_s=read_at_s)

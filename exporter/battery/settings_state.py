@@ -1,7 +1,9 @@
 """The settings of one battery as last read, and how reading them went."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from exporter.errors import DecodeError
 from exporter.protocol.settings import FUNCTIONS, Role, Setting
@@ -16,9 +18,12 @@ from exporter.protocol.settings_values import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # slots would allow no cached properties
 class SettingsState:
-    """What metrics, API and command line show of the settings of one battery."""
+    """What metrics, API and command line show of the settings of one battery.
+
+    Every scrape needs the same values for weeks, so they are computed once.
+    """
 
     rows: tuple[Decoded, ...] = ()  # empty: they were not read yet
     read_at_s: float | None = None  # by the clock
@@ -26,7 +31,7 @@ class SettingsState:
     failures: Mapping[SettingsFailure, int] = field(default_factory=dict)
     is_left: bool | None = None  # the mode was left; None: not known yet
 
-    @property
+    @cached_property
     def values(self) -> dict[str, Value]:
         """The values by their names in JSON, as `decode` shows them."""
         return merge_values(self.rows)
@@ -38,17 +43,16 @@ class SettingsState:
 
     def by_protection(self, role: Role, unit: str) -> dict[str, float] | None:
         """Return the numbers with this role and unit by their protection; None: not read yet."""
-        return dict(self._by_protection(role, unit)) if self.rows else None
+        return self._limits[role, unit] if self.rows else None
 
-    def _by_protection(self, role: Role, unit: str) -> Iterator[tuple[str, float]]:
+    @cached_property
+    def _limits(self) -> dict[tuple[Role | None, str], dict[str, float]]:
+        limits: dict[tuple[Role | None, str], dict[str, float]] = defaultdict(dict)
         for row in self.rows:
             setting, value = row.setting, row.values.get(row.setting.key)
-            if (
-                setting.protection is not None
-                and (setting.role, setting.place.unit) == (role, unit)
-                and isinstance(value, int | float)
-            ):
-                yield setting.protection, value
+            if setting.protection is not None and isinstance(value, int | float):
+                limits[setting.role, setting.place.unit][setting.protection] = value
+        return limits
 
 
 def decode_settings(payloads: Mapping[int, bytes], expected: Expected) -> tuple[Decoded, ...]:

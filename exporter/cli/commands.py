@@ -14,7 +14,7 @@ from exporter.ble.transport import Backend
 from exporter.cli.options import Check, Decode, Demo, Doctor, Options, Read, Scan, Serve
 from exporter.cli.streams import complain
 from exporter.config import Config, load
-from exporter.config.schema import BatteryConfig, Name, normal_address
+from exporter.config.schema import BatteryConfig, Name, SettingsChoice, normal_address
 from exporter.config.web import WebConfigFile
 from exporter.errors import ConfigError, DecodeError, FailureReason
 from exporter.process import cancel_on_sigterm
@@ -84,7 +84,11 @@ def _demo(options: Demo) -> int:
         batteries = fleet.build_camper(monotonic, speed=options.speed)
     config = Config(
         batteries=tuple(
-            BatteryConfig(name=Name(name), address=normal_address(battery.address))
+            BatteryConfig(
+                name=Name(name),
+                address=normal_address(battery.address),
+                settings=SettingsChoice.OFF if battery.settings is None else SettingsChoice.DAILY,
+            )
             for name, battery in batteries.items()
         )
     )

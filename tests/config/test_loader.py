@@ -15,6 +15,7 @@ from exporter.config.schema import (
     BatteryConfig,
     ManagementConfig,
     PollConfig,
+    SettingsChoice,
     TransportChoice,
     normal_address,
 )
@@ -111,7 +112,7 @@ class TestDefaults:
     def test_every_option_of_the_configuration_is_read(self) -> None:
         config = parse(
             'batteries:\n  - {name: camper, address: "A4:C1:38:00:00:01", adapter: hci1, '
-            "profile: nus, cells: false, hardware: false, counters: false}\n"
+            "profile: nus, cells: false, hardware: false, counters: false, settings: daily}\n"
             "poll: {timeout: 45s, min_interval: 0s, max_age: 5m, backoff_max: 1h}\n"
         )
 
@@ -120,6 +121,7 @@ class TestDefaults:
         assert config.management == ManagementConfig()
         assert (one.adapter, one.profile) == ("hci1", "nus")
         assert (one.cells, one.hardware, one.counters) == (False, False, False)
+        assert one.settings is SettingsChoice.DAILY
         poll = config.poll
         assert (poll.timeout_s, poll.min_interval_s) == (45.0, 0.0)
         assert (poll.max_age_s, poll.backoff_max_s) == (300.0, 3600.0)
@@ -146,9 +148,10 @@ class TestDefaults:
         for option in ("cells", "hardware", "counters"):
             assert shown["batteries"][0][option] is True
         assert shown["batteries"][0]["gentle"] is False
+        assert shown["batteries"][0]["settings"] is False  # off, in YAML
         assert set(shown["batteries"][0]) == {
             "name", "address", "adapter", "link", "gentle", "profile", "cells", "hardware",
-            "counters", "password_file",
+            "counters", "settings", "password_file",
         }  # fmt: skip
         assert shown["link"] == Config(batteries=()).link
         assert shown["management"] == asdict(ManagementConfig())
@@ -203,6 +206,20 @@ class TestSections:
         config = parse(ONE.replace('"}', f'", link: {link}}}') + f"link: {link}\n")
 
         assert (config.link, config.batteries[0].link) == (link, link)
+
+    @pytest.mark.parametrize("off", ["off", "Off", "false", '"off"'])
+    def test_settings_can_be_switched_off_in_words_of_yaml(self, off: str) -> None:
+        (one,) = parse(ONE.replace('"}', f'", settings: {off}}}')).batteries
+
+        assert one.settings is SettingsChoice.OFF
+
+    @pytest.mark.parametrize(
+        ("value", "got"), [("on", "true"), ("weekly", "'weekly'"), ("1", "1"), ("[]", "a list")]
+    )
+    def test_other_choice_of_settings_is_refused(self, value: str, got: str) -> None:
+        assert complaints(ONE.replace('"}', f'", settings: {value}}}')) == [
+            f"2: batteries[0].settings: expected one of off, daily, got {got}"
+        ]
 
     def test_unknown_link_is_refused(self) -> None:
         assert complaints(f"{ONE}link: usb\n") == [
