@@ -9,6 +9,7 @@ import pytest
 from exporter.battery.settings_reader import EVERY_S
 from exporter.config.schema import SettingsChoice
 from exporter.demo.battery import Faults, encode_reply
+from exporter.protocol.frame import Command, encode_request
 from exporter.protocol.settings_exchange import ENTER, LEAVE, SettingsFailure
 from tests.support.recorded import MOBILEKTRO
 from tests.support.settings import SETTINGS, Bench, make_battery
@@ -168,7 +169,7 @@ class TestSwitchedOff:
         await bench.poll()
 
         assert bench.virtual.requests == [0x03, 0x04, 0xAA, 0x05]
-        assert len(bench.written) == 4
+        assert bench.written == [encode_request(Command(one)) for one in bench.virtual.requests]
         assert bench.virtual.mode_frames == []
         assert bench.battery.poller.show().settings is None
 
@@ -339,7 +340,7 @@ class TestLeavingLater:
 
         await bench.poll()
 
-        assert bench.written[0] == READS_BASIC
+        assert bench.written[0] == encode_request(Command.BASIC_INFO)
         assert bench.state.is_left
         assert bench.state.rows
 
@@ -355,6 +356,3 @@ class TestLeavingLater:
         await bench.battery.poller.close()
 
         assert sessions(bench) == 0
-
-
-READS_BASIC = bytes.fromhex("dda50300fffd77")

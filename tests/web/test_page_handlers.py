@@ -16,17 +16,21 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from exporter.battery.history import HOURS, LENGTH, SPACING_S, History, Sample
+from exporter.battery.settings_state import SettingsState, decode_settings
+from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.config.schema import PollConfig, Seconds
 from exporter.config.web import WebConfig
 from exporter.demo.battery import Faults
 from exporter.demo.radio import make_air
+from exporter.protocol.settings_exchange import Expected
 from exporter.web import api_json as api
 from exporter.web.app import make_app
 from exporter.web.auth import Access
 from exporter.web.page_handlers import LIFE_S, OWN_MAX_AGE_S, RELEASE_S
 from exporter.web.subscribers import ALIVE_S, INTERVAL_S, MAX_STREAMS, MAX_STREAMS_EACH, Subscribers
 from tests.support.http_client import FakeConnection, make_client, send_head
+from tests.support.settings import BASIC, SETTINGS
 from tests.support.virtual import WallTime, answering, battery, make_poller, make_routes, now_s
 
 SECOND = "A4:C1:38:00:00:02"
@@ -132,6 +136,25 @@ class TestState:
         )
         assert [cell["number"] for cell in reading["cells"]] == [1, 2, 3, 4]
         assert reading["cell_spread_v"] < 0.1
+
+    async def test_settings_that_are_switched_off_are_null(self, exporter: Exporter) -> None:
+        assert (await exporter.state())["settings"] is None
+
+    def test_settings_have_the_names_that_decode_gives_them(self) -> None:
+        rows = decode_settings(SETTINGS, Expected(cell_count=4, nominal_ah=BASIC.nominal_ah))
+        shot = Snapshot(
+            battery="camper",
+            address=SECOND,
+            settings=SettingsState(rows=rows, is_left=True),
+            settings_read_unix_s=1_795_391_224.5,
+        )
+
+        sent = json.loads(api.to_json(api.battery(shot, History(WallClock()))))["settings"]
+
+        assert (sent["read_unix_s"], sent["mode_left"]) == (1_795_391_224.5, True)
+        assert sent["values"]["cell_undervoltage_v"] == 2.5
+        assert sent["values"]["manufactured"] == "2022-08-12"
+        assert sent["values"]["functions"] == ["balancing", "load_detection"]
 
     async def test_key_factory_mode_stays_and_is_null(self, exporter: Exporter) -> None:
         await exporter.pollers["camper"].refresh()
