@@ -5,6 +5,10 @@ Instruments have those of the BQ769x0. Boards with another chip code the same by
 way, and no settings register says which chip it is. Bits that are always 0 in the BQ769x0 show
 some of them; their codes are unknown here.
 
+Sources differ on 0x39. Here the undervoltage has bits 6 and 7, as in the data sheet, in bms-tools'
+map of the registers and in OverkillSolarBms2. bms-tools' reader of tool files swaps it with the
+overvoltage, but keeps the delays of the data sheet, where the undervoltage has the long ones.
+
 Source: data sheet BQ769x0 (SLUSBK2), PROTECT1 to PROTECT3; bms-tools and jbdtool read JBD's
 registers in the same way; General Protocol V11, section 5 (chip types).
 """

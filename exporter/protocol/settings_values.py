@@ -1,5 +1,6 @@
 """Decodes JBD's settings by the table in settings.py, into values and into words."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -31,6 +32,10 @@ FINE_SHUNT: Final = replace(SHUNT, divisor=100_000)
 FINE_SHUNT_BIT: Final = 1 << 15  # V11: the other bits count 0.01 mΩ
 CHIP: Final = ", if its chip is a BQ769x0"
 UNKNOWN_CODE: Final = "code of another chip than the BQ769x0"
+ACRONYM: Final = re.compile(r"\b(led|rtc|edv|gps)\b")
+FUNCTION_WORDS: Final = {
+    one: ACRONYM.sub(lambda found: found[0].upper(), one.replace("_", " ")) for one in Function
+}
 LARGE_UNITS: Final = {
     CENTIAMPERES: replace(CENTIAMPERES, divisor=10),
     CAPACITY: replace(CAPACITY, divisor=10),
@@ -167,7 +172,7 @@ def _bits(payload: bytes) -> list[int]:
 
 def _functions(setting: Setting, payload: bytes) -> Outcome:
     functions = [FUNCTION_BITS[bit] for bit in _bits(payload)]
-    words = ", ".join(one.replace("_", " ") for one in functions)
+    words = ", ".join(FUNCTION_WORDS[one] for one in functions)
     return {setting.key: frozenset(functions)}, words or "none"
 
 

@@ -140,6 +140,9 @@ class TestSettings:
             ),
             pytest.param("dd2b0002001effe077", ["balance window              0.03 V"], id="window"),
             pytest.param("dd2d00020006fff877", ["load detection, balancing"], id="functions"),
+            pytest.param(
+                "dd2d00020130ffcd77", ["LED, LED count, GPS or charge handshake"], id="LED"
+            ),
             pytest.param("dd2e00020007fff777", ["NTC 1, NTC 2, NTC 3"], id="NTCs"),
             pytest.param(
                 "dd3e00020a1effd677",
