@@ -189,6 +189,24 @@ def colored(ref: str, color: str) -> Json:
     }
 
 
+def limit(unit: str, protection: str, legend: str, *, below_zero: bool = False) -> Json:
+    """Return the query of a limit that the BMS itself has; no result without its settings."""
+    labels = OF.replace("{", f'{{protection="{protection}", ')
+    sign = "-" if below_zero else ""
+    return query(f"{sign}bms_protection_threshold_{unit}{labels}", f"{{{{battery}}}} {legend}")
+
+
+def limit_line(ref: str) -> Json:
+    """Return an override that draws the series of one query as a thin dashed line."""
+    override = colored(ref, RED)
+    override["properties"] += [
+        {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [10, 10]}},
+        {"id": "custom.lineWidth", "value": 1},
+        {"id": "custom.fillOpacity", "value": 0},
+    ]
+    return override
+
+
 def states(*meanings: tuple[str, str]) -> list[Json]:
     """Return the mappings that name and colour the values 0, 1, ..."""
     return [
@@ -409,10 +427,15 @@ def camper() -> Json:
     board.panel(
         "timeseries",
         "Cell voltages",
-        "Lines at 2.8 V (nearly empty) and 3.65 V (the end of charging).",
+        "Lines at 2.8 V (nearly empty), at 3.65 V (the end of charging), and at the limits of the BMS where its settings are known.",
         "volt",
-        [query(f"bms_cell_voltage_volts{OF}", "{{battery}} {{cell}}")],
+        [
+            query(f"bms_cell_voltage_volts{OF}", "{{battery}} {{cell}}"),
+            limit("volts", "cell_undervoltage", "discharging stops"),
+            limit("volts", "cell_overvoltage", "charging stops"),
+        ],
         size=(12, 8),
+        overrides=[limit_line("B"), limit_line("C")],
         defaults={
             "decimals": 3,
             "thresholds": CELL,
@@ -436,10 +459,15 @@ def camper() -> Json:
     board.panel(
         "timeseries",
         "Temperatures",
-        "Lines at 0 degrees, below which LiFePO4 must not be charged, and at 5, where it should be heated. Sockets without a sensor are not shown.",
+        "Lines at 0 degrees, below which LiFePO4 must not be charged, at 5, where it should be heated, and at the limits of the BMS where its settings are known. Sockets without a sensor are not shown.",
         "celsius",
-        [query(f"bms_temperature_celsius{OF} > -29", "{{battery}} {{sensor}}")],
+        [
+            query(f"bms_temperature_celsius{OF} > -29", "{{battery}} {{sensor}}"),
+            limit("celsius", "charge_undertemperature", "charging stops below"),
+            limit("celsius", "charge_overtemperature", "charging stops above"),
+        ],
         size=(12, 8),
+        overrides=[limit_line("B"), limit_line("C")],
         defaults={
             "decimals": 1,
             "thresholds": TEMPERATURE,
@@ -447,12 +475,29 @@ def camper() -> Json:
         },
     )
     board.panel(
+        "timeseries",
+        "Current and its limits",
+        "Above zero the battery is charged, below zero discharged. At the lines the BMS switches off.",
+        "amp",
+        [
+            query(
+                f"bms_current_amperes{OF} and on (job, instance, vehicle, battery) bms_protection_threshold_amperes{OF}"
+            ),
+            limit("amperes", "discharge_overcurrent", "discharging stops", below_zero=True),
+            limit("amperes", "charge_overcurrent", "charging stops"),
+        ],
+        size=(12, 8),
+        defaults={"decimals": 1, "custom": {"axisCenteredZero": True, "fillOpacity": 0}},
+        overrides=[limit_line("B"), limit_line("C")],
+        no_value="The limits are not known: they need settings: daily of the battery",
+    )
+    board.panel(
         "state-timeline",
         "Balancing",
         "Cells that the BMS is discharging to level the pack.",
         "none",
         [query(f"bms_cell_balancing{OF}", "{{battery}} {{cell}}")],
-        size=(12, 8),
+        size=(8, 8),
         defaults={"min": 0, "max": 1, "mappings": states(("idle", GREY), ("balancing", BLUE))},
     )
     board.panel(
@@ -465,7 +510,7 @@ def camper() -> Json:
             query(f"bms_discharge_mosfet_on{OF}", "{{battery}} discharge"),
             query(f"bms_heater_on{OF}", "{{battery}} heater"),
         ],
-        size=(12, 8),
+        size=(8, 8),
         defaults=ON_OFF,
     )
     board.panel(
@@ -479,7 +524,7 @@ def camper() -> Json:
                 "{{battery}} {{protection}}",
             )
         ],
-        size=(12, 8),
+        size=(8, 8),
         defaults={"min": 0, "max": 1, "mappings": states(("-", GREY), ("active", RED))},
         no_value="None was active in this time",
     )
