@@ -60,3 +60,59 @@ class TestBatteryView:
         assert "Die Verbindung ist abgebrochen" in card
         assert "Was tun: Schwaches Signal" in card
         assert "the connection ended in mid-poll" in card
+
+    @pytest.mark.parametrize(
+        ("locale", "words"),
+        [
+            pytest.param(
+                "en-GB",
+                [
+                    ("Lowest cell above the cut-off (2.50 V)", "0.812 V"),
+                    ("Highest cell below the charge limit (3.65 V)", "0.332 V"),
+                    ("Coldest sensor above the frost limit (0 °C)", "12.8 K"),
+                    ("Discharging current below the limit (220 A)", "217 A"),
+                    "The limits are the battery’s own, read 3 h ago.",  # noqa: RUF001 - as it is shown
+                ],
+                id="English",
+            ),
+            pytest.param(
+                "de-DE",
+                [
+                    ("Niedrigste Zelle bis zur Abschaltung (2,50 V)", "0,812 V"),
+                    ("Höchste Zelle bis zum Ladestopp (3,65 V)", "0,332 V"),
+                    ("Kältester Sensor bis zur Frostgrenze (0 °C)", "12,8 K"),
+                    ("Entladestrom bis zum Höchstwert (220 A)", "217 A"),
+                    "Die Grenzen sind die der Batterie, ausgelesen vor 3 h.",
+                ],
+                id="German",
+            ),
+        ],
+    )
+    def test_headroom_is_shown_where_the_limits_are_known(
+        self, open_page: Open, locale: str, words: list[str | tuple[str, str]]
+    ) -> None:
+        exporter = FakeExporter([fake.battery("camper", settings=fake.settings())])
+
+        card = open_page(exporter.url, "camper", locale=locale).locator(".headroom")
+
+        text = text_of(card)
+        exporter.close()
+        for each in words:
+            assert "\n".join(each if isinstance(each, tuple) else [each]) in text
+
+    def test_headroom_leaves_out_what_is_not_known(self, open_page: Open) -> None:
+        unknown = fake.settings(cell_overvoltage_v=None)
+        del unknown["values"]["discharge_overcurrent_a"]
+        one = fake.battery("a", settings=unknown)
+        one["reading"]["temperatures_c"] = [-30.0]
+        unread = fake.battery("b", settings=fake.settings(), reading=None)
+        early = fake.battery("d", settings=fake.settings() | {"read_unix_s": None, "values": {}})
+        exporter = FakeExporter([one, unread, fake.battery("c"), early])
+
+        page = open_page(exporter.url, "a")
+        terms = [each.inner_text() for each in page.locator(".headroom dt").all()]
+        counts = [open_page(exporter.url, name).locator(".headroom").count() for name in "bcd"]
+
+        exporter.close()
+        assert terms == ["Lowest cell above the cut-off (2.50\u00a0V)"]
+        assert counts == [0, 0, 0]

@@ -81,6 +81,7 @@ def battery(name: str = "camper", **changes: Any) -> Json:
             "manufactured": "2022-08-12",
             "profile": "nus",
         },
+        "settings": None,
         "link": {
             "rssi_dbm": -60,
             "polls": 1412,
@@ -100,6 +101,24 @@ def battery(name: str = "camper", **changes: Any) -> Json:
         },
         **changes,
     }
+
+
+def settings(age_s: float = 3 * 3600.0, **changes: Any) -> Json:
+    """Return the limits that a 4S battery of 200 Ah may have."""
+    values = {
+        "cell_overvoltage_v": 3.65,
+        "cell_undervoltage_v": 2.5,
+        "pack_overvoltage_v": 14.6,
+        "pack_undervoltage_v": 10.0,
+        "charge_overtemperature_c": 75.0,
+        "charge_undertemperature_c": 0.0,
+        "discharge_overtemperature_c": 75.0,
+        "discharge_undertemperature_c": -10.0,
+        "charge_overcurrent_a": 220.0,
+        "discharge_overcurrent_a": -220.0,
+        **changes,
+    }
+    return {"read_unix_s": time.time() - age_s, "mode_left": True, "values": values}
 
 
 def failure(reason: str, ago_s: float, error: str = "not seen in 10 s: ...") -> Json:

@@ -2,8 +2,8 @@
 
 import { h } from "./vendor/preact.js";
 import { now, post, state } from "./exporter.js";
-import { DASH, age, day, measure, moment, number, t } from "./i18n.js";
-import { failureTexts, pauseText, sinceText } from "./problems.js";
+import { DASH, age, day, duration, measure, moment, number, t } from "./i18n.js";
+import { failureTexts, knownTemperatures, pauseText, sinceText } from "./problems.js";
 import { Tile, isStale } from "./tile.js";
 
 const card = (name, title, ...content) => h("section", { class: `card ${name}` }, h("h2", null, title), ...content);
@@ -28,6 +28,28 @@ function Cells({ reading }) {
         [t.highest, which((cell) => cell.voltage_v === high)],
         [t.balancing, which((cell) => cell.balancing)]])]
     : h("p", { class: "hint" }, t.noCells));
+}
+
+/** How far the reading is from the limits that the battery itself has; nothing if they are not known. */
+function Headroom({ battery }) {
+  const { reading, settings } = battery;
+  if (!reading || !settings || settings.read_unix_s === null) return null;
+  const limits = settings.values; // without those that were not read
+  const volts = (reading.cells || []).map((cell) => cell.voltage_v).filter((volt) => volt !== null);
+  const row = (name, limit, left, [unit, digits, leftUnit, leftDigits]) => (Number.isFinite(limit) && Number.isFinite(left)
+    ? [name(measure(limit, digits, unit)), measure(left, leftDigits, leftUnit)] : null);
+  const [cell, sensor, current] = [["V", 2, "V", 3], ["°C", 0, "K", 1], ["A", 0, "A", 0]];
+  const { cell_undervoltage_v: empty, cell_overvoltage_v: full, charge_undertemperature_c: frost, charge_overcurrent_a: charge } = limits;
+  const discharge = -limits.discharge_overcurrent_a;
+  const rows = [
+    row(t.toCutOff, empty, Math.min(...volts) - empty, cell),
+    row(t.toChargeEnd, full, full - Math.max(...volts), cell),
+    row(t.toFrost, frost, Math.min(...knownTemperatures(reading)) - frost, sensor),
+    reading.current_a > 0
+      ? row(t.toHighestCharge, charge, charge - reading.current_a, current)
+      : row(t.toHighestDischarge, discharge, discharge + reading.current_a, current)].filter(Boolean);
+  return rows.length ? card("headroom", t.headroom, list(rows),
+    h("p", { class: "hint" }, t.limitsRead(t.ago(duration(now() - settings.read_unix_s, true))))) : null;
 }
 
 function Phone({ battery }) {
@@ -61,6 +83,7 @@ export function Details({ battery }) {
       ? reading.temperatures_c.map((value, at) => [t.sensor(at + 1), measure(value, 1, "°C")])
       : [[t.sensor(1), measure(null, 1, "°C")]])),
     h(Cells, { reading }),
+    h(Headroom, { battery }),
     h(Phone, { battery }),
     card("switches", t.switches, list([
       [t.chargeFet, onOff(reading && reading.charge_fet_on)],
