@@ -198,17 +198,24 @@ async def read_settings_once(
     config: Config,
     registers: Sequence[int],
     backend: Backend | None = None,
+    *,
+    on_end: Callable[[Snapshot], None] = lambda _: None,
 ) -> Snapshot:
     """Read the settings of one battery in any state; its snapshot says what failed.
 
-    A failed poll is in `last_error`; without one, `settings` counts why none were read.
+    A failed poll is in `last_error`; without one, `settings` counts why none were read. `on_end`
+    takes the snapshot also after a cancellation: it says whether the mode was left.
     """
     battery = replace(battery, settings=SettingsChoice.DAILY)
     routes = await build_routes(replace(config, batteries=(battery,)), backend)
     settings = partial(
         SettingsReader, is_on_demand=True, registers=registers, read_s=ON_DEMAND_READ_S
     )
-    async with asyncio.TaskGroup() as tasks:  # ends when the mode is left
-        poller = build_battery(battery, config.poll, routes, tasks=tasks, settings=settings).poller
-        await poller.refresh(timeout_s=config.poll.timeout_s + SHUTDOWN_SLACK_S)
+    tasks = asyncio.TaskGroup()
+    poller = build_battery(battery, config.poll, routes, tasks=tasks, settings=settings).poller
+    try:
+        async with tasks:  # ends when the mode is left
+            await poller.refresh(timeout_s=config.poll.timeout_s + SHUTDOWN_SLACK_S)
+    finally:
+        on_end(poller.show())
     return poller.show()

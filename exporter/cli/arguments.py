@@ -15,6 +15,7 @@ from exporter.cli.subcommands import (
     add_doctor,
     add_read,
     add_scan,
+    add_settings,
     checked,
     parse_optional_path,
     parse_telemetry_path,
@@ -86,6 +87,7 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="")
     add_scan(commands, common)
     add_read(commands, common)
+    add_settings(commands, common)
     add_doctor(commands, common)
     add_decode(commands, common)
     add_demo(commands, common, web)

@@ -11,7 +11,17 @@ from typing import Final
 from exporter.app import ServeOptions, read_once, serve
 from exporter.battery.snapshot import Snapshot
 from exporter.ble.transport import Backend
-from exporter.cli.options import Check, Decode, Demo, Doctor, Options, Read, Scan, Serve
+from exporter.cli.options import (
+    Check,
+    Decode,
+    Demo,
+    Doctor,
+    Options,
+    Read,
+    ReadSettings,
+    Scan,
+    Serve,
+)
 from exporter.cli.streams import complain
 from exporter.config import Config, load
 from exporter.config.schema import BatteryConfig, Name, SettingsChoice, normal_address
@@ -44,6 +54,10 @@ def run(options: Options, backend: Backend | None) -> int:  # noqa: PLR0911 - on
             return _demo(options)
         case Read():
             return _read(options, backend)
+        case ReadSettings():
+            from exporter.cli.settings import run_settings  # noqa: PLC0415 - see above
+
+            return run_settings(options, *_battery_to_read(options), backend)
         case Scan():
             from exporter.cli.scan import run_scan  # noqa: PLC0415 - see above
 
@@ -131,7 +145,7 @@ def _show(snapshot: Snapshot, options: Read) -> int:
     return status
 
 
-def _battery_to_read(options: Read) -> tuple[BatteryConfig, Config]:
+def _battery_to_read(options: Read | ReadSettings) -> tuple[BatteryConfig, Config]:
     """Return the wanted battery; if an address is given, it need not be configured."""
     wanted, path = options.battery, options.config_file
     try:
@@ -145,7 +159,8 @@ def _battery_to_read(options: Read) -> tuple[BatteryConfig, Config]:
     if len(matching) != 1:
         names = ", ".join(battery.name for battery in config.batteries)
         question = f"no battery {wanted!r}:" if wanted else "which battery?"
-        raise ConfigError([f"read: {question} {path} has {names}; an address works, too"])
+        command = "read" if isinstance(options, Read) else "settings"
+        raise ConfigError([f"{command}: {question} {path} has {names}; an address works, too"])
     return matching[0], config
 
 

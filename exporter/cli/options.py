@@ -60,6 +60,16 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadSettings:
+    """Read the settings of one battery once."""
+
+    battery: str | None = None  # as in Read
+    all: bool = False  # also those that no metric needs
+    format: Literal["table", "json", "metrics"] = "table"
+    config_file: Path = CONFIG_FILE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
     """List the batteries nearby."""
 
@@ -92,4 +102,4 @@ class Doctor:
     config_file: Path = CONFIG_FILE
 
 
-Options = Serve | Check | Demo | Read | Scan | Decode | Doctor
+Options = Serve | Check | Demo | Read | ReadSettings | Scan | Decode | Doctor

@@ -18,7 +18,7 @@ def settings_table(name: str, address: str, settings: Settings, *, everything: b
 
 
 def _lines(name: str, address: str, settings: Settings, *, everything: bool) -> Iterator[str]:
-    yield f"{name} ({address})"
+    yield name if name == address else f"{name} ({address})"
     groups = settings.group(everything=everything)
     for title, sentences in groups.items():
         yield ""

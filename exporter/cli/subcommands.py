@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from exporter.cli.options import Decode, Demo, Doctor, Read, Scan
+from exporter.cli.options import Decode, Demo, Doctor, Read, ReadSettings, Scan
 from exporter.config.schema import Seconds, normal_name, parse_adapter, parse_duration
 
 PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]+")
@@ -123,6 +123,26 @@ def add_read(commands: Any, common: argparse.ArgumentParser) -> None:
         help="run a recorded session instead of reading a battery; needs no Bluetooth",
     )
     read.set_defaults(command=Read, usual_level="error")  # it prints the failure itself
+
+
+def add_settings(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add `settings` and its options."""
+    settings = commands.add_parser(
+        "settings",
+        parents=[common],
+        help="read the limits and other settings of one battery once",
+        description="Read the settings of one battery once. Two fixed frames open and close the "
+        "mode in which the battery shows them; nothing can change one.",
+    )
+    settings.add_argument(
+        "battery",
+        nargs="?",
+        metavar="NAME|ADDRESS",
+        help="may be left out if one is configured; an address need not be",
+    )
+    settings.add_argument("--all", action="store_true", help="also what is rarely needed")
+    settings.add_argument("--format", choices=["table", "json", "metrics"])
+    settings.set_defaults(command=ReadSettings, usual_level="error")  # as in add_read
 
 
 def add_doctor(commands: Any, common: argparse.ArgumentParser) -> None:

@@ -6,7 +6,17 @@ import pytest
 
 from exporter.cli import main
 from exporter.cli.arguments import parse_arguments
-from exporter.cli.options import Check, Decode, Demo, LogOptions, Options, Read, Scan, Serve
+from exporter.cli.options import (
+    Check,
+    Decode,
+    Demo,
+    LogOptions,
+    Options,
+    Read,
+    ReadSettings,
+    Scan,
+    Serve,
+)
 from exporter.logs import LogFormat
 
 
@@ -26,6 +36,7 @@ class TestUsage:
             ["fly"],
             ["decode"],
             ["read", "--format", "xml"],
+            ["settings", "--format", "xml"],
             ["scan", "--duration", "10"],
             ["scan", "--duration", "0s"],
             ["scan", "--adapter", "usb0"],
@@ -128,6 +139,11 @@ class TestOptions:
         [
             (["read"], Read()),
             (["read", "camper", "--format", "json"], Read(battery="camper", format="json")),
+            (["settings"], ReadSettings()),
+            (
+                ["settings", "camper", "--all", "--format=metrics"],
+                ReadSettings(battery="camper", all=True, format="metrics"),
+            ),
             (["scan"], Scan()),
             (
                 ["scan", "--adapter=hci1", "--duration=2s", "--all"],
@@ -157,6 +173,7 @@ class TestLogOptions:
             (["demo"], "info"),
             (["decode", "-"], "info"),
             (["read"], "error"),
+            (["settings"], "error"),
             (["scan"], "error"),
             (["--log.level=debug", "read"], "debug"),
             (["scan", "--log.level=debug"], "debug"),
