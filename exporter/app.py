@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from exporter.batteries import Batteries, build_battery
+from exporter.batteries import Batteries, MakeSettings, build_battery
 from exporter.battery.settings_reader import SettingsReader
 from exporter.battery.snapshot import Snapshot
 from exporter.ble.adapter_health import AdapterHealths
@@ -48,6 +48,7 @@ class ServeOptions:
     systemd_sockets: bool = False  # instead of listen_addresses
     log_lines_lost: Callable[[], int] = lambda: 0  # the value of its metric
     on_listening: Callable[[Sequence[str]], None] = lambda _addresses: None
+    make_settings: MakeSettings = SettingsReader  # of each battery
 
 
 async def serve(
@@ -111,7 +112,14 @@ async def _serve(
         asyncio.TaskGroup() as tasks,
         AsyncExitStack() as closing,
     ):  # closes what was made last first
-        batteries = Batteries(config, routes, tasks, backend=backend, healths=healths)
+        batteries = Batteries(
+            config,
+            routes,
+            tasks,
+            backend=backend,
+            healths=healths,
+            make_settings=options.make_settings,
+        )
         closing.push_async_callback(_disconnect, batteries)
         subscribers = Subscribers(batteries.pollers, tasks, most=endpoint.limits.connections // 4)
         batteries.subscribe(subscribers.publish)

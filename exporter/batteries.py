@@ -158,7 +158,7 @@ def _make_poll(
 class Batteries:
     """All batteries of a configuration, which may change while they are read."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that they depend on
         self,
         config: Config,
         routes: Routes,
@@ -166,10 +166,16 @@ class Batteries:
         *,
         backend: Backend | None = None,
         healths: AdapterHealths | None = None,
+        make_settings: MakeSettings = SettingsReader,
     ) -> None:
-        """Build the batteries; `backend` replaces bluetoothd and the kernel, for the demo."""
+        """Build the batteries.
+
+        `backend` replaces bluetoothd and the kernel, `make_settings` what reads the settings: both
+        are for the demo.
+        """
         self._tasks = tasks
         self._backend = backend
+        self._make_settings = make_settings
         self._healths = healths or AdapterHealths()
         self._listeners: list[Callable[[str | None], None]] = []
         self._batteries: dict[str, Battery] = {}
@@ -210,6 +216,7 @@ class Batteries:
                 wall=self.wall,
                 known=known,
                 on_change=partial(self._notify, wanted.name),
+                settings=self._make_settings,
             )
         self._close_removed({one.target.address for one in batteries.values()})
         self._config, self._routes, self._batteries = config, routes, batteries

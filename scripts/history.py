@@ -15,7 +15,7 @@ from exporter.batteries import build_battery
 from exporter.ble.bleak import BleakTransport
 from exporter.ble.routes import Routes
 from exporter.clock import WallClock
-from exporter.config.schema import BatteryConfig, Name, PollConfig, normal_address
+from exporter.config.schema import BatteryConfig, Name, PollConfig, SettingsChoice, normal_address
 from exporter.demo import fleet, radio
 from exporter.metrics import BatteryCollector
 
@@ -67,11 +67,14 @@ async def write(days: float, step_s: float) -> None:
     async with asyncio.TaskGroup() as tasks:
         pollers = [
             build_battery(
-                BatteryConfig(name=Name(name), address=normal_address(address)),
+                BatteryConfig(
+                    name=Name(name), address=normal_address(address), settings=SettingsChoice.DAILY
+                ),
                 PollConfig(),
                 routes,
                 tasks=tasks,
                 wall=wall,
+                settings=fleet.make_settings_reader,
             ).poller
             for name, address in addresses.items()
         ]

@@ -61,7 +61,8 @@ class SettingsReader:
             stats: Counts the requests.
             clock: By which settings age.
             changed: Called after each change of what `show` returns.
-            is_on_demand: Whether to read them in any state of the battery: somebody waits.
+            is_on_demand: Whether to read them in any state of the battery: somebody waits, or it
+                is virtual.
             registers: What to read.
             read_s: How long to read; leaving the mode is not included.
         """
@@ -145,10 +146,10 @@ class SettingsReader:
     def _is_due(self, basic: BasicInfo) -> bool:
         if not self._is_enabled or self._may_be_open:
             return False
-        if self._is_on_demand:
-            return True
         if self._clock() - self._began_at_s < EVERY_S:
             return False
+        if self._is_on_demand:
+            return True
         limit_a = self._state.number(LIMIT)
         return (
             not basic.protections

@@ -107,7 +107,11 @@ def _demo(options: Demo) -> int:
         )
     )
     complain(f"{', '.join(batteries)}: virtual, no Bluetooth needed")
-    web = replace(options.web, on_listening=partial(_show_hint, options.web))
+    web = replace(
+        options.web,
+        on_listening=partial(_show_hint, options.web),
+        make_settings=fleet.make_settings_reader,
+    )
     backend = radio.make_backend(radio.make_air(batteries.values()))
     asyncio.run(serve(lambda: config, web, backend))
     return OK

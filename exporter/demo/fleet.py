@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date
+from functools import partial
 from random import Random
 from typing import Final
 
+from exporter.battery.settings_reader import SettingsReader
 from exporter.demo.battery import Answers, Faults, VirtualBattery
 from exporter.demo.day import Day, Scenario
 from exporter.demo.settings import make_settings
@@ -51,6 +53,9 @@ COLD: Final = Scenario(
     cycles=412,
 )
 
+# At the first poll: real ones would wait until the cold battery is well, in the afternoon. The
+# flaky one takes up to 0.3 s for each register.
+make_settings_reader: Final = partial(SettingsReader, is_on_demand=True, read_s=15.0)
 FROST_C: Final = (0.0, 0.0)  # Day charges at 0 degrees and above
 
 

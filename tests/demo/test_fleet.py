@@ -2,8 +2,16 @@
 
 import asyncio
 
+from exporter.batteries import build_battery
+from exporter.config.schema import (
+    BatteryConfig,
+    Name,
+    PollConfig,
+    SettingsChoice,
+    normal_address,
+)
 from exporter.demo.battery import VirtualBattery
-from exporter.demo.fleet import build_camper, build_replayed
+from exporter.demo.fleet import build_camper, build_replayed, make_settings_reader
 from exporter.demo.radio import make_air
 from tests.support.virtual import make_poller, make_routes, now_s
 
@@ -24,6 +32,35 @@ class TestFleet:
             ("flaky", True),
             ("cold", True),
         ]
+
+    async def test_first_poll_of_each_demo_battery_reads_its_settings(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        batteries = build_camper(now_s)
+        routes = make_routes(make_air(batteries.values()))
+        pollers = [
+            build_battery(
+                BatteryConfig(
+                    name=Name(name),
+                    address=normal_address(one.address),
+                    settings=SettingsChoice.DAILY,
+                ),
+                PollConfig(),
+                routes,
+                tasks=tasks,
+                settings=make_settings_reader,
+            ).poller
+            for name, one in batteries.items()
+        ]
+
+        await asyncio.gather(*(one.refresh(timeout_s=30.0) for one in pollers))
+        await asyncio.sleep(20.0)  # the settings come after the reading
+        for name, poller in zip(batteries, pollers, strict=True):
+            settings = poller.show().settings
+            assert settings is not None, name
+            assert settings.number("cell_undervoltage_v") == 2.5, name
+            assert settings.is_left, name
+            assert batteries[name].illegal == [], name
 
     async def test_flaky_demo_battery_fails_and_recovers(self, tasks: asyncio.TaskGroup) -> None:
         batteries = build_camper(now_s)
