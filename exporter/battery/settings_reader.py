@@ -103,10 +103,10 @@ class SettingsReader:
 
     def change(self, *, is_enabled: bool) -> None:
         """Switch it on or off; off, it forgets the settings, and still leaves an open mode."""
-        if self._is_enabled and not is_enabled:
+        if is_enabled is not self._is_enabled:
+            self._is_enabled = is_enabled
             self.end()
             self._keep((), None)
-        self._is_enabled = is_enabled
 
     def end(self) -> None:
         """Make what runs after a reading leave the mode now."""
@@ -193,8 +193,7 @@ class SettingsReader:
         self._state = replace(self._state, reads=self._state.reads + 1)
         if failure is None:
             log.info("settings read", extra={"battery": self._battery, "settings": len(rows)})
-            if self._is_enabled:  # it may have been switched off in the meantime
-                self._keep(rows, self._clock())
+            self._keep(rows, self._clock())
             return
         failures = Counter(self._state.failures)
         failures[failure] += 1
