@@ -28,7 +28,7 @@ PROBLEMS: Final = {
     SettingsFailure.REFUSED: "its BMS refuses to show its settings: close the phone app, and try "
     "again; a module with a PIN always refuses",
     SettingsFailure.IMPLAUSIBLE: "its registers have other meanings than those of JBD's settings: "
-    "cell count or capacity differ from what it reports, so nothing is shown",
+    "cell count or capacity differ from what it reports. Nothing is shown; please report the board",
     SettingsFailure.INTERRUPTED: f"the connection ended before its settings were read: {AGAIN}",
 }
 INCOMPLETE: Final = f"the reading before its settings was incomplete: {AGAIN}"
@@ -56,7 +56,7 @@ def run_settings(
 
 def _show(snapshot: Snapshot, options: ReadSettings) -> int:
     state = snapshot.settings
-    if snapshot.last_error is not None or snapshot.reading is None or state is None:
+    if not snapshot.up or state is None:
         complain(f"{snapshot.battery}: {snapshot.last_error or 'no answer in time'}")
         complain(f"bms-exporter doctor {quote(snapshot.battery)} finds the cause.")
         return FAILED

@@ -95,6 +95,20 @@ class TestRead:
         assert samples["bms_protection_threshold_amperes", "discharge_overcurrent"] > 0
         assert ("bms_up", None) not in samples
 
+    def test_reading_that_must_not_be_shown_later_is_no_failure(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "config.yaml").write_text(
+            f"batteries: [{{name: camper, address: '{ADDRESS}'}}]\n"
+            "poll: {max_age: 0s, min_interval: 0s}\n"
+        )
+
+        status = run(make_battery())
+
+        out, err = capsys.readouterr()
+        assert (status, err) == (0, "")
+        assert out.startswith(f"camper ({ADDRESS})\n")
+
     def test_missing_name_is_answered_with_the_known_ones(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -185,7 +199,7 @@ def test_ctrl_c_leaves_the_mode(capsys: pytest.CaptureFixture[str]) -> None:
     status = run(virtual)
 
     out, err = capsys.readouterr()
-    assert (status, out, err) == (1, "", "")
+    assert (status, out, err) == (130, "", "")
     assert virtual.mode_frames[-1] == LEAVE
     assert not virtual.is_mode_open
     assert virtual.illegal == []
