@@ -17,11 +17,13 @@ from exporter.ble.routes import Routes
 from exporter.clock import WallClock
 from exporter.config.schema import BatteryConfig, Name, PollConfig, SettingsChoice, normal_address
 from exporter.demo import fleet, radio
-from exporter.metrics import BatteryCollector
+from exporter.metrics import ROWS, SETTINGS_ROWS, BatteryCollector, Row
 
 DAY_S: Final = 86400
 SLACK_S: Final = 600  # the data ends in the future, so that it is still current when it is queried
 START_H: Final = 8  # the demo's day begins at 8 o'clock
+SETTINGS_EVERY_S: Final = 240  # they do not change; Prometheus looks back for 300 s
+WITHOUT_SETTINGS: Final = tuple(row for row in ROWS if row not in SETTINGS_ROWS)
 MISSING: Final = ("workshop", "A4:C1:38:00:00:0F")
 RELEASED_S: Final = 900  # the missing battery is released at first: no poll of it has finished then
 JOB: Final = 'job="bms",instance="camper:12200"'
@@ -79,12 +81,15 @@ async def write(days: float, step_s: float) -> None:
             for name, address in addresses.items()
         ]
         await pollers[-1].pause(RELEASED_S)
-        at_s = began_s
+        at_s, settings_at_s = began_s, began_s
         while at_s < now_s + SLACK_S:
             await asyncio.sleep(max(0.0, at_s - offset_s - loop.time()))
             snapshots = await asyncio.gather(*(one.refresh(timeout_s=14.5) for one in pollers))
             print(f"up{{{JOB}}} 1 {at_s:.0f}")
-            for family in BatteryCollector(snapshots).collect():
+            rows: tuple[Row, ...] = WITHOUT_SETTINGS
+            if at_s >= settings_at_s:
+                rows, settings_at_s = ROWS, at_s + SETTINGS_EVERY_S
+            for family in BatteryCollector(snapshots, rows).collect():
                 for sample in family.samples:
                     labels = ",".join(f'{key}="{value}"' for key, value in sample.labels.items())
                     print(f"{sample.name}{{{JOB},{labels}}} {float(sample.value)} {at_s:.0f}")
