@@ -68,7 +68,9 @@ def simulate(scenario: Scenario) -> tuple[fake.Json, list[list[float]]]:
 def main(folder: Path, locale: str = "en-GB") -> None:
     """Write every picture."""
     lives = {name: simulate(life) for name, life in LIVES.items()}
-    exporter = fake.FakeExporter([fake.battery(name, reading=lives[name][0]) for name in lives])
+    exporter = fake.FakeExporter(
+        [fake.battery(name, reading=lives[name][0], settings=fake.settings()) for name in lives]
+    )
     exporter.history = {name: samples for name, (_, samples) in lives.items()}
     with sync_playwright() as play:
         flags = ["--no-sandbox", "--disable-gpu"]
