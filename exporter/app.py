@@ -194,7 +194,14 @@ async def read_once(
     battery = replace(battery, settings=SettingsChoice.OFF)
     routes = await build_routes(replace(config, batteries=(battery,)), backend)
     async with asyncio.TaskGroup() as tasks:
-        poller = build_battery(battery, config.poll, routes, tasks=tasks, record=record).poller
+        poller = build_battery(
+            battery,
+            config.poll,
+            routes,
+            tasks=tasks,
+            presentation=config.presentation(battery),
+            record=record,
+        ).poller
         try:
             return await poller.refresh(timeout_s=config.poll.timeout_s + SHUTDOWN_SLACK_S)
         finally:

@@ -15,6 +15,7 @@ from exporter.ble.machine import build_routes
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, Target
 from exporter.clock import Clock, WallClock
+from exporter.config.presentation import Presentation
 from exporter.config.schema import BatteryConfig, Config, PollConfig, SettingsChoice
 from exporter.errors import BmsError
 from exporter.link_stats import LinkStats
@@ -43,6 +44,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
     tasks: asyncio.TaskGroup,
     wall: WallClock | None = None,
     known: Battery | None = None,
+    presentation: Presentation | None = None,
     on_change: Callable[[], None] = lambda: None,
     record: Write | None = None,
     settings: MakeSettings = SettingsReader,
@@ -56,6 +58,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
         tasks: Runs its polls.
         wall: The clock by which readings age, and its conversion to unix time.
         known: The battery as configured until now; the new one keeps its poller and counters.
+        presentation: What is shown besides readings; None: the defaults.
         on_change: Called after each change of the battery's snapshot.
         record: Takes the lines of the recordings; None: those of failed polls are kept.
         settings: Makes what reads the settings; called with name, counters and clock.
@@ -64,6 +67,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
     stats = known.target.stats if known else LinkStats()
     reader = known.settings if known else settings(config.name, stats, wall.now_s, on_change)
     reader.change(is_enabled=config.settings is SettingsChoice.DAILY)
+    presentation = presentation or Presentation()
     if known is not None and (known.config, known.routes) == (config, routes):
         target, session = known.target, known.session
     else:
@@ -77,7 +81,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
     read = _make_poll(routes, target, session, poll, recordings)
     if known is not None:
         poller = known.poller
-        poller.change(read, poll)
+        poller.change(read, poll, presentation)
     else:
         poller = Poller(
             battery=config.name,
@@ -90,6 +94,7 @@ def build_battery(  # noqa: PLR0913 - all that a battery depends on
             changed=on_change,
             recordings=recordings,
             settings=reader,
+            presentation=presentation,
         )
     return Battery(
         config=config,
@@ -215,6 +220,7 @@ class Batteries:
                 tasks=self._tasks,
                 wall=self.wall,
                 known=known,
+                presentation=config.presentation(wanted),
                 on_change=partial(self._notify, wanted.name),
                 settings=self._make_settings,
             )

@@ -13,6 +13,7 @@ from exporter import __version__
 from exporter.battery.settings_state import SettingsState
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
+from exporter.config.presentation import Presentation, Threshold
 from exporter.errors import UNRELATED, Cause, FailureReason
 from exporter.link_stats import RETURN, Route
 from exporter.protocol.frame import FrameError
@@ -58,6 +59,16 @@ def _by_reason(
 ) -> Callable[[Snapshot], Value]:
     """Return a function that returns the count of every reason, also at 0."""
     return lambda shot: {reason: counts(shot).get(reason, 0) for reason in reasons}
+
+
+def _ratio(threshold: Callable[[Presentation], Threshold]) -> Callable[[Snapshot], Value]:
+    """Return a function that returns the threshold, if it is a ratio."""
+
+    def value(snapshot: Snapshot) -> Value:
+        found = threshold(snapshot.presentation)
+        return found.amount if found.is_ratio else None
+
+    return value
 
 
 def _cell_voltages(snapshot: Snapshot) -> dict[str, float]:
@@ -159,6 +170,10 @@ SETTINGS_ROWS: Final = (
 ROWS: Final = (
     Row("bms_up", GAUGE, "Whether the last finished poll of the battery succeeded; absent before the first.", lambda shot: shot.up),
     *READING_ROWS,
+    Row("bms_low_threshold_amperehours", GAUGE, "Remaining capacity below which the battery is low, as configured; a threshold in % needs the nominal capacity.", lambda shot: shot.presentation.low.in_ah(shot.nominal_ah)),
+    Row("bms_critical_threshold_amperehours", GAUGE, "The same for critical.", lambda shot: shot.presentation.critical.in_ah(shot.nominal_ah)),
+    Row("bms_low_threshold_ratio", GAUGE, "State of charge below which the battery is low; absent if configured in Ah.", _ratio(lambda shown: shown.low)),
+    Row("bms_critical_threshold_ratio", GAUGE, "The same for critical.", _ratio(lambda shown: shown.critical)),
     Row("bms_paused", GAUGE, "Whether the battery is left to the phone app for ten minutes.", lambda shot: shot.paused),
     Row("bms_rssi_dbm", GAUGE, "Signal strength of the last advertisement received.", lambda shot: shot.rssi_dbm),
     Row("bms_last_poll_success_timestamp_seconds", GAUGE, "When the battery was last read; absent before the first time.", lambda shot: shot.last_success_unix_s),

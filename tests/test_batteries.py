@@ -11,6 +11,7 @@ import pytest
 from exporter.batteries import Batteries
 from exporter.ble.machine import build_routes
 from exporter.clock import WallClock
+from exporter.config.presentation import Threshold
 from exporter.config.schema import (
     AdapterName,
     BatteryConfig,
@@ -108,6 +109,18 @@ async def test_changed_battery_keeps_its_counters(camper: Camper) -> None:
 
     assert snapshot.polls == 2
     assert snapshot.reading.cell_voltages_v is None
+
+
+async def test_changed_threshold_is_shown_without_a_poll(camper: Camper) -> None:
+    await camper.read("one")
+    low = Threshold(60.0, is_ratio=False)
+
+    await camper.batteries.apply(replace(configured("one", "two"), low=low))
+    snapshot = camper.batteries.pollers["one"].show()
+
+    assert snapshot.presentation.low == low
+    assert snapshot.nominal_ah == 219.32
+    assert camper.virtual["one"].connects == 1
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,6 @@ RECORDED = {
     for group in yaml.safe_load(path.read_text())["groups"]
     for rule in group["rules"]
     if "record" in rule
-} | {
-    f"bms:override_{level}_{unit}"
-    for level in ("low", "critical")
-    for unit in ("amperehours", "ratio")
 }
 OF_SCRAPES = {"job", "instance", "vehicle"}
 LABELS = {

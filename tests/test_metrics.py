@@ -17,6 +17,7 @@ from exporter.battery.settings_reader import METRIC_REGISTERS
 from exporter.battery.settings_state import SettingsState, decode_settings
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
+from exporter.config.presentation import Presentation, parse_threshold
 from exporter.demo.settings import make_settings
 from exporter.errors import FailureReason
 from exporter.link_stats import LinkTotals, Route
@@ -85,6 +86,7 @@ def snapshot(**changes: Any) -> Snapshot:
         up=True,
         reading=READING,
         identity=IDENTITY,
+        nominal_ah=219.32,
         rssi_dbm=-67,
         last_success_unix_s=1_795_391_224.5,
         poll_duration_s=1.25,
@@ -305,10 +307,14 @@ class TestNumbers:
 class TestAbsence:
     def test_battery_without_a_reading_has_only_counters_and_up(self) -> None:
         off = snapshot(settings=None, settings_read_unix_s=None)
-        registry = exposed(replace(off, reading=None, identity=None, rssi_dbm=None))
+        unread = replace(off, reading=None, identity=None, nominal_ah=None, rssi_dbm=None)
+
+        registry = exposed(unread)
 
         assert names(registry) == {
             "bms_up",
+            "bms_low_threshold_ratio",
+            "bms_critical_threshold_ratio",
             "bms_paused",
             "bms_last_poll_success_timestamp_seconds",
             "bms_poll_duration_seconds",
@@ -395,6 +401,35 @@ class TestAbsence:
         registry = make_registry(BatteryCollector([snapshot(reading=cells)], READING_ROWS))
 
         assert names(registry) == {"bms_cell_voltage_volts", "bms_battery_info"}
+
+
+class TestThresholds:
+    AH = Presentation(low=parse_threshold("60Ah"), critical=parse_threshold("30Ah"))
+
+    def test_ratio_becomes_ampere_hours_of_the_nominal_capacity(self) -> None:
+        registry = exposed(snapshot(reading=None))  # too old: the capacity does not age
+
+        assert value(registry, "bms_low_threshold_amperehours") == 43.864
+        assert value(registry, "bms_critical_threshold_amperehours") == 21.932
+        assert value(registry, "bms_low_threshold_ratio") == 0.2
+        assert value(registry, "bms_critical_threshold_ratio") == 0.1
+
+    @pytest.mark.parametrize("nominal_ah", [None, 0.0])
+    def test_ratio_without_a_nominal_capacity_has_no_ampere_hours(
+        self, nominal_ah: float | None
+    ) -> None:
+        registry = exposed(snapshot(nominal_ah=nominal_ah))
+
+        assert value(registry, "bms_low_threshold_amperehours") is None
+        assert value(registry, "bms_low_threshold_ratio") == 0.2
+
+    def test_ampere_hours_are_shown_before_the_first_reading(self) -> None:
+        registry = exposed(snapshot(presentation=self.AH, reading=None, nominal_ah=None))
+
+        assert value(registry, "bms_low_threshold_amperehours") == 60.0
+        assert value(registry, "bms_critical_threshold_amperehours") == 30.0
+        assert value(registry, "bms_low_threshold_ratio") is None
+        assert value(registry, "bms_critical_threshold_ratio") is None
 
 
 class TestText:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 from exporter.battery.backoff import Backoff
 from exporter.battery.history import History, Sample
+from exporter.battery.notes import Notes
 from exporter.battery.recordings import Recordings
 from exporter.battery.running_polls import RunningPolls
 from exporter.battery.settings_reader import SettingsReader
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
+from exporter.config.presentation import Presentation
 from exporter.config.schema import PollConfig
 from exporter.errors import BmsError, FailureReason
 from exporter.link_stats import LinkStats
@@ -60,6 +62,7 @@ class Poller:
         changed: Callable[[], None] = lambda: None,
         recordings: Recordings | None = None,
         settings: SettingsReader | None = None,
+        presentation: Presentation | None = None,
     ) -> None:
         """Start without a reading; the first refresh polls.
 
@@ -74,6 +77,7 @@ class Poller:
             changed: Called when a poll or a pause has begun or ended.
             recordings: Of what `poll` did.
             settings: What `poll` reads after the reading.
+            presentation: What the snapshots show besides readings; None: the defaults.
         """
         self._battery = battery
         self._address = address
@@ -86,6 +90,8 @@ class Poller:
         self.history = History(wall)
         self.recordings = recordings or Recordings(stats)
         self._settings = settings
+        self._presentation = presentation or Presentation()
+        self._notes = Notes(battery)
         self._running = RunningPolls(tasks, f"poll {battery}", changed=changed)
         self._finished = Finished()
         self._latest: Latest | None = None
@@ -131,10 +137,11 @@ class Poller:
             return self._serve(is_current=False, is_coalesced=False)
         return self._serve(is_current=succeeded, is_coalesced=is_coalesced)
 
-    def change(self, poll: Poll, config: PollConfig) -> None:
-        """Replace how the battery is polled; counters and a poll under way continue."""
+    def change(self, poll: Poll, config: PollConfig, presentation: Presentation) -> None:
+        """Replace how the battery is polled and shown; counters and a poll under way continue."""
         self._poll = poll
         self._config = config
+        self._presentation = presentation
 
     async def pause(self, duration_s: float) -> None:
         """Do not poll for this time; return when the battery is disconnected."""
@@ -204,6 +211,7 @@ class Poller:
         self._backoff.note_success()
         if (basic := reading.basic) is not None:
             self.history.add(Sample(read_at_s, basic.remaining_ah, basic.current_a))
+            self._notes.check(self._presentation, basic)
 
     def _note_failure(self, error: BmsError) -> None:
         is_new = error.reason is not self._backoff.reason  # logged once, not at every scrape
@@ -250,6 +258,8 @@ class Poller:
             up=backoff.reason is None if self._finished.polls else None,
             reading=latest.reading if latest and shown(read_at_s) else None,
             identity=latest.reading.identity if latest else None,
+            nominal_ah=latest.reading.basic.nominal_ah if latest and latest.reading.basic else None,
+            presentation=self._presentation,
             rssi_dbm=self._stats.rssi_dbm if shown(self._stats.seen_at_s) else None,
             poll_duration_s=self._finished.duration_s,
             poll_timeout_s=self._config.timeout_s,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.battery.settings_state import SettingsState
+from exporter.config.presentation import Presentation
 from exporter.errors import FailureReason
 from exporter.link_stats import LinkTotals
 from exporter.reading import Identity, Reading
@@ -18,6 +19,8 @@ class Snapshot:
     up: bool | None = None  # the last finished poll succeeded; None: none has finished yet
     reading: Reading | None = None  # None: there is none, or it is too old to be shown
     identity: Identity | None = None  # does not age
+    nominal_ah: float | None = None  # of the newest reading; does not age
+    presentation: Presentation = field(default_factory=Presentation)
     rssi_dbm: int | None = None  # None: not advertised within max_age
     poll_duration_s: float | None = None  # of the last finished poll
     poll_timeout_s: float = 0.0

@@ -12,6 +12,7 @@ from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 
 from exporter.config.files import read_config, read_small
+from exporter.config.presentation import threshold_complaints
 from exporter.config.schema import (
     PARSERS,
     PASSWORD_LENGTH,
@@ -53,7 +54,12 @@ def _structured(document: Document) -> Config:
     for section in ("poll", "management"):
         if document.data.get(section, {}) is None:
             del document.data[section]  # every line of it is commented out
-    complaints = [*document.duplicates, *_battery_complaints(document), *_poll_complaints(document)]
+    complaints = [
+        *document.duplicates,
+        *_battery_complaints(document),
+        *_poll_complaints(document),
+        *threshold_complaints(document),
+    ]
     try:
         config = make_converter().structure(document.data, Config)
     except BaseValidationError as error:

@@ -7,6 +7,13 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final, NewType
 
+from exporter.config.presentation import (
+    CRITICAL,
+    LOW,
+    Presentation,
+    Threshold,
+    parse_threshold,
+)
 from exporter.config.yaml_document import shown
 from exporter.protocol.profiles import PROFILES
 
@@ -58,6 +65,8 @@ class BatteryConfig:
     hardware: bool = True  # register 0x05
     counters: bool = True  # register 0xAA
     settings: SettingsChoice = SettingsChoice.OFF  # registers 0x10 to 0x3F
+    low: Threshold | None = None  # None: the file's `low`
+    critical: Threshold | None = None  # None: the file's `critical`
     password_file: str | None = None
     password_env: Variable | None = None
     password: bytes | None = field(default=None, repr=False)  # from the file or variable
@@ -91,6 +100,12 @@ class Config:
     link: TransportChoice = TransportChoice.AUTO
     management: ManagementConfig = field(default_factory=ManagementConfig)
     poll: PollConfig = field(default_factory=PollConfig)
+    low: Threshold = LOW
+    critical: Threshold = CRITICAL
+
+    def presentation(self, battery: BatteryConfig) -> Presentation:
+        """Return what is shown of a battery, from its own options and those of the file."""
+        return Presentation(low=battery.low or self.low, critical=battery.critical or self.critical)
 
 
 RANGES_S: Final = {  # of PollConfig: least and greatest
@@ -192,6 +207,7 @@ PARSERS: Final[Mapping[Any, Callable[[object], object]]] = {  # each raises Valu
     ProfileName: partial(_one_of, list(PROFILES)),
     TransportChoice: partial(_one_of, list(TransportChoice)),
     SettingsChoice: _settings,  # YAML reads off as false
+    Threshold: parse_threshold,
     Variable: _variable,
     str: _file_name,
     bool: _bool,

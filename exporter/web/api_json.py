@@ -8,6 +8,7 @@ from typing import Any, Final
 from exporter.battery.history import History
 from exporter.battery.settings_state import SettingsState
 from exporter.battery.snapshot import Snapshot
+from exporter.config.presentation import Threshold
 from exporter.reading import BasicInfo, Reading
 
 VERSION: Final = 1
@@ -47,6 +48,10 @@ def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
         "settings": None
         if snapshot.settings is None
         else _settings(snapshot.settings, snapshot.settings_read_unix_s),
+        "thresholds": {
+            "low": _threshold(snapshot.presentation.low, snapshot.nominal_ah),
+            "critical": _threshold(snapshot.presentation.critical, snapshot.nominal_ah),
+        },
         "link": {
             "rssi_dbm": snapshot.rssi_dbm,
             "polls": snapshot.polls,
@@ -61,6 +66,13 @@ def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
             if link.route is None
             else link.route._asdict() | {"since_unix_s": snapshot.route_since_unix_s},
         },
+    }
+
+
+def _threshold(threshold: Threshold, nominal_ah: float | None) -> dict[str, Any]:
+    return {
+        "remaining_ah": threshold.in_ah(nominal_ah),
+        "rsoc_ratio": threshold.amount if threshold.is_ratio else None,
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 from exporter.battery.poller import Poller
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
+from exporter.config.presentation import Presentation
 from exporter.config.schema import PollConfig, Seconds
 from exporter.errors import AdapterError, FailureReason, LinkLostError, NotFoundError
 from exporter.link_stats import LinkStats
@@ -774,7 +775,7 @@ async def test_refresh_without_a_timeout_waits_as_long_as_a_poll_may_take(
     waited = []
 
     for timeout_s in (30.0, 5.0):  # a reload has changed it
-        poller.change(battery.poll, PollConfig(timeout_s=Seconds(timeout_s)))
+        poller.change(battery.poll, PollConfig(timeout_s=Seconds(timeout_s)), Presentation())
         began_s = now_s()
         await poller.refresh()
         waited.append(now_s() - began_s)

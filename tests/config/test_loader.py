@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.config import Config, load
 from exporter.config.loader import parse
+from exporter.config.presentation import CRITICAL, LOW
 from exporter.config.schema import (
     BatteryConfig,
     ManagementConfig,
@@ -151,8 +152,9 @@ class TestDefaults:
         assert shown["batteries"][0]["settings"] is False  # off, in YAML
         assert set(shown["batteries"][0]) == {
             "name", "address", "adapter", "link", "gentle", "profile", "cells", "hardware",
-            "counters", "settings", "password_file",
+            "counters", "settings", "low", "critical", "password_file",
         }  # fmt: skip
+        assert (plain.low, plain.critical) == (LOW, CRITICAL)
         assert shown["link"] == Config(batteries=()).link
         assert shown["management"] == asdict(ManagementConfig())
         assert "password_env" in example

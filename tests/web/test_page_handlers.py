@@ -155,6 +155,17 @@ class TestState:
         assert sent["values"]["cell_undervoltage_v"] == 2.5
         assert sent["values"]["manufactured"] == "2022-08-12"
         assert sent["values"]["functions"] == ["balancing", "load_detection"]
+    async def test_thresholds_are_shown_in_ampere_hours_and_as_ratios(
+        self, exporter: Exporter
+    ) -> None:
+        before = (await exporter.state())["thresholds"]
+        await exporter.pollers["camper"].refresh()
+
+        assert before["low"] == {"remaining_ah": None, "rsoc_ratio": 0.2}
+        assert (await exporter.state())["thresholds"] == {
+            "low": {"remaining_ah": 43.864, "rsoc_ratio": 0.2},
+            "critical": {"remaining_ah": 21.932, "rsoc_ratio": 0.1},
+        }
 
     async def test_key_factory_mode_stays_and_is_null(self, exporter: Exporter) -> None:
         await exporter.pollers["camper"].refresh()
