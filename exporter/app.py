@@ -132,6 +132,7 @@ async def _serve(
         access = _access(endpoint)
         app = make_app(
             batteries=batteries.pollers,
+            banks=batteries.banks,
             own=own,
             reload=reload,
             subscribers=subscribers,

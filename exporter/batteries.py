@@ -16,7 +16,7 @@ from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, Target
 from exporter.clock import Clock, WallClock
 from exporter.config.presentation import Presentation
-from exporter.config.schema import BatteryConfig, Config, PollConfig, SettingsChoice
+from exporter.config.schema import BankConfig, BatteryConfig, Config, PollConfig, SettingsChoice
 from exporter.errors import BmsError
 from exporter.link_stats import LinkStats
 from exporter.recording.lines import Write
@@ -172,11 +172,12 @@ class Batteries:
         backend: Backend | None = None,
         healths: AdapterHealths | None = None,
         make_settings: MakeSettings = SettingsReader,
+        wall: WallClock | None = None,
     ) -> None:
         """Build the batteries.
 
         `backend` replaces bluetoothd and the kernel, `make_settings` what reads the settings: both
-        are for the demo.
+        are for the demo. `wall` is for tests.
         """
         self._tasks = tasks
         self._backend = backend
@@ -184,9 +185,11 @@ class Batteries:
         self._healths = healths or AdapterHealths()
         self._listeners: list[Callable[[str | None], None]] = []
         self._batteries: dict[str, Battery] = {}
-        self.wall = WallClock()
+        self.wall = wall or WallClock()
         self.pollers: dict[str, Poller] = {}
         """By configured name, in the order of the configuration; changed in place."""
+        self.banks: list[BankConfig] = []
+        """In the order of the configuration; changed in place."""
         self._replace(config, routes)
 
     async def apply(self, config: Config) -> None:
@@ -226,6 +229,7 @@ class Batteries:
             )
         self._close_removed({one.target.address for one in batteries.values()})
         self._config, self._routes, self._batteries = config, routes, batteries
+        self.banks[:] = config.banks
         self.pollers.clear()
         self.pollers.update({name: one.poller for name, one in batteries.items()})
         self._notify(None)

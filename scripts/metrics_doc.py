@@ -1,19 +1,30 @@
 """Print docs/metrics.md from the table of metrics in exporter/metrics.py."""
 
+from exporter.bank_metrics import BANK_ROWS, INFO, MEMBER
 from exporter.metrics import INFOS, ROWS
 
 HEAD = """\
 # Metrics
 
-Made by `make docs` from the table in `exporter/metrics.py`.
+Made by `make docs` from the tables in `exporter/metrics.py` and `exporter/bank_metrics.py`.
 
-Every metric has the label `battery`, the configured name. A number that is not known, or older than `max_age`, is
+The metrics of a battery have the label `battery`, the configured name. A number that is not known, or older than `max_age`, is
 absent, never 0. Current is positive while charging.
 
 | metric | type | further labels | meaning |
 |---|---|---|---|
 """
+BANKS = """
+## Banks
+
+They have the label `bank`, and are on `/metrics` only: `/probe` shows one battery. [banks.md](banks.md) has examples.
+
+| metric | type | further labels | meaning |
+|---|---|---|---|
+"""
 TAIL = """
+## The exporter
+
 On `/metrics`, but not on `/probe`, the exporter adds `bms_exporter_build_info` (`version`, `python`),
 `bms_exporter_config_last_reload_successful`, `bms_exporter_config_last_reload_success_timestamp_seconds`,
 `bms_exporter_log_lines_lost_total` and the `process_*` metrics of the Prometheus client. Log lines are lost when no
@@ -38,9 +49,18 @@ def main() -> None:
         for info in INFOS
     ]
     print(HEAD, end="")
+    print_table(rows)
+    print(BANKS, end="")
+    banks = [(row.name, "gauge", "", row.help) for row in BANK_ROWS]
+    print_table([*banks, (MEMBER[0], "gauge", "`battery`", MEMBER[1])])
+    print_table([(f"{INFO[0]}_info", "info", "`wiring`", INFO[1])])
+    print(TAIL, end="")
+
+
+def print_table(rows: list[tuple[str, str, str, str]]) -> None:
+    """Print the rows of a table of metrics."""
     for name, kind, labels, text in rows:
         print(f"| `{name}` | {kind} | {labels} | {text} |")
-    print(TAIL, end="")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from promql_parser import parse
 
+from exporter.bank_metrics import BANK_ROWS, INFO, MEMBER
 from exporter.metrics import COUNTER, INFOS, ROWS
 from exporter.reading import Protection
 from tests.support.expressions import EXPRESSIONS, RULE_FILES
@@ -41,6 +42,9 @@ LABELS = {
         for row in ROWS
     },
     **{f"{info.name}_info": {"battery", *info.labels} for info in INFOS},
+    **{row.name: {"bank"} for row in BANK_ROWS},
+    MEMBER[0]: {"bank", "battery"},
+    f"{INFO[0]}_info": {"bank", "wiring"},
     "bms_exporter_build_info": {"version", "python"},
     "bms_exporter_config_last_reload_successful": set(),
     "bms_exporter_config_last_reload_success_timestamp_seconds": set(),

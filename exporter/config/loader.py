@@ -11,14 +11,17 @@ from cattrs import Converter, transform_error
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 
+from exporter.config.banks import bank_complaints
 from exporter.config.files import read_config, read_small
 from exporter.config.presentation import threshold_complaints
 from exporter.config.schema import (
     PARSERS,
     PASSWORD_LENGTH,
     RANGES_S,
+    BankConfig,
     BatteryConfig,
     Config,
+    Name,
     PollConfig,
     parse_duration,
 )
@@ -51,12 +54,13 @@ def parse(text: str, name: str = "config.yaml") -> Config:
 def _structured(document: Document) -> Config:
     if not isinstance(document.data, dict):
         raise document.error([*document.duplicates, document.complaint("", EXPECTED_MAPPING)])
-    for section in ("poll", "management"):
+    for section in ("poll", "management", "banks"):
         if document.data.get(section, {}) is None:
             del document.data[section]  # every line of it is commented out
     complaints = [
         *document.duplicates,
         *_battery_complaints(document),
+        *bank_complaints(document),
         *_poll_complaints(document),
         *threshold_complaints(document),
     ]
@@ -80,16 +84,22 @@ def make_converter() -> Converter:
     }
     for kind, by_field in overrides.items():
         converter.register_structure_hook(kind, make_dict_structure_fn(kind, converter, **by_field))
-    batteries = tuple[BatteryConfig, ...]
-    structure_batteries = converter.get_structure_hook(batteries)
-
-    def battery_list(value: object, kind: Any) -> Any:
-        if not isinstance(value, list):
-            raise ValueError(f"expected a list of batteries, got {shown(value)}")  # noqa: TRY004
-        return structure_batteries(value, kind)
-
-    converter.register_structure_hook_func(lambda kind: kind == batteries, battery_list)
+    _expect_list(converter, tuple[Name, ...], "names")
+    _expect_list(converter, tuple[BatteryConfig, ...], "batteries")
+    _expect_list(converter, tuple[BankConfig, ...], "banks")
     return converter
+
+
+def _expect_list(converter: Converter, wanted: Any, what: str) -> None:
+    """Refuse anything but a list: cattrs would take any iterable."""
+    structure = converter.get_structure_hook(wanted)
+
+    def structure_list(value: object, kind: Any) -> Any:
+        if not isinstance(value, list):
+            raise ValueError(f"expected a list of {what}, got {shown(value)}")  # noqa: TRY004
+        return structure(value, kind)
+
+    converter.register_structure_hook_func(lambda kind: kind == wanted, structure_list)
 
 
 def _parsed(parser: Callable[[object], object], value: object, _kind: object) -> object:

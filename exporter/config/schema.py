@@ -72,6 +72,22 @@ class BatteryConfig:
     password: bytes | None = field(default=None, repr=False)  # from the file or variable
 
 
+class Wiring(StrEnum):
+    """The values of `wiring`: how the batteries of a bank are connected."""
+
+    PARALLEL = "parallel"
+    SERIES = "series"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BankConfig:
+    """Batteries that are wired together, by name."""
+
+    name: Name
+    batteries: tuple[Name, ...]
+    wiring: Wiring
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollConfig:
     """When batteries are read, and how long a reading is shown."""
@@ -97,6 +113,7 @@ class Config:
     """The whole file."""
 
     batteries: tuple[BatteryConfig, ...]
+    banks: tuple[BankConfig, ...] = ()
     link: TransportChoice = TransportChoice.AUTO
     management: ManagementConfig = field(default_factory=ManagementConfig)
     poll: PollConfig = field(default_factory=PollConfig)
@@ -207,6 +224,7 @@ PARSERS: Final[Mapping[Any, Callable[[object], object]]] = {  # each raises Valu
     ProfileName: partial(_one_of, list(PROFILES)),
     TransportChoice: partial(_one_of, list(TransportChoice)),
     SettingsChoice: _settings,  # YAML reads off as false
+    Wiring: partial(_one_of, list(Wiring)),
     Threshold: parse_threshold,
     Variable: _variable,
     str: _file_name,

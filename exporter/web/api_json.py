@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from exporter.battery.banks import BankSnapshot
 from exporter.battery.history import History
 from exporter.battery.settings_state import SettingsState
 from exporter.battery.snapshot import Snapshot
@@ -136,6 +137,17 @@ def _settings(settings: SettingsState, read_unix_s: float | None) -> dict[str, A
             key: sorted(value) if isinstance(value, frozenset) else value
             for key, value in settings.values.items()
         },
+    }
+
+
+def bank(snapshot: BankSnapshot) -> dict[str, Any]:
+    """Return the `Bank` object of docs/api.md."""
+    return {
+        "name": snapshot.bank,
+        "wiring": snapshot.wiring,
+        "batteries": snapshot.batteries,
+        "batteries_read": snapshot.batteries_read,
+        "total": None if snapshot.total is None else asdict(snapshot.total),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from exporter.battery.poller import Poller
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
+from exporter.config.schema import BankConfig
 from exporter.metrics import PROCESS, ExporterCollector
 from exporter.web.auth import Access
 from exporter.web.exposition import Exposition
@@ -24,6 +25,7 @@ Reload = Callable[[], Awaitable[Sequence[str]]]
 def make_app(  # noqa: PLR0913 - options, all by name
     *,
     batteries: Mapping[str, Poller],
+    banks: Sequence[BankConfig] = (),
     own: ExporterCollector | None = None,
     reload: Reload | None = None,
     subscribers: Subscribers | None = None,
@@ -36,6 +38,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
 
     Args:
         batteries: By configured name, in the order in which they are shown; may change later.
+        banks: Of these batteries; may change later. For the telemetry path and the page only.
         own: The exporter's own metrics, for the telemetry path only.
         reload: Reads the configuration again; returns its mistakes, nothing if it is used.
         subscribers: The batteries of the page; None: there is no page.
@@ -47,13 +50,13 @@ def make_app(  # noqa: PLR0913 - options, all by name
     scraping = {
         "batteries": batteries,
         "exposition": Exposition(
-            [own, PROCESS] if own else [PROCESS], lambda: TEMPLATES + 2 * len(batteries)
+            [own, PROCESS] if own else [PROCESS], lambda: TEMPLATES + 2 * len(batteries), banks
         ),
         "timeout_offset_s": timeout_offset_s,
     }
     routes: dict[str, Route] = {}
     if subscribers is not None:
-        routes = page_routes(subscribers, wall or WallClock(), telemetry_path)
+        routes = page_routes(subscribers, wall or WallClock(), telemetry_path, banks)
     routes |= {
         "/probe": (_ProbeHandler, scraping),
         "/-/healthy": (_HealthHandler, {}),

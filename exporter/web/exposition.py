@@ -12,7 +12,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from exporter.bank_metrics import BankCollector
 from exporter.battery.snapshot import Snapshot
+from exporter.config.schema import BankConfig
 from exporter.metrics import INFOS, ROWS, BatteryCollector, Value
 
 GZIP: Final = re.compile(r"(?:^|,)\s*gzip\s*(?P<refused>;\s*q=0(\.0*)?\s*)?(?:[;,]|$)")
@@ -45,9 +47,15 @@ FORMATS: Final[dict[str, Callable[[Collector], bytes]]] = {
 class Exposition:
     """Fills the numbers of each scrape into a template, which is kept while no series changes."""
 
-    def __init__(self, own: Sequence[Collector], bound: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        own: Sequence[Collector],
+        bound: Callable[[], int],
+        banks: Sequence[BankConfig] = (),
+    ) -> None:
         """Start without templates; `bound` returns how many of the last used ones to keep."""
         self._own = own
+        self._banks = banks
         self._bound = bound
         self._templates: dict[Hashable, Template] = {}
 
@@ -56,10 +64,11 @@ class Exposition:
     ) -> tuple[dict[str, str], bytes]:
         """Return headers and body for a request with these headers and this undecoded query.
 
-        `name[]` in the query chooses metrics; `own` adds those of the exporter.
+        `name[]` in the query chooses metrics; `own` adds those of the exporter and of the banks.
         """
         content_type = _content_type(headers.get("Accept", ""))
-        body = self._render(content_type, Scrape(snapshots, self._own if own else ()), own=own)
+        others = [BankCollector(self._banks, snapshots), *self._own] if own else []
+        body = self._render(content_type, Scrape(snapshots, others), own=own)
         if names := parse_qs(query).get("name[]"):
             body = only(frozenset(name.encode() for name in names), body)
         answered = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}

@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from exporter import __version__
+from exporter.battery.banks import BankSnapshot, make_bank_snapshot
 from exporter.battery.poller import Poller
 from exporter.clock import WallClock
+from exporter.config.schema import BankConfig
 from exporter.web import api_json as api
 from exporter.web.assets import Asset, assets
 from exporter.web.handler import NAME, ChangeHandler, Handler, Route
@@ -23,9 +25,14 @@ POLICY: Final = (
 )
 
 
-def page_routes(subscribers: Subscribers, wall: WallClock, metrics_path: str) -> dict[str, Route]:
+def page_routes(
+    subscribers: Subscribers,
+    wall: WallClock,
+    metrics_path: str,
+    banks: Sequence[BankConfig] = (),
+) -> dict[str, Route]:
     """Return the routes of the page and of /api/v1; the page links to `metrics_path`."""
-    state = _State(subscribers, wall, metrics_path)
+    state = _State(subscribers, wall, metrics_path, banks)
     files = assets()
     routes: dict[str, Route] = {
         f"/page/{path}": (_AssetHandler, {"asset": asset}) for path, asset in files.items()
@@ -45,13 +52,20 @@ def page_routes(subscribers: Subscribers, wall: WallClock, metrics_path: str) ->
 class _State:
     """The data of /api/v1, encoded once for all clients."""
 
-    def __init__(self, subscribers: Subscribers, wall: WallClock, metrics_path: str) -> None:
+    def __init__(
+        self,
+        subscribers: Subscribers,
+        wall: WallClock,
+        metrics_path: str,
+        banks: Sequence[BankConfig],
+    ) -> None:
         self.subscribers = subscribers
+        self._banks = banks
         self._wall = wall
         self._metrics_path = metrics_path
         self._curves = b""
         self._curves_key: object = None
-        self._events: dict[str, tuple[object, float, bytes]] = {}  # snapshot, unix time, event
+        self._events: dict[str, tuple[object, float, bytes]] = {}  # state, unix time, event
 
     def batteries(self) -> Sequence[bytes]:
         return (api.to_json(self._batteries()),)
@@ -64,7 +78,13 @@ class _State:
             "poll_interval_s": INTERVAL_S,
             "metrics_path": self._metrics_path,
             "batteries": [battery_json(battery) for battery in self.subscribers.batteries.values()],
+            "banks": [api.bank(self._snapshot(bank)) for bank in self._banks],
         }
+
+    def _snapshot(self, bank: BankConfig) -> BankSnapshot:
+        known = self.subscribers.batteries
+        names = [name for name in bank.batteries if name in known]
+        return make_bank_snapshot(bank, {name: known[name].peek(OWN_MAX_AGE_S) for name in names})
 
     def history(self) -> Sequence[bytes]:
         histories = {name: battery.history for name, battery in self.subscribers.batteries.items()}
@@ -85,13 +105,18 @@ class _State:
 
     def _battery_event(self, name: str) -> bytes:
         battery = self.subscribers.batteries[name]
-        snapshot = battery.peek(OWN_MAX_AGE_S)
+        banks = [self._snapshot(bank) for bank in self._banks if name in bank.batteries]
+        state = battery.peek(OWN_MAX_AGE_S), banks
         now_unix_s = self._wall.now_unix_s()
         sent, sent_unix_s, event = self._events.get(name, (None, 0.0, b""))
-        if sent != snapshot or abs(now_unix_s - sent_unix_s) > NOW_S:
-            data = {"now_unix_s": now_unix_s, "battery": battery_json(battery)}
+        if sent != state or abs(now_unix_s - sent_unix_s) > NOW_S:
+            data = {
+                "now_unix_s": now_unix_s,
+                "battery": battery_json(battery),
+                "banks": [api.bank(bank) for bank in banks],
+            }
             event = _event("battery", data)
-            self._events[name] = snapshot, now_unix_s, event
+            self._events[name] = state, now_unix_s, event
         return event
 
 

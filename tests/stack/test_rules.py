@@ -26,6 +26,8 @@ def test_promtool_and_amtool_accept_the_configurations() -> None:
     run(program("amtool"), "check-config", "prometheus/alertmanager.yml")
 
 
-@pytest.mark.parametrize("file", ["energy", "pack", "settings", "link", "fleet", "thresholds"])
+@pytest.mark.parametrize(
+    "file", ["energy", "pack", "settings", "banks", "link", "fleet", "thresholds"]
+)
 def test_alerts_fire_resolve_and_survive_gaps(file: str) -> None:
     run(program("promtool"), "test", "rules", f"prometheus/tests/{file}.yml")

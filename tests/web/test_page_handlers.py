@@ -155,6 +155,7 @@ class TestState:
         assert sent["values"]["cell_undervoltage_v"] == 2.5
         assert sent["values"]["manufactured"] == "2022-08-12"
         assert sent["values"]["functions"] == ["balancing", "load_detection"]
+
     async def test_thresholds_are_shown_in_ampere_hours_and_as_ratios(
         self, exporter: Exporter
     ) -> None:

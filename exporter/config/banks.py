@@ -1,0 +1,57 @@
+"""Checks the banks of a configuration."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from exporter.config.yaml_document import Complaint, Document
+
+
+def bank_complaints(document: Document) -> Iterator[Complaint]:
+    """Find names that are used twice, and batteries that are unknown or in two places."""
+    batteries = [battery.get("name") for battery in _mappings(document, "batteries")]
+    names: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for index, bank in enumerate(_mappings(document, "banks")):
+        path = f"banks[{index}]"
+        yield from _name_complaints(document, f"{path}.name", bank.get("name"), batteries, names)
+        members = bank.get("batteries")
+        if members == []:
+            yield document.complaint(f"{path}.batteries", "expected at least one battery")
+        for number, member in enumerate(members if isinstance(members, list) else ()):
+            if isinstance(member, str):
+                place = f"{path}.batteries[{number}]"
+                for text in _member_complaints(member, path, batteries, taken):
+                    yield document.complaint(place, text)
+
+
+def _name_complaints(
+    document: Document, path: str, name: object, batteries: list[object], names: dict[str, str]
+) -> Iterator[Complaint]:
+    if not isinstance(name, str):
+        return
+    first = names.setdefault(name, path)
+    if first != path:
+        yield document.complaint(path, f"{name!r} is used by {first} already")
+    if name in batteries:
+        yield document.complaint(path, f"{name!r} is the name of a battery: choose another one")
+
+
+def _member_complaints(
+    member: str, bank: str, batteries: list[object], taken: dict[str, str]
+) -> Iterator[str]:
+    if member not in batteries:
+        known = ", ".join(name for name in batteries if isinstance(name, str))
+        yield f"no battery is named {member!r}: expected one of {known}"
+    elif member not in taken:
+        taken[member] = bank
+    elif taken[member] == bank:
+        yield f"{member!r} is in this bank already: remove one of them"
+    else:
+        yield f"{member!r} is in {taken[member]} already: a battery belongs to one bank"
+
+
+def _mappings(document: Document, key: str) -> list[Mapping[str, Any]]:
+    """Return the entries of a list; one that is no mapping is empty here: others complain."""
+    entries = document.data.get(key)
+    entries = entries if isinstance(entries, list) else []
+    return [entry if isinstance(entry, Mapping) else {} for entry in entries]
