@@ -87,12 +87,12 @@ def _cell_balancing(basic: BasicInfo) -> dict[str, float]:
     return {f"{number:02d}": number in basic.balancing_cells for number in range(1, highest + 1)}
 
 
-def _temperatures(basic: BasicInfo) -> dict[str, float]:
-    """Return each NTC that has a temperature, numbered in the BMS's own order."""
+def _temperatures(snapshot: Snapshot) -> dict[str, float]:
+    """Return each NTC that has a temperature, unless its socket is configured as empty."""
     return {
-        f"ntc{number}": celsius
-        for number, celsius in enumerate(basic.temperatures_c, start=1)
-        if celsius is not None
+        name: celsius
+        for name, celsius in snapshot.temperatures()
+        if name is not None and celsius is not None
     }
 
 
@@ -135,7 +135,7 @@ READING_ROWS: Final = (
     Row("bms_cells", GAUGE, "Cells in series that the BMS is configured for.", _basic(lambda basic: basic.cell_count)),
     Row("bms_cell_voltage_volts", GAUGE, "Voltage of one cell as measured; 0 or more than 5 V means a broken sense wire.", _cell_voltages, "cell"),
     Row("bms_cell_balancing", GAUGE, "Whether the BMS is balancing the cell.", _basic(_cell_balancing), "cell"),
-    Row("bms_temperature_celsius", GAUGE, "Temperature of one sensor; -30 is often a socket without one.", _basic(_temperatures), "sensor"),
+    Row("bms_temperature_celsius", GAUGE, "Temperature of one sensor; -30 is often a socket without one.", _temperatures, "sensor"),
     Row("bms_cycles", GAUGE, "Charge cycles that the BMS has counted.", _basic(lambda basic: basic.cycles)),
     Row("bms_balance_current_amperes", GAUGE, "Balance current; newer firmware only.", _basic(lambda basic: basic.balance_current_a)),
     Row("bms_protection_active", GAUGE, "Whether the BMS has opened a MOSFET for this reason.", _basic(_protections), "protection"),

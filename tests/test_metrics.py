@@ -213,6 +213,22 @@ class TestNumbers:
         assert value(registry, "bms_temperature_celsius", sensor="ntc1") == 2.9
         assert value(registry, "bms_temperature_celsius", sensor="ntc2") == -30.0
 
+    def test_sensors_have_configured_names_and_an_empty_socket_is_absent(self) -> None:
+        basic = replace(BASIC, temperatures_c=(2.9, 3.1, -30.0, None, 20.0))
+        registry = exposed(
+            snapshot(
+                reading=replace(READING, basic=basic),
+                presentation=Presentation(sensors=("cells", "mosfet", None, "fan")),
+            )
+        )
+
+        assert {
+            sample.labels["sensor"]: sample.value
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name == "bms_temperature_celsius"
+        } == {"cells": 2.9, "mosfet": 3.1, "ntc5": 20.0}
+
     def test_open_or_shorted_sensor_is_absent_and_the_others_keep_their_numbers(self) -> None:
         registry = exposed(without_basic(temperatures_c=(None, None, 20.0)))
 
@@ -585,4 +601,5 @@ class TestTable:
         for row in ROWS:
             assert f"| `{row.name}" in document
             assert row.help in document
-        assert document.count("\n| `bms_") == len(ROWS) + len(INFOS)
+        batteries = document.partition("## Banks")[0]
+        assert batteries.count("\n| `bms_") == len(ROWS) + len(INFOS)

@@ -30,6 +30,9 @@ class Notes:
 
 def _notes(presentation: Presentation, basic: BasicInfo) -> Iterator[tuple[str, str]]:
     """Yield the option and what is wrong with it."""
+    names, sensors = len(presentation.sensors), len(basic.temperatures_c)
+    if names > sensors:
+        yield "temperatures", f"names for {names} sensors, but the BMS has {sensors}"
     nominal_ah = basic.nominal_ah
     thresholds = {"low": presentation.low, "critical": presentation.critical}
     for option, threshold in thresholds.items():

@@ -1,6 +1,6 @@
 """What metrics, API and command line show of one battery."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.battery.settings_state import SettingsState
@@ -40,6 +40,16 @@ class Snapshot:
     # Readings given to scrapes, since the start of the process:
     served: int = field(default=0, compare=False)
     coalesced: int = field(default=0, compare=False)  # from a poll that another scrape had started
+
+    def temperatures(self) -> Sequence[tuple[str | None, float | None]]:
+        """Return name and temperature of each NTC, in the BMS's order.
+
+        A name of None means a socket that is configured as empty.
+        """
+        basic = self.reading and self.reading.basic
+        measured_c = basic.temperatures_c if basic else ()
+        names = self.presentation.sensor_names(len(measured_c))
+        return [*zip(names, measured_c, strict=True)]
 
     @property
     def paused(self) -> bool:

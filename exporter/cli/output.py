@@ -48,8 +48,11 @@ def _reading_rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         if cell_v is not None:
             mark = ", balancing" if number in basic.balancing_cells else ""
             yield f"cell {number}", f"{cell_v:.3f} V{mark}"
-    for number, celsius in enumerate(basic.temperatures_c, start=1):
-        yield f"NTC {number}", "open or shorted" if celsius is None else f"{celsius:.1f} °C"
+    for number, (name, celsius) in enumerate(snapshot.temperatures(), start=1):
+        if name is not None:
+            own = "" if name == f"ntc{number}" else f" ({name})"
+            value = "open or shorted" if celsius is None else f"{celsius:.1f} °C"
+            yield f"NTC {number}{own}", value
     yield "charge MOSFET", _on(basic.charge_fet_on)
     yield "discharge MOSFET", _on(basic.discharge_fet_on)
     if basic.heater_on:
@@ -86,6 +89,7 @@ def reading_json(snapshot: Snapshot) -> str:
     reading = snapshot.reading or Reading()
     facts = asdict(reading)
     del facts["requested_at_s"]  # seconds since boot mean nothing elsewhere
+    facts["sensors"] = [name for name, _ in snapshot.temperatures()]
     link = snapshot.link
     facts["link"] = None if link.route is None else link.route._asdict()
     facts["connection_attempts"] = link.connection_attempts

@@ -1,17 +1,16 @@
 """Checks the banks of a configuration."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from exporter.config.yaml_document import Complaint, Document
 
 
 def bank_complaints(document: Document) -> Iterator[Complaint]:
     """Find names that are used twice, and batteries that are unknown or in two places."""
-    batteries = [battery.get("name") for battery in _mappings(document, "batteries")]
+    batteries = [battery.get("name") for battery in document.mappings("batteries")]
     names: dict[str, str] = {}
     taken: dict[str, str] = {}
-    for index, bank in enumerate(_mappings(document, "banks")):
+    for index, bank in enumerate(document.mappings("banks")):
         path = f"banks[{index}]"
         yield from _name_complaints(document, f"{path}.name", bank.get("name"), batteries, names)
         members = bank.get("batteries")
@@ -48,10 +47,3 @@ def _member_complaints(
         yield f"{member!r} is in this bank already: remove one of them"
     else:
         yield f"{member!r} is in {taken[member]} already: a battery belongs to one bank"
-
-
-def _mappings(document: Document, key: str) -> list[Mapping[str, Any]]:
-    """Return the entries of a list; one that is no mapping is empty here: others complain."""
-    entries = document.data.get(key)
-    entries = entries if isinstance(entries, list) else []
-    return [entry if isinstance(entry, Mapping) else {} for entry in entries]

@@ -25,6 +25,7 @@ from exporter.config.schema import (
     PollConfig,
     parse_duration,
 )
+from exporter.config.sensors import sensor_complaints
 from exporter.config.yaml_document import Complaint, Document, read_yaml, shown, unknown_key
 
 EXPECTED_MAPPING: Final = "expected a mapping (key: value)"
@@ -62,6 +63,7 @@ def _structured(document: Document) -> Config:
         *_battery_complaints(document),
         *bank_complaints(document),
         *_poll_complaints(document),
+        *sensor_complaints(document),
         *threshold_complaints(document),
     ]
     try:
@@ -78,13 +80,14 @@ def make_converter() -> Converter:
     converter = Converter(forbid_extra_keys=True)
     for kind, parser in PARSERS.items():
         converter.register_structure_hook(kind, partial(_parsed, parser))
+    _expect_list(converter, tuple[Name, ...], "names")
+    _expect_list(converter, tuple[Name | None, ...], "names")
     overrides: dict[type, dict[str, Any]] = {
         PollConfig: {f.name: override(rename=_key(f.name)) for f in fields(PollConfig)},
         BatteryConfig: {"password": override(omit=True)},
     }
     for kind, by_field in overrides.items():
         converter.register_structure_hook(kind, make_dict_structure_fn(kind, converter, **by_field))
-    _expect_list(converter, tuple[Name, ...], "names")
     _expect_list(converter, tuple[BatteryConfig, ...], "batteries")
     _expect_list(converter, tuple[BankConfig, ...], "banks")
     return converter

@@ -43,6 +43,12 @@ class Presentation:
 
     low: Threshold = LOW
     critical: Threshold = CRITICAL
+    sensors: tuple[str | None, ...] = ()  # of the first NTCs; None: an empty socket
+
+    def sensor_names(self, count: int) -> tuple[str | None, ...]:
+        """Return the names of this number of NTCs, in the BMS's order; None: an empty socket."""
+        named = self.sensors[:count]
+        return *named, *(f"ntc{number}" for number in range(len(named) + 1, count + 1))
 
 
 def parse_threshold(value: object) -> Threshold:
@@ -64,13 +70,15 @@ def threshold_complaints(document: Document) -> Iterator[Complaint]:
     inherited = {"low": (LOW, "the default"), "critical": (CRITICAL, "the default")}
     yield from _order_complaints(document, "", document.data, inherited)
     inherited |= {key: (one, "of all batteries") for key, one in _own(document.data).items()}
-    batteries = document.data.get("batteries")
-    for index, battery in enumerate(batteries if isinstance(batteries, list) else ()):
+    for index, battery in enumerate(document.mappings("batteries")):
         yield from _order_complaints(document, f"batteries[{index}].", battery, inherited)
 
 
 def _order_complaints(
-    document: Document, prefix: str, data: object, inherited: Mapping[str, tuple[Threshold, str]]
+    document: Document,
+    prefix: str,
+    data: Mapping[str, Any],
+    inherited: Mapping[str, tuple[Threshold, str]],
 ) -> Iterator[Complaint]:
     own = _own(data)
     low, critical = (own.get(key, inherited[key][0]) for key in ("low", "critical"))
@@ -86,10 +94,10 @@ def _order_complaints(
         yield document.complaint(f"{prefix}low", text)
 
 
-def _own(data: Any) -> dict[str, Threshold]:
+def _own(data: Mapping[str, Any]) -> dict[str, Threshold]:
     """Return the valid thresholds of one mapping; others complain about the rest."""
     found: dict[str, Threshold] = {}
-    for key in ("low", "critical") if isinstance(data, Mapping) else ():
+    for key in ("low", "critical"):
         try:
             found[key] = parse_threshold(data.get(key))
         except ValueError:

@@ -65,6 +65,7 @@ class BatteryConfig:
     hardware: bool = True  # register 0x05
     counters: bool = True  # register 0xAA
     settings: SettingsChoice = SettingsChoice.OFF  # registers 0x10 to 0x3F
+    temperatures: tuple[Name | None, ...] = ()  # the first NTCs; None: an empty socket
     low: Threshold | None = None  # None: the file's `low`
     critical: Threshold | None = None  # None: the file's `critical`
     password_file: str | None = None
@@ -122,7 +123,11 @@ class Config:
 
     def presentation(self, battery: BatteryConfig) -> Presentation:
         """Return what is shown of a battery, from its own options and those of the file."""
-        return Presentation(low=battery.low or self.low, critical=battery.critical or self.critical)
+        return Presentation(
+            low=battery.low or self.low,
+            critical=battery.critical or self.critical,
+            sensors=battery.temperatures,
+        )
 
 
 RANGES_S: Final = {  # of PollConfig: least and greatest

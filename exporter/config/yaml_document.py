@@ -1,7 +1,7 @@
 """Reads a YAML file as plain data, with its lines and its duplicate keys."""
 
 import re
-from collections.abc import Collection, Container, Iterable
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +47,12 @@ class Document:
         while known not in self.lines and known:
             known = known[: max(known.rfind("."), known.rfind("["), 0)]
         return self.lines.get(known, 1), f"{path}: {text}" if path else text
+
+    def mappings(self, key: str) -> list[Mapping[str, Any]]:
+        """Return the entries of a list; one that is no mapping is empty: others complain."""
+        entries = self.data.get(key)
+        entries = entries if isinstance(entries, list) else []
+        return [entry if isinstance(entry, Mapping) else {} for entry in entries]
 
     def error(self, complaints: Iterable[Complaint]) -> ConfigError:
         """Return an error with the complaints as "FILE:LINE: text", in order and each once."""

@@ -1,7 +1,7 @@
 """Snapshots as JSON for /api/v1, with every unit in its key (docs/api.md)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
         else {
             "read_unix_s": snapshot.last_success_unix_s,
             **_charge(basic, history.mean_current_a()),
-            **_rest(reading, basic),
+            **_rest(reading, basic, snapshot.temperatures()),
         },
         "identity": None if identity is None else asdict(identity),
         "settings": None
@@ -104,7 +104,9 @@ def _time_s(charge_ah: float, current_a: float) -> float | None:
     return time_s if time_s <= LONGEST_S else None
 
 
-def _rest(reading: Reading, basic: BasicInfo) -> dict[str, Any]:
+def _rest(
+    reading: Reading, basic: BasicInfo, temperatures: Sequence[tuple[str | None, float | None]]
+) -> dict[str, Any]:
     cells = reading.cell_voltages_v
     fitted = [cell_v for cell_v in cells or () if cell_v is not None]
     counters = reading.counters
@@ -118,7 +120,8 @@ def _rest(reading: Reading, basic: BasicInfo) -> dict[str, Any]:
             for number, cell_v in enumerate(cells, start=1)
         ],
         "cell_spread_v": max(fitted) - min(fitted) if fitted else None,
-        "temperatures_c": basic.temperatures_c,
+        "temperatures_c": [celsius if name else None for name, celsius in temperatures],
+        "sensors": [name for name, _ in temperatures],
         "charge_fet_on": basic.charge_fet_on,
         "discharge_fet_on": basic.discharge_fet_on,
         "heater_on": basic.heater_on,

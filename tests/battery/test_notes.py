@@ -52,6 +52,17 @@ def test_threshold_that_does_not_fit_the_nominal_capacity_is_logged_once(
     assert all(vars(record)["battery"] == "camper" for record in caplog.records)
 
 
+def test_more_names_than_sensors_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    basic = replace(BASIC, temperatures_c=(20.0, 21.0))
+    notes = Notes("camper")
+
+    notes.check(Presentation(sensors=("cells", None)), basic)
+    assert notes_of(caplog) == []
+    notes.check(Presentation(sensors=("cells", None, "fan")), basic)
+
+    assert notes_of(caplog) == [("temperatures", "names for 3 sensors, but the BMS has 2")]
+
+
 def test_unknown_nominal_capacity_causes_no_note(caplog: pytest.LogCaptureFixture) -> None:
     Notes("camper").check(presentation(low="120Ah"), replace(BASIC, nominal_ah=0.0))
 

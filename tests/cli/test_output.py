@@ -1,6 +1,7 @@
 """What `read` prints can be used by people and by programs."""
 
 import json
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -11,6 +12,7 @@ from exporter.cli.output import (
     reading_json,
     reading_table,
 )
+from exporter.config.presentation import Presentation
 from exporter.link_stats import LinkTotals, Route
 from exporter.protocol.jbd import decode_basic
 from exporter.reading import Reading
@@ -18,6 +20,19 @@ from tests.support.recorded import MOBILEKTRO
 
 
 class TestTable:
+    def test_sensors_have_configured_names_and_an_empty_socket_is_left_out(self) -> None:
+        basic = replace(decode_basic(MOBILEKTRO[4:-3]), temperatures_c=(21.5, -30.0, None))
+        snapshot = Snapshot(
+            battery="camper",
+            address="A4:C1:38:00:00:01",
+            reading=Reading(basic=basic),
+            presentation=Presentation(sensors=("cells", None)),
+        )
+
+        rows = [row for row in reading_table(snapshot).splitlines() if row.startswith("NTC")]
+        assert rows == ["NTC 1 (cells)     21.5 °C", "NTC 3             open or shorted"]
+        assert json.loads(reading_json(snapshot))["sensors"] == ["cells", None, "ntc3"]
+
     @pytest.mark.parametrize(
         ("route", "attempts", "row"),
         [

@@ -152,7 +152,7 @@ class TestDefaults:
         assert shown["batteries"][0]["settings"] is False  # off, in YAML
         assert set(shown["batteries"][0]) == {
             "name", "address", "adapter", "link", "gentle", "profile", "cells", "hardware",
-            "counters", "settings", "low", "critical", "password_file",
+            "counters", "settings", "temperatures", "low", "critical", "password_file",
         }  # fmt: skip
         assert (plain.low, plain.critical) == (LOW, CRITICAL)
         assert shown["link"] == Config(batteries=()).link

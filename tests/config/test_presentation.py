@@ -1,4 +1,4 @@
-"""Thresholds of low and critical batteries."""
+"""Thresholds of low and critical batteries, and names of sensors."""
 
 import pytest
 
@@ -90,6 +90,27 @@ class TestInheritance:
         config = parse(text)
 
         assert config.presentation(config.batteries[0]) == expected
+
+
+class TestSensors:
+    @pytest.mark.parametrize(
+        ("option", "count", "names"),
+        [
+            ("", 2, ("ntc1", "ntc2")),
+            (", temperatures: []", 1, ("ntc1",)),
+            (", temperatures: [cells, mosfet, null]", 3, ("cells", "mosfet", None)),
+            (", temperatures: [null, fan]", 3, (None, "fan", "ntc3")),
+            (", temperatures: [cells, mosfet, null]", 1, ("cells",)),
+            (", temperatures: [ntc1, fan]", 2, ("ntc1", "fan")),
+            (", temperatures: [cells]", 0, ()),
+        ],
+    )
+    def test_sensors_have_their_names_in_the_order_of_the_bms(
+        self, option: str, count: int, names: tuple[str | None, ...]
+    ) -> None:
+        config = parse(config_text(option))
+
+        assert config.presentation(config.batteries[0]).sensor_names(count) == names
 
 
 class TestOrder:

@@ -19,11 +19,13 @@ from exporter.battery.history import HOURS, LENGTH, SPACING_S, History, Sample
 from exporter.battery.settings_state import SettingsState, decode_settings
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
+from exporter.config.presentation import Presentation
 from exporter.config.schema import PollConfig, Seconds
 from exporter.config.web import WebConfig
 from exporter.demo.battery import Faults
 from exporter.demo.radio import make_air
 from exporter.protocol.settings_exchange import Expected
+from exporter.reading import Reading
 from exporter.web import api_json as api
 from exporter.web.app import make_app
 from exporter.web.auth import Access
@@ -167,6 +169,19 @@ class TestState:
             "low": {"remaining_ah": 43.864, "rsoc_ratio": 0.2},
             "critical": {"remaining_ah": 21.932, "rsoc_ratio": 0.1},
         }
+
+    def test_socket_that_is_configured_as_empty_has_neither_name_nor_temperature(self) -> None:
+        shot = Snapshot(
+            battery="camper",
+            address=SECOND,
+            reading=Reading(basic=replace(BASIC, temperatures_c=(21.5, -30.0, 22.0))),
+            presentation=Presentation(sensors=("cells", None)),
+        )
+
+        reading = api.battery(shot, History(WallClock()))["reading"]
+
+        assert reading["temperatures_c"] == [21.5, None, 22.0]
+        assert reading["sensors"] == ["cells", None, "ntc3"]
 
     async def test_key_factory_mode_stays_and_is_null(self, exporter: Exporter) -> None:
         await exporter.pollers["camper"].refresh()
