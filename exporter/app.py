@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.batteries import Batteries, MakeSettings, build_battery
+from exporter.battery.poller import Poller
 from exporter.battery.settings_reader import SettingsReader
 from exporter.battery.snapshot import Snapshot
 from exporter.ble.adapter_health import AdapterHealths
@@ -49,6 +50,7 @@ class ServeOptions:
     log_lines_lost: Callable[[], int] = lambda: 0  # the value of its metric
     on_listening: Callable[[Sequence[str]], None] = lambda _addresses: None
     make_settings: MakeSettings = SettingsReader  # of each battery
+    on_batteries: Callable[[Mapping[str, Poller]], None] = lambda _batteries: None
 
 
 async def serve(
@@ -121,6 +123,7 @@ async def _serve(
             make_settings=options.make_settings,
         )
         closing.push_async_callback(_disconnect, batteries)
+        options.on_batteries(batteries.pollers)
         subscribers = Subscribers(batteries.pollers, tasks, most=endpoint.limits.connections // 4)
         batteries.subscribe(subscribers.publish)
         own = ExporterCollector(

@@ -87,15 +87,17 @@ def _check(options: Check) -> int:
 def _demo(options: Demo) -> int:
     from time import monotonic  # noqa: PLC0415 - see above
 
-    from exporter.demo import fleet, radio, replay  # noqa: PLC0415
+    from exporter.demo import fleet, past, radio, replay  # noqa: PLC0415
 
+    pasts: dict[str, past.Past] = {}
     if options.replay:
         recordings, remarks = replay.read_recordings(options.replay)
         for remark in remarks:
             complain(remark)
         batteries = fleet.build_replayed(recordings)
     else:
-        batteries = fleet.build_camper(monotonic, speed=options.speed)
+        pasts = past.simulate_pasts(fleet.SCENARIOS, speed=options.speed)
+        batteries = fleet.build_camper(monotonic, speed=options.speed, pasts=pasts)
     config = Config(
         batteries=tuple(
             BatteryConfig(
@@ -111,6 +113,7 @@ def _demo(options: Demo) -> int:
         options.web,
         on_listening=partial(_show_hint, options.web),
         make_settings=fleet.make_settings_reader,
+        on_batteries=partial(past.fill_curves, pasts),
     )
     backend = radio.make_backend(radio.make_air(batteries.values()))
     asyncio.run(serve(lambda: config, web, backend))

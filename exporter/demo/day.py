@@ -13,8 +13,9 @@ from exporter.reading import Protection
 
 HOUR_S: Final = 3600.0
 DAY_H: Final = 24.0
+START_H: Final = 8.0
 STEP_S: Final = 30.0  # short enough for a coffee machine of four minutes
-MAX_STEPS: Final = 2880  # a day of steps; a longer time is simulated in coarser steps
+MAX_STEPS: Final = 2880  # of one request, a day; a longer time is simulated in coarser steps
 SUNRISE_H: Final = 7.0
 SUNSET_H: Final = 20.0
 COLDEST_H: Final = 5.0
@@ -65,7 +66,8 @@ class Day:
         now_s: Callable[[], float],
         *,
         speed: float = 1.0,
-        start_h: float = 8.0,
+        start_h: float = START_H,
+        max_steps: int = MAX_STEPS,
     ) -> None:
         """Start at `start_h` o'clock; `speed` is the simulated seconds per second of `now_s`."""
         self._scenario = scenario
@@ -73,6 +75,7 @@ class Day:
         self._speed = speed
         self._begin_s = now_s()
         self._start_h = start_h
+        self._max_steps = max_steps
         self._simulated_s = 0.0
         self._remaining_ah = scenario.start_ah
 
@@ -91,7 +94,7 @@ class Day:
 
     def _advance(self) -> None:
         target_s = (self._now_s() - self._begin_s) * self._speed
-        step_s = max(STEP_S, (target_s - self._simulated_s) / MAX_STEPS)
+        step_s = max(STEP_S, (target_s - self._simulated_s) / self._max_steps)
         while self._simulated_s + step_s <= target_s:
             self._remaining_ah += self._current_a() * step_s / HOUR_S
             self._remaining_ah = min(max(self._remaining_ah, 0.0), self._scenario.nominal_ah)

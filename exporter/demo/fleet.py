@@ -1,6 +1,7 @@
 """The batteries that `bms-exporter demo` serves."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from random import Random
@@ -9,6 +10,7 @@ from typing import Final
 from exporter.battery.settings_reader import SettingsReader
 from exporter.demo.battery import Answers, Faults, VirtualBattery
 from exporter.demo.day import Day, Scenario
+from exporter.demo.past import Past
 from exporter.demo.settings import make_settings
 from exporter.protocol.profiles import PROFILES
 
@@ -56,17 +58,30 @@ COLD: Final = Scenario(
 # At the first poll: real ones would wait until the cold battery is well, in the afternoon. The
 # flaky one takes up to 0.3 s for each register.
 make_settings_reader: Final = partial(SettingsReader, is_on_demand=True, read_s=15.0)
+SCENARIOS: Final = {"camper": HEALTHY, "flaky": FLAKY, "cold": COLD}
 FROST_C: Final = (0.0, 0.0)  # Day charges at 0 degrees and above
 
 
-def build_camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str, VirtualBattery]:
-    """Return a healthy, a flaky, and a cold and nearly empty battery, by name."""
+def build_camper(
+    now_s: Callable[[], float], *, speed: float = 1.0, pasts: Mapping[str, Past] | None = None
+) -> dict[str, VirtualBattery]:
+    """Return a healthy, a flaky, and a cold and nearly empty battery, by name.
+
+    They continue `pasts`; without one they start with the charge of their scenario.
+    """
+
+    def answers(name: str) -> Answers:
+        scenario = SCENARIOS[name]
+        if pasts is not None:
+            scenario = replace(scenario, start_ah=pasts[name].remaining_ah)
+        return Day(scenario, now_s, speed=speed).answer
+
     nus, ff00, fff0 = (PROFILES[name] for name in ("nus", "ff00", "fff0"))
     return {
         "camper": VirtualBattery(
             address="A4:C1:38:00:00:01",
             name="MLB-12200-NT",
-            answers=Day(HEALTHY, now_s, speed=speed).answer,
+            answers=answers("camper"),
             settings=_settings(HEALTHY, charge_from_c=FROST_C),
             gatt=(nus,),
             speaks=nus,
@@ -75,7 +90,7 @@ def build_camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str,
         "flaky": VirtualBattery(
             address="A4:C1:38:00:00:02",
             name="DP04S007L4S100A",
-            answers=Day(FLAKY, now_s, speed=speed).answer,
+            answers=answers("flaky"),
             settings=_settings(FLAKY),
             gatt=(ff00,),
             speaks=ff00,
@@ -85,7 +100,7 @@ def build_camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str,
         "cold": VirtualBattery(
             address="A4:C1:38:00:00:03",
             name="WTaHdB0042",
-            answers=Day(COLD, now_s, speed=speed).answer,
+            answers=answers("cold"),
             settings=_settings(COLD, charge_from_c=FROST_C),
             advertises=(fff0.service,),
             gatt=(fff0,),

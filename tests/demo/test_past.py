@@ -1,0 +1,54 @@
+"""The demo's curves are full from its first second."""
+
+import asyncio
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from exporter.demo.fleet import SCENARIOS, build_camper
+from exporter.demo.past import PAST_S, fill_curves, simulate_past, simulate_pasts
+from exporter.demo.radio import make_air
+from tests.support.virtual import make_poller, make_routes, now_s
+
+
+class TestPast:
+    @pytest.mark.parametrize("name", list(SCENARIOS))
+    def test_a_night_ends_with_the_charge_at_which_the_demo_starts(self, name: str) -> None:
+        past = simulate_past(SCENARIOS[name])
+
+        assert past.remaining_ah == pytest.approx(SCENARIOS[name].start_ah, abs=0.02)
+        assert past.samples[0].at_s == -PAST_S
+        assert past.samples[0].remaining_ah > past.remaining_ah + 10
+        assert {two.at_s - one.at_s for one, two in pairwise(past.samples)} == {120.0}
+
+    @pytest.mark.parametrize("speed", [0.1, 2.0, 60.0, 3600.0])
+    @pytest.mark.parametrize("name", list(SCENARIOS))
+    def test_past_continues_into_the_first_reading_at_every_speed(
+        self, name: str, speed: float
+    ) -> None:
+        past = simulate_past(SCENARIOS[name], speed=speed)
+
+        first, last = past.samples[0].remaining_ah, past.samples[-1]
+        assert len(past.samples) == PAST_S / 120
+        assert abs(last.remaining_ah - past.remaining_ah) < max(1.0, speed * 5)
+        assert first != last.remaining_ah
+
+    async def test_batteries_start_with_a_full_curve_and_continue_it(
+        self, tasks: asyncio.TaskGroup, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.demo.past.boot_s", now_s)
+        pasts = simulate_pasts(SCENARIOS)
+        batteries: dict[str, Any] = build_camper(now_s, pasts=pasts)
+        routes = make_routes(make_air(batteries.values()))
+        pollers = {
+            name: make_poller(routes, tasks, name=name, address=one.address)
+            for name, one in batteries.items()
+        }
+        await asyncio.sleep(2 * PAST_S)  # the clock of these tests starts at 0
+        fill_curves(pasts, pollers)
+
+        curves = [poller.history.curve() for poller in pollers.values()]
+
+        assert [len(curve) for curve in curves] == [360] * 3
+        assert all(curve[-1][0] - curve[0][0] == PAST_S - 120 for curve in curves)
