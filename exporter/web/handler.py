@@ -82,6 +82,11 @@ class Handler(RequestHandler):
         """The key of this client for limits."""
         return client_key(self.request.remote_ip or "")
 
+    @property
+    def user(self) -> str | None:
+        """The name of the user who sent the request; None: no users are configured."""
+        return (self._login.name or None) if self._login else None
+
     def set_default_headers(self) -> None:
         """Set the headers of every response, those of errors included."""
         self.clear_header("Server")

@@ -1,6 +1,7 @@
 """The web page and /api/v1: the current state, a stream of changes, and the last hours."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from exporter.web import api_json as api
 from exporter.web.assets import Asset, assets
 from exporter.web.handler import NAME, ChangeHandler, Handler, Route
 from exporter.web.subscribers import INTERVAL_S, Subscribers
+
+log = logging.getLogger(__name__)
 
 RELEASE_S: Final = 600.0  # long enough to find the phone
 # With a max_age of 0 a page shows readings of its own polls until the next poll.
@@ -43,8 +46,14 @@ def page_routes(
         "/api/v1/history": (_JsonHandler, {"make": state.history}),
         f"/api/v1/batteries/{NAME}/failures": (_FailuresHandler, {"state": state}),
         "/api/v1/stream": (_StreamHandler, {"state": state}),
-        "/api/v1/release": (_BatteryHandler, {"state": state, "act": _release}),
-        "/api/v1/resume": (_BatteryHandler, {"state": state, "act": _resume}),
+        "/api/v1/release": (
+            _BatteryHandler,
+            {"state": state, "act": _release, "done": "battery released"},
+        ),
+        "/api/v1/resume": (
+            _BatteryHandler,
+            {"state": state, "act": _resume, "done": "battery resumed"},
+        ),
     }
     return routes
 
@@ -194,16 +203,21 @@ class _FailuresHandler(_ApiHandler):
 
 
 class _BatteryHandler(ChangeHandler, _ApiHandler):
-    """Pauses the polls of a battery for ten minutes, or resumes them."""
+    """Pauses the polls of a battery for ten minutes, or resumes them, and logs who did it."""
 
-    def initialize(self, state: _State, act: Callable[[Poller], Awaitable[None]]) -> None:
+    def initialize(
+        self, state: _State, act: Callable[[Poller], Awaitable[None]], done: str
+    ) -> None:
         self._batteries = state.subscribers.batteries
         self._act = act
+        self._done = done
 
     async def change(self) -> None:
         name = await self.battery_name("battery", self._batteries)
         if name is not None:
             battery = self._batteries[name]
+            by = {} if self.user is None else {"user": self.user}
+            log.info(self._done, extra={"battery": name, **by})
             await self._act(battery)
             await self.send(200, api.to_json(battery_json(battery)), b"\n")
 

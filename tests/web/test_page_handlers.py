@@ -552,6 +552,39 @@ class TestRelease:
         await exporter.client.get("/metrics")
         assert exporter.connects == 1
 
+    async def test_release_and_resume_are_logged(
+        self, exporter: Exporter, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "exporter.web")
+
+        for action in ("release", "resume", "release"):
+            await exporter.client.post(f"/api/v1/{action}?battery=camper")
+
+        logged = [(one.getMessage(), vars(one)["battery"]) for one in caplog.records]
+        assert logged == [(f"battery {done}", "camper") for done in ("released", "resumed")] + [
+            ("battery released", "camper")
+        ]
+        assert not any("user" in vars(one) for one in caplog.records)
+
+    async def test_release_is_logged_with_its_user(
+        self, tasks: asyncio.TaskGroup, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "exporter.web")
+        config = WebConfig(users=(("jo", bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode()),))
+        access = Access(lambda: config)
+        subscribers = Exporter(tasks).subscribers
+        client = make_client(
+            make_app(batteries=subscribers.batteries, subscribers=subscribers, access=access)
+        )
+
+        answer = await client.post("/api/v1/release?battery=camper", auth=("jo", "x"))
+        access.close()
+        subscribers.close()
+
+        assert answer.status_code == 200
+        (record,) = caplog.records
+        assert (vars(record)["battery"], vars(record)["user"]) == ("camper", "jo")
+
     @pytest.mark.parametrize("path", ["/api/v1/release", "/api/v1/resume"])
     async def test_release_needs_a_post_of_our_own_page_for_a_configured_battery(
         self, exporter: Exporter, path: str
