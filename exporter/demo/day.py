@@ -55,6 +55,7 @@ class Scenario:
     hardware: str
     manufactured: tuple[int, int, int]
     cycles: int
+    full_ah: float | None = None  # the learned capacity, in the trailing block of newer firmware
 
 
 class Day:
@@ -164,7 +165,19 @@ class Day:
             (jbd.NTC_COUNT, 2),
             (jbd.NTC, temperature_c),
             (jbd.NTC, temperature_c + 0.4),
+            *self._trailing_block(),
         )
+
+    def _trailing_block(self) -> list[tuple[Register, float]]:
+        if self._scenario.full_ah is None:
+            return []
+        return [
+            (jbd.HUMIDITY, 0),
+            (jbd.ALARM, 0),
+            (jbd.FULL, self._scenario.full_ah),
+            (jbd.REMAINING_AGAIN, self._remaining_ah),
+            (jbd.BALANCE_CURRENT, 0),
+        ]
 
     def _cells(self) -> bytes:
         return _encode(*((jbd.CELL_VOLTAGE, cell_v) for cell_v in self._cell_volts()))

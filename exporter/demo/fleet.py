@@ -39,6 +39,7 @@ FLAKY: Final = Scenario(
     hardware="JBD-DP04S007L4S100A",
     manufactured=(2024, 9, 12),
     cycles=27,
+    full_ah=103.2,
 )
 # Too cold to charge until the late morning, nearly empty until then, charged in the afternoon.
 COLD: Final = Scenario(

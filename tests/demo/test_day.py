@@ -107,6 +107,9 @@ class TestDay:
         assert not info.discharge_fet_on
         assert info.current_a == 0
 
+    def test_flaky_battery_sends_the_trailing_block_of_newer_firmware(self) -> None:
+        assert [read_basic(Day(one, Clock())).full_ah for one in (HEALTHY, FLAKY)] == [None, 103.2]
+
     def test_simulated_battery_answers_every_register(self) -> None:
         day = Day(HEALTHY, Clock())
 
