@@ -105,6 +105,8 @@ class Session:
         """
         opened: list[OpenLink] = []
         self._settled = None
+        if self._settings is not None:
+            self._settings.connected()
         self._writing.choose(self._clock())
         try:
             basic = await self._answer_in_time(connection, opened, deadline_s)

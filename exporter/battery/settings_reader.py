@@ -77,7 +77,8 @@ class SettingsReader:
         self._session: SettingsSession | None = None  # on the newest link
         self._is_running = False  # after a reading
         self._must_end = False
-        self._leaves_late = False  # on the next connection LEAVE comes after the reading
+        self._leaves_late = False  # on this connection LEAVE comes after the reading
+        self._was_lost_at_leave = False
         self._is_warned = False
         self._began_at_s = float("-inf")
         self._state = SettingsState()
@@ -89,7 +90,7 @@ class SettingsReader:
 
     @property
     def leaves_first(self) -> bool:
-        """Whether the next connection begins with LEAVE."""
+        """Whether this connection begins with LEAVE."""
         return self._may_be_open and not self._leaves_late
 
     @property
@@ -114,22 +115,28 @@ class SettingsReader:
         if self._is_running and self._session is not None:
             self._session.leave_early()
 
+    def connected(self) -> None:
+        """Choose when this connection closes the mode, if it may be open."""
+        self._leaves_late = self._was_lost_at_leave
+        self._was_lost_at_leave = False
+
     async def leave(self, link: Link) -> None:
         """Close the mode on a link that may be new.
 
         Some batteries disconnect instead of refusing. So that such a battery can still be read,
-        LEAVE comes after the reading on the connection that follows a loss here.
+        LEAVE comes after the reading on the connection that follows a loss here. If there is no
+        reading then, the connection after it begins with LEAVE again.
         """
         session = self._session_on(link)
         try:
             await session.leave()
         finally:
-            self._leaves_late = session.is_lost
+            self._was_lost_at_leave = session.is_lost
             self._note_left(session.exchange)
 
     async def run(self, link: Link, basic: BasicInfo) -> None:
         """Read the settings after a reading of 0x03 on this link, if they are due."""
-        leaves_late, self._leaves_late = self._leaves_late and self._may_be_open, False
+        leaves_late = self._leaves_late and self._may_be_open
         if not (leaves_late or self._is_due(basic)):
             return
         self._is_running, self._must_end = True, False

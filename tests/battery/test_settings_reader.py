@@ -330,6 +330,28 @@ class TestLeavingLater:
         assert [(await bench.poll()).up for _ in range(4)] == [False, True, True, True]
         assert bench.state.is_left is False
 
+    async def test_leave_comes_first_again_when_the_reading_before_it_fails(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        bench = Bench(tasks)
+        bench.virtual.request(ENTER)  # left open by an exporter that was killed
+
+        def drop() -> None:
+            if bench.written:
+                bench.line.lose()
+
+        bench.count = drop
+
+        assert [(await bench.poll()).up for _ in range(2)] == [False, False]
+        assert bench.written[0] == encode_request(Command.BASIC_INFO)
+        bench.count = lambda: None
+        await asyncio.sleep(301.0)  # longer than any back-off
+
+        assert (await bench.poll()).up
+        assert bench.written[0] == LEAVE
+        assert not bench.virtual.is_mode_open
+        assert bench.state.is_left
+
     async def test_leave_after_the_reading_is_followed_by_the_settings(
         self, tasks: asyncio.TaskGroup
     ) -> None:
