@@ -56,6 +56,7 @@ class Session:
         """Start without knowledge from earlier polls; readings age by `clock`."""
         self._battery = battery
         self._settings = settings
+        self._leaves_first = False  # on this connection
         self._settled: tuple[OpenLink, BasicInfo] | None = None  # of a poll with nothing missing
         self._stats = stats
         self._clock = clock
@@ -87,6 +88,7 @@ class Session:
             "cells": self._cells.is_due(now_s),
             "counters": self._are_counters_due() and self._event_counters.is_due(now_s),
             "hardware": self._identity is None and self._hardware.is_due(now_s),
+            "leaves_first": self._settings is not None and self._settings.leaves_first,
         }
 
     def restore(self, *, profile: str | None, takes_early: bool, way: Way) -> None:
@@ -105,8 +107,7 @@ class Session:
         """
         opened: list[OpenLink] = []
         self._settled = None
-        if self._settings is not None:
-            self._settings.connected()
+        self._leaves_first = self._settings is not None and self._settings.begin()
         self._writing.choose(self._clock())
         try:
             basic = await self._answer_in_time(connection, opened, deadline_s)
@@ -191,7 +192,7 @@ class Session:
                 if (password := self._battery.password) is not None:
                     mac = bytes.fromhex(self._battery.address.replace(":", ""))
                     await open_link.authenticate(PasswordExchange(password, mac))
-                if self._settings is not None and self._settings.leaves_first:
+                if self._settings is not None and self._leaves_first:
                     await self._settings.leave(link)
                 open_link.requested_at_s = opened_at_s if link.early_sent else self._clock()
                 basic = await open_link.read(Command.BASIC_INFO, decode_basic, give_up_s=GIVE_UP_S)
@@ -220,7 +221,7 @@ class Session:
         """
         if self._battery.password is not None or not self._takes_early:
             return None
-        if self._settings is not None and self._settings.leaves_first:
+        if self._leaves_first:
             return None
         if self._writing.way is not Way.USUAL:
             return None

@@ -90,8 +90,8 @@ class SettingsReader:
 
     @property
     def leaves_first(self) -> bool:
-        """Whether this connection begins with LEAVE."""
-        return self._may_be_open and not self._leaves_late
+        """Whether the next connection begins with LEAVE."""
+        return self._may_be_open and not self._was_lost_at_leave
 
     @property
     def _may_be_open(self) -> bool:
@@ -115,10 +115,15 @@ class SettingsReader:
         if self._is_running and self._session is not None:
             self._session.leave_early()
 
-    def connected(self) -> None:
-        """Choose when this connection closes the mode, if it may be open."""
-        self._leaves_late = self._was_lost_at_leave
-        self._was_lost_at_leave = False
+    def restore(self, *, leaves_first: bool) -> None:
+        """Begin the next connection with LEAVE, or not; for replays."""
+        self._state = replace(self._state, is_left=not leaves_first)
+
+    def begin(self) -> bool:
+        """Note a new connection; return whether it begins with LEAVE."""
+        leaves_first = self.leaves_first
+        self._leaves_late, self._was_lost_at_leave = self._was_lost_at_leave, False
+        return leaves_first
 
     async def leave(self, link: Link) -> None:
         """Close the mode on a link that may be new.

@@ -98,6 +98,8 @@ async def replay(session: RecordedSession, *, factor: float = 1.0) -> Replayed:
             record=lines.append,
         )
         battery.session.restore(**state)
+        leaves_first = header.at("session").get("leaves_first", bool, False)
+        battery.settings.restore(leaves_first=leaves_first)
         battery.target.stats.missed = missed
         snapshot = await battery.poller.refresh(timeout_s=poll.timeout_s + DISCONNECT_S)
         await battery.poller.close()

@@ -55,6 +55,7 @@ class TestFailedPolls:
             "cells": True,
             "counters": False,
             "hardware": False,
+            "leaves_first": False,
         }
 
     async def test_cancelled_poll_is_not_kept(self, tasks: asyncio.TaskGroup) -> None:

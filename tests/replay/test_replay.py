@@ -6,13 +6,18 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from exporter.config.schema import SettingsChoice
 from exporter.demo.battery import Faults
+from exporter.errors import FailureReason
+from exporter.protocol.settings_exchange import LEAVE
 from exporter.recording.session import Event, RecordingError
 from exporter.replay.kernel import ReplayedKernel
 from exporter.replay.problems import Problems
 from exporter.replay.script import read_attempts
 from exporter.replay.times import Times
 from tests.support.sessions import record_bluez, record_direct, replay_text, run
+from tests.support.settings import SETTINGS
+from tests.support.virtual import answering
 
 
 def without(text: str, part: str) -> str:
@@ -48,6 +53,18 @@ class TestDirect:
         assert str(refused.value) == (
             "x.jsonl: the exporter asks for 520700dda50500fffb77, the recording has no more"
         )
+
+    @pytest.mark.parametrize("record", [record_direct, record_bluez])
+    def test_failed_poll_that_began_with_leave_is_replayed(
+        self, record: Callable[..., Sequence[str]]
+    ) -> None:
+        (text,) = record(settings=SETTINGS, answers=answering({}), choice=SettingsChoice.DAILY)
+        assert LEAVE.hex() in text
+
+        replayed = replay_text(text)
+
+        assert replayed.differences == ()
+        assert replayed.snapshot.failure is FailureReason.DEVICE
 
     def test_recording_with_a_password_shows_its_step(self) -> None:
         (text,) = record_direct()

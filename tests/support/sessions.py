@@ -67,7 +67,11 @@ async def _record(
     make: Any, polls: int, air: dict[str, Any], options: dict[str, Any]
 ) -> Sequence[str]:
     lines: list[str] = []
-    config = {name: options.pop(name) for name in ("password", "profile") if name in options}
+    config: dict[str, Any] = {
+        name: options.pop(name) for name in ("password", "profile") if name in options
+    }
+    if "choice" in options:  # `settings` are those of the battery
+        config["settings"] = options.pop("choice")
     later = options.pop("later", None)
     kind = options.pop("kind", None)
     virtual = (
