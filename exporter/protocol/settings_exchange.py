@@ -42,6 +42,7 @@ READ_S: Final = (
 )
 LEAVE_S: Final = 3.0
 LAST_S: Final = 1.0  # for leaving when reading took its whole time
+EARLY_S: Final = 0.001  # timers end early, by rounding and the resolution of the clock
 
 
 class SettingsFailure(StrEnum):
@@ -196,7 +197,7 @@ class SettingsExchange:
         step = self._step
         if step is None:
             return
-        if now_s >= self._end_s:
+        if now_s >= self._end_s - EARLY_S:
             if self._is_leaving:
                 self._finish()
             else:

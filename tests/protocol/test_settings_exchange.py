@@ -359,6 +359,18 @@ class TestLeaving:
         assert not exchange.is_waiting
         assert not exchange.is_left
 
+    @pytest.mark.parametrize("is_written", [True, False])
+    def test_timer_that_ends_a_little_early_causes_no_further_leave(self, is_written: bool) -> None:
+        exchange = SettingsExchange(LinkStats())
+        exchange.leave(now_s=0.0)
+        if is_written:
+            exchange.data_sent(LEAVE_S - 0.1)
+
+        exchange.timed_out(exchange.deadline_s - 1e-9)
+
+        assert not exchange.is_waiting
+        assert not exchange.is_left
+
     def test_second_cancellation_neither_skips_nor_prolongs_leaving(self) -> None:
         wire = make_wire(make_battery())
         wire.exchange.read(WANTED, EXPECTED, now_s=0.0)
