@@ -17,8 +17,8 @@ def notes_of(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(vars(record)["option"], vars(record)["note"]) for record in caplog.records]
 
 
-def presentation(**thresholds: str) -> Presentation:
-    return Presentation(**{key: parse_threshold(text) for key, text in thresholds.items()})
+def presentation(low: str = "20%", critical: str = "10%") -> Presentation:
+    return Presentation(low=parse_threshold(low), critical=parse_threshold(critical))
 
 
 @pytest.mark.parametrize(
