@@ -116,3 +116,26 @@ class TestBatteryView:
         exporter.close()
         assert terms == ["Lowest cell above the cut-off (2.50\u00a0V)"]
         assert counts == [0, 0, 0]
+
+    def test_blocked_charge_looks_other_than_a_heater_that_is_off(self, open_page: Open) -> None:
+        exporter = FakeExporter(
+            [
+                fake.battery(
+                    "cold",
+                    reading=fake.reading(
+                        charge_fet_on=False,
+                        heater_on=False,
+                        protections=["charge_undertemperature"],
+                    ),
+                ),
+                fake.battery("off", reading=fake.reading(discharge_fet_on=False)),
+            ]
+        )
+
+        def switches(name: str) -> list[str]:
+            rows = open_page(exporter.url, name).locator(".switches dd").all()
+            return [text_of(row).strip() + " !" * row.locator("svg").count() for row in rows]
+
+        shown = switches("cold"), switches("off")
+        exporter.close()
+        assert shown == (["blocked !", "on", "off"], ["on", "switched off !"])

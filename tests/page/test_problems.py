@@ -70,7 +70,7 @@ class TestProblems:
         box = link.bounding_box()
         shown = link.evaluate("link => link.lastChild.scrollHeight <= link.lastChild.clientHeight")
         contact = page.locator(".connection").bounding_box()
-        title = page.title()
+        title = page.title().replace("\xa0", " ")
         found = violations(page)
         link.click()
         page.wait_for_selector(".details")
@@ -83,6 +83,16 @@ class TestProblems:
         assert title.startswith(f"Alarm: {words}")
         assert page.locator("h1").inner_text() == "fridge"
         assert found == []
+
+    def test_header_counts_the_problems_of_all_batteries(self, open_page: Open) -> None:
+        exporter = FakeExporter([fake.missing(), fake.cold(), fake.paused()])
+        page = open_page(exporter.url)
+
+        count, text = text_of(page.locator(".count")), text_of(page.locator(".worst .text"))
+
+        exporter.close()
+        assert count == "3 problems"
+        assert text == "cold: Nearly empty: below 10 %"
 
     @pytest.mark.parametrize("viewport", PHONES)
     def test_long_battery_name_does_not_hide_the_problem_in_the_header(

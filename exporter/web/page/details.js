@@ -4,11 +4,21 @@ import { h } from "./vendor/preact.js";
 import { now, post, state } from "./exporter.js";
 import { DASH, age, day, duration, measure, moment, number, t } from "./i18n.js";
 import { failureTexts, knownTemperatures, pauseText, sinceText } from "./problems.js";
-import { Tile, isStale } from "./tile.js";
+import { Tile, isStale, shape } from "./tile.js";
 
 const card = (name, title, ...content) => h("section", { class: `card ${name}` }, h("h2", null, title), ...content);
-const list = (rows) => h("dl", { class: "rows" }, rows.filter((row) => row[1] !== null && row[1] !== undefined)
+const isKnown = ([, value]) => value !== null && value !== undefined && value !== DASH;
+const list = (rows) => h("dl", { class: "rows" }, rows.filter(isKnown)
   .map(([name, value]) => h("div", { key: name }, h("dt", null, name), h("dd", null, value))));
+
+/** A card of rows, of those whose value is known; null without any. */
+const table = (name, title, rows) => (rows.some(isKnown) ? card(name, title, list(rows)) : null);
+
+/** The state of a MOSFET; an open one, which a protection or a switch has opened, is a problem of this level. */
+function mosfet(reading, isOn, level) {
+  if (isOn) return t.on;
+  return h("span", { class: level }, shape(level), " ", reading.protections.length ? t.blocked : t.switchedOff);
+}
 
 function Cells({ reading }) {
   const cells = (reading && reading.cells) || [];
@@ -72,25 +82,23 @@ function Failure({ battery }) {
 
 export function Details({ battery }) {
   const reading = battery.reading;
-  const onOff = (value) => (value === null || value === undefined ? DASH : value ? t.on : t.off);
   const events = reading && reading.protection_events ? Object.keys(reading.protection_events).filter((name) => reading.protection_events[name]) : [];
   const link = battery.link;
   const identity = battery.identity || {};
   return h("div", { class: `details ${isStale(battery) ? "stale" : ""}` },
     h(Tile, { battery, alone: true }),
     h(Failure, { battery }),
-    card("temperatures", t.temperatures, list(reading
-      ? reading.temperatures_c.map((value, at) => [t.sensor(at + 1), measure(value, 1, "°C")])
-      : [[t.sensor(1), measure(null, 1, "°C")]])),
+    table("temperatures", t.temperatures, reading
+      ? reading.temperatures_c.map((value, at) => [t.sensor(at + 1), measure(value, 1, "°C")]) : []),
     h(Cells, { reading }),
     h(Headroom, { battery }),
     h(Phone, { battery }),
-    card("switches", t.switches, list([
-      [t.chargeFet, onOff(reading && reading.charge_fet_on)],
-      [t.dischargeFet, onOff(reading && reading.discharge_fet_on)],
-      [t.heater, onOff(reading && reading.heater_on)]])),
-    events.length ? card("events", t.events, list(events.map((name) => [(t.protections[name] || name).split(":")[0], `${reading.protection_events[name]} ×`]))) : null,
-    card("identity", t.battery, list([
+    table("switches", t.switches, reading ? [
+      [t.chargeFet, mosfet(reading, reading.charge_fet_on, "attention")],
+      [t.dischargeFet, mosfet(reading, reading.discharge_fet_on, "alarm")],
+      [t.heater, reading.heater_on === null ? null : reading.heater_on ? t.on : t.off]] : []),
+    table("events", t.events, events.map((name) => [(t.protections[name] || name).split(":")[0], `${reading.protection_events[name]}\u00a0×`])),
+    table("identity", t.battery, [
       [t.name, h("bdi", null, battery.name)],
       [t.nominal, measure(reading && reading.nominal_ah, 0, "Ah")],
       [t.fullCapacity, reading && reading.full_ah !== null ? measure(reading.full_ah, 1, "Ah") : null],
@@ -100,18 +108,18 @@ export function Details({ battery }) {
       [t.manufactured, identity.manufactured ? day(identity.manufactured) : null],
       [t.profile, identity.profile],
       [t.address, battery.address],
-      [t.restarts, reading && reading.restarts !== null ? number(reading.restarts, 0) : null]])),
-    card("link", t.link, list([
-      [t.rssi, link.rssi_dbm === null ? DASH : measure(link.rssi_dbm, 0, "dBm")],
-      [t.lastSuccess, battery.last_success_unix_s === null ? DASH : age(now() - battery.last_success_unix_s)],
-      [t.duration, link.poll_duration_s === null ? DASH : measure(link.poll_duration_s, 1, "s")],
+      [t.restarts, reading && reading.restarts !== null ? number(reading.restarts, 0) : null]]),
+    table("link", t.link, [
+      [t.rssi, measure(link.rssi_dbm, 0, "dBm")],
+      [t.lastSuccess, battery.last_success_unix_s === null ? null : age(now() - battery.last_success_unix_s)],
+      [t.duration, measure(link.poll_duration_s, 1, "s")],
       [t.polls, number(link.polls, 0)],
       [t.failed, number(link.failures, 0)],
       [t.attempts, number(link.connection_attempts, 0)],
-      [t.route, link.route ? t.routeText(link.route, moment(link.route.since_unix_s - now())) : DASH],
+      [t.route, link.route ? t.routeText(link.route, moment(link.route.since_unix_s - now())) : null],
       [t.held, measure(link.held_s, 1, "s")],
       [t.requests, number(link.requests, 0)],
       [t.resends, number(link.resends, 0)],
-      [t.frameErrors, number(link.frame_errors, 0)]])),
+      [t.frameErrors, number(link.frame_errors, 0)]]),
     h("p", { class: "hint about" }, `bms-exporter ${state.exporter}: `, h("a", { href: state.metricsPath.replace(/^\/+/, "") }, state.metricsPath), ", ", h("a", { href: "api/v1/batteries" }, "/api/v1/batteries")));
 }

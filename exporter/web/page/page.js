@@ -5,7 +5,7 @@ import { h, render } from "./vendor/preact.js";
 import { Details } from "./details.js";
 import { SILENCE_S, atOneTime, checkConnection, connection, disconnect, elapsed, start, state } from "./exporter.js";
 import { LANGUAGE, duration, t } from "./i18n.js";
-import { problems, worstProblem } from "./problems.js";
+import { problems, urgentProblems } from "./problems.js";
 import { Tile, shape, viewUrl } from "./tile.js";
 
 // The forms of a tile: name, width, height and the size of the digits, in em.
@@ -30,15 +30,21 @@ function Connection() {
     : h("p", { class: "connection offline" }, shape("attention", t.levels.attention), ` ${state.refusal || t.offline}${age}`);
 }
 
-/** The worst problem, because its battery may be below the visible part of the page. */
-const Worst = ({ problem }) => h("a", { class: `worst ${problem.level}`, href: viewUrl(problem.name),
-  "aria-label": `${t.levels[problem.level]} ${problem.name}: ${problem.announcement || problem.text}` },
+/** The worst problem, because its battery may be below the visible part of the page, and how many there are. */
+const Worst = ({ problem, count }) => h("a", { class: `worst ${problem.level}`, href: viewUrl(problem.name),
+  "aria-label": `${t.levels[problem.level]} ${problem.name}: ${problem.announcement || problem.text}${count > 1 ? ` (${t.more(count - 1)})` : ""}` },
   shape(problem.level), " ",
+  count > 1 ? h("span", { class: "count" }, count, h("span", { class: "word" }, ` ${t.problems}`)) : null,
   h("span", { class: "text", key: problem.text }, h("bdi", null, problem.name), `: ${problem.announcement || problem.text}`));
+
+/** A link to this view in the other language. */
+const Language = () => h("a", { class: "language", href: `?lang=${t.otherLanguage[0]}${location.hash}`, hreflang: t.otherLanguage[0], lang: t.otherLanguage[0], "aria-label": t.otherLanguage[1] },
+  t.otherLanguage[0].toUpperCase());
 
 function Page() {
   const name = selectedName();
-  const problem = name === null && connection() === "connected" ? worstProblem() : null;
+  const urgent = name === null && connection() === "connected" ? urgentProblems() : [];
+  const problem = urgent[0];
   const battery = name !== null && state.batteries ? state.batteries.find((each) => each.name === name) : null;
   let content;
   if (!state.batteries) content = h("p", { class: "empty" }, connection() === "offline" ? state.refusal || t.offline : t.loading);
@@ -51,13 +57,13 @@ function Page() {
       name === null ? h("h1", { tabIndex: -1 }, t.title) : [
         h("a", { class: "back", href: "#/", "aria-label": t.all }, h("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, h("path", { d: "M15.5 3l2.6 2.6L11.700 12l6.400 6.400L15.500 21l-9-9z" }))),
         h("h1", { tabIndex: -1 }, h("bdi", null, name))],
-      problem ? h(Worst, { problem }) : null,
-      h(Connection)),
+      problem ? h(Worst, { problem, count: urgent.length }) : null,
+      h(Connection), h(Language)),
     h("main", null, content)];
 }
 
 function title() {
-  const problem = worstProblem();
+  const problem = urgentProblems()[0];
   const view = selectedName() === null ? t.title : `${selectedName()} – ${t.title}`;
   if (connection() === "offline") return `${state.refusal || t.offline} · ${view}`;
   return problem ? `${t.levels[problem.level]}: ${problem.name}: ${problem.announcement || problem.text} · ${view}` : view;

@@ -32,10 +32,12 @@ export function problems(battery) {
   return found.sort(worstFirst);
 }
 
-/** Return the worst problem of all batteries that needs attention, with its battery's name; null if there is none. */
-export function worstProblem() {
-  const found = (state.batteries || []).map((battery) => ({ name: battery.name, ...problems(battery)[0] })).filter(needsAttention);
-  return found.sort(worstFirst)[0] || null;
+/** List the problems of all batteries that need attention, with their batteries' names, the worst first. */
+export function urgentProblems() {
+  const found = [];
+  (state.batteries || []).forEach((battery) => problems(battery).filter(needsAttention)
+    .forEach((each) => found.push({ ...each, name: battery.name })));
+  return found.sort(worstFirst);
 }
 
 export const worstLevel = (found) => (found.length ? found[0].level : "ok");

@@ -7,6 +7,7 @@ import { chargeLevel, isOld, knownTemperatures, problems, worstLevel } from "./p
 
 const GAP_S = 900; // the curve has no line across a longer gap
 const RESTING_A = 0.05;
+const LONGEST_H = 720; // the exporter gives no longer forecast
 
 const SHAPES = { // each level has its own shape, for people who do not see the colours
   ok: "M12 2a10 10 0 100 20 10 10 0 000-20zm-1.6 15L5.8 12.4l1.9-1.9 2.7 2.7 5.9-5.9 1.9 1.9z",
@@ -15,6 +16,7 @@ const SHAPES = { // each level has its own shape, for people who do not see the 
   alarm: "M7.4 1h9.2L23 7.4v9.2L16.6 23H7.4L1 16.6V7.4zm3.1 4.5v8h3v-8zm0 9.8v3h3v-3z",
   charging: "M12 3l8 9h-5v9H9v-9H4z",
   discharging: "M12 21l8-9h-5V3H9v9H4z",
+  open: "M8 3l9 9-9 9-2.2-2.200L12.600 12 5.800 5.200z",
   resting: "M3 7h18v3.6H3zm0 6.4h18V17H3z",
 };
 
@@ -42,12 +44,19 @@ function Bar({ reading }) {
 function Flow({ reading, stale }) {
   const current = reading ? reading.current_a : null;
   const direction = current > RESTING_A ? "charging" : current < -RESTING_A ? "discharging" : "resting";
-  let eta = "\u00a0"; // keeps the line's height
-  if (reading && !stale && reading.time_to_empty_s !== null) eta = t.empty(forecast(reading.time_to_empty_s));
-  if (reading && !stale && reading.time_to_full_s !== null) eta = t.full(forecast(reading.time_to_full_s));
   return h("div", { class: "flow" },
     h("p", { class: "way" }, reading ? [shape(direction), " ", t[direction], " ", measure(Math.abs(current), 1, "A")] : DASH),
-    h("p", { class: "eta" }, eta));
+    h("p", { class: "eta" }, reading && !stale ? outlook(reading, direction) : t.noForecast));
+}
+
+/** Return what happens if the current stays as it is; always a text, so that nothing moves. */
+function outlook(reading, direction) {
+  if (reading.time_to_empty_s !== null) return t.empty(forecast(reading.time_to_empty_s));
+  if (reading.time_to_full_s !== null) return t.full(forecast(reading.time_to_full_s));
+  if (reading.rsoc_ratio >= 1) return t.isFull;
+  if (direction === "resting") return t.unchanged;
+  const hours = reading.remaining_ah / -reading.current_a;
+  return hours > LONGEST_H ? t.empty(forecast(hours * 3600)) : t.noForecast;
 }
 
 function Facts({ reading }) {
@@ -82,6 +91,7 @@ function Curve({ battery }) {
   const area = runs.map((run) => `M${run.join("L")}L${run[run.length - 1].split(" ")[0]} 100L${run[0].split(" ")[0]} 100z`).join("");
   const label = amounts.length > 1 ? t.curve(number(Math.min(...amounts), 0), number(Math.max(...amounts), 0)) : t.noCurve;
   return h("div", { class: "curve" },
+    h("p", { class: "scale", "aria-hidden": "true" }, amounts.length ? [top, top / 2, 0].map((amount) => h("span", null, measure(amount, 0, "Ah"))) : null),
     h("div", { class: "plot" },
       h("svg", { viewBox: "0 -2 720 104", preserveAspectRatio: "none", role: "img", "aria-label": label },
         h("path", { class: "grid", d: "M0 .5h720M0 50h720M0 99.5h720M180 0v100M360 0v100M540 0v100" }),
@@ -126,7 +136,8 @@ export function Tile({ battery, alone }) {
   return h("article", { class: `tile ${worstLevel(found)} ${stale ? "stale" : ""} ${reading ? "" : "unread"}` },
     h("div", { class: "head" },
       alone ? h("h2", null, t.state) : h("h2", null, h("a", { href: viewUrl(battery.name) }, h("bdi", null, battery.name))),
-      h("p", { class: "age" }, ageText(battery, stale))),
+      h("p", { class: "age" }, ageText(battery, stale)),
+      alone ? null : shape("open")),
     h("div", { class: "amount" }, h(BigNumber, { value: reading && reading.remaining_ah }), h(Bar, { reading }), h(Flow, { reading, stale })),
     h("div", { class: "rest" }, h(Facts, { reading }), h(Curve, { battery }), alone ? h("p", { class: "hint" }, t.historyHint) : null, h(Status, { found, most: alone ? 99 : 2 })));
 }
