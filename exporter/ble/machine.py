@@ -60,7 +60,7 @@ async def build_routes(
     if backend is not None:
         bluez = partial(_make_bluez, backend, None, None)
         return Routes(bluez=bluez, adapters=list, bluez_name="virtual")
-    wanted = {battery.link or config.link for battery in config.batteries}
+    wanted = {battery.transport or config.link for battery in config.batteries}
     why_not_direct = sockets.why_not()
     if why_not_direct and TransportChoice.DIRECT in wanted:
         raise ConfigError([f"link: direct cannot be used here: {why_not_direct}"])

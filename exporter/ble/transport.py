@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from exporter.config.schema import TransportChoice
+from exporter.config.schema import Link
 from exporter.connection import Connection
 from exporter.errors import AdapterError, Cause, ConnectError, NotFoundError
 from exporter.link_stats import LinkStats
@@ -32,7 +32,7 @@ class Target:
     stats: LinkStats
     profile: str | None = None  # None: by its GATT table
     adapter: str | None = None  # None: `Routes` chooses by signal and load
-    link: TransportChoice | None = None  # None: as for all batteries
+    link: Link | None = None  # None: as for all batteries
     gentle: bool = False  # only the gentle style
     takes_over: bool = True  # drops a connection that another program may have left
 

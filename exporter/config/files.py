@@ -46,6 +46,31 @@ def read_config(path: Path, *, hint: str = "") -> str:
         raise ConfigError([f"{path}: cannot be read: {reason}{hint}"]) from error
 
 
+def read_secret(
+    folder: Path, *, file: str | None, variable: str | None, option: str
+) -> bytes | None:
+    """Return a secret from a file in `folder`, or from an environment variable; None: from neither.
+
+    `option` is the key that names the file.
+
+    Raises:
+        ValueError: It is not there, or is given twice.
+    """
+    if file is not None and variable is not None:
+        raise ValueError(f"{option} is given too; one of them is enough")
+    if file is not None:
+        try:
+            return read_small(folder / file).rstrip(b"\r\n")
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            reason = error.strerror if isinstance(error, OSError) else "no name of a file"
+            raise ValueError(f"{file!r}: {reason}") from error
+    if variable is None:
+        return None
+    if variable not in os.environ:
+        raise ValueError(f"the variable {variable} is not set")
+    return os.environb[variable.encode()]
+
+
 def read_text(name: str) -> str:
     """Return the text of a file, a pipe or, for "-", standard input.
 

@@ -1,6 +1,5 @@
 """Reads a configuration file strictly and reports every mistake in it at once."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
@@ -12,8 +11,9 @@ from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 
 from exporter.config.banks import bank_complaints
-from exporter.config.files import read_config, read_small
+from exporter.config.files import read_config, read_secret
 from exporter.config.presentation import threshold_complaints
+from exporter.config.proxies import proxy_complaints, read_keys
 from exporter.config.schema import (
     PARSERS,
     PASSWORD_LENGTH,
@@ -23,6 +23,7 @@ from exporter.config.schema import (
     Config,
     Name,
     PollConfig,
+    ProxyConfig,
     parse_duration,
 )
 from exporter.config.sensors import sensor_complaints
@@ -33,14 +34,14 @@ VERBATIM: Final = {"address"}
 
 
 def load(path: Path) -> Config:
-    """Read a configuration file and the password files that it names.
+    """Read a configuration file and the files with secrets that it names.
 
     Raises:
         ConfigError: The file cannot be read, or holds at least one mistake.
     """
     text = read_config(path, hint="; see config.example.yaml, or --config.file")
     document = read_yaml(text, str(path), verbatim=VERBATIM)
-    return _with_passwords(_structured(document), document, path.parent)
+    return _with_secrets(_structured(document), document, path.parent)
 
 
 def parse(text: str, name: str = "config.yaml") -> Config:
@@ -55,7 +56,7 @@ def parse(text: str, name: str = "config.yaml") -> Config:
 def _structured(document: Document) -> Config:
     if not isinstance(document.data, dict):
         raise document.error([*document.duplicates, document.complaint("", EXPECTED_MAPPING)])
-    for section in ("poll", "management", "banks"):
+    for section in ("poll", "management", "banks", "proxies"):
         if document.data.get(section, {}) is None:
             del document.data[section]  # every line of it is commented out
     complaints = [
@@ -65,6 +66,7 @@ def _structured(document: Document) -> Config:
         *_poll_complaints(document),
         *sensor_complaints(document),
         *threshold_complaints(document),
+        *proxy_complaints(document),
     ]
     try:
         config = make_converter().structure(document.data, Config)
@@ -85,11 +87,13 @@ def make_converter() -> Converter:
     overrides: dict[type, dict[str, Any]] = {
         PollConfig: {f.name: override(rename=_key(f.name)) for f in fields(PollConfig)},
         BatteryConfig: {"password": override(omit=True)},
+        ProxyConfig: {"key": override(omit=True)},
     }
     for kind, by_field in overrides.items():
         converter.register_structure_hook(kind, make_dict_structure_fn(kind, converter, **by_field))
     _expect_list(converter, tuple[BatteryConfig, ...], "batteries")
     _expect_list(converter, tuple[BankConfig, ...], "banks")
+    _expect_list(converter, tuple[ProxyConfig, ...], "proxies")
     return converter
 
 
@@ -177,17 +181,19 @@ def _poll_complaints(document: Document) -> Iterator[Complaint]:
         )
 
 
-def _with_passwords(config: Config, document: Document, folder: Path) -> Config:
-    batteries, complaints = [], []
+def _with_secrets(config: Config, document: Document, folder: Path) -> Config:
+    batteries: list[BatteryConfig] = []
+    complaints: list[Complaint] = []
     for index, battery in enumerate(config.batteries):
         try:
             batteries.append(replace(battery, password=_password(battery, folder)))
         except ValueError as error:
             key = "password_file" if battery.password_env is None else "password_env"
             complaints.append(document.complaint(f"batteries[{index}].{key}", str(error)))
+    proxies = read_keys(config.proxies, document, folder, complaints)
     if complaints:
         raise document.error(complaints)
-    return replace(config, batteries=tuple(batteries))
+    return replace(config, batteries=tuple(batteries), proxies=proxies)
 
 
 def _password(battery: BatteryConfig, folder: Path) -> bytes | None:
@@ -196,21 +202,9 @@ def _password(battery: BatteryConfig, folder: Path) -> bytes | None:
     Raises:
         ValueError: It is not there, has the wrong length, or is given twice.
     """
-    file, variable = battery.password_file, battery.password_env
-    if file is not None and variable is not None:
-        raise ValueError("password_file is given too; one of them is enough")
-    if file is not None:
-        try:
-            password = read_small(folder / file).rstrip(b"\r\n")
-        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-            reason = error.strerror if isinstance(error, OSError) else "no name of a file"
-            raise ValueError(f"{file!r}: {reason}") from error
-    elif variable is not None:
-        if variable not in os.environ:
-            raise ValueError(f"the variable {variable} is not set")
-        password = os.environb[variable.encode()]
-    else:
-        return None
-    if len(password) != PASSWORD_LENGTH:
+    password = read_secret(
+        folder, file=battery.password_file, variable=battery.password_env, option="password_file"
+    )
+    if password is not None and len(password) != PASSWORD_LENGTH:
         raise ValueError(f"expected {PASSWORD_LENGTH} bytes, got {len(password)}")
     return password

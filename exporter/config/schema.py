@@ -23,6 +23,9 @@ Name = NewType("Name", str)
 AdapterName = NewType("AdapterName", str)
 ProfileName = NewType("ProfileName", str)
 Variable = NewType("Variable", str)
+ProxyName = NewType("ProxyName", str)
+Host = NewType("Host", str)
+Port = NewType("Port", int)
 
 DURATION: Final = re.compile(
     r"(?=\d)(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?(?:(?P<ms>\d+)ms)?",
@@ -31,9 +34,12 @@ DURATION: Final = re.compile(
 UNIT_S: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 ADDRESS: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
 ADAPTER: Final = re.compile(r"hci[0-9]{1,3}")
+HOST: Final = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?", re.ASCII)
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_NAME: Final = 64
 PASSWORD_LENGTH: Final = 6
+ESPHOME_PORT: Final = Port(6053)
+MAX_PORT: Final = 65535
 
 
 class TransportChoice(StrEnum):
@@ -51,6 +57,10 @@ class SettingsChoice(StrEnum):
     DAILY = "daily"
 
 
+Link = TransportChoice | ProxyName
+"""The values of a battery's `link`: a transport over the adapters, or the name of a proxy."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatteryConfig:
     """One battery of the file."""
@@ -58,7 +68,7 @@ class BatteryConfig:
     name: Name
     address: Address
     adapter: AdapterName | None = None  # None: `Routes` chooses by signal and load
-    link: TransportChoice | None = None  # None: the file's `link`
+    link: Link | None = None  # None: the file's `link`, and all proxies
     gentle: bool = False  # the gentle style from the first poll on
     profile: ProfileName | None = None  # None: found in the GATT table
     cells: bool = True  # register 0x04
@@ -71,6 +81,23 @@ class BatteryConfig:
     password_file: str | None = None
     password_env: Variable | None = None
     password: bytes | None = field(default=None, repr=False)  # from the file or variable
+
+    @property
+    def transport(self) -> TransportChoice | None:
+        """The transport over the adapters that is configured; None: none is, or a proxy."""
+        return self.link if isinstance(self.link, TransportChoice) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyConfig:
+    """One ESPHome Bluetooth proxy of the file."""
+
+    name: ProxyName
+    host: Host
+    port: Port = ESPHOME_PORT
+    key_file: str | None = None
+    key_env: Variable | None = None
+    key: str | None = field(default=None, repr=False)  # base64; None: the proxy has no encryption
 
 
 class Wiring(StrEnum):
@@ -115,6 +142,7 @@ class Config:
 
     batteries: tuple[BatteryConfig, ...]
     banks: tuple[BankConfig, ...] = ()
+    proxies: tuple[ProxyConfig, ...] = ()
     link: TransportChoice = TransportChoice.AUTO
     management: ManagementConfig = field(default_factory=ManagementConfig)
     poll: PollConfig = field(default_factory=PollConfig)
@@ -191,6 +219,37 @@ def parse_adapter(value: object) -> AdapterName:
         ) from None
 
 
+def parse_proxy_name(value: object) -> ProxyName:
+    """Return the name of a proxy.
+
+    Raises:
+        ValueError: It is no name, or means something else as a link or an adapter.
+    """
+    name: str = normal_name(value)
+    if name in list(TransportChoice) or ADAPTER.fullmatch(name):
+        raise ValueError(f"{name} has another meaning: choose another name")
+    return ProxyName(name)
+
+
+def parse_link(value: object) -> Link | None:
+    """Return a transport, or the name of a proxy, which the loader compares with the known ones."""
+    if isinstance(value, str) and value not in list(TransportChoice):
+        return ProxyName(value)
+    return None if value is None else TransportChoice(_one_of(list(TransportChoice), value))
+
+
+def _host(value: object) -> Host:
+    if not (isinstance(value, str) and HOST.fullmatch(value)):
+        raise ValueError(f"expected an IP address or a host name, got {shown(value)}")
+    return Host(value)
+
+
+def _port(value: object) -> Port:
+    if not (type(value) is int and 0 < value <= MAX_PORT):
+        raise ValueError(f"expected a port, 1 to {MAX_PORT}, got {shown(value)}")
+    return Port(value)
+
+
 def _one_of(choices: Sequence[str], value: object) -> str:
     if not (isinstance(value, str) and value in choices):
         raise ValueError(f"expected one of {', '.join(choices)}, got {shown(value)}")
@@ -231,6 +290,10 @@ PARSERS: Final[Mapping[Any, Callable[[object], object]]] = {  # each raises Valu
     SettingsChoice: _settings,  # YAML reads off as false
     Wiring: partial(_one_of, list(Wiring)),
     Threshold: parse_threshold,
+    Link | None: parse_link,
+    ProxyName: parse_proxy_name,
+    Host: _host,
+    Port: _port,
     Variable: _variable,
     str: _file_name,
     bool: _bool,

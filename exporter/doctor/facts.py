@@ -92,7 +92,7 @@ async def read_facts(sources: Sources, *, is_quick: bool = False) -> MachineFact
 def links_of(configured: Configured, batteries: Sequence[BatteryConfig]) -> set[TransportChoice]:
     """Return the values of `link` that the batteries have."""
     default = TransportChoice.AUTO if configured.config is None else configured.config.link
-    return {battery.link or default for battery in batteries} or {default}
+    return {battery.transport or default for battery in batteries} or {default}
 
 
 def check_all(

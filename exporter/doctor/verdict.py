@@ -19,7 +19,7 @@ def check_battery(
     link: TransportChoice,
 ) -> Check:
     """Return the verdict on one battery: can it be read as it is configured?"""
-    link = battery.link or link
+    link = battery.transport or link
     facts: dict[str, Fact] = {
         "read_over": [one.route for one in attempts if one.succeeded],
         "failed": {one.route: str(one.error.reason) for one in attempts if one.error},

@@ -1,5 +1,6 @@
 """A configuration file is valid, or every mistake in it is reported."""
 
+import base64
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +14,14 @@ from exporter.config import Config, load
 from exporter.config.loader import parse
 from exporter.config.presentation import CRITICAL, LOW
 from exporter.config.schema import (
+    ESPHOME_PORT,
     BatteryConfig,
+    Host,
     ManagementConfig,
     PollConfig,
+    Port,
+    ProxyConfig,
+    ProxyName,
     SettingsChoice,
     TransportChoice,
     normal_address,
@@ -25,6 +31,7 @@ from tests.support.paths import PROJECT
 
 EXAMPLE = PROJECT / "config.example.yaml"
 WRONG = sorted((Path(__file__).parent / "invalid").glob("*.yaml"))
+KEY = base64.b64encode(bytes(range(32))).decode()
 ONE = 'batteries:\n  - {name: camper, address: "A4:C1:38:00:00:01"}\n'
 
 
@@ -156,6 +163,10 @@ class TestDefaults:
         }  # fmt: skip
         assert (plain.low, plain.critical) == (LOW, CRITICAL)
         assert shown["link"] == Config(batteries=()).link
+        (proxy,) = shown["proxies"]
+        assert set(proxy) == {"name", "host", "port", "key_file"}
+        assert proxy["port"] == ESPHOME_PORT
+        assert "key_env" in example
         assert shown["management"] == asdict(ManagementConfig())
         assert "password_env" in example
 
@@ -165,8 +176,12 @@ class TestDefaults:
         path = tmp_path / "config.yaml"
         path.write_text(_uncommented(EXAMPLE.read_text(encoding="utf-8")))
         (tmp_path / "camper.pin").write_text("123456\n")
+        (tmp_path / "garage.key").write_text(f"{KEY}\n")
 
-        assert load(path).batteries[0].password == b"123456"
+        config = load(path)
+
+        assert config.batteries[0].password == b"123456"
+        assert config.proxies[0].key == KEY
 
     def test_example_configuration_is_valid(self) -> None:
         assert load(EXAMPLE).batteries[0].name == "camper"
@@ -241,6 +256,81 @@ class TestSections:
 
     def test_section_may_be_commented_out_completely(self) -> None:
         assert parse(f"{ONE}management:\n").management == ManagementConfig()
+
+
+class TestProxies:
+    PROXY = "proxies: [{name: garage, host: 192.168.1.40%s}]\n"
+
+    def test_battery_may_be_linked_to_a_proxy(self) -> None:
+        config = parse(ONE.replace('"}', '", link: garage}') + self.PROXY % ", port: 6054")
+
+        assert config.proxies == (
+            ProxyConfig(name=ProxyName("garage"), host=Host("192.168.1.40"), port=Port(6054)),
+        )
+        assert (config.batteries[0].link, config.batteries[0].transport) == ("garage", None)
+
+    def test_link_may_be_left_empty(self) -> None:
+        assert parse(ONE.replace('"}', '", link: }')).batteries[0].link is None
+
+    @pytest.mark.parametrize("host", ["garage", "garage-2.local", "192.168.1.40", "fd00::40"])
+    def test_host_is_an_address_or_a_name(self, host: str) -> None:
+        assert parse(f'{ONE}proxies: [{{name: a, host: "{host}"}}]\n').proxies[0].host == host
+
+    @pytest.mark.parametrize("content", [KEY, f"{KEY}\n", f" {KEY} \r\n"])
+    def test_key_is_read_from_a_file_beside_the_configuration(
+        self, content: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(ONE + self.PROXY % ", key_file: garage.key")
+        (tmp_path / "garage.key").write_text(content)
+
+        config = load(path)
+
+        assert config.proxies[0].key == KEY
+        assert KEY not in repr(config)
+
+    def test_proxy_without_encryption_has_no_key(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(ONE + self.PROXY % "")
+
+        assert load(path).proxies[0].key is None
+
+    def test_key_is_read_from_the_environment(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(ONE + self.PROXY % ", key_env: GARAGE_KEY")
+        monkeypatch.setenv("GARAGE_KEY", KEY)
+
+        assert load(path).proxies[0].key == KEY
+
+    @pytest.mark.parametrize("content", ["", "hunter2", KEY[:-4], f"{KEY[:-2]}!="])
+    def test_key_that_esphome_does_not_make_is_refused_and_not_shown(
+        self, content: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(ONE + self.PROXY % ", key_file: garage.key")
+        (tmp_path / "garage.key").write_text(content)
+
+        with pytest.raises(ConfigError) as caught:
+            load(path)
+
+        (problem,) = caught.value.problems
+        assert problem == (
+            f"{path}:3: proxies[0].key_file: expected the 44 characters that ESPHome has under "
+            "api: encryption: key:"
+        )
+
+    def test_missing_key_is_named_with_file_and_line(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(ONE + self.PROXY % ", key_env: GARAGE_KEY")
+
+        with pytest.raises(ConfigError) as caught:
+            load(path)
+
+        assert caught.value.problems == (
+            f"{path}:3: proxies[0].key_env: the variable GARAGE_KEY is not set",
+        )
 
 
 class TestPasswordEnv:

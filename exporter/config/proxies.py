@@ -1,0 +1,72 @@
+"""Checks the proxies of a configuration, and reads their keys."""
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from exporter.config.files import read_secret
+from exporter.config.schema import ProxyConfig, TransportChoice
+from exporter.config.yaml_document import Complaint, Document, shown
+
+KEY_BYTES: Final = 32  # of the pre-shared key of Noise; base64 makes 44 characters of it
+
+
+def proxy_complaints(document: Document) -> Iterator[Complaint]:
+    """Find names that two proxies share, and links that name no proxy."""
+    seen: dict[str, str] = {}
+    for index, proxy in enumerate(_mappings(document, "proxies")):
+        path = f"proxies[{index}].name"
+        name = proxy.get("name")
+        if isinstance(name, str) and seen.setdefault(name, path) != path:
+            yield document.complaint(path, f"{name!r} is used by {seen[name]} already")
+    for index, battery in enumerate(_mappings(document, "batteries")):
+        link = battery.get("link")
+        if not isinstance(link, str) or link in list(TransportChoice):
+            continue
+        if link not in seen:
+            known = ", ".join([*TransportChoice, *seen])
+            complaint = f"expected one of {known}, got {shown(link)}"
+            yield document.complaint(f"batteries[{index}].link", complaint)
+        elif battery.get("adapter") is not None:
+            complaint = f"link: {link} is a proxy, which has its own adapter: remove one of them"
+            yield document.complaint(f"batteries[{index}].adapter", complaint)
+
+
+def read_keys(
+    proxies: tuple[ProxyConfig, ...],
+    document: Document,
+    folder: Path,
+    complaints: list[Complaint],
+) -> tuple[ProxyConfig, ...]:
+    """Return the proxies with the keys from their files or variables; add to `complaints`."""
+    with_keys = []
+    for index, proxy in enumerate(proxies):
+        try:
+            with_keys.append(replace(proxy, key=_key(proxy, folder)))
+        except ValueError as error:
+            option = "key_file" if proxy.key_env is None else "key_env"
+            complaints.append(document.complaint(f"proxies[{index}].{option}", str(error)))
+    return tuple(with_keys)
+
+
+def _mappings(document: Document, key: str) -> list[Mapping[str, Any]]:
+    """Return the entries of a list; one that is no mapping is empty here: others complain."""
+    entries = document.data.get(key)
+    entries = entries if isinstance(entries, list) else []
+    return [entry if isinstance(entry, Mapping) else {} for entry in entries]
+
+
+def _key(proxy: ProxyConfig, folder: Path) -> str | None:
+    secret = read_secret(folder, file=proxy.key_file, variable=proxy.key_env, option="key_file")
+    if secret is None:
+        return None
+    try:
+        raw = base64.b64decode(secret.strip(), validate=True)
+    except binascii.Error:
+        raw = b""
+    if len(raw) != KEY_BYTES:  # not quoted: it is the secret
+        raise ValueError("expected the 44 characters that ESPHome has under api: encryption: key:")
+    return secret.strip().decode("ascii")
