@@ -20,7 +20,7 @@ demo: .venv/.exporter ## serve /metrics of three virtual batteries on port 12200
 	@exec $(BIN)/bms-exporter demo $(ARGS)
 
 .PHONY: install
-install: .venv/.exporter ## install into .venv: .venv/bin/bms-exporter
+install: .venv/.exporter $(EXTRAS:%=.venv/.%) ## install into .venv: .venv/bin/bms-exporter; EXTRAS=esphome adds proxies
 
 .PHONY: deb
 deb: .venv/bin/python ## make build/bms-exporter.deb, with the service in it
@@ -118,6 +118,11 @@ test-dist: .venv/.tools .venv-release/.tools ## build the last commit twice, com
 	@echo 'Installing into .venv ...'
 	@$(BIN)/python $(PIP) --require-hashes -r requirements.lock
 	@$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.esphome: .venv/.exporter requirements-esphome.lock
+	@[ "$$(uname -m)" != armv7l ] || { echo 'Proxies are not offered on armv7l: their library needs a compiler there.'; exit 1; }
+	@$(BIN)/python $(PIP) --require-hashes -r requirements-esphome.lock
 	@touch $@
 
 .venv/.tools: .venv/.exporter requirements-dev.lock

@@ -1,4 +1,4 @@
-"""Print docs/licences.md: the licences of requirements.lock, as the installed packages declare them."""
+"""Print docs/licences.md: the licences of both lock files, as the installed packages declare them."""
 
 import re
 from importlib.metadata import metadata
@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Final
 
 LOCK: Final = Path(__file__).parent.parent / "requirements.lock"
+EXTRA_LOCK: Final = LOCK.with_name("requirements-esphome.lock")
 # All of these may be distributed with an Apache-2.0 program. Read another licence before you add it.
-COMPATIBLE: Final = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT", "PSF-2.0"}
+COMPATIBLE: Final = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT", "MIT-0", "PSF-2.0"}
+# Only for packages that users install themselves, and that are used unchanged.
+BESIDE: Final = {"zeroconf": "LGPL-2.1-or-later"}
 # For packages without `License-Expression`: the first line of `License`, and its SPDX expression.
 SPDX: Final = {
+    "3-Clause BSD License": "BSD-3-Clause",
     "Apache-2.0": "Apache-2.0",
+    "Apache-2.0 OR BSD-3-Clause": "Apache-2.0 OR BSD-3-Clause",
     "MIT": "MIT",
     "MIT License": "MIT",
+    "PSF-2.0": "PSF-2.0",
     "The MIT License (MIT)": "MIT",
 }
 HEAD: Final = """\
@@ -21,6 +27,13 @@ HEAD: Final = """\
 What runs beside the exporter, from `requirements.lock`; made by `make docs` from the metadata of the packages. All of
 them may be distributed with a program under Apache-2.0. `flit-core` builds the exporter and does not run with it.
 The page carries Preact (MIT) in `exporter/web/page/vendor/preact.js`, with its licence at its head.
+
+| package | version | licence (SPDX) |
+|---|---|---|
+"""
+EXTRA_HEAD: Final = """
+What the extra `esphome` adds, from `requirements-esphome.lock`. It is in no package and no image of this project: users
+install it themselves. `zeroconf` is under the LGPL and used unchanged.
 
 | package | version | licence (SPDX) |
 |---|---|---|
@@ -44,16 +57,22 @@ def licence(name: str) -> str:
     if expression is None:
         raise ValueError(f"{name}: license {first_line!r} is not in SPDX of scripts/licences.py")
     unknown = set(re.split(r" (?:AND|OR|WITH) |[() ]+", str(expression))) - COMPATIBLE - {""}
-    if unknown:
+    if unknown and expression != BESIDE.get(name):
         raise ValueError(f"{name}: is {expression} compatible with Apache-2.0?")
     return str(expression)
 
 
-def document(lock: str) -> str:
-    """Return the document for the text of a lock file."""
-    rows = (f"| {name} | {version} | {licence(name)} |\n" for name, version in locked(lock))
-    return HEAD + "".join(rows)
+def document(lock: str, extra_lock: str) -> str:
+    """Return the document for the texts of both lock files."""
+    packages = locked(lock)
+    added = [package for package in locked(extra_lock) if package not in packages]
+    return HEAD + _rows(packages) + EXTRA_HEAD + _rows(added)
+
+
+def _rows(packages: list[tuple[str, str]]) -> str:
+    return "".join(f"| {name} | {version} | {licence(name)} |\n" for name, version in packages)
 
 
 if __name__ == "__main__":
-    print(document(LOCK.read_text(encoding="utf-8")), end="")
+    locks = (path.read_text(encoding="utf-8") for path in (LOCK, EXTRA_LOCK))
+    print(document(*locks), end="")

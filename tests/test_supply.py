@@ -20,6 +20,8 @@ from tests.support.paths import PROJECT
 
 LOCK = licences.LOCK.read_text(encoding="utf-8")
 LOCKED = dict(licences.locked(LOCK))
+EXTRA_LOCK = licences.EXTRA_LOCK.read_text(encoding="utf-8")
+EXTRA_LOCKED = dict(licences.locked(EXTRA_LOCK))
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 PLATFORMS = [
     pytest.param(
@@ -62,10 +64,35 @@ class TestLock:
         for each in requirements:
             assert each.specifier.contains(LOCKED[canonicalize_name(each.name)]), each
 
-    def test_every_locked_package_has_hashes(self) -> None:
-        entries = re.findall(r"^[a-z0-9-]+==[^#]+", LOCK, re.MULTILINE)
+    @pytest.mark.parametrize("platform", PLATFORMS)
+    def test_lock_file_of_proxies_has_exactly_the_packages_that_each_platform_needs(
+        self, platform: dict[str, str]
+    ) -> None:
+        project = PYPROJECT["project"]
+        roots = project["dependencies"] + project["optional-dependencies"]["esphome"]
 
-        assert len(entries) == len(LOCKED)
+        requirements = list(needed(roots, platform, set()))
+
+        names = {canonicalize_name(each.name) for each in requirements}
+        if platform["platform_machine"] == "armv7l":
+            assert names == set(LOCKED) - {"flit-core"}  # the extra is not offered there
+            return
+        assert names == set(EXTRA_LOCKED)
+        for each in requirements:
+            assert each.specifier.contains(EXTRA_LOCKED[canonicalize_name(each.name)]), each
+
+    def test_both_lock_files_have_the_same_versions(self) -> None:
+        shared = LOCKED.keys() & EXTRA_LOCKED
+
+        assert {name: EXTRA_LOCKED[name] for name in shared} == {
+            name: LOCKED[name] for name in shared
+        }
+
+    @pytest.mark.parametrize("lock", [LOCK, EXTRA_LOCK], ids=["exporter", "proxies"])
+    def test_every_locked_package_has_hashes(self, lock: str) -> None:
+        entries = re.findall(r"^[a-z0-9-]+==[^#]+", lock, re.MULTILINE)
+
+        assert len(entries) == len(licences.locked(lock))
         assert [each for each in entries if "--hash=sha256:" not in each] == []
 
     @pytest.mark.parametrize(
@@ -73,6 +100,7 @@ class TestLock:
         [
             "requirements.lock",
             "requirements-dev.lock",
+            "requirements-esphome.lock",
             "scripts/release/requirements.lock",
             "tests/page/requirements.lock",
         ],
@@ -99,7 +127,7 @@ class TestLicences:
     def test_licence_document_matches_the_lock_file(self) -> None:
         written = (PROJECT / "docs" / "licences.md").read_text(encoding="utf-8")
 
-        assert written == licences.document(LOCK), "make docs"
+        assert written == licences.document(LOCK, EXTRA_LOCK), "make docs"
 
     def test_installed_versions_are_the_locked_ones(self) -> None:
         assert {name: importlib.metadata.version(name) for name in LOCKED} == LOCKED
