@@ -17,6 +17,7 @@ from exporter.battery.settings_reader import SettingsReader
 from exporter.battery.snapshot import Snapshot
 from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.machine import build_routes
+from exporter.ble.proxies import Proxies
 from exporter.ble.transport import Backend
 from exporter.config.schema import BatteryConfig, Config, SettingsChoice
 from exporter.config.tls import CurrentTls
@@ -108,18 +109,20 @@ async def _serve(
 ) -> None:
     config = load()
     endpoint = _endpoint(options)
-    healths = AdapterHealths()
-    routes = await build_routes(config, backend, healths)
+    healths, proxies = AdapterHealths(), Proxies()
+    routes = await build_routes(config, backend, healths, proxies)
     async with (
         asyncio.TaskGroup() as tasks,
         AsyncExitStack() as closing,
     ):  # closes what was made last first
+        closing.callback(proxies.close)
         batteries = Batteries(
             config,
             routes,
             tasks,
             backend=backend,
             healths=healths,
+            proxies=proxies,
             make_settings=options.make_settings,
         )
         closing.push_async_callback(_disconnect, batteries)
@@ -130,6 +133,7 @@ async def _serve(
             batteries.wall,
             log_lines_lost=options.log_lines_lost,
             adapter_restarts=healths.restarts,
+            proxies=proxies.states,
         )
         reload = Reload(load, batteries, own)
         access = _access(endpoint)
@@ -196,7 +200,8 @@ async def read_once(
     `record` takes the lines of a recording. Settings are not read.
     """
     battery = replace(battery, settings=SettingsChoice.OFF)
-    routes = await build_routes(replace(config, batteries=(battery,)), backend)
+    proxies = Proxies()
+    routes = await build_routes(replace(config, batteries=(battery,)), backend, proxies=proxies)
     async with asyncio.TaskGroup() as tasks:
         poller = build_battery(
             battery,
@@ -210,6 +215,7 @@ async def read_once(
             return await poller.refresh(timeout_s=config.poll.timeout_s + SHUTDOWN_SLACK_S)
         finally:
             await poller.close()
+            proxies.close()
 
 
 async def read_settings_once(
@@ -226,7 +232,8 @@ async def read_settings_once(
     takes the snapshot also after a cancellation: it says whether the mode was left.
     """
     battery = replace(battery, settings=SettingsChoice.DAILY)
-    routes = await build_routes(replace(config, batteries=(battery,)), backend)
+    proxies = Proxies()
+    routes = await build_routes(replace(config, batteries=(battery,)), backend, proxies=proxies)
     settings = partial(
         SettingsReader, is_on_demand=True, registers=registers, read_s=ON_DEMAND_READ_S
     )
@@ -236,5 +243,6 @@ async def read_settings_once(
         async with tasks:  # ends when the mode is left
             await poller.refresh(timeout_s=config.poll.timeout_s + SHUTDOWN_SLACK_S)
     finally:
+        proxies.close()
         on_end(poller.show())
     return poller.show()

@@ -12,6 +12,7 @@ from exporter.battery.session import Session
 from exporter.battery.settings_reader import SettingsReader
 from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.machine import build_routes
+from exporter.ble.proxies import Proxies
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, Target
 from exporter.clock import Clock, WallClock
@@ -171,6 +172,7 @@ class Batteries:
         *,
         backend: Backend | None = None,
         healths: AdapterHealths | None = None,
+        proxies: Proxies | None = None,
         make_settings: MakeSettings = SettingsReader,
         wall: WallClock | None = None,
     ) -> None:
@@ -183,6 +185,7 @@ class Batteries:
         self._backend = backend
         self._make_settings = make_settings
         self._healths = healths or AdapterHealths()
+        self._proxies = proxies or Proxies()
         self._listeners: list[Callable[[str | None], None]] = []
         self._batteries: dict[str, Battery] = {}
         self.wall = wall or WallClock()
@@ -205,7 +208,7 @@ class Batteries:
         links = {battery.link for battery in config.batteries}
         is_same = _routing(self._config) == _routing(config)
         if not is_same or links - {battery.link for battery in self._config.batteries}:
-            built = await build_routes(config, self._backend, self._healths)
+            built = await build_routes(config, self._backend, self._healths, self._proxies)
             routes = routes if is_same else built  # the old ones know how to reach the others
         self._replace(config, routes)
 
@@ -255,4 +258,4 @@ class Batteries:
 
 def _routing(config: Config) -> tuple[object, ...]:
     """Return the options that determine the routes."""
-    return config.link, config.management
+    return config.link, config.management, config.proxies

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from exporter import __version__
 from exporter.battery.settings_state import SettingsState
 from exporter.battery.snapshot import Snapshot
+from exporter.ble.proxies import ProxyState
 from exporter.clock import WallClock
 from exporter.config.presentation import Presentation, Threshold
 from exporter.errors import UNRELATED, Cause, FailureReason
@@ -281,11 +282,13 @@ class ExporterCollector(Collector):
         *,
         log_lines_lost: Callable[[], int] = lambda: 0,
         adapter_restarts: Callable[[], Mapping[tuple[str, str], int]] = dict,
+        proxies: Callable[[], Mapping[str, ProxyState]] = dict,
     ) -> None:
         """Configure the sources; `adapter_restarts` counts by adapter and reason."""
         self._wall = wall or WallClock()
         self._log_lines_lost = log_lines_lost
         self._adapter_restarts = adapter_restarts
+        self._proxies = proxies
         self.note_reload()
 
     def note_reload(self) -> None:
@@ -322,3 +325,24 @@ class ExporterCollector(Collector):
             restarts.add_metric(labels, count)
         if restarts.samples:
             yield restarts
+        yield from _proxy_families(self._proxies())
+
+
+# fmt: off
+PROXY_ROWS: Final[Sequence[tuple[str, str, Callable[[ProxyState], float | None]]]] = (
+    ("bms_proxy_up", "Whether the ESPHome proxy could be used the last time; absent before the first.", lambda proxy: proxy.up),
+    ("bms_proxy_connections_free", "Bluetooth connections that the proxy has left; absent while the exporter is not connected to it.", lambda proxy: proxy.free),
+    ("bms_proxy_connections_limit", "Bluetooth connections that the proxy can have; absent while the exporter is not connected to it.", lambda proxy: proxy.limit),
+)
+# fmt: on
+
+
+def _proxy_families(proxies: Mapping[str, ProxyState]) -> Iterable[Metric]:
+    """Yield the metrics of the proxies; a machine without one has none of them."""
+    for name, text, value in PROXY_ROWS:
+        family = GaugeMetricFamily(name, text, labels=("proxy",))
+        for proxy, state in proxies.items():
+            if (number := value(state)) is not None:
+                family.add_metric((proxy,), number)
+        if family.samples:
+            yield family

@@ -25,6 +25,7 @@ class Kind(StrEnum):
 
     DIRECT = "direct"
     BLUEZ = "bluez"
+    PROXY = "proxy"
 
 
 class Style(StrEnum):
@@ -49,6 +50,8 @@ DIRECT: Final = Rung(Kind.DIRECT)
 GENTLE: Final = Rung(Kind.DIRECT, Style.GENTLE)
 BLUEZ: Final = Rung(Kind.BLUEZ)
 BLUEZ_GENTLE: Final = Rung(Kind.BLUEZ, Style.GENTLE)
+PROXY: Final = Rung(Kind.PROXY)
+PROXY_GENTLE: Final = Rung(Kind.PROXY, Style.GENTLE)
 
 
 @dataclass(slots=True)

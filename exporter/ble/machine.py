@@ -1,6 +1,7 @@
 """Finds out which transports this machine allows, and builds the routes over them."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import asdict, fields
 from functools import partial
 from importlib import import_module
@@ -10,6 +11,7 @@ from exporter.ble.direct import management, sockets
 from exporter.ble.direct.kernel import find_twin
 from exporter.ble.direct.management import Management
 from exporter.ble.direct.transport import DirectTransport
+from exporter.ble.proxies import Proxies
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Backend, ScanningTransport
 from exporter.config.schema import Config, TransportChoice
@@ -48,28 +50,37 @@ def resolve_adapter(adapter: str) -> str:
 
 
 async def build_routes(
-    config: Config, backend: Backend | None = None, healths: AdapterHealths | None = None
+    config: Config,
+    backend: Backend | None = None,
+    healths: AdapterHealths | None = None,
+    proxies: Proxies | None = None,
 ) -> Routes:
     """Find out which transports this machine allows, log it once, and return the routes.
 
-    `healths` is what is known of the adapters, from earlier routes.
+    `healths` is what is known of the adapters, from earlier routes; `proxies` has the connections
+    to the proxies, and without it there are none.
 
     Raises:
-        ConfigError: The direct link is configured, and this machine has none.
+        ConfigError: The direct link is configured, and this machine has none; or a proxy is, and
+            its library is not installed.
     """
     if backend is not None:
         bluez = partial(_make_bluez, backend, None, None)
         return Routes(bluez=bluez, adapters=list, bluez_name="virtual")
-    wanted = {battery.transport or config.link for battery in config.batteries}
+    proxied = {} if proxies is None else proxies.make_transports(config.proxies)
+    local = adapters_up()
+    unproxied = [battery for battery in config.batteries if battery.link not in proxied]
+    wanted = {battery.transport or config.link for battery in unproxied}
     why_not_direct = sockets.why_not()
     if why_not_direct and TransportChoice.DIRECT in wanted:
         raise ConfigError([f"link: direct cannot be used here: {why_not_direct}"])
     why_not_managed = why_not_direct or await management.why_not()
-    several = len(adapters_up()) > 1  # `Routes` compares them through bluetoothd
-    chooses = several and any(battery.adapter is None for battery in config.batteries)
+    # `Routes` compares several through bluetoothd.
+    several = len(local) > 1 or bool(local and proxied)
+    chooses = several and any(battery.adapter is None for battery in unproxied)
     if TransportChoice.BLUEZ in _links_in_use(wanted, why_not_direct) or chooses:
         import_module("exporter.ble.bleak")  # now, not in the middle of a scrape
-    _log_transports(config, wanted, why_not_direct, why_not_managed)
+    _log_transports(config, wanted, why_not_direct, why_not_managed, proxied)
     managed = None if why_not_managed else Management(**asdict(config.management))
 
     healths = healths or AdapterHealths()
@@ -82,6 +93,7 @@ async def build_routes(
         direct=None if why_not_direct else make_direct,
         prefers_direct=config.link is not TransportChoice.BLUEZ,
         adapters=adapters_up,
+        proxies=proxied,
         resolve=resolve_adapter,
         sets_interval=managed is not None and managed.parameters,
     )
@@ -92,6 +104,7 @@ def _log_transports(
     wanted: set[TransportChoice],
     why_not_direct: str | None,
     why_not_managed: str | None,
+    proxied: Collection[str],
 ) -> None:
     asked = [f.name for f in fields(config.management) if getattr(config.management, f.name)]
     log.info(
@@ -99,7 +112,8 @@ def _log_transports(
         extra={
             "link": ",".join(sorted(_links_in_use(wanted, why_not_direct))),
             "management": "none" if why_not_managed else ",".join(asked) or "off",
-        },
+        }
+        | ({"proxies": ",".join(proxied)} if proxied else {}),
     )
     if why_not_direct and TransportChoice.AUTO in wanted:
         log.info("no direct link, bluetoothd is used", extra={"why": why_not_direct})
@@ -109,12 +123,12 @@ def _log_transports(
             extra={"why": why_not_managed, "see": "README, Permissions"},
         )
     if why_not_direct is None:
-        _log_adapters()
+        _log_adapters(is_needed=not proxied)
 
 
-def _log_adapters() -> None:
+def _log_adapters(*, is_needed: bool) -> None:
     present = sockets.adapters()
-    if not any(one.up for one in present):
+    if is_needed and not any(one.up for one in present):
         log.warning("no Bluetooth adapter is switched on yet: see bluetoothctl list, rfkill list")
     for one in present:
         if one.up and (twin := find_twin(one, present)) is not None:

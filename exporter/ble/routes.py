@@ -2,25 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Final, TypeVar
 
-from exporter.ble.adapter_choice import AdapterChoice, Choice
+from exporter.ble.adapter_choice import AdapterChoice
 from exporter.ble.ladder import (
     BLUEZ,
     BLUEZ_GENTLE,
     DIRECT,
     GENTLE,
     HOUR_S,
+    PROXY,
+    PROXY_GENTLE,
     Kind,
-    Ladder,
     Rung,
     Style,
 )
 from exporter.ble.transport import ScanningTransport, Target, Transport
+from exporter.ble.way import Way, choose_rungs, make_way
 from exporter.clock import Clock, boot_s
 from exporter.config.schema import TransportChoice
 from exporter.connection import Connection
@@ -35,6 +36,8 @@ PERMANENT: Final = {
     GENTLE: "gentle: true",
     BLUEZ: "link: bluez",
     BLUEZ_GENTLE: "link: bluez, gentle: true",
+    PROXY: "gentle: false",
+    PROXY_GENTLE: "gentle: true",
 }
 
 T = TypeVar("T", bound=Transport)
@@ -42,19 +45,8 @@ Adapters = Callable[[], Sequence[str]]
 """Returns the names of the adapters that are switched on now; empty: unknown."""
 
 
-@dataclass(slots=True)
-class _Way:
-    """How one battery is reached, and what is remembered of it."""
-
-    ladder: Ladder
-    used: Rung  # by the last poll
-    choice: Choice = field(default_factory=Choice)
-    failure: BmsError | None = None  # of the last poll
-    read_at_s: float = float("-inf")
-
-
 class Routes:
-    """All transports over all adapters of this machine; each battery uses the best route."""
+    """All transports over all adapters and proxies; each battery uses the best route."""
 
     def __init__(  # noqa: PLR0913 - all that depends on the machine, by name
         self,
@@ -63,6 +55,7 @@ class Routes:
         direct: Callable[[str | None], Transport] | None = None,
         prefers_direct: bool = True,
         adapters: Adapters,
+        proxies: Mapping[str, ScanningTransport] | None = None,
         resolve: Callable[[str], str] = str,
         clock: Clock = boot_s,
         bluez_name: str = Kind.BLUEZ,
@@ -75,6 +68,7 @@ class Routes:
             direct: Makes its transport over the kernel's ATT channel; None: there is none here.
             prefers_direct: What batteries use that have no transport configured.
             adapters: The adapters to choose from.
+            proxies: The transports of the proxies to choose from, by name.
             resolve: Returns the name of a configured adapter. Raises AdapterError.
             clock: Goes on while the machine is suspended.
             bluez_name: The transport's name in metrics; a demo has no bluetoothd.
@@ -85,15 +79,18 @@ class Routes:
         self._direct = None if direct is None else cache(partial(self._make, direct))
         self._prefers_direct = prefers_direct
         self._adapters = adapters
+        self._proxies = proxies or {}
         self._resolve = resolve
         self._targets: dict[str, Target] = {}  # by address
-        self._ways: dict[str, _Way] = {}
+        self._ways: dict[str, Way] = {}
         self._clock = clock
         self._bluez_name = bluez_name
         self._suspended_s = float("inf")  # in all, by the difference of the clocks
         self._present: frozenset[str] = frozenset()  # adapters
+        for proxy in self._proxies.values():
+            proxy.targets = self._targets
         self._adapter_choice = AdapterChoice(
-            self._bluez, lambda: [way.choice for way in self._ways.values()]
+            self._scanning, lambda: [way.choice for way in self._ways.values()]
         )
 
     def track(self, target: Target) -> None:
@@ -137,7 +134,7 @@ class Routes:
             way.failure = None
             way.read_at_s = now_s()
 
-    async def _notice_pairing(self, way: _Way, target: Target) -> None:
+    async def _notice_pairing(self, way: Way, target: Target) -> None:
         """Change the transport as soon as bluetoothd is paired with a battery that demanded it."""
         is_refused = way.failure is not None and way.failure.cause is Cause.SECURITY
         if is_refused and way.ladder.has_other_kind and way.ladder.rung.kind is Kind.DIRECT:
@@ -149,15 +146,12 @@ class Routes:
     async def _enter(
         self,
         stack: AsyncExitStack,
-        way: _Way,
+        way: Way,
         target: Target,
         present: Sequence[str],
         deadline_s: float,
     ) -> Connection:
-        if target.adapter is None:
-            await self._adapter_choice.choose(way.choice, target.address, present, deadline_s)
-        else:
-            way.choice.adapter = self._resolve(target.adapter)  # counts when others choose
+        await self._choose(way, target, present, deadline_s)
         try:
             return await self._open(stack, way, target, deadline_s)
         except AdapterError as error:  # what the machine refuses at once may work otherwise
@@ -166,15 +160,39 @@ class Routes:
             self._note_failure(way, error)
         return await self._open(stack, way, target, deadline_s)
 
+    async def _choose(
+        self, way: Way, target: Target, present: Sequence[str], deadline_s: float
+    ) -> None:
+        """Choose the adapter or the proxy; a configured one counts when others choose."""
+        is_local = target.link in {TransportChoice.DIRECT, TransportChoice.BLUEZ}
+        usable = [*present] if is_local else [*present, *self._proxies]
+        if target.link in self._proxies:
+            way.choice.adapter = target.link
+        elif target.adapter is not None:
+            way.choice.adapter = self._resolve(target.adapter)
+        elif len(usable) == 1 and usable[0] in self._proxies:
+            way.choice.adapter = usable[0]
+        else:
+            await self._adapter_choice.choose(way.choice, target.address, usable, deadline_s)
+        way.is_proxied = way.choice.adapter in self._proxies
+
+    def _scanning(self, adapter: str) -> ScanningTransport:
+        return self._proxies.get(adapter) or self._bluez(adapter)
+
+    def _transport(self, rung: Rung, adapter: str | None) -> Transport:
+        if adapter is not None and rung.kind is Kind.PROXY:
+            return self._proxies[adapter]
+        if self._direct is not None and rung.kind is Kind.DIRECT:
+            return self._direct(adapter)
+        return self._bluez(adapter)
+
     async def _open(
-        self, stack: AsyncExitStack, way: _Way, target: Target, deadline_s: float
+        self, stack: AsyncExitStack, way: Way, target: Target, deadline_s: float
     ) -> Connection:
         rung = way.ladder.rung
-        if rung != way.used:
+        if rung != way.rungs.used:
             self._note_change(way, target, rung)
-        direct = self._direct if rung.kind is Kind.DIRECT else None
-        make = direct or self._bluez
-        transport: Transport = make(way.choice.adapter)
+        transport = self._transport(rung, way.choice.adapter)
         if target.stats.recorder is not None:
             target.stats.recorder.route(rung.kind, rung.style)
         connecting = transport.connect(
@@ -192,7 +210,8 @@ class Routes:
         has_new = self._present and set(present) - self._present
         self._suspended_s, self._present = suspended_s, frozenset(present)
         for way in self._ways.values() if has_slept or has_new else ():
-            way.ladder.forget_radio()
+            way.local.ladder.forget_radio()
+            way.proxied.ladder.forget_radio()
             way.choice.failures = 0
 
     def _make(self, make: Callable[[str | None], T], adapter: str | None) -> T:
@@ -200,29 +219,23 @@ class Routes:
         transport.targets = self._targets
         return transport
 
-    def _way(self, target: Target) -> _Way:
+    def _way(self, target: Target) -> Way:
         if target.address not in self._ways:
-            rungs = self._rungs(target)
-            self._ways[target.address] = _Way(Ladder(rungs), rungs[0])
+            rungs = choose_rungs(
+                target,
+                self._bluez_rungs,
+                has_direct=self._direct is not None,
+                prefers_direct=self._prefers_direct,
+            )
+            self._ways[target.address] = make_way(target, rungs)
         return self._ways[target.address]
 
-    def _rungs(self, target: Target) -> Sequence[Rung]:
-        link = target.link
-        if link is None:
-            link = TransportChoice.AUTO if self._prefers_direct else TransportChoice.BLUEZ
-        if self._direct is None or link is TransportChoice.BLUEZ:
-            return [BLUEZ_GENTLE] if target.gentle else self._bluez_rungs
-        direct = [GENTLE] if target.gentle else [DIRECT, GENTLE]
-        if link is TransportChoice.DIRECT:
-            return direct
-        return [*direct, BLUEZ_GENTLE if target.gentle else BLUEZ]
-
-    def _note_failure(self, way: _Way, error: BmsError) -> None:
+    def _note_failure(self, way: Way, error: BmsError) -> None:
         way.failure = error
         way.choice.note_failure(error)
         way.ladder.note_failure(error.cause, asyncio.get_running_loop().time())
 
-    def _note_change(self, way: _Way, target: Target, rung: Rung) -> None:
+    def _note_change(self, way: Way, target: Target, rung: Rung) -> None:
         failure = way.failure
         again_s = way.ladder.faster_in_s(asyncio.get_running_loop().time())
         log.log(
@@ -230,7 +243,7 @@ class Routes:
             "route changed",
             extra={
                 "address": target.address,
-                "before": str(way.used),
+                "before": str(way.rungs.used),
                 "now": str(rung),
                 "why": str(failure or "it may work again"),
                 "permanent": PERMANENT[rung],
@@ -239,4 +252,4 @@ class Routes:
             | ({} if again_s is None else {"again_in": f"{again_s / HOUR_S:.2g}h"}),
         )
         target.stats.route_changes[str(failure.cause) if failure else RETURN] += 1
-        way.used = rung
+        way.rungs.used = rung

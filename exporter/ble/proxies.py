@@ -1,0 +1,71 @@
+"""The configured ESPHome Bluetooth proxies; loads their library when there is one."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from exporter.ble.transport import ScanningTransport
+from exporter.clock import Clock, boot_s
+from exporter.config.schema import ProxyConfig
+from exporter.errors import ConfigError
+
+if TYPE_CHECKING:  # most machines have no proxy
+    from exporter.ble.proxy.api import ProxyApi
+
+LIBRARY: Final = "aioesphomeapi"
+HOW_TO_INSTALL: Final = (
+    f"proxies need the Python package {LIBRARY}: run make install EXTRAS=esphome, or "
+    "pip install 'bms-exporter[esphome]' (docs/proxies.md has the Debian package and the image)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyState:
+    """What metrics show of one proxy."""
+
+    up: bool | None  # None: it was not used yet
+    free: int | None = None  # connections; None: unknown now
+    limit: int | None = None
+
+
+class Proxies:
+    """The API connections to all proxies, which reloads of the configuration keep."""
+
+    def __init__(self, clock: Clock = boot_s) -> None:
+        """Start without proxies; `clock` gives `LinkStats.seen_at_s`."""
+        self._clock = clock
+        self._apis: dict[ProxyConfig, ProxyApi] = {}
+
+    def make_transports(self, configs: Iterable[ProxyConfig]) -> Mapping[str, ScanningTransport]:
+        """Return a transport for each proxy, by name; close the others when nothing uses them.
+
+        Raises:
+            ConfigError: The library is not installed.
+        """
+        wanted = list(configs)
+        if wanted and find_spec(LIBRARY) is None:
+            raise ConfigError([HOW_TO_INSTALL])
+        for config in self._apis.keys() - wanted:
+            self._apis.pop(config).retire()
+        if not wanted:
+            return {}
+        # Now, not in the middle of a scrape; most machines have no proxy.
+        from exporter.ble.proxy.api import ProxyApi  # noqa: PLC0415
+        from exporter.ble.proxy.transport import ProxyTransport  # noqa: PLC0415
+
+        for config in wanted:
+            if config not in self._apis:
+                self._apis[config] = ProxyApi(config)
+        return {
+            config.name: ProxyTransport(self._apis[config], clock=self._clock) for config in wanted
+        }
+
+    def states(self) -> Mapping[str, ProxyState]:
+        """Return what is known of each proxy, by name."""
+        return {config.name: api.state for config, api in self._apis.items()}
+
+    def close(self) -> None:
+        """Close every API connection."""
+        for api in self._apis.values():
+            api.close()

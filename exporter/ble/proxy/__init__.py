@@ -1,0 +1,1 @@
+"""ESPHome Bluetooth proxies; imported only if one is configured."""

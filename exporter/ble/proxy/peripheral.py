@@ -1,0 +1,160 @@
+"""One battery that a proxy connects to: its requests, each with a time limit."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from aioesphomeapi.core import APIConnectionError, TimeoutAPIError
+from aioesphomeapi.model import BluetoothGATTService
+
+from exporter.ble.proxy.errors import explain_connect, explain_gatt
+from exporter.ble.proxy.raw import format_address
+from exporter.ble.proxy.session import Session
+from exporter.ble.proxy.table import Handles
+from exporter.errors import Cause, ConnectError
+
+log = logging.getLogger(__name__)
+
+ATTEMPT_S: Final = 10.0  # the ESP32 itself gives up after 20 s
+TABLE_S: Final = 8.0
+ANSWER_S: Final = 5.0
+DISCONNECT_S: Final = 3.0
+SUBSCRIBE: Final = b"\x01\x00"
+MAX_VALUE: Final = 512  # bytes of a characteristic (Core Specification, Vol 3, Part F, 3.2.9)
+
+
+class Peripheral:
+    """A connection of a proxy to one battery."""
+
+    def __init__(self, session: Session, address: int, address_type: int) -> None:
+        self.session = session
+        self.is_connected = False
+        self.on_lost: list[Callable[[], None]] = []
+        self._address = address
+        self._address_type = address_type
+        self._code = 0  # of the last change of the connection
+        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._forget: Callable[[], None] = lambda: None
+
+    async def connect(self) -> None:
+        """Make the connection, and let the proxy read the GATT table.
+
+        Raises:
+            AdapterError: The API connection ended.
+            ConnectError: The battery did not answer, or refused.
+        """
+        session, address = self.session, self._address
+        session.connected.add(address)
+        try:
+            self._forget = await session.run(
+                session.client.bluetooth_device_connect(
+                    address,
+                    self._changed,
+                    timeout=ATTEMPT_S,
+                    disconnect_timeout=DISCONNECT_S,
+                    feature_flags=session.flags,
+                    address_type=self._address_type,
+                )
+            )
+        except TimeoutAPIError as error:
+            raise ConnectError(
+                f"connect to {format_address(address)} by proxy {session.name}: no answer in "
+                f"{ATTEMPT_S:g} s"
+            ) from error
+        except APIConnectionError as error:
+            raise ConnectError(f"connect by proxy {session.name}: {error}") from error
+        except asyncio.CancelledError:
+            if self.is_connected:  # just now
+                session.client.bluetooth_device_disconnect_no_wait(address)
+                self.is_connected = False
+            raise
+        finally:
+            session.slots.note_asked(address)
+            if not self.is_connected:
+                self._end()
+        if not self.is_connected and not self._code and session.slots.free == 0:
+            raise ConnectError(f"the proxy {session.name} has no free connection")
+        if not self.is_connected:
+            raise explain_connect(format_address(address), session.name, self._code)
+
+    async def read_table(self) -> Sequence[BluetoothGATTService]:
+        """Return the GATT table. Raises BmsError if it cannot be read."""
+        doing = f"GATT table of {format_address(self._address)} by proxy {self.session.name}"
+        try:
+            async with asyncio.timeout(TABLE_S):
+                table = await self.session.run(
+                    self.session.client.bluetooth_gatt_get_services(self._address)
+                )
+        except TimeoutError as error:
+            raise ConnectError(f"{doing}: no answer in {TABLE_S:g} s", Cause.GATT) from error
+        except APIConnectionError as error:
+            raise ConnectError(str(explain_gatt(error, doing)), Cause.GATT) from error
+        except (IndexError, ValueError) as error:  # the library's, for a UUID of no UUID's length
+            raise ConnectError(f"{doing}: it is damaged", Cause.GATT) from error
+        return table.services
+
+    async def subscribe(self, handles: Handles, notified: Callable[[bytes], None]) -> None:
+        """Request notifications: of the proxy, then of the battery. Raises BmsError."""
+
+        def receive(_handle: int, data: bytearray) -> None:
+            self.session.note()
+            if len(data) <= MAX_VALUE:
+                notified(bytes(data))
+
+        client = self.session.client
+        await self._ask(
+            "subscribe",
+            client.bluetooth_gatt_start_notify(self._address, handles.notify, receive, ANSWER_S),
+        )
+        await self._ask(
+            "subscribe",
+            client.bluetooth_gatt_write_descriptor(
+                self._address, handles.subscription, SUBSCRIBE, ANSWER_S
+            ),
+        )
+
+    async def write(self, handle: int, data: bytes, *, response: bool) -> None:
+        """Write a value. Raises BmsError if that failed."""
+        client = self.session.client
+        await self._ask(
+            "write",
+            client.bluetooth_gatt_write(self._address, handle, data, response, ANSWER_S),
+        )
+
+    async def _ask(self, doing: str, work: Any) -> None:
+        try:
+            await self.session.run(work)
+        except APIConnectionError as error:
+            raise explain_gatt(error, doing) from error
+
+    async def disconnect(self) -> None:
+        """End the connection, and wait until the proxy has; never raises BmsError."""
+        client = self.session.client
+        try:
+            if self.is_connected:
+                # Sent at once, so that a caller who is cancelled has disconnected the battery, too.
+                client.bluetooth_device_disconnect_no_wait(self._address)
+                either: list[asyncio.Future[Any]] = [self._gone, self.session.ended]
+                await asyncio.wait(
+                    either, timeout=DISCONNECT_S, return_when=asyncio.FIRST_COMPLETED
+                )
+        except APIConnectionError as error:
+            extra = {"proxy": self.session.name, "error": str(error)}
+            log.debug("disconnect failed", extra=extra)
+        finally:
+            self._end()
+
+    def _changed(self, connected: bool, _mtu: int, code: int) -> None:  # noqa: FBT001 - by the library
+        self.session.note()
+        self.is_connected, self._code = connected, code
+        if not connected:
+            if not self._gone.done():
+                self._gone.set_result(None)
+            for lost in self.on_lost:
+                lost()
+
+    def _end(self) -> None:
+        self.session.connected.discard(self._address)
+        self._forget()
+        self.session.client.bluetooth_gatt_stop_notify_for_address(self._address)
