@@ -1,7 +1,7 @@
 """Print docs/metrics.md from the table of metrics in exporter/metrics.py."""
 
 from exporter.bank_metrics import BANK_ROWS, INFO, MEMBER
-from exporter.metrics import INFOS, ROWS
+from exporter.metrics import INFOS, PROXY_ROWS, ROWS
 
 HEAD = """\
 # Metrics
@@ -34,6 +34,11 @@ program reads the pipe on standard error, or when the disk behind it is full. Th
 The adapter no longer answered commands (`no_events`), or the kernel kept an attempt to connect for which no program waits
 (`left_connection`). Or the kernel took a scan for running that no program had asked for (`discovery`), or began no scan
 for a connect (`no_scan`).
+
+With ESPHome proxies, `/metrics` has these with the label `proxy` ([proxies.md](proxies.md)):
+
+| metric | type | meaning |
+|---|---|---|
 """
 
 
@@ -55,6 +60,8 @@ def main() -> None:
     print_table([*banks, (MEMBER[0], "gauge", "`battery`", MEMBER[1])])
     print_table([(f"{INFO[0]}_info", "info", "`wiring`", INFO[1])])
     print(TAIL, end="")
+    for name, text, _ in PROXY_ROWS:
+        print(f"| `{name}` | gauge | {text} |")
 
 
 def print_table(rows: list[tuple[str, str, str, str]]) -> None:

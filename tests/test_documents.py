@@ -10,7 +10,7 @@ import yaml
 from promql_parser import parse
 
 from exporter.bank_metrics import BANK_ROWS, INFO, MEMBER
-from exporter.metrics import COUNTER, INFOS, ROWS
+from exporter.metrics import COUNTER, INFOS, PROXY_ROWS, ROWS
 from exporter.reading import Protection
 from tests.support.expressions import EXPRESSIONS, RULE_FILES
 from tests.support.paths import PROJECT
@@ -50,6 +50,7 @@ LABELS = {
     "bms_exporter_config_last_reload_success_timestamp_seconds": set(),
     "bms_exporter_log_lines_lost_total": set(),
     "bms_adapter_restarts_total": {"adapter", "reason"},
+    **{name: {"proxy"} for name, _, _ in PROXY_ROWS},
     "up": set(),
     **{key: {"battery", "cell", "sensor"} for key in RECORDED},
 }

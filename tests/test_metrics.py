@@ -16,6 +16,7 @@ from exporter import __version__
 from exporter.battery.settings_reader import METRIC_REGISTERS
 from exporter.battery.settings_state import SettingsState, decode_settings
 from exporter.battery.snapshot import Snapshot
+from exporter.ble.proxies import ProxyState
 from exporter.clock import WallClock
 from exporter.config.presentation import Presentation, parse_threshold
 from exporter.demo.settings import make_settings
@@ -23,6 +24,7 @@ from exporter.errors import FailureReason
 from exporter.link_stats import LinkTotals, Route
 from exporter.metrics import (
     INFOS,
+    PROXY_ROWS,
     READING_ROWS,
     ROWS,
     SETTINGS_ROWS,
@@ -503,6 +505,26 @@ class TestExporter:
             labels = {"adapter": adapter, "reason": reason}
             assert registry.get_sample_value("bms_adapter_restarts_total", labels) == count
 
+    def test_proxies_are_shown_as_far_as_they_are_known(self) -> None:
+        states = {
+            "garage": ProxyState(up=True, free=2, limit=3),
+            "shed": ProxyState(up=False),
+            "garden": ProxyState(up=None),
+        }
+        registry = make_registry(ExporterCollector(proxies=lambda: states))
+
+        def shown(name: str) -> list[float | None]:
+            return [registry.get_sample_value(name, {"proxy": proxy}) for proxy in states]
+
+        assert shown("bms_proxy_up") == [1, 0, None]
+        assert shown("bms_proxy_connections_free") == [2, None, None]
+        assert shown("bms_proxy_connections_limit") == [3, None, None]
+
+    def test_machine_without_proxies_has_none_of_their_metrics(self) -> None:
+        registry = make_registry(ExporterCollector())
+
+        assert not any(name.startswith("bms_proxy") for name in names(registry))
+
     def test_lost_log_lines_are_counted_in_every_scrape(self) -> None:
         lost = 0
         own = ExporterCollector(log_lines_lost=lambda: lost)
@@ -603,3 +625,5 @@ class TestTable:
             assert row.help in document
         batteries = document.partition("## Banks")[0]
         assert batteries.count("\n| `bms_") == len(ROWS) + len(INFOS)
+        for name, text, _ in PROXY_ROWS:
+            assert f"| `{name}` | gauge | {text} |" in document

@@ -338,7 +338,8 @@ async def running_proxy(*batteries: VirtualBattery, **options: Any) -> AsyncIter
         proxy.clients.append(client)
         serving.add(asyncio.current_task())
         try:
-            with suppress(OSError, EOFError, WireError):
+            # Cancelled at the end of the test: asyncio would log it.
+            with suppress(OSError, EOFError, WireError, asyncio.CancelledError):
                 await client.serve()
         finally:
             proxy.clients.remove(client)

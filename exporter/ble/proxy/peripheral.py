@@ -90,8 +90,6 @@ class Peripheral:
             raise ConnectError(f"{doing}: no answer in {TABLE_S:g} s", Cause.GATT) from error
         except APIConnectionError as error:
             raise ConnectError(str(explain_gatt(error, doing)), Cause.GATT) from error
-        except (IndexError, ValueError) as error:  # the library's, for a UUID of no UUID's length
-            raise ConnectError(f"{doing}: it is damaged", Cause.GATT) from error
         return table.services
 
     async def subscribe(self, handles: Handles, notified: Callable[[bytes], None]) -> None:
