@@ -8,7 +8,14 @@ from exporter.battery.session import Session
 from exporter.ble.routes import Routes
 from exporter.ble.transport import Target
 from exporter.clock import boot_s
-from exporter.config.schema import AdapterName, BatteryConfig, Config, Name, normal_address
+from exporter.config.schema import (
+    AdapterName,
+    BatteryConfig,
+    Config,
+    Name,
+    ProxyName,
+    normal_address,
+)
 from exporter.errors import AnotherProtocolError, BmsError, Cause, FailureReason
 from exporter.link_stats import LinkStats
 from exporter.protocol.advertisement import Advertisement, is_certain, why_jbd
@@ -75,27 +82,41 @@ def _summarise(failure: BmsError) -> str:
 
 
 async def read_candidate(
-    advertisement: Advertisement, config: Config, routes: Routes, adapter: AdapterName | None
+    advertisement: Advertisement,
+    config: Config,
+    routes: Routes,
+    adapter: AdapterName | None,
+    proxy: ProxyName | None = None,
 ) -> Finding:
     """Request register 0x03 as a poll does, and nothing else.
 
-    A battery to which another program on this machine is connected is left to it.
+    With `proxy` it is read through that one. A battery to which another program on this machine is
+    connected is left to it.
     """
     try:
-        answer = await _read_basic(_battery(advertisement.address, config, adapter), config, routes)
+        answer = await _read_basic(
+            _battery(advertisement.address, config, adapter, proxy), config, routes
+        )
     except BmsError as error:
         return Finding(advertisement=advertisement, failure=error)
     return Finding(advertisement=advertisement, answer=answer)
 
 
-def _battery(address: str, config: Config, adapter: AdapterName | None) -> BatteryConfig:
+def _battery(
+    address: str, config: Config, adapter: AdapterName | None, proxy: ProxyName | None
+) -> BatteryConfig:
     """Return the battery with this address as it is configured, but without other registers."""
     battery = BatteryConfig(name=Name(address), address=normal_address(address))
     for configured in config.batteries:
         if configured.address == address:
             battery = configured
     return replace(
-        battery, adapter=adapter or battery.adapter, cells=False, hardware=False, counters=False
+        battery,
+        adapter=adapter or (None if proxy else battery.adapter),
+        link=proxy or battery.link,
+        cells=False,
+        hardware=False,
+        counters=False,
     )
 
 

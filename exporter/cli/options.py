@@ -74,6 +74,7 @@ class Scan:
     """List the batteries nearby."""
 
     adapter: AdapterName | None = None
+    proxy: str | None = None  # the name of a configured proxy, instead of an adapter
     duration_s: Seconds = SCAN_S
     all: bool = False  # list other devices, too
     read: bool = True  # read the candidates that are not certain

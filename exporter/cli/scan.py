@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from exporter.ble.machine import build_routes, resolve_adapter
+from exporter.ble.proxies import Proxies
 from exporter.ble.scanner import Scanner
-from exporter.ble.transport import Backend
+from exporter.ble.transport import Backend, ScanningTransport
 from exporter.cli.findings import Finding, limit_s, read_candidate
 from exporter.cli.options import Scan
 from exporter.cli.scan_output import printable, scan_table, scan_yaml
 from exporter.cli.streams import complain
 from exporter.config import Config, load
+from exporter.config.schema import ProxyName
 from exporter.errors import BmsError, ConfigError
 from exporter.protocol.advertisement import Advertisement
 
@@ -27,14 +29,18 @@ async def run_scan(options: Scan, backend: Backend | None) -> int:
 
     Raises:
         OSError: Standard output cannot be written.
+        ConfigError: There is no such proxy in a valid configuration, or its library is missing.
     """
+    proxies = Proxies()
     try:
-        findings = await _listen(options, backend)
+        findings = await _listen(options, backend, proxies)
+        if options.read:
+            findings = await _read_candidates(findings, options, backend, proxies)
     except BmsError as error:
         complain(str(error))
         return FAILED
-    if options.read:
-        findings = await _read_candidates(findings, options, backend)
+    finally:
+        proxies.close()
     candidates = [finding for finding in findings if finding.is_candidate]
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if shown := findings if options.all else candidates:
@@ -65,7 +71,7 @@ def _why_no_configuration(candidates: Sequence[Finding], options: Scan, *, devic
     )
 
 
-async def _listen(options: Scan, backend: Backend | None) -> list[Finding]:
+async def _listen(options: Scan, backend: Backend | None, proxies: Proxies) -> list[Finding]:
     """Return the last advertisement of each device; report each new battery at once."""
     heard: dict[str, Finding] = {}
 
@@ -76,9 +82,13 @@ async def _listen(options: Scan, backend: Backend | None) -> list[Finding]:
             found = "found" if finding.is_battery else "perhaps a battery:"
             _report(f"{found} {_name(finding)} at {advertisement.address}")
 
-    adapter = None if options.adapter is None else resolve_adapter(options.adapter)
-    scanner = Scanner(adapter, None if backend is None else backend.scanner)
-    async with scanner.advertisements(hear) as renew:
+    if options.proxy is not None:
+        scanning = _proxied(options.proxy, options, proxies).advertisements(hear)
+    else:
+        adapter = None if options.adapter is None else resolve_adapter(options.adapter)
+        scanner = Scanner(adapter, None if backend is None else backend.scanner)
+        scanning = scanner.advertisements(hear)
+    async with scanning as renew:
         left_s: float = options.duration_s
         while left_s > 0:
             _show(f"listening, {left_s:.0f} s left, {len(heard)} devices found")
@@ -90,8 +100,19 @@ async def _listen(options: Scan, backend: Backend | None) -> list[Finding]:
     return list(heard.values())
 
 
+def _proxied(name: str, options: Scan, proxies: Proxies) -> ScanningTransport:
+    """Return the transport of a configured proxy. Raises ConfigError if there is none."""
+    transports = proxies.make_transports(load(options.config_file).proxies)
+    if name not in transports:
+        known = ", ".join(transports) or "none"
+        raise ConfigError(
+            [f"scan: no proxy {name!r} in {options.config_file}; configured: {known}"]
+        )
+    return transports[name]
+
+
 async def _read_candidates(
-    findings: Sequence[Finding], options: Scan, backend: Backend | None
+    findings: Sequence[Finding], options: Scan, backend: Backend | None, proxies: Proxies
 ) -> list[Finding]:
     """Read what may be a battery, one device after the other, the strongest first."""
     unproved = [one for one in findings if one.is_candidate and not one.is_battery]
@@ -99,7 +120,7 @@ async def _read_candidates(
         return list(findings)
     config = _configuration(options)
     try:
-        routes = await build_routes(config, backend)
+        routes = await build_routes(config, backend, proxies=proxies if options.proxy else None)
     except ConfigError as error:
         complain(f"nothing is read: {error}")
         return list(findings)
@@ -111,7 +132,13 @@ async def _read_candidates(
             f"reading {_name(finding)} at {seen.address}, {number} of {len(unproved)}, "
             f"for up to {limit_s(config):g} s"
         )
-        found = read[seen.address] = await read_candidate(seen, config, routes, options.adapter)
+        found = read[seen.address] = await read_candidate(
+            seen,
+            config,
+            routes,
+            options.adapter,
+            None if options.proxy is None else ProxyName(options.proxy),
+        )
         _report(f"{_name(found)}: {printable(found.why_not)}")
     return [read.get(finding.advertisement.address, finding) for finding in findings]
 

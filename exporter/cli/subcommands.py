@@ -78,8 +78,12 @@ def parse_optional_path(text: str) -> Path | None:
 def add_scan(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add `scan` and its options."""
     scan = commands.add_parser("scan", parents=[common], help="list the batteries nearby")
-    scan.add_argument(
+    antenna = scan.add_mutually_exclusive_group()
+    antenna.add_argument(
         "--adapter", type=checked(parse_adapter), help="hci0 and the like, or its address"
+    )
+    antenna.add_argument(
+        "--proxy", metavar="NAME", help="listen through a proxy of the configuration"
     )
     scan.add_argument(
         "--duration",
