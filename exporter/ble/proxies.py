@@ -1,5 +1,6 @@
 """The configured ESPHome Bluetooth proxies; loads their library when there is one."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -27,6 +28,14 @@ class ProxyState:
     up: bool | None  # None: it was not used yet
     free: int | None = None  # connections; None: unknown now
     limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyFacts:
+    """What `doctor` shows of one proxy that can be used."""
+
+    version: str  # of ESPHome
+    open_s: float  # time to connect to its API
 
 
 class Proxies:
@@ -60,6 +69,26 @@ class Proxies:
         return {
             config.name: ProxyTransport(self._apis[config], clock=self._clock) for config in wanted
         }
+
+    async def check(self, config: ProxyConfig) -> ProxyFacts:
+        """Return the facts about a proxy, without taking it from the program that uses it.
+
+        Raises:
+            AdapterError: It cannot be used; the message says why.
+            ConfigError: The library is not installed.
+        """
+        if find_spec(LIBRARY) is None:
+            raise ConfigError([HOW_TO_INSTALL])
+        from exporter.ble.proxy.session import Session  # noqa: PLC0415 - see above
+
+        began_s = asyncio.get_running_loop().time()
+        session = Session(config, lambda *_: None, lambda _: None)
+        await session.connect()
+        try:
+            took_s = asyncio.get_running_loop().time() - began_s
+            return ProxyFacts(version=session.version, open_s=took_s)
+        finally:
+            session.client.force_disconnect()
 
     def states(self) -> Mapping[str, ProxyState]:
         """Return what is known of each proxy, by name."""

@@ -34,6 +34,7 @@ LABELS: Final[Mapping[str, str]] = {
     "wifi": "wifi",
     "kernel_log": "kernel log",
     "rights": "rights",
+    "proxy": "proxy",
     "others": "others",
     "configuration": "config",
     "exporter": "exporter",

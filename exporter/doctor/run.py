@@ -17,6 +17,7 @@ from exporter.doctor.check import State
 from exporter.doctor.configuration import Configured, choose_batteries, read_configuration
 from exporter.doctor.facts import MachineFacts, Sources, check_all, read_facts
 from exporter.doctor.means import Means
+from exporter.doctor.proxies import check_proxies, is_proxied, note_proxied
 from exporter.doctor.redaction import Redaction
 from exporter.doctor.report import Report
 from exporter.doctor.running_exporter import ReleaseError, RunningExporter
@@ -102,8 +103,13 @@ class _Doctor:
             is_well = not self._has_failed
             summary = "the machine looks well" if is_well else "a check of this machine failed"
         else:
+            for check in await check_proxies(self.configured):
+                report.add(check)
             read = await self._examine(facts)
-            is_well = bool(read) and all(read.values()) and not self._has_failed
+            for check in note_proxied(self.batteries):
+                report.add(check)
+            is_known = bool(read) or any(map(is_proxied, self.batteries))
+            is_well = is_known and all(read.values()) and not self._has_failed
             summary = _summary(read, report.redaction)
         report.conclude(summary, is_well=is_well)
         return OK if is_well else FAILED
@@ -131,11 +137,11 @@ class _Doctor:
             resolve=partial(resolve, facts.adapters),
             recording=self.plan.record and Recording(write=self.plan.record, facts=describe(facts)),
         )
-        listening = await listen_to(examined, self.batteries)
+        batteries = [one for one in self.batteries if not is_proxied(one)]
+        listening = await listen_to(examined, batteries)
         if stuck := check_scan(listening, discovering=examined.means.discovering):
             self.report.add(stuck)
-        batteries = self.batteries
-        if not batteries and not self.configured.problems:
+        if not self.batteries and not self.configured.problems:
             batteries = _with_link(found_batteries(listening), self.plan.link)
             self.report.redaction.know(battery.address for battery in batteries)
             if not batteries:

@@ -79,7 +79,8 @@ class ProxyApi:
                 raise AdapterError(str(self._failure), self._failure.cause)
             session = Session(self.config, self._hear, self._note_end)
             try:
-                await session.open()
+                await session.connect()
+                session.subscribe()
             except AdapterError as error:
                 self._note_failure(error, self._pause_s)
                 self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)

@@ -62,8 +62,8 @@ class Session:
             provide_time=False,
         )
 
-    async def open(self) -> None:
-        """Connect and subscribe.
+    async def connect(self) -> None:
+        """Connect to the API, and find out what the proxy can do.
 
         Raises:
             AdapterError: It cannot be reached, or is no proxy that connects.
@@ -80,10 +80,18 @@ class Session:
             self.client.force_disconnect()
             raise
         self.version = info.esphome_version
+        if why_not := self._why_not_usable():
+            self.client.force_disconnect()
+            raise AdapterError(f"proxy {self.name}: {why_not}")
+
+    def subscribe(self) -> None:
+        """Take the Bluetooth of the proxy, also from another program. Raises AdapterError."""
         try:
-            self._subscribe()
+            self.client.subscribe_bluetooth_connections_free(self._count)
+            self.client.subscribe_bluetooth_le_raw_advertisements(self._advertised)
         except APIConnectionError as error:
             raise explain_open(error, self._config) from error
+        self.note()
 
     async def _read_flags(self, info: DeviceInfo) -> int:
         """Return what the proxy can do; since API 1.15 it is asked separately."""
@@ -93,26 +101,18 @@ class Session:
             flags = (await self.client.device_capabilities()).bluetooth_proxy.feature_flags
         return flags
 
-    def _subscribe(self) -> None:
-        why_not = None
+    def _why_not_usable(self) -> str | None:
         if not self.flags:
-            why_not = "it is no Bluetooth proxy: add bluetooth_proxy: active: true to its YAML"
-        elif not self.flags & BluetoothProxyFeature.ACTIVE_CONNECTIONS:
-            why_not = (
+            return "it is no Bluetooth proxy: add bluetooth_proxy: active: true to its YAML"
+        if not self.flags & BluetoothProxyFeature.ACTIVE_CONNECTIONS:
+            return (
                 "it only forwards advertisements: set bluetooth_proxy: active: true in its YAML "
                 "(the firmware of Shelly and SMLIGHT cannot connect)"
             )
-        elif not (
-            self.flags & BluetoothProxyFeature.REMOTE_CACHING
-            and self.flags & BluetoothProxyFeature.RAW_ADVERTISEMENTS
-        ):
-            why_not = "its ESPHome is too old: install 2024.2 or newer"
-        if why_not is not None:
-            self.client.force_disconnect()
-            raise AdapterError(f"proxy {self.name}: {why_not}")
-        self.client.subscribe_bluetooth_connections_free(self._count)
-        self.client.subscribe_bluetooth_le_raw_advertisements(self._advertised)
-        self.note()
+        needed = BluetoothProxyFeature.REMOTE_CACHING | BluetoothProxyFeature.RAW_ADVERTISEMENTS
+        if needed & ~self.flags:
+            return "its ESPHome is too old: install 2024.2 or newer"
+        return None
 
     def note(self) -> None:
         """Record that the ESP32 has just reported something that only its subscriber gets."""

@@ -1,0 +1,62 @@
+"""Checks the ESPHome proxies of the configuration, without taking them from an exporter."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from exporter.ble.proxies import Proxies
+from exporter.config.schema import BatteryConfig, ProxyConfig
+from exporter.doctor.check import Check, State
+from exporter.doctor.configuration import Configured
+from exporter.errors import AdapterError, ConfigError
+
+SLOW_S: Final = 3.0  # an ESP32 with good Wi-Fi takes less than a second
+
+
+async def check_proxies(configured: Configured) -> list[Check]:
+    """Check every proxy of the configuration, all at the same time."""
+    configs = () if configured.config is None else configured.config.proxies
+    return list(await asyncio.gather(*map(_check, configs)))
+
+
+def note_proxied(batteries: Iterable[BatteryConfig]) -> list[Check]:
+    """Return a note about each battery that only a proxy reaches: no adapter is tried for it."""
+    return [
+        Check(
+            id="battery",
+            state=State.NOTE,
+            subject=battery.name,
+            text=f"is read through the proxy {battery.link}: bms-exporter read tries it",
+        )
+        for battery in batteries
+        if is_proxied(battery)
+    ]
+
+
+def is_proxied(battery: BatteryConfig) -> bool:
+    """Return whether the configuration links the battery to a proxy."""
+    return battery.link is not None and battery.transport is None
+
+
+async def _check(config: ProxyConfig) -> Check:
+    encrypted = config.key is not None
+    try:
+        found = await Proxies().check(config)
+    except (AdapterError, ConfigError) as error:
+        facts = {"encrypted": encrypted}
+        return Check(id="proxy", state=State.FAIL, text=str(error), facts=facts)
+    is_slow = found.open_s > SLOW_S
+    return Check(
+        id="proxy",
+        state=State.WARN if is_slow or not encrypted else State.OK,
+        text=f"{config.name}: ESPHome {found.version}, answers in {found.open_s:.1f} s"
+        f"{'' if encrypted else ', not encrypted'}",
+        facts={"version": found.version, "open_s": found.open_s, "encrypted": encrypted},
+        advice=_advise(is_slow=is_slow, encrypted=encrypted),
+    )
+
+
+def _advise(*, is_slow: bool, encrypted: bool) -> str | None:
+    if is_slow:
+        return "its Wi-Fi is slow: move it nearer to the access point"
+    return None if encrypted else "anybody in its network can use the batteries: add a key"
