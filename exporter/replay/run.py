@@ -41,6 +41,7 @@ from exporter.replay.problems import Problems
 from exporter.replay.script import read_advertisement, read_attempts
 from exporter.replay.times import Times
 
+PROXY: Final = "proxy"
 TIMEOUT_S: Final = 30.0
 DISCONNECT_S: Final = 60.0  # longer than any poll disconnects
 PASSWORD: Final = b"000000"  # the recorded battery accepts or rejects any
@@ -131,19 +132,25 @@ def _battery(session: RecordedSession) -> BatteryConfig:
 
 def _link(session: RecordedSession) -> TransportChoice:
     header = session.header
-    link = header.get("link", str, TransportChoice.DIRECT)
+    link = _replayed(header.get("link", str, TransportChoice.DIRECT))
     if link not in {TransportChoice.DIRECT, TransportChoice.BLUEZ}:
-        header.refuse("link: expected direct or bluez")
-    later = {event.get("link", str, link) for event in session.events if event.name == "route"}
+        header.refuse("link: expected direct, bluez or proxy")
+    routes = [event for event in session.events if event.name == "route"]
+    later = {_replayed(event.get("link", str, link)) for event in routes}
     return TransportChoice.AUTO if later - {link} else TransportChoice(link)
+
+
+def _replayed(link: str) -> str:
+    """Return the transport that replays a recorded one: proxies record what bluetoothd does."""
+    return TransportChoice.BLUEZ if link == PROXY else link
 
 
 def _events(session: RecordedSession, link: str) -> Iterator[Event]:
     """Yield the events of one transport."""
-    now = session.header.get("link", str, "")
+    now = _replayed(session.header.get("link", str, ""))
     for event in session.events:
         if event.name == "route":
-            now = event.get("link", str, "")
+            now = _replayed(event.get("link", str, ""))
         elif now == link:
             yield event
 

@@ -115,7 +115,7 @@ class TestLines:
         [
             ({"battery": "x"}, "battery: "),
             ({"battery": None}, "battery: "),
-            ({"link": "air"}, "link: expected direct or bluez"),
+            ({"link": "air"}, "link: expected direct, bluez or proxy"),
             ({"profile": "x"}, "profile: expected one of "),
             ({"timeout_s": "x"}, "timeout_s: expected a number"),
             ({"timeout_s": -1}, "timeout_s: expected 0 to 3600"),

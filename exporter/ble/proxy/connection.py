@@ -95,7 +95,7 @@ class ProxyLink:
         try:
             await self._peripheral.subscribe(self._handles, self._notified)
         except BmsError as error:
-            self._stats.record_event("refused", doing="subscribe", text=str(error))
+            self._stats.record_event("refused", doing="subscribe", error=type(error).__name__)
             raise
         self._stats.record_event("subscribed")
 
@@ -112,7 +112,7 @@ class ProxyLink:
         try:
             await self._peripheral.write(self._handles.write, data, response=response)
         except BmsError as error:
-            self._stats.record_event("refused", doing="write", text=str(error))
+            self._stats.record_event("refused", doing="write", error=type(error).__name__)
             raise LinkLostError(str(error), error.cause) from error
         if response:
             self._stats.record_event("confirmed")

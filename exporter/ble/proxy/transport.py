@@ -93,7 +93,7 @@ class ProxyTransport:
             raise error from None
         except AdapterError as error:
             target.stats.record_attempt(error.reason)
-            target.stats.record_event("failed", doing="proxy", text=str(error))
+            target.stats.record_event("failed", doing="proxy", error=type(error).__name__)
             raise
 
     def _hear(self, address: str, raw: Any) -> None:
@@ -189,7 +189,7 @@ class ProxyTransport:
             if stats.recorder is not None:
                 stats.recorder.connected()
         except BmsError as error:
-            stats.record_event("failed", doing="connect", text=str(error))
+            stats.record_event("failed", doing="connect", error=type(error).__name__)
             failure = error.reason
             raise
         finally:
