@@ -8,8 +8,11 @@ FROM python:3.13-slim-trixie AS build
 WORKDIR /src
 # The venv stays without pip: that of the base image installs into it.
 ENV PIP_PYTHON=/opt/bms-exporter PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-COPY requirements.lock ./
-RUN python -m venv --without-pip /opt/bms-exporter && pip install --require-hashes -r requirements.lock
+# --build-arg EXTRAS=esphome adds the library for proxies.
+ARG EXTRAS=
+COPY requirements.lock requirements-esphome.lock ./
+RUN python -m venv --without-pip /opt/bms-exporter && \
+    pip install --require-hashes -r requirements.lock ${EXTRAS:+-r requirements-${EXTRAS}.lock}
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
 RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes flit_core

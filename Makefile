@@ -24,7 +24,7 @@ install: .venv/.exporter $(EXTRAS:%=.venv/.%) ## install into .venv: .venv/bin/b
 
 .PHONY: deb
 deb: .venv/bin/python ## make build/bms-exporter.deb, with the service in it
-	@scripts/deb
+	@EXTRAS='$(EXTRAS)' scripts/deb
 
 .PHONY: test
 test: check ## lint, check types, run every test on one Python; ARGS="tests/web -k stream" runs some

@@ -80,7 +80,7 @@ def _make_handles(
     if not subscription:
         raise ConnectError(
             "the GATT table that the proxy keeps of it has no descriptor for notifications: set "
-            "esp32_ble: cache_services: false in the proxy's YAML",
+            "bluetooth_proxy: cache_services: false in the YAML of the proxy",
             Cause.GATT,
         )
     if not all(0 < one <= MAX_HANDLE for one in (handles.notify, subscription, handles.write)):
