@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from exporter.ble.transport import ScanningTransport
@@ -53,8 +53,8 @@ class Proxies:
             ConfigError: The library is not installed.
         """
         wanted = list(configs)
-        if wanted and find_spec(LIBRARY) is None:
-            raise ConfigError([HOW_TO_INSTALL])
+        if wanted:
+            _load_library()
         for config in self._apis.keys() - wanted:
             self._apis.pop(config).retire()
         if not wanted:
@@ -77,8 +77,7 @@ class Proxies:
             AdapterError: It cannot be used; the message says why.
             ConfigError: The library is not installed.
         """
-        if find_spec(LIBRARY) is None:
-            raise ConfigError([HOW_TO_INSTALL])
+        _load_library()
         from exporter.ble.proxy.session import Session  # noqa: PLC0415 - see above
 
         began_s = asyncio.get_running_loop().time()
@@ -98,3 +97,11 @@ class Proxies:
         """Close every API connection."""
         for api in self._apis.values():
             api.close()
+
+
+def _load_library() -> None:
+    """Import the library. Raises ConfigError if it is not installed."""
+    try:
+        import_module(LIBRARY)
+    except ModuleNotFoundError as error:
+        raise ConfigError([HOW_TO_INSTALL]) from error

@@ -79,3 +79,16 @@ def test_bleak_is_loaded_at_start_if_it_will_be_used(
     asyncio.run(machine.build_routes(Config(batteries=(battery,), link=link)))
 
     assert loaded == ["exporter.ble.bleak"] * is_loaded
+
+
+def test_library_for_proxies_is_not_loaded_without_one() -> None:
+    program = "import sys, exporter.cli, exporter.ble.bleak; print(*sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], check=True, cwd=PROJECT, stdout=subprocess.PIPE, text=True
+    ).stdout.split()
+
+    packages = {name.partition(".")[0] for name in loaded}
+    assert "exporter.ble.proxies" in loaded
+    assert "exporter.ble.proxy" not in loaded
+    assert not {"aioesphomeapi", "google", "zeroconf"} & packages

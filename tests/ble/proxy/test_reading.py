@@ -1,11 +1,12 @@
 """Batteries are read through an ESPHome proxy, over the real library and a fake ESP32."""
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
 
-from exporter.ble import adapter_choice, proxies
+from exporter.ble import adapter_choice
 from exporter.ble.proxies import Proxies
 from exporter.config.schema import Host, ProxyConfig, ProxyName
 from exporter.demo.battery import Faults
@@ -181,7 +182,7 @@ class TestReload:
     def test_missing_library_is_an_error_that_says_how_to_install_it(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(proxies, "find_spec", lambda _name: None)
+        monkeypatch.setitem(sys.modules, "aioesphomeapi", None)
         config = ProxyConfig(name=ProxyName("garage"), host=Host("192.168.1.40"))
 
         with pytest.raises(ConfigError, match="make install EXTRAS=esphome"):
