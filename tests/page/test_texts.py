@@ -1,6 +1,7 @@
 """The languages of the page, and texts that are complete."""
 
 import re
+from typing import Any
 
 from tests.support import fake_exporter as fake
 from tests.support.browser import Open, text_of
@@ -46,7 +47,7 @@ class TestTexts:
         assert page.evaluate("document.documentElement.lang") == "de"
 
     def test_line_below_the_current_is_never_empty(self, open_page: Open) -> None:
-        nothing = {"time_to_empty_s": None, "time_to_full_s": None}
+        nothing: dict[str, Any] = {"time_to_empty_s": None, "time_to_full_s": None}
         cases = {
             "charge stays the same": fake.reading(**nothing, current_a=0.0),
             "full": fake.reading(**nothing, current_a=0.0, rsoc_ratio=1.0),
