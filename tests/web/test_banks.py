@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -85,6 +86,25 @@ async def exporter(tasks: asyncio.TaskGroup) -> AsyncIterator[Exporter]:
     yield exporter
     exporter.subscribers.close()
     await batteries.close()
+
+
+@contextmanager
+def listening(exporter: Exporter) -> Iterator[list[dict[str, Any]]]:
+    """Open a stream; the list gets the data of its `battery` events."""
+    events: list[dict[str, Any]] = []
+
+    def wrote(chunk: bytes) -> None:
+        for block in chunk.decode().split("\n\n")[:-1]:
+            name, _, data = block.removeprefix("event: ").partition("\ndata: ")
+            if name == "battery":
+                events.append(json.loads(data))
+
+    headers = HTTPHeaders({"Host": "camper:12200"})
+    connection, delegate, _ = send_head(exporter.app, "GET", "/api/v1/stream", headers)
+    connection.wrote = wrote
+    delegate.finish()
+    yield events
+    connection.close()
 
 
 class TestScrapes:
@@ -196,27 +216,22 @@ class TestPage:
     async def test_stream_sends_the_bank_with_each_of_its_batteries(
         self, exporter: Exporter
     ) -> None:
-        events: list[dict[str, Any]] = []
-
-        def wrote(chunk: bytes) -> None:
-            for block in chunk.decode().split("\n\n")[:-1]:
-                name, _, data = block.removeprefix("event: ").partition("\ndata: ")
-                if name == "battery":
-                    events.append(json.loads(data))
-
-        headers = HTTPHeaders({"Host": "camper:12200"})
-        connection, delegate, _ = send_head(exporter.app, "GET", "/api/v1/stream", headers)
-        connection.wrote = wrote
-        delegate.finish()
-        await asyncio.sleep(8.0)
-        # The battery did not change, but its bank did: another one was paused for too long.
-        await exporter.batteries.pollers["right"].pause(600.0)
-        await asyncio.sleep(MAX_AGE_S + 1.0)
-        exporter.subscribers.publish("left")
-        await asyncio.sleep(0.1)
-        connection.close()
+        with listening(exporter) as events:
+            await asyncio.sleep(8.0)
 
         assert events[0]["banks"][0]["total"] is None
-        read = [one["banks"][0]["batteries_read"] for one in events]
-        assert 2 in read
-        assert read[-1] == 1
+        assert events[-1]["banks"][0]["batteries_read"] == 2
+
+    async def test_event_of_an_unchanged_battery_has_its_changed_bank(
+        self, exporter: Exporter
+    ) -> None:
+        with listening(exporter) as events:
+            await asyncio.sleep(8.0)
+            exporter.subscribers.publish("left")
+            await asyncio.sleep(0.1)
+            (bank,) = exporter.batteries.banks
+            exporter.batteries.banks[:] = [replace(bank, wiring=Wiring.SERIES)]
+            exporter.subscribers.publish("left")
+            await asyncio.sleep(0.1)
+
+        assert [one["banks"][0]["wiring"] for one in events[-2:]] == ["parallel", "series"]
