@@ -1,5 +1,7 @@
 """Tiles fit every screen, and nothing moves or is cut off."""
 
+import re
+
 import pytest
 
 from tests.support import fake_exporter as fake
@@ -84,14 +86,14 @@ class TestLayout:
     @pytest.mark.parametrize(
         ("locale", "words"),
         [
-            ("en-GB", ["empty in 1 h 10 min", "empty in 5 h 40 min", "empty in 24 h"]),
-            ("de-DE", ["leer in 1 h 10 min", "leer in 5 h 40 min", "leer in 24 h"]),
+            ("en-GB", [r"empty in \d\d min", r"empty about \d\d:\d0", "empty in 24 h"]),
+            ("de-DE", [r"leer in \d\d min", r"leer gegen \d\d:\d0", "leer in 24 h"]),
         ],
     )
     def test_current_and_forecast_are_never_cut_off(
         self, open_page: Open, viewport: tuple[int, int], locale: str, words: list[str]
     ) -> None:
-        flows = [(-123.4, 4300.0), (-12.4, 20400.0), (-2.8, 86400.0)]
+        flows = [(-123.4, 3100.0), (-12.4, 20400.0), (-2.8, 86400.0)]
         exporter = FakeExporter(
             [
                 fake.battery(str(amps), reading=fake.reading(current_a=amps, time_to_empty_s=left))
@@ -116,7 +118,7 @@ class TestLayout:
         )
         out = sticking_out(page)
         exporter.close()
-        assert shown == words
+        assert all(map(re.fullmatch, words, shown)), shown
         assert wrong == [False] * 4 * len(flows)
         assert out == []
 

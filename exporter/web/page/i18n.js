@@ -27,6 +27,8 @@ const EN = {
   resting: "at rest",
   empty: (time) => `empty in ${time}`,
   full: (time) => `full in ${time}`,
+  emptyAt: (time) => `empty about ${time}`,
+  fullAt: (time) => `full about ${time}`,
   isFull: "full",
   unchanged: "charge stays the same",
   noForecast: "no forecast",
@@ -177,6 +179,8 @@ const DE = {
   resting: "In Ruhe:",
   empty: (time) => `leer in ${time}`,
   full: (time) => `voll in ${time}`,
+  emptyAt: (time) => `leer gegen ${time}`,
+  fullAt: (time) => `voll gegen ${time}`,
   isFull: "voll",
   unchanged: "Ladestand bleibt gleich",
   noForecast: "keine Prognose",
@@ -322,6 +326,7 @@ export const LANGUAGE = tag.slice(0, 2).toLowerCase();
 export const t = MESSAGES[LANGUAGE];
 export const DASH = "–";
 
+const CLOCK_S = 64800; // 18 hours: beyond, a time of day needs its date
 const formats = {};
 
 /** Format a number with `digits` decimals; a dash if it is unknown. */
@@ -357,6 +362,13 @@ export function forecast(seconds) {
   return t.units.d(Math.round(seconds / days), true);
 }
 
+/** Return the text of an event `seconds` from now: at a time, rounded to ten minutes; later than today, in a duration. */
+export function expected(seconds, inDuration, atTime) {
+  if (seconds < 3600 || seconds > CLOCK_S - 600) return inDuration(forecast(seconds));
+  const passed = Date.now() / 1000;
+  return atTime(moment(Math.round((passed + seconds) / 600) * 600 - passed));
+}
+
 /** Format an age: "just now", "5 min ago". */
 export const age = (seconds) => (seconds < 60 ? t.justNow : t.ago(duration(seconds, true)));
 
@@ -364,7 +376,7 @@ export const age = (seconds) => (seconds < 60 ? t.justNow : t.ago(duration(secon
 export function moment(seconds) {
   const at = new Date(Date.now() + seconds * 1000);
   const time = { hour: "2-digit", minute: "2-digit" };
-  const needsDate = Math.abs(seconds) > 64800;
+  const needsDate = Math.abs(seconds) > CLOCK_S;
   return new Intl.DateTimeFormat(tag, needsDate ? { weekday: "short", day: "numeric", month: "short", ...time } : time).format(at);
 }
 

@@ -2,7 +2,7 @@
 
 import { h } from "./vendor/preact.js";
 import { HISTORY_S, connection, now, state } from "./exporter.js";
-import { DASH, age, duration, forecast, measure, number, t } from "./i18n.js";
+import { DASH, age, duration, expected, forecast, measure, number, t } from "./i18n.js";
 import { chargeLevel, isOld, knownTemperatures, problems, worstLevel } from "./problems.js";
 
 const GAP_S = 900; // the curve has no line across a longer gap
@@ -51,8 +51,9 @@ function Flow({ reading, stale }) {
 
 /** Return what happens if the current stays as it is; always a text, so that nothing moves. */
 function outlook(reading, direction) {
-  if (reading.time_to_empty_s !== null) return t.empty(forecast(reading.time_to_empty_s));
-  if (reading.time_to_full_s !== null) return t.full(forecast(reading.time_to_full_s));
+  const passed = now() - reading.read_unix_s;
+  if (reading.time_to_empty_s !== null) return expected(reading.time_to_empty_s - passed, t.empty, t.emptyAt);
+  if (reading.time_to_full_s !== null) return expected(reading.time_to_full_s - passed, t.full, t.fullAt);
   if (reading.rsoc_ratio >= 1) return t.isFull;
   if (direction === "resting") return t.unchanged;
   const hours = reading.remaining_ah / -reading.current_a;
