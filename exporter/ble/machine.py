@@ -107,17 +107,18 @@ def _log_transports(
     proxied: Collection[str],
 ) -> None:
     asked = [f.name for f in fields(config.management) if getattr(config.management, f.name)]
+    links = sorted(_links_in_use(wanted, why_not_direct)) or ["proxy"] * bool(proxied)
     log.info(
         "bluetooth",
         extra={
-            "link": ",".join(sorted(_links_in_use(wanted, why_not_direct))),
+            "link": ",".join(links),
             "management": "none" if why_not_managed else ",".join(asked) or "off",
         }
         | ({"proxies": ",".join(proxied)} if proxied else {}),
     )
     if why_not_direct and TransportChoice.AUTO in wanted:
         log.info("no direct link, bluetoothd is used", extra={"why": why_not_direct})
-    if why_not_managed and asked:
+    if why_not_managed and asked and wanted:
         log.info(
             "each reading holds its battery 2 s longer than with CAP_NET_ADMIN",
             extra={"why": why_not_managed, "see": "README, Permissions"},
