@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from exporter import __version__
+from exporter.battery.energy import EnergyTotals
 from exporter.battery.settings_state import SettingsState
 from exporter.battery.snapshot import Snapshot
 from exporter.ble.proxies import ProxyState
@@ -53,6 +54,10 @@ def _counters(value: Callable[[EventCounters], Value]) -> Callable[[Snapshot], V
     return lambda shot: (
         value(shot.reading.counters) if shot.reading and shot.reading.counters else None
     )
+
+
+def _energy(value: Callable[[EnergyTotals], float]) -> Callable[[Snapshot], Value]:
+    return lambda shot: value(shot.energy) if shot.energy else None
 
 
 def _by_reason(
@@ -175,6 +180,11 @@ ROWS: Final = (
     Row("bms_critical_threshold_amperehours", GAUGE, "The same for critical.", lambda shot: shot.presentation.critical.in_ah(shot.nominal_ah)),
     Row("bms_low_threshold_ratio", GAUGE, "State of charge below which the battery is low; absent if configured in Ah.", _ratio(lambda shown: shown.low)),
     Row("bms_critical_threshold_ratio", GAUGE, "The same for critical.", _ratio(lambda shown: shown.critical)),
+    Row("bms_charged_amperehours", COUNTER, "Charge put in, counted by the exporter between readings.", _energy(lambda energy: energy.charged_ah)),
+    Row("bms_discharged_amperehours", COUNTER, "Charge taken out, counted by the exporter between readings.", _energy(lambda energy: energy.discharged_ah)),
+    Row("bms_charged_watthours", COUNTER, "Energy put in, counted by the exporter between readings.", _energy(lambda energy: energy.charged_wh)),
+    Row("bms_discharged_watthours", COUNTER, "Energy taken out, counted by the exporter between readings.", _energy(lambda energy: energy.discharged_wh)),
+    Row("bms_energy_gap_seconds", COUNTER, "Time in which no energy was counted: between readings further apart than max_age (0: 5 minutes).", _energy(lambda energy: energy.gap_s)),
     Row("bms_paused", GAUGE, "Whether the battery is left to the phone app for ten minutes.", lambda shot: shot.paused),
     Row("bms_rssi_dbm", GAUGE, "Signal strength of the last advertisement received.", lambda shot: shot.rssi_dbm),
     Row("bms_last_poll_success_timestamp_seconds", GAUGE, "When the battery was last read; absent before the first time.", lambda shot: shot.last_success_unix_s),

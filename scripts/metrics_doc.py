@@ -35,6 +35,30 @@ The adapter no longer answered commands (`no_events`), or the kernel kept an att
 (`left_connection`). Or the kernel took a scan for running that no program had asked for (`discovery`), or began no scan
 for a connect (`no_scan`).
 
+## Energy
+
+The exporter counts charge and energy between the readings of a battery, by the trapezoid rule. The time of a reading is
+when it was read, not when it was scraped. Readings further apart than `max_age` (5 minutes with `max_age: 0`) add
+nothing, except to `bms_energy_gap_seconds_total`. So scrape at least every `max_age`. The counters begin at 0 with the
+first reading after a start, and `increase()` gives any period:
+
+```
+increase(bms_charged_watthours_total[1d])
+```
+
+## Time to empty and to full
+
+One rule holds for `/api/v1`, the page and the rules for Prometheus (`bms:time_to_empty_seconds`,
+`bms:time_to_full_seconds`):
+
+- The current is the mean of the half hour before the last reading. Times without a reading do not count.
+- Time to empty is the remaining capacity divided by that current. Time to full is the missing capacity divided by it:
+  up to the full capacity where the BMS has learned one, else up to the nominal capacity.
+- Both are absent at rest (a mean below 0.05 A), beyond 30 days, and while the present current has the opposite
+  direction. Time to full is absent at 100 %.
+
+## Proxies
+
 With ESPHome proxies, `/metrics` has these with the label `proxy` ([proxies.md](proxies.md)):
 
 | metric | type | meaning |

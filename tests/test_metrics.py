@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 from exporter import __version__
+from exporter.battery.energy import EnergyTotals
 from exporter.battery.settings_reader import METRIC_REGISTERS
 from exporter.battery.settings_state import SettingsState, decode_settings
 from exporter.battery.snapshot import Snapshot
@@ -80,6 +81,18 @@ SETTINGS = SettingsState(
 )
 LINK = LinkTotals(connection_attempts=7, held_s=12.5, requests=40, resends=9, discarded_bytes=21)
 
+ENERGY = EnergyTotals(
+    charged_ah=3.5, discharged_ah=2.5, charged_wh=46.0, discharged_wh=33.0, gap_s=130.0
+)
+
+ENERGY_NAMES = {
+    "bms_charged_amperehours_total",
+    "bms_discharged_amperehours_total",
+    "bms_charged_watthours_total",
+    "bms_discharged_watthours_total",
+    "bms_energy_gap_seconds_total",
+}
+
 
 def snapshot(**changes: Any) -> Snapshot:
     whole = Snapshot(
@@ -101,6 +114,7 @@ def snapshot(**changes: Any) -> Snapshot:
         link=LINK,
         settings=SETTINGS,
         settings_read_unix_s=1_795_391_100.0,
+        energy=ENERGY,
     )
     return replace(whole, **changes)
 
@@ -140,6 +154,11 @@ class TestNumbers:
             ("bms_charge_mosfet_on", 0),
             ("bms_discharge_mosfet_on", 1),
             ("bms_heater_on", 1),
+            ("bms_charged_amperehours_total", 3.5),
+            ("bms_discharged_amperehours_total", 2.5),
+            ("bms_charged_watthours_total", 46),
+            ("bms_discharged_watthours_total", 33),
+            ("bms_energy_gap_seconds_total", 130),
             ("bms_rssi_dbm", -67),
             ("bms_last_poll_success_timestamp_seconds", 1_795_391_224.5),
             ("bms_poll_duration_seconds", 1.25),
@@ -333,6 +352,7 @@ class TestAbsence:
             "bms_up",
             "bms_low_threshold_ratio",
             "bms_critical_threshold_ratio",
+            *ENERGY_NAMES,
             "bms_paused",
             "bms_last_poll_success_timestamp_seconds",
             "bms_poll_duration_seconds",
@@ -409,6 +429,11 @@ class TestAbsence:
         assert value(exposed(unread), "bms_polls_total") == 0
         for reason in FailureReason:
             assert value(exposed(unread), "bms_poll_failures_total", reason=reason) == 0
+
+    def test_energy_is_absent_before_the_first_reading_and_then_0(self) -> None:
+        assert names(exposed(snapshot(energy=None))).isdisjoint(ENERGY_NAMES)
+        first = exposed(snapshot(energy=EnergyTotals()))
+        assert {value(first, name) for name in ENERGY_NAMES} == {0}
 
     def test_duration_of_a_poll_is_absent_before_the_first_has_finished(self) -> None:
         assert "bms_poll_duration_seconds" not in names(exposed(snapshot(poll_duration_s=None)))

@@ -9,7 +9,6 @@ from exporter.clock import WallClock
 SPACING_S: Final = 120.0  # a curve as wide as a phone has 390 pixels
 HOURS: Final = 12
 LENGTH: Final = int(HOURS * 3600 / SPACING_S)
-MEAN_S: Final = 900.0  # longer than a fridge runs or pauses: the mean includes both
 
 
 class Sample(NamedTuple):
@@ -26,11 +25,9 @@ class History:
     def __init__(self, wall: WallClock) -> None:
         self._wall = wall
         self._samples: deque[Sample] = deque(maxlen=LENGTH)
-        self._newest: Sample | None = None
 
     def add(self, sample: Sample) -> None:
-        """Keep a reading as the newest one; add it to the curve if two minutes have passed."""
-        self._newest = sample
+        """Add a reading to the curve if two minutes have passed since the last one in it."""
         if not self._samples or sample.at_s - self._samples[-1].at_s >= SPACING_S:
             self._samples.append(sample)
 
@@ -46,18 +43,6 @@ class History:
         self._drop_old()
         difference_s = self._wall.difference_s()
         return [(at_s + difference_s, ah, a) for at_s, ah, a in self._samples]
-
-    def mean_current_a(self) -> float | None:
-        """Return the mean current of the last quarter of an hour; None: nothing was read in it."""
-        oldest_s = self._wall.now_s() - MEAN_S
-        newest = self._newest
-        currents = [newest.current_a] if newest and newest.at_s >= oldest_s else []
-        for sample in reversed(self._samples):
-            if sample.at_s < oldest_s:
-                break
-            if sample is not newest:
-                currents.append(sample.current_a)
-        return sum(currents) / len(currents) if currents else None
 
     def _drop_old(self) -> None:
         oldest_s = self._wall.now_s() - HOURS * 3600

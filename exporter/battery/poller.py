@@ -5,8 +5,11 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from exporter.battery.backoff import Backoff
+from exporter.battery.energy import EnergyMeter, Flow
+from exporter.battery.forecast import MeanCurrent
 from exporter.battery.history import History, Sample
 from exporter.battery.notes import Notes
 from exporter.battery.recordings import Recordings
@@ -21,6 +24,8 @@ from exporter.link_stats import LinkStats
 from exporter.reading import Reading
 
 log = logging.getLogger(__name__)
+
+SHOWN_S: Final = 300.0  # how long a reading counts as the present one, where `poll.max_age` is 0
 
 Publish = Callable[[Reading | BmsError], None]
 """Takes the result of a poll; called once, before the poll disconnects."""
@@ -95,6 +100,8 @@ class Poller:
         self._running = RunningPolls(tasks, f"poll {battery}", changed=changed)
         self._finished = Finished()
         self._latest: Latest | None = None
+        self._energy = EnergyMeter()
+        self._mean = MeanCurrent()
         self._backoff = Backoff()
         self._paused_until_s: float | None = None
         self._served = self._coalesced = 0
@@ -212,6 +219,9 @@ class Poller:
         if (basic := reading.basic) is not None:
             self.history.add(Sample(read_at_s, basic.remaining_ah, basic.current_a))
             self._notes.check(self._presentation, basic)
+            max_age_s = float(self._config.max_age_s) or SHOWN_S
+            self._energy.add(Flow(read_at_s, basic.voltage_v, basic.current_a), max_age_s)
+            self._mean.add(read_at_s, basic.current_a, max_age_s)
 
     def _note_failure(self, error: BmsError) -> None:
         is_new = error.reason is not self._backoff.reason  # logged once, not at every scrape
@@ -257,6 +267,8 @@ class Poller:
             address=self._address,
             up=backoff.reason is None if self._finished.polls else None,
             reading=latest.reading if latest and shown(read_at_s) else None,
+            mean_current_a=self._mean.value_a,
+            energy=self._energy.totals,
             identity=latest.reading.identity if latest else None,
             nominal_ah=latest.reading.basic.nominal_ah if latest and latest.reading.basic else None,
             presentation=self._presentation,

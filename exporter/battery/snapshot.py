@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from exporter.battery.energy import EnergyTotals
 from exporter.battery.settings_state import SettingsState
 from exporter.config.presentation import Presentation
 from exporter.errors import FailureReason
@@ -18,6 +19,8 @@ class Snapshot:
     address: str
     up: bool | None = None  # the last finished poll succeeded; None: none has finished yet
     reading: Reading | None = None  # None: there is none, or it is too old to be shown
+    mean_current_a: float | None = None  # of the half hour before the newest reading
+    energy: EnergyTotals | None = None  # None: never read
     identity: Identity | None = None  # does not age
     nominal_ah: float | None = None  # of the newest reading; does not age
     presentation: Presentation = field(default_factory=Presentation)

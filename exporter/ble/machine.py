@@ -107,7 +107,9 @@ def _log_transports(
     proxied: Collection[str],
 ) -> None:
     asked = [f.name for f in fields(config.management) if getattr(config.management, f.name)]
-    links = sorted(_links_in_use(wanted, why_not_direct)) or ["proxy"] * bool(proxied)
+    links: list[str] = [*sorted(_links_in_use(wanted, why_not_direct))]
+    if proxied and not links:
+        links = ["proxy"]
     log.info(
         "bluetooth",
         extra={

@@ -19,8 +19,10 @@ MAX_STEPS: Final = 2880  # of one request, a day; a longer time is simulated in 
 SUNRISE_H: Final = 7.0
 SUNSET_H: Final = 20.0
 COLDEST_H: Final = 5.0
-COFFEE_H: Final = (7.6, 14.2)
-COFFEE_MINUTES: Final = 4
+FRIDGE_PERIOD_S: Final = 1800
+FRIDGE_ON_S: Final = 600
+COFFEE_S: Final = (7 * 3600 + 36 * 60, 14 * 3600 + 12 * 60)  # after midnight
+COFFEE_DURATION_S: Final = 240
 COFFEE_A: Final = 92.0
 
 # Open-circuit voltage of a LiFePO4 cell by state of charge: the flat curve of the chemistry.
@@ -79,6 +81,9 @@ class Day:
         self._max_steps = max_steps
         self._simulated_s = 0.0
         self._remaining_ah = scenario.start_ah
+        # What has flown since the start, to check what the exporter counts:
+        self.charged_ah = self.discharged_ah = 0.0
+        self.charged_wh = self.discharged_wh = 0.0
 
     def answer(self, register: int) -> bytes:
         """Return the reply frame of one register."""
@@ -97,12 +102,24 @@ class Day:
         target_s = (self._now_s() - self._begin_s) * self._speed
         step_s = max(STEP_S, (target_s - self._simulated_s) / self._max_steps)
         while self._simulated_s + step_s <= target_s:
-            self._remaining_ah += self._current_a() * step_s / HOUR_S
+            step_ah = self._current_a() * step_s / HOUR_S
+            self._count(step_ah, step_ah * sum(self._cell_volts()))
+            self._remaining_ah += step_ah
             self._remaining_ah = min(max(self._remaining_ah, 0.0), self._scenario.nominal_ah)
             self._simulated_s += step_s
 
+    def _count(self, step_ah: float, step_wh: float) -> None:
+        self.charged_ah += max(step_ah, 0.0)
+        self.discharged_ah += max(-step_ah, 0.0)
+        self.charged_wh += max(step_wh, 0.0)
+        self.discharged_wh += max(-step_wh, 0.0)
+
     def _hour(self) -> float:
-        return (self._start_h + self._simulated_s / HOUR_S) % DAY_H
+        return self._second() / HOUR_S
+
+    def _second(self) -> float:
+        """Return the seconds after midnight; whole ones, so that no load lasts a step too long."""
+        return (self._start_h * HOUR_S + self._simulated_s) % (DAY_H * HOUR_S)
 
     def _temperature_c(self) -> float:
         return self._scenario.mean_c - self._scenario.swing_c * cos(
@@ -116,11 +133,13 @@ class Day:
         return self._remaining_ah <= 0
 
     def _current_a(self) -> float:
-        hour, scenario = self._hour(), self._scenario
-        daylight = (hour - SUNRISE_H) / (SUNSET_H - SUNRISE_H)
+        second, scenario = self._second(), self._scenario
+        daylight = (second / HOUR_S - SUNRISE_H) / (SUNSET_H - SUNRISE_H)
         solar_a = scenario.solar_peak_a * sin(pi * daylight) if 0 < daylight < 1 else 0.0
-        load_a = scenario.base_a + (scenario.fridge_a if hour % 0.5 < 1 / 6 else 0.0)
-        if scenario.coffee and any(0 <= hour - at < COFFEE_MINUTES / 60 for at in COFFEE_H):
+        load_a = scenario.base_a + (
+            scenario.fridge_a if second % FRIDGE_PERIOD_S < FRIDGE_ON_S else 0.0
+        )
+        if scenario.coffee and any(0 <= second - at < COFFEE_DURATION_S for at in COFFEE_S):
             load_a += COFFEE_A
         net_a = solar_a - load_a
         if net_a > 0 and (self._too_cold_to_charge() or self._remaining_ah >= scenario.nominal_ah):

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from exporter.battery.banks import BankSnapshot
+from exporter.battery.forecast import time_to_empty_s, time_to_full_s
 from exporter.battery.history import History
 from exporter.battery.settings_state import SettingsState
 from exporter.battery.snapshot import Snapshot
@@ -13,11 +14,9 @@ from exporter.config.presentation import Threshold
 from exporter.reading import BasicInfo, Reading
 
 VERSION: Final = 1
-IDLE_A: Final = 0.05  # a smaller current may be noise, and gives no forecast
-LONGEST_S: Final = 30 * 86400.0  # longer forecasts are not shown
 
 
-def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
+def battery(snapshot: Snapshot) -> dict[str, Any]:
     """Return the `Battery` object of docs/api.md."""
     reading = snapshot.reading
     basic = reading.basic if reading else None
@@ -41,8 +40,7 @@ def battery(snapshot: Snapshot, history: History) -> dict[str, Any]:
         "reading": None
         if reading is None or basic is None
         else {
-            "read_unix_s": snapshot.last_success_unix_s,
-            **_charge(basic, history.mean_current_a()),
+            **_charge(basic, snapshot.last_success_unix_s, snapshot.mean_current_a or 0.0),
             **_rest(reading, basic, snapshot.temperatures()),
         },
         "identity": None if identity is None else asdict(identity),
@@ -77,11 +75,10 @@ def _threshold(threshold: Threshold, nominal_ah: float | None) -> dict[str, Any]
     }
 
 
-def _charge(basic: BasicInfo, mean_a: float | None) -> dict[str, Any]:
-    if mean_a is None or mean_a * basic.current_a < 0:
-        mean_a = 0.0  # the current has changed its direction: its mean predicts nothing
-    full_ah = basic.nominal_ah if basic.full_ah is None else basic.full_ah
+def _charge(basic: BasicInfo, read_unix_s: float | None, mean_a: float) -> dict[str, Any]:
+    empty_s, full_s = time_to_empty_s(basic, mean_a), time_to_full_s(basic, mean_a)
     return {
+        "read_unix_s": read_unix_s,
         "remaining_ah": basic.remaining_ah,
         "nominal_ah": basic.nominal_ah,
         "full_ah": basic.full_ah,
@@ -89,19 +86,15 @@ def _charge(basic: BasicInfo, mean_a: float | None) -> dict[str, Any]:
         "voltage_v": basic.voltage_v,
         "current_a": basic.current_a,
         "power_w": basic.voltage_v * basic.current_a,
-        "time_to_empty_s": _time_s(basic.remaining_ah, -mean_a),
-        "time_to_full_s": None
-        if basic.rsoc_ratio >= 1
-        else _time_s(full_ah - basic.remaining_ah, mean_a),
+        "time_to_empty_s": empty_s,
+        "time_to_full_s": full_s,
+        "empty_unix_s": _sum(read_unix_s, empty_s),
+        "full_unix_s": _sum(read_unix_s, full_s),
     }
 
 
-def _time_s(charge_ah: float, current_a: float) -> float | None:
-    """Return how long this current takes for this charge; None: idle, or longer than LONGEST_S."""
-    if current_a < IDLE_A or charge_ah < 0:
-        return None
-    time_s = charge_ah / current_a * 3600.0
-    return time_s if time_s <= LONGEST_S else None
+def _sum(unix_s: float | None, duration_s: float | None) -> float | None:
+    return None if unix_s is None or duration_s is None else unix_s + duration_s
 
 
 def _rest(

@@ -131,7 +131,7 @@ class _State:
 
 def battery_json(battery: Poller) -> dict[str, Any]:
     """Return the `Battery` object of docs/api.md, without a poll."""
-    return api.battery(battery.peek(OWN_MAX_AGE_S), battery.history)
+    return api.battery(battery.peek(OWN_MAX_AGE_S))
 
 
 def _event(name: str, data: Mapping[str, Any]) -> bytes:

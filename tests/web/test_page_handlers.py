@@ -151,7 +151,7 @@ class TestState:
             settings_read_unix_s=1_795_391_224.5,
         )
 
-        sent = json.loads(api.to_json(api.battery(shot, History(WallClock()))))["settings"]
+        sent = json.loads(api.to_json(api.battery(shot)))["settings"]
 
         assert (sent["read_unix_s"], sent["mode_left"]) == (1_795_391_224.5, True)
         assert sent["values"]["cell_undervoltage_v"] == 2.5
@@ -178,7 +178,7 @@ class TestState:
             presentation=Presentation(sensors=("cells", None)),
         )
 
-        reading = api.battery(shot, History(WallClock()))["reading"]
+        reading = api.battery(shot)["reading"]
 
         assert reading["temperatures_c"] == [21.5, None, 22.0]
         assert reading["sensors"] == ["cells", None, "ntc3"]
@@ -265,23 +265,6 @@ class TestState:
 
 
 class TestForecast:
-    @pytest.mark.parametrize(
-        ("charge_ah", "current_a", "expected_s"),
-        [
-            pytest.param(100.0, 10.0, 36000.0, id="ten hours"),
-            pytest.param(0.0, 10.0, 0.0, id="now"),
-            pytest.param(100.0, 0.0, None, id="nothing flows"),
-            pytest.param(100.0, 0.01, None, id="next to nothing flows"),
-            pytest.param(100.0, -10.0, None, id="it flows the other way"),
-            pytest.param(-1.0, 10.0, None, id="more than full"),
-            pytest.param(200.0, 0.06, None, id="not this month"),
-        ],
-    )
-    def test_forecast_is_charge_divided_by_current(
-        self, charge_ah: float, current_a: float, expected_s: float | None
-    ) -> None:
-        assert api._time_s(charge_ah, current_a) == expected_s
-
     async def test_time_to_full_is_null_at_100_percent(self, tasks: asyncio.TaskGroup) -> None:
         exporter = Exporter(tasks)
         exporter.virtual["camper"].answers = answering({0x03: FULL})
@@ -293,31 +276,21 @@ class TestForecast:
         assert (reading["rsoc_ratio"], reading["current_a"]) == (1.0, 2.0)
         assert reading["time_to_full_s"] is None
 
-    async def test_forecast_is_null_after_the_current_changed_its_direction(
-        self, exporter: Exporter
-    ) -> None:
+    async def test_forecast_has_the_time_of_the_clock(self, exporter: Exporter) -> None:
         poller = exporter.pollers["camper"]
-        await poller.refresh()
-        snapshot = poller.peek(60.0)
-        discharging = replace(snapshot.reading.basic, current_a=-2.0)
-        snapshot = replace(snapshot, reading=replace(snapshot.reading, basic=discharging))
-        for _ in range(5):
-            await asyncio.sleep(SPACING_S)
-            poller.history.add(Sample(now_s(), 100.0, 50.0))
+        snapshot = await poller.refresh()
+        basic = replace(snapshot.reading.basic, remaining_ah=50.0, current_a=-8.0)
+        snapshot = replace(
+            snapshot,
+            reading=replace(snapshot.reading, basic=basic),
+            mean_current_a=-10.0,
+            last_success_unix_s=1_795_391_224.5,
+        )
 
-        sent = api.battery(snapshot, poller.history)["reading"]
+        sent = api.battery(snapshot)["reading"]
 
-        assert (sent["time_to_empty_s"], sent["time_to_full_s"]) == (None, None)
-
-    def test_forecast_uses_the_mean_current_of_a_switching_fridge(self) -> None:
-        clock_s = 7 * SPACING_S
-        history = History(WallClock(lambda: clock_s))
-        for number in range(8):
-            history.add(Sample(number * SPACING_S, 100.0, -6.0 if number % 2 else 0.0))
-
-        assert history.mean_current_a() == -3.0
-        clock_s = 86400.0
-        assert history.mean_current_a() is None
+        assert (sent["time_to_empty_s"], sent["time_to_full_s"]) == (18000.0, None)
+        assert (sent["empty_unix_s"], sent["full_unix_s"]) == (1_795_409_224.5, None)
 
 
 class TestHistory:

@@ -1,0 +1,71 @@
+"""When a battery will be empty or full: the rule in docs/metrics.md, Time to empty and to full."""
+
+from collections import deque
+from typing import Final, NamedTuple
+
+from exporter.reading import BasicInfo
+
+MEAN_S: Final = 1800.0  # a coffee machine of four minutes says nothing about the night
+SPACING_S: Final = 10.0  # bounds the memory; the mean stays exact
+AT_REST_A: Final = 0.05  # a smaller mean may be noise
+LONGEST_S: Final = 30 * 86400.0  # a later time is not shown
+HOUR_S: Final = 3600.0
+
+
+class _Mark(NamedTuple):
+    """What was added up until one reading."""
+
+    at_s: float
+    ampere_s: float
+    known_s: float
+
+
+class MeanCurrent:
+    """The mean current of the half hour before the newest reading.
+
+    A reading counts until the next one, but not for longer than it is shown: so the mean is that
+    of the values which a regular scrape sees.
+    """
+
+    def __init__(self) -> None:
+        self.value_a: float | None = None  # None: there was no reading yet
+        self._marks: deque[_Mark] = deque()
+        self._newest = _Mark(0.0, 0.0, 0.0)
+        self._current_a = 0.0
+
+    def add(self, at_s: float, current_a: float, max_age_s: float) -> None:
+        """Add a reading; the one before was shown for at most `max_age_s`."""
+        _, ampere_s, known_s = self._newest
+        if self._marks:
+            shown_s = min(at_s - self._newest.at_s, max_age_s)
+            ampere_s += self._current_a * shown_s
+            known_s += shown_s
+        self._newest, self._current_a = _Mark(at_s, ampere_s, known_s), current_a
+        while self._marks and self._marks[0].at_s < at_s - MEAN_S:
+            self._marks.popleft()
+        if not self._marks or at_s - self._marks[-1].at_s >= SPACING_S:
+            self._marks.append(self._newest)
+        oldest = self._marks[0]
+        mean_s = known_s - oldest.known_s
+        self.value_a = (ampere_s - oldest.ampere_s) / mean_s if mean_s > 0 else current_a
+
+
+def time_to_empty_s(basic: BasicInfo, mean_a: float) -> float | None:
+    """Return how long the charge lasts; None: at rest, charging, or beyond 30 days."""
+    if basic.current_a > 0:
+        return None  # the current has changed its direction: its mean predicts nothing
+    return _time_s(basic.remaining_ah, -mean_a)
+
+
+def time_to_full_s(basic: BasicInfo, mean_a: float) -> float | None:
+    """Return how long charging takes; None: full, at rest, discharging, or beyond 30 days."""
+    if basic.current_a < 0 or basic.rsoc_ratio >= 1:
+        return None
+    return _time_s((basic.full_ah or basic.nominal_ah) - basic.remaining_ah, mean_a)
+
+
+def _time_s(charge_ah: float, current_a: float) -> float | None:
+    if current_a < AT_REST_A or charge_ah < 0:
+        return None
+    time_s = charge_ah / current_a * HOUR_S
+    return time_s if time_s <= LONGEST_S else None
