@@ -134,6 +134,7 @@ async def _serve(
             log_lines_lost=options.log_lines_lost,
             adapter_restarts=healths.restarts,
             proxies=proxies.states,
+            others=[batteries.local_time],
         )
         reload = Reload(load, batteries, own)
         access = _access(endpoint)
@@ -144,6 +145,7 @@ async def _serve(
             reload=reload,
             subscribers=subscribers,
             wall=batteries.wall,
+            local_time=batteries.local_time,
             access=access,
             timeout_offset_s=options.timeout_offset_s,
             telemetry_path=options.telemetry_path,

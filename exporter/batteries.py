@@ -20,6 +20,7 @@ from exporter.config.presentation import Presentation
 from exporter.config.schema import BankConfig, BatteryConfig, Config, PollConfig, SettingsChoice
 from exporter.errors import BmsError
 from exporter.link_stats import LinkStats
+from exporter.localtime import LocalTime
 from exporter.recording.lines import Write
 
 MakeSettings = Callable[[str, LinkStats, Clock, Callable[[], None]], SettingsReader]
@@ -189,6 +190,7 @@ class Batteries:
         self._listeners: list[Callable[[str | None], None]] = []
         self._batteries: dict[str, Battery] = {}
         self.wall = wall or WallClock()
+        self.local_time = LocalTime(config, self.wall)
         self.pollers: dict[str, Poller] = {}
         """By configured name, in the order of the configuration; changed in place."""
         self.banks: list[BankConfig] = []
@@ -231,6 +233,7 @@ class Batteries:
                 settings=self._make_settings,
             )
         self._close_removed({one.target.address for one in batteries.values()})
+        self.local_time.change(config)
         self._config, self._routes, self._batteries = config, routes, batteries
         self.banks[:] = config.banks
         self.pollers.clear()

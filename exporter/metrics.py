@@ -293,8 +293,10 @@ class ExporterCollector(Collector):
         log_lines_lost: Callable[[], int] = lambda: 0,
         adapter_restarts: Callable[[], Mapping[tuple[str, str], int]] = dict,
         proxies: Callable[[], Mapping[str, ProxyState]] = dict,
+        others: Sequence[Collector] = (),
     ) -> None:
         """Configure the sources; `adapter_restarts` counts by adapter and reason."""
+        self._others = others
         self._wall = wall or WallClock()
         self._log_lines_lost = log_lines_lost
         self._adapter_restarts = adapter_restarts
@@ -336,6 +338,8 @@ class ExporterCollector(Collector):
         if restarts.samples:
             yield restarts
         yield from _proxy_families(self._proxies())
+        for other in self._others:
+            yield from other.collect()
 
 
 # fmt: off

@@ -46,6 +46,18 @@ first reading after a start, and `increase()` gives any period:
 increase(bms_charged_watthours_total[1d])
 ```
 
+## Local time
+
+Prometheus knows only UTC. `/metrics` has what rules and dashboards need for local hours, from `timezone`, `morning` and
+`night` of the configuration. `bms_exporter_utc_offset_seconds` changes with daylight saving time; add it to UTC.
+`bms_exporter_morning_seconds`, `bms_exporter_night_start_seconds` and `bms_exporter_night_end_seconds` count from local
+midnight. This is 1 by night, for each exporter:
+
+```
+(time() + bms_exporter_utc_offset_seconds - bms_exporter_night_start_seconds) % 86400
+  < bool (86400 + bms_exporter_night_end_seconds - bms_exporter_night_start_seconds) % 86400
+```
+
 ## Time to empty and to full
 
 One rule holds for `/api/v1`, the page and the rules for Prometheus (`bms:time_to_empty_seconds`,

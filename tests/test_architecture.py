@@ -15,8 +15,8 @@ from tests.support.paths import PROJECT
 # A name imports only names to its left; those between two "<" do not import each other.
 RULE: Final = (
     "errors reading clock < logs protocol < recording < config connection link_stats"
-    " < battery ble < metrics bank_metrics batteries process demo < replay < web reload doctor"
-    " < app < cli < __main__"
+    " < battery ble localtime < metrics bank_metrics batteries process demo < replay"
+    " < web reload doctor < app < cli < __main__"
 )
 RANKS: Final = {name: n for n, names in enumerate(RULE.split("<")) for name in names.split()}
 MODULES: Final = sorted((PROJECT / "exporter").rglob("*.py"))

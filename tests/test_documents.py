@@ -51,6 +51,10 @@ LABELS = {
     "bms_exporter_log_lines_lost_total": set(),
     "bms_adapter_restarts_total": {"adapter", "reason"},
     **{name: {"proxy"} for name, _, _ in PROXY_ROWS},
+    "bms_exporter_utc_offset_seconds": set(),
+    "bms_exporter_morning_seconds": set(),
+    "bms_exporter_night_start_seconds": set(),
+    "bms_exporter_night_end_seconds": set(),
     "up": set(),
     **{key: {"battery", "cell", "sensor"} for key in RECORDED},
 }

@@ -7,6 +7,16 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final, NewType
 
+from exporter.config.local_time import (
+    MORNING,
+    NIGHT,
+    Night,
+    TimeOfDay,
+    ZoneName,
+    parse_night,
+    parse_time_of_day,
+    parse_timezone,
+)
 from exporter.config.presentation import (
     CRITICAL,
     LOW,
@@ -148,6 +158,9 @@ class Config:
     poll: PollConfig = field(default_factory=PollConfig)
     low: Threshold = LOW
     critical: Threshold = CRITICAL
+    timezone: ZoneName | None = None  # None: the machine's
+    morning: TimeOfDay = MORNING
+    night: Night = NIGHT
 
     def presentation(self, battery: BatteryConfig) -> Presentation:
         """Return what is shown of a battery, from its own options and those of the file."""
@@ -295,6 +308,9 @@ PARSERS: Final[Mapping[Any, Callable[[object], object]]] = {  # each raises Valu
     Host: _host,
     Port: _port,
     Variable: _variable,
+    ZoneName: parse_timezone,
+    TimeOfDay: parse_time_of_day,
+    Night: parse_night,
     str: _file_name,
     bool: _bool,
 }

@@ -9,6 +9,7 @@ from exporter.battery.poller import Poller
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.config.schema import BankConfig
+from exporter.localtime import LocalTime
 from exporter.metrics import PROCESS, ExporterCollector
 from exporter.web.auth import Access
 from exporter.web.exposition import Exposition
@@ -30,6 +31,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
     reload: Reload | None = None,
     subscribers: Subscribers | None = None,
     wall: WallClock | None = None,
+    local_time: LocalTime | None = None,
     access: Access | None = None,
     timeout_offset_s: float = 0.5,
     telemetry_path: str = "/metrics",
@@ -43,6 +45,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
         reload: Reads the configuration again; returns its mistakes, nothing if it is used.
         subscribers: The batteries of the page; None: there is no page.
         wall: Converts the batteries' times to unix time.
+        local_time: For the page; None: the page does not know it.
         access: Passwords and rate limit; None: every request is allowed.
         timeout_offset_s: The part of a scrape's time-out that is kept for sending the response.
         telemetry_path: Where the metrics are.
@@ -56,7 +59,7 @@ def make_app(  # noqa: PLR0913 - options, all by name
     }
     routes: dict[str, Route] = {}
     if subscribers is not None:
-        routes = page_routes(subscribers, wall or WallClock(), telemetry_path, banks)
+        routes = page_routes(subscribers, wall or WallClock(), telemetry_path, banks, local_time)
     routes |= {
         "/probe": (_ProbeHandler, scraping),
         "/-/healthy": (_HealthHandler, {}),

@@ -10,6 +10,7 @@ from exporter.battery.banks import BankSnapshot, make_bank_snapshot
 from exporter.battery.poller import Poller
 from exporter.clock import WallClock
 from exporter.config.schema import BankConfig
+from exporter.localtime import LocalTime
 from exporter.web import api_json as api
 from exporter.web.assets import Asset, assets
 from exporter.web.handler import NAME, ChangeHandler, Handler, Route
@@ -33,9 +34,10 @@ def page_routes(
     wall: WallClock,
     metrics_path: str,
     banks: Sequence[BankConfig] = (),
+    local_time: LocalTime | None = None,
 ) -> dict[str, Route]:
     """Return the routes of the page and of /api/v1; the page links to `metrics_path`."""
-    state = _State(subscribers, wall, metrics_path, banks)
+    state = _State(subscribers, wall, metrics_path, banks, local_time)
     files = assets()
     routes: dict[str, Route] = {
         f"/page/{path}": (_AssetHandler, {"asset": asset}) for path, asset in files.items()
@@ -67,10 +69,12 @@ class _State:
         wall: WallClock,
         metrics_path: str,
         banks: Sequence[BankConfig],
+        local_time: LocalTime | None,
     ) -> None:
         self.subscribers = subscribers
         self._banks = banks
         self._wall = wall
+        self._local_time = local_time
         self._metrics_path = metrics_path
         self._curves = b""
         self._curves_key: object = None
@@ -86,6 +90,7 @@ class _State:
             "now_unix_s": self._wall.now_unix_s(),
             "poll_interval_s": INTERVAL_S,
             "metrics_path": self._metrics_path,
+            "local_time": self._local_time and self._local_time.as_json(),
             "batteries": [battery_json(battery) for battery in self.subscribers.batteries.values()],
             "banks": [api.bank(self._snapshot(bank)) for bank in self._banks],
         }

@@ -1,0 +1,96 @@
+"""The offset of local time, and what clients learn of it."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.clock import WallClock
+from exporter.config.loader import parse
+from exporter.localtime import LocalTime
+from exporter.metrics import ExporterCollector
+from tests.support.registry import make_registry
+
+WINTER_UNIX_S = 1_792_890_000.0  # the end of daylight saving time in Berlin
+BATTERIES = 'batteries: [{name: camper, address: "A4:C1:38:00:00:01"}]\n'
+
+
+class Clock:
+    def __init__(self, unix_s: float) -> None:
+        self.unix_s = unix_s
+
+    def __call__(self) -> float:
+        return self.unix_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(WINTER_UNIX_S - 1.0)
+
+
+def make_local_time(options: str, clock: Clock) -> LocalTime:
+    return LocalTime(parse(BATTERIES + options), WallClock(clock, clock))
+
+
+@pytest.fixture
+def machine_in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+class TestOffset:
+    def test_offset_changes_with_daylight_saving_time_while_running(self, clock: Clock) -> None:
+        local = make_local_time("timezone: Europe/Berlin", clock)
+
+        before_s = local.utc_offset_s()
+        clock.unix_s += 1.0
+
+        assert (before_s, local.utc_offset_s()) == (7200.0, 3600.0)
+
+    @pytest.mark.usefixtures("machine_in_berlin")
+    def test_zone_of_the_machine_is_the_default(self, clock: Clock) -> None:
+        local = make_local_time("", clock)
+
+        before_s = local.utc_offset_s()
+        clock.unix_s += 1.0
+
+        assert (before_s, local.utc_offset_s()) == (7200.0, 3600.0)
+
+    @pytest.mark.parametrize(
+        ("zone", "offset_s"), [("America/St_Johns", -9000.0), ("Asia/Kathmandu", 20700.0)]
+    )
+    def test_offset_may_be_negative_or_no_whole_hour(
+        self, clock: Clock, zone: str, offset_s: float
+    ) -> None:
+        assert make_local_time(f"timezone: {zone}", clock).utc_offset_s() == offset_s
+
+    def test_reload_changes_the_zone(self, clock: Clock) -> None:
+        local = make_local_time("timezone: Europe/Berlin", clock)
+        clock.unix_s += 1.0
+
+        local.change(parse(BATTERIES + "timezone: Asia/Tokyo"))
+
+        assert local.utc_offset_s() == 32400.0
+
+
+def test_metrics_have_offset_morning_and_night(clock: Clock) -> None:
+    local = make_local_time("timezone: UTC\nmorning: 06:30\nnight: 21:00-05:00", clock)
+    registry = make_registry(ExporterCollector(others=[local]))
+
+    shown = {
+        name: registry.get_sample_value(f"bms_exporter_{name}_seconds")
+        for name in ("utc_offset", "morning", "night_start", "night_end")
+    }
+
+    assert shown == {"utc_offset": 0, "morning": 23400, "night_start": 75600, "night_end": 18000}
+
+
+def test_json_has_the_same_numbers(clock: Clock) -> None:
+    assert make_local_time("timezone: UTC", clock).as_json() == {
+        "utc_offset_s": 0.0,
+        "morning_s": 25200.0,
+        "night_start_s": 72000.0,
+        "night_end_s": 21600.0,
+    }
