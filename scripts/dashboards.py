@@ -16,13 +16,39 @@ WIDE: Final = 24  # columns of Grafana's grid
 CHARGE, DISCHARGE = f"bms_current_amperes{OF} > 0.05", f"bms_current_amperes{OF} < -0.05"
 POWER = f"bms_voltage_volts{OF} * bms_current_amperes{OF}"
 MEAN_A = f"avg_over_time(bms_current_amperes{OF}[30m])"
-NIGHT_A = (
-    f"avg_over_time((clamp_min(-bms_current_amperes{OF}, 0)"
-    " and on () (hour() >= 20 or hour() < 6))[24h:5m])"
+# The rule of docs/metrics.md, Time to empty and to full.
+EMPTY_S = (
+    f"3600 * bms_remaining_capacity_amperehours{OF} / -({MEAN_A} <= -0.05) <= 2592000"
+    f" unless bms_current_amperes{OF} > 0"
 )
-LEFT_AT_7 = (
+FULL_S = (
+    f"3600 * ((bms_full_capacity_amperehours{OF} > 0 or bms_nominal_capacity_amperehours{OF})"
+    f" - bms_remaining_capacity_amperehours{OF} >= 0) / ({MEAN_A} >= 0.05) <= 2592000"
+    f" unless bms_state_of_charge_ratio{OF} >= 1 unless bms_current_amperes{OF} < 0"
+)
+
+# Local hours, from the metrics of each exporter.
+EXPORTERS: Final = '{job=~"$job", instance=~"$instance", vehicle=~"$vehicle"}'
+HERE: Final = "on (job, instance, vehicle)"
+LOCAL = f"(time() + bms_exporter_utc_offset_seconds{EXPORTERS})"
+NIGHT_START, NIGHT_END, MORNING = (
+    f"bms_exporter_{name}_seconds{EXPORTERS}" for name in ("night_start", "night_end", "morning")
+)
+BY_NIGHT = f"({LOCAL} - {NIGHT_START}) % 86400 < (86400 + {NIGHT_END} - {NIGHT_START}) % 86400"
+# Before the night begins, only the hours from its start on count.
+UNTIL_MORNING_S = (
+    f"(86400 - ({LOCAL} - {MORNING}) % 86400 < (86400 + {MORNING} - {NIGHT_START}) % 86400"
+    f" or (86400 + {MORNING} - {NIGHT_START}) % 86400)"
+)
+# Each minute adds the increase of five minutes.
+NIGHT_WH = (
+    f"sum_over_time((increase(bms_discharged_watthours_total{OF}[5m])"
+    f" and {HERE} {BY_NIGHT})[24h:1m]) / 5"
+)
+NIGHT_A = f"avg_over_time((clamp_min(-bms_current_amperes{OF}, 0) and {HERE} {BY_NIGHT})[24h:5m])"
+LEFT_IN_THE_MORNING = (
     f"clamp_min((bms_remaining_capacity_amperehours{OF}"
-    f" - {NIGHT_A} * scalar(clamp_max((31 - hour() - minute() / 60) % 24, 11)))"
+    f" - {NIGHT_A} * {HERE} group_left () {UNTIL_MORNING_S} / 3600)"
     f" / bms_nominal_capacity_amperehours{OF}, 0)"
 )
 SPREAD = f"max without (cell) (bms_cell_voltage_volts{OF}) - min without (cell) (bms_cell_voltage_volts{OF})"
@@ -256,10 +282,10 @@ def camper() -> Json:
     )
     board.panel(
         "stat",
-        "Left at 7 in the morning (UTC)",
-        "What will be left if tonight is like last night: remaining Ah minus the mean night current (20 to 6 o'clock UTC) until 7 o'clock. Green is enough for coffee and light. Red is below 10 %.",
+        "Left in the morning",
+        "What will be left if tonight is like last night: remaining Ah minus the mean night current until morning. The exporter's configuration says when that is. Green is enough for coffee and light. Red is below 10 %.",
         "percentunit",
-        [query(LEFT_AT_7, now=True)],
+        [query(LEFT_IN_THE_MORNING, now=True)],
         size=(6, 7),
         defaults={"decimals": 0, "thresholds": RSOC},
         no_value="Not known before the first night",
@@ -286,12 +312,8 @@ def camper() -> Json:
         "At the mean current of the past half hour. Red below 4 hours to empty, orange below 12. At 100 % there is no time to full.",
         "s",
         [
-            query(f"3600 * {ah} / -({MEAN_A} < -0.05)", "{{battery}} empty in", now=True),
-            query(
-                f"3600 * ((bms_full_capacity_amperehours{OF} > 0 or bms_nominal_capacity_amperehours{OF}) - {ah} >= 0) / ({MEAN_A} > 0.05) unless {rsoc} >= 1",
-                "{{battery}} full in",
-                now=True,
-            ),
+            query(EMPTY_S, "{{battery}} empty in", now=True),
+            query(FULL_S, "{{battery}} full in", now=True),
         ],
         size=(6, 6),
         defaults={
@@ -394,11 +416,11 @@ def camper() -> Json:
     board.panel(
         "timeseries",
         "Energy in and out per day",
-        "Energy of the 24 hours before each point: charged above zero, discharged below. Minutes without a reading add nothing.",
+        "Energy of the 24 hours before each point: charged above zero, discharged below. Gaps longer than max_age add nothing.",
         "watth",
         [
-            query(f"sum_over_time(clamp_min({POWER}, 0)[24h:1m]) / 60", "{{battery}} in"),
-            query(f"sum_over_time(clamp_max({POWER}, 0)[24h:1m]) / 60", "{{battery}} out"),
+            query(f"increase(bms_charged_watthours_total{OF}[24h])", "{{battery}} in"),
+            query(f"-increase(bms_discharged_watthours_total{OF}[24h])", "{{battery}} out"),
         ],
         size=(12, 8),
         defaults={"custom": BARS},
@@ -407,13 +429,9 @@ def camper() -> Json:
     board.panel(
         "timeseries",
         "Night consumption",
-        "Discharged between 20 and 6 o'clock (UTC) of the 24 hours before each point.",
+        "Discharged in the night hours of the 24 hours before each point. The exporter's configuration says when the night is.",
         "watth",
-        [
-            query(
-                f"sum_over_time((clamp_min(-({POWER}), 0) and on () (hour() >= 20 or hour() < 6))[24h:1m]) / 60"
-            )
-        ],
+        [query(NIGHT_WH)],
         size=(12, 8),
         defaults={
             "min": 0,
@@ -686,7 +704,7 @@ def fleet() -> Json:
         ("Voltage", f"bms_voltage_volts{OF}", "volt"),
         ("Current", f"bms_current_amperes{OF}", "amp"),
         ("Power", POWER, "watt"),
-        ("Empty in", f"3600 * bms_remaining_capacity_amperehours{OF} / -({MEAN_A} < -0.05)", "s"),
+        ("Empty in", EMPTY_S, "s"),
         ("Coldest", f"min without (sensor) (bms_temperature_celsius{OF} > -29)", "celsius"),
         ("Spread", SPREAD, "volt"),
         ("Failed polls, 1 h", f"sum without (reason) (increase(bms_poll_failures_total{OF}[1h]))", "none"),

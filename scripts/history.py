@@ -15,8 +15,16 @@ from exporter.batteries import build_battery
 from exporter.ble.bleak import BleakTransport
 from exporter.ble.routes import Routes
 from exporter.clock import WallClock
-from exporter.config.schema import BatteryConfig, Name, PollConfig, SettingsChoice, normal_address
+from exporter.config.schema import (
+    BatteryConfig,
+    Config,
+    Name,
+    PollConfig,
+    SettingsChoice,
+    normal_address,
+)
 from exporter.demo import fleet, radio
+from exporter.localtime import LocalTime
 from exporter.metrics import ROWS, SETTINGS_ROWS, BatteryCollector, Row
 
 DAY_S: Final = 86400
@@ -59,6 +67,7 @@ async def write(days: float, step_s: float) -> None:
     began_s = (now_s - days * DAY_S) // DAY_S * DAY_S + START_H * 3600
     offset_s = began_s - loop.time()
     wall = WallClock(loop.time, lambda: offset_s + loop.time())
+    local_time = LocalTime(Config(batteries=()), wall)
     batteries = fleet.build_camper(loop.time)
     backend = radio.make_backend(radio.make_air(batteries.values()))
     routes = Routes(
@@ -89,10 +98,10 @@ async def write(days: float, step_s: float) -> None:
             rows: tuple[Row, ...] = WITHOUT_SETTINGS
             if at_s >= settings_at_s:
                 rows, settings_at_s = ROWS, at_s + SETTINGS_EVERY_S
-            for family in BatteryCollector(snapshots, rows).collect():
+            for family in (*BatteryCollector(snapshots, rows).collect(), *local_time.collect()):
                 for sample in family.samples:
-                    labels = ",".join(f'{key}="{value}"' for key, value in sample.labels.items())
-                    print(f"{sample.name}{{{JOB},{labels}}} {float(sample.value)} {at_s:.0f}")
+                    labels = [JOB, *(f'{key}="{value}"' for key, value in sample.labels.items())]
+                    print(f"{sample.name}{{{','.join(labels)}}} {float(sample.value)} {at_s:.0f}")
             at_s += step_s
         for one in pollers:
             await one.close()
