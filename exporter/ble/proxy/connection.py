@@ -20,13 +20,13 @@ class ProxyConnection:
         self.adapter: str = peripheral.session.name
         peripheral.on_lost.append(self._note_lost)
 
-    async def discover(self) -> None:
+    async def discover(self, deadline_s: float) -> None:
         """Read the GATT table, and choose among the profiles in it.
 
         Raises:
             BmsError: It cannot be read, holds no profile, or not the configured one.
         """
-        services = await self._peripheral.read_table()
+        services = await self._peripheral.read_table(deadline_s)
         if (recorder := self._target.stats.recorder) is not None:
             recorder.services(describe(services))
         self._present = choose_profiles(

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from aioesphomeapi import api_pb2
 from aioesphomeapi.core import APIConnectionError, TimeoutAPIError
 from aioesphomeapi.model import BluetoothGATTService
 
@@ -14,12 +15,15 @@ from exporter.ble.proxy.session import Session
 from exporter.ble.proxy.table import Handles
 from exporter.errors import Cause, ConnectError
 
+# Its class is made when it is imported, so that mypy does not know it.
+TableReply: Any = api_pb2.BluetoothGATTGetServicesResponse  # type: ignore[attr-defined]
 log = logging.getLogger(__name__)
 
 ATTEMPT_S: Final = 10.0  # the ESP32 itself gives up after 20 s
 TABLE_S: Final = 8.0
 ANSWER_S: Final = 5.0
 DISCONNECT_S: Final = 3.0
+MAX_TABLE: Final = 100_000  # bytes of the proxy's replies; an ESP32 has no memory for more
 SUBSCRIBE: Final = b"\x01\x00"
 MAX_VALUE: Final = 512  # bytes of a characteristic (Core Specification, Vol 3, Part F, 3.2.9)
 
@@ -78,16 +82,34 @@ class Peripheral:
         if not self.is_connected:
             raise explain_connect(format_address(address), session.name, self._code)
 
-    async def read_table(self) -> Sequence[BluetoothGATTService]:
-        """Return the GATT table. Raises BmsError if it cannot be read."""
+    async def read_table(self, deadline_s: float) -> Sequence[BluetoothGATTService]:
+        """Return the GATT table. Raises BmsError if it cannot be read by the deadline."""
         doing = f"GATT table of {format_address(self._address)} by proxy {self.session.name}"
+        client = self.session.client
+        now_s = asyncio.get_running_loop().time
+        limit = asyncio.timeout_at(min(deadline_s, now_s() + TABLE_S))
+        size = 0
+
+        def count(message: Any) -> None:
+            nonlocal size
+            before, size = size, size + message.ByteSize()
+            if before <= MAX_TABLE < size:
+                limit.reschedule(now_s())
+
         try:
-            async with asyncio.timeout(TABLE_S):
-                table = await self.session.run(
-                    self.session.client.bluetooth_gatt_get_services(self._address)
-                )
+            async with limit:
+                # The library collects replies without a limit, and has no public way to see them.
+                connection = client._get_connection()  # noqa: SLF001
+                forget = connection.add_message_callback(count, (TableReply,))
+                try:
+                    table = await self.session.run(
+                        client.bluetooth_gatt_get_services(self._address)
+                    )
+                finally:
+                    forget()
         except TimeoutError as error:
-            raise ConnectError(f"{doing}: no answer in {TABLE_S:g} s", Cause.GATT) from error
+            why = "no answer in time" if size <= MAX_TABLE else "it is larger than any battery's"
+            raise ConnectError(f"{doing}: {why}", Cause.GATT) from error
         except APIConnectionError as error:
             raise ConnectError(str(explain_gatt(error, doing)), Cause.GATT) from error
         return table.services

@@ -80,7 +80,7 @@ class ProxyTransport:
             stack.push_async_callback(self._disconnect, peripheral, target)
             connection = ProxyConnection(peripheral, target, is_gentle=is_gentle)
             stack.callback(asyncio.create_task(_end_with(session, connection)).cancel)
-            await connection.discover()
+            await connection.discover(deadline_s)
             yield connection
 
     async def _open(self, stack: AsyncExitStack, target: Target, deadline_s: float) -> Session:
