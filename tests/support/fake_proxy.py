@@ -97,6 +97,7 @@ class FakeProxy:
     table: Callable[[VirtualBattery], Iterable[Any]] = make_table
     more_advertisements: Callable[[], Iterable[Any]] = tuple
     drops_api_at: str = ""  # the name of a message: the API connection ends when it arrives
+    ignores: set[str] = field(default_factory=set)  # names of messages
     misuses: list[str] = field(default_factory=list)
     received: list[str] = field(default_factory=list)  # names of messages
     peers: dict[int, Peer] = field(default_factory=dict)
@@ -193,6 +194,8 @@ class _Client:
             if name == self.proxy.drops_api_at:
                 self.writer.transport.abort()
                 return
+            if name in self.proxy.ignores:
+                continue
             if isinstance(message, pb.DisconnectRequest):
                 self.send(pb.DisconnectResponse())
                 return

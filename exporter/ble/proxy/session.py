@@ -22,7 +22,9 @@ logging.getLogger("aioesphomeapi").setLevel(logging.CRITICAL)
 OPEN_S: Final = 10.0  # an ESP32 with weak Wi-Fi takes seconds
 KEEP_ALIVE_S: Final = 10.0  # the library gives up after 4.5 of them without an answer
 SILENT_S: Final = 2.0  # JBD modules, phones and most other devices advertise more often
-PROBE_S: Final = 3.0
+# With SILENT_S less than a poll waits for a reply, so that it fails with the reason.
+PROBE_S: Final = 2.5
+INFO_PART: Final = 0.8  # of PROBE_S
 # No device has this address: a request to disconnect it changes nothing, and is answered to the
 # subscriber only (ESPHome, bluetooth_proxy.cpp, bluetooth_device_request).
 PROBE_ADDRESS: Final = 1
@@ -143,26 +145,23 @@ class Session:
 
     async def _is_subscribed(self) -> bool:
         asked_s = asyncio.get_running_loop().time()
-        try:
-            await self.client.bluetooth_device_disconnect(PROBE_ADDRESS, timeout=PROBE_S)
-        except TimeoutAPIError:
-            if self._noted_s > asked_s:
-                return True
-            await self._explain_silence()
-            return False
-        except APIConnectionError:  # the connection is ending, which `_stopped` reports
+        probe, info = await asyncio.gather(
+            self.client.bluetooth_device_disconnect(PROBE_ADDRESS, timeout=PROBE_S),
+            # Sent second, and so answered second: then the probe's answer is not only late.
+            asyncio.wait_for(self.client.device_info(), INFO_PART * PROBE_S),
+            return_exceptions=True,
+        )
+        if probe is None or self._noted_s > asked_s:
+            return True
+        if not isinstance(probe, APIConnectionError):
+            raise probe
+        if not isinstance(probe, TimeoutAPIError):  # `_stopped` reports it, too
             self.end(self._make_lost())
-            return False
-        return True
-
-    async def _explain_silence(self) -> None:
-        try:
-            async with asyncio.timeout(PROBE_S):
-                await self.client.device_info()
-        except (APIConnectionError, TimeoutError):
+        elif isinstance(info, BaseException):
             self.end(AdapterError(f"proxy {self.name}: it does not answer any more"))
         else:
             self.end(TakenError(self.name))
+        return False
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of `work`, unless the session ends first.

@@ -1,12 +1,12 @@
 """Each failure of a proxy has its reason, says what to do, and leaves nothing behind."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from exporter.ble.proxy import api, session, transport
+from exporter.ble.proxy import api, peripheral, session, transport
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.protocol.profiles import PROFILES
 from tests.support.fake_proxy import PASSIVE, FakeProxy, make_table, number, pb, running_proxy
@@ -196,6 +196,36 @@ class TestBatteries:
 
             assert (failure, message in said) == (reason, True), said
 
+    async def test_table_that_never_ends_is_refused_before_it_fills_the_memory(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        sent: list[Any] = []
+
+        def endless(_battery: VirtualBattery) -> Iterator[Any]:
+            while len(sent) < 100:
+                service = pb.BluetoothGATTService(short_uuid=1, handle=1)
+                for handle in range(2, 500):
+                    service.characteristics.add(uuid=[handle, handle], handle=handle)
+                sent.append(service)
+                yield service
+
+        async with proxied(tasks, battery(), table=endless, timeout_s=5.0) as (proxy, reading):
+            reason, message = await reading.fail()
+            await wait_until(lambda: not proxy.peers)
+
+            assert (reason, "larger than any battery's" in message) == ("connect", True), message
+
+    async def test_poll_whose_table_never_arrives_ends_at_its_deadline(
+        self, monkeypatch: pytest.MonkeyPatch, tasks: asyncio.TaskGroup
+    ) -> None:
+        monkeypatch.setattr(peripheral, "TABLE_S", 60.0)
+        async with proxied(tasks, battery(), timeout_s=0.5) as (proxy, reading):
+            proxy.ignores = {"BluetoothGATTGetServicesRequest"}
+            async with asyncio.timeout(30.0):
+                reason, message = await reading.fail()
+
+            assert (reason, "no answer in time" in message) == ("connect", True), message
+
     async def test_battery_that_is_silent_is_a_timeout_failure(
         self, tasks: asyncio.TaskGroup
     ) -> None:
@@ -298,6 +328,26 @@ class TestTakenOver:
             assert (reason, "took the proxy" in message) == ("adapter", True)
             other.proxies.close()
             await asyncio.sleep(0.6)  # the time for which the proxy is left to the other program
+            assert (await reading.poll()).up
+
+    async def test_stalled_network_is_no_takeover(self, tasks: asyncio.TaskGroup) -> None:
+        one = battery()
+        async with proxied(tasks, one) as (proxy, reading):
+            assert (await reading.poll()).up
+            (client,) = proxy.clients
+            one.faults = Faults(gone=True)
+            send, stalled = client.send, list[Any]()
+            client.send = stalled.append  # type: ignore[method-assign, assignment]
+            polling = asyncio.create_task(reading.poll())
+            await asyncio.sleep(0.8)  # longer than the probe is waited for
+            one.faults = Faults()
+            for message in stalled:
+                send(message)
+            client.send = send  # type: ignore[method-assign]
+
+            first = await polling
+
+            assert "took the proxy" not in str(first.last_error)
             assert (await reading.poll()).up
 
     async def test_quiet_surroundings_are_no_takeover(self, tasks: asyncio.TaskGroup) -> None:
