@@ -98,6 +98,7 @@ class FakeProxy:
     more_advertisements: Callable[[], Iterable[Any]] = tuple
     drops_api_at: str = ""  # the name of a message: the API connection ends when it arrives
     ignores: set[str] = field(default_factory=set)  # names of messages
+    answers_late: bool = False  # an earlier disconnect, after the next request to connect
     misuses: list[str] = field(default_factory=list)
     received: list[str] = field(default_factory=list)  # names of messages
     peers: dict[int, Peer] = field(default_factory=dict)
@@ -255,6 +256,8 @@ class _Client:
                 proxy.misuses.append("connect without a free connection")
             proxy.send(pb.BluetoothDeviceConnectionResponse(address=address, error=code))
             return
+        if proxy.answers_late:
+            proxy.send(pb.BluetoothDeviceConnectionResponse(address=address))
         proxy.peers[address] = peer = Peer(battery)
         proxy.most_peers = max(proxy.most_peers, len(proxy.peers))
         proxy.report_free()

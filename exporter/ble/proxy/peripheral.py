@@ -1,8 +1,8 @@
 """One battery that a proxy connects to: its requests, each with a time limit."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from aioesphomeapi import api_pb2
@@ -13,11 +13,11 @@ from exporter.ble.proxy.errors import explain_connect, explain_gatt
 from exporter.ble.proxy.raw import format_address
 from exporter.ble.proxy.session import Session
 from exporter.ble.proxy.table import Handles
+from exporter.ble.timeouts import leave_behind
 from exporter.errors import Cause, ConnectError
 
 # Its class is made when it is imported, so that mypy does not know it.
 TableReply: Any = api_pb2.BluetoothGATTGetServicesResponse  # type: ignore[attr-defined]
-log = logging.getLogger(__name__)
 
 ATTEMPT_S: Final = 10.0  # the ESP32 itself gives up after 20 s
 TABLE_S: Final = 8.0
@@ -37,6 +37,7 @@ class Peripheral:
         self.on_lost: list[Callable[[], None]] = []
         self._address = address
         self._address_type = address_type
+        self._is_released = False
         self._code = 0  # of the last change of the connection
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._forget: Callable[[], None] = lambda: None
@@ -70,7 +71,7 @@ class Peripheral:
             raise ConnectError(f"connect by proxy {session.name}: {error}") from error
         except asyncio.CancelledError:
             if self.is_connected:  # just now
-                session.client.bluetooth_device_disconnect_no_wait(address)
+                self._release()
                 self.is_connected = False
             raise
         finally:
@@ -119,14 +120,16 @@ class Peripheral:
 
         def receive(_handle: int, data: bytearray) -> None:
             self.session.note()
-            if len(data) <= MAX_VALUE:
+            if self.is_connected and len(data) <= MAX_VALUE:
                 notified(bytes(data))
 
         client = self.session.client
-        await self._ask(
-            "subscribe",
-            client.bluetooth_gatt_start_notify(self._address, handles.notify, receive, ANSWER_S),
+        # Not cancelled: the library would never forget `receive` (46.23).
+        starting = asyncio.ensure_future(
+            client.bluetooth_gatt_start_notify(self._address, handles.notify, receive, ANSWER_S)
         )
+        leave_behind(starting)
+        await self._ask("subscribe", _wait(starting))
         await self._ask(
             "subscribe",
             client.bluetooth_gatt_write_descriptor(
@@ -150,31 +153,41 @@ class Peripheral:
 
     async def disconnect(self) -> None:
         """End the connection, and wait until the proxy has; never raises BmsError."""
-        client = self.session.client
         try:
             if self.is_connected:
                 # Sent at once, so that a caller who is cancelled has disconnected the battery, too.
-                client.bluetooth_device_disconnect_no_wait(self._address)
+                self._release()
                 either: list[asyncio.Future[Any]] = [self._gone, self.session.ended]
                 await asyncio.wait(
                     either, timeout=DISCONNECT_S, return_when=asyncio.FIRST_COMPLETED
                 )
-        except APIConnectionError as error:
-            extra = {"proxy": self.session.name, "error": str(error)}
-            log.debug("disconnect failed", extra=extra)
         finally:
             self._end()
+
+    def _release(self) -> None:
+        """Request the end of the connection, once."""
+        if not self._is_released:
+            self._is_released = True
+            with suppress(APIConnectionError):  # the API connection is gone, and the battery's, too
+                self.session.client.bluetooth_device_disconnect_no_wait(self._address)
 
     def _changed(self, connected: bool, _mtu: int, code: int) -> None:  # noqa: FBT001 - by the library
         self.session.note()
         self.is_connected, self._code = connected, code
         if not connected:
+            if not code:  # perhaps the late answer to an earlier request: the ESP32 would go on
+                self._release()
             if not self._gone.done():
                 self._gone.set_result(None)
             for lost in self.on_lost:
                 lost()
 
     def _end(self) -> None:
+        self.is_connected = False
         self.session.connected.discard(self._address)
         self._forget()
         self.session.client.bluetooth_gatt_stop_notify_for_address(self._address)
+
+
+async def _wait(request: asyncio.Future[Any]) -> None:
+    await asyncio.shield(request)
