@@ -106,6 +106,11 @@ class ProxyApi:
         self._up, self._failure = False, error
         self._again_s = asyncio.get_running_loop().time() + pause_s
 
+    def note_no_answer(self, error: AdapterError) -> None:
+        """Record that a poll ended before the proxy answered."""
+        if self._session is None:
+            self._note_failure(error, 0.0)
+
     def _note_end(self, session: Session) -> None:
         if session is not self._session:
             return  # it was never open, or we have closed it

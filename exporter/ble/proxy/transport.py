@@ -89,6 +89,7 @@ class ProxyTransport:
                 return await stack.enter_async_context(self._api.use())
         except TimeoutError:
             error = AdapterError(f"proxy {self._api.config.name}: it does not answer in time")
+            self._api.note_no_answer(error)
             target.stats.record_attempt(error.reason)
             raise error from None
         except AdapterError as error:

@@ -77,6 +77,7 @@ class TestOpening:
             reason, message = await reading.fail()
 
             assert (reason, "does not answer in time" in message) == ("adapter", True)
+            assert reading.proxies.states()["garage"].up is False
 
     async def test_failure_is_repeated_without_an_attempt_for_a_while(
         self, tasks: asyncio.TaskGroup
