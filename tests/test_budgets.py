@@ -34,7 +34,7 @@ async def test_poll_over_direct_link_sends_3_att_packets_and_the_first_12(
 
 
 @pytest.mark.parametrize("module", ["exporter.app", "exporter.cli"])
-def test_start_loads_at_most_415_modules(module: str) -> None:
+def test_start_loads_at_most_425_modules(module: str) -> None:
     program = f"import sys; n = len(sys.modules); import {module}; print(len(sys.modules) - n)"
 
     printed = subprocess.run(
@@ -45,4 +45,4 @@ def test_start_loads_at_most_415_modules(module: str) -> None:
         env={key: value for key, value in os.environ.items() if "COV" not in key},
     ).stdout
 
-    assert int(printed) <= 415
+    assert int(printed) <= 425
