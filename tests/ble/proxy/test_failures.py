@@ -1,14 +1,12 @@
 """Each failure of a proxy has its reason, says what to do, and leaves nothing behind."""
 
 import asyncio
-import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from exporter.ble.proxy import api, peripheral, session, transport
-from exporter.ble.proxy.connection import ProxyLink
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.protocol.profiles import PROFILES
 from tests.support.fake_proxy import PASSIVE, FakeProxy, make_table, number, pb, running_proxy
@@ -239,24 +237,6 @@ class TestBatteries:
 
             assert reason == "connect"
             assert (await reading.poll()).up
-
-    async def test_cancelled_subscription_leaves_nothing_in_the_library(
-        self, monkeypatch: pytest.MonkeyPatch, tasks: asyncio.TaskGroup
-    ) -> None:
-        monkeypatch.setattr(peripheral, "ANSWER_S", 3.0)
-        ignored = {"BluetoothGATTNotifyRequest"}
-        async with proxied(tasks, battery(), ignores=ignored, timeout_s=2.0) as (proxy, reading):
-            reason, _ = await reading.fail()
-            proxy.ignores = set()
-            await wait_until(lambda: not proxy.peers)
-            await reading.poll()  # its snapshot replaces the one with the traceback
-
-            def is_forgotten() -> bool:
-                gc.collect()
-                return not any(type(one) is ProxyLink for one in gc.get_objects())
-
-            assert reason == "timeout"
-            await wait_until(is_forgotten)
 
     async def test_battery_that_is_silent_is_a_timeout_failure(
         self, tasks: asyncio.TaskGroup
