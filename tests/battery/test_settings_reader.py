@@ -314,7 +314,7 @@ class TestLeavingLater:
             assert (await bench.poll()).up
 
         assert bench.state.is_left is False
-        assert [one.levelname for one in caplog.records if "mode" in one.message] == ["WARNING"]
+        assert [one.levelno for one in caplog.records if "mode" in one.message] == [logging.WARNING]
 
     async def test_battery_that_disconnects_at_leave_is_read_from_then_on(
         self, tasks: asyncio.TaskGroup
