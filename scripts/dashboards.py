@@ -10,10 +10,12 @@ Json = dict[str, Any]
 
 OF: Final = '{job=~"$job", instance=~"$instance", vehicle=~"$vehicle", battery=~"$battery"}'
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
-GREEN, ORANGE, RED, BLUE, GREY = "green", "orange", "red", "blue", "text"
+# Green: enough, or charging. Blue: discharging. Orange and red: act soon, act now. Purple: a measurement.
+GREEN, ORANGE, RED, BLUE, GREY, PURPLE = "green", "orange", "red", "blue", "text", "purple"
+# Grafana's own units would turn 0.6 A into 600 mA.
+AMPERES, AH, VOLTS, WATTS, WH = (f"suffix:{unit}" for unit in ("A", "Ah", "V", "W", "Wh"))
 WIDE: Final = 24  # columns of Grafana's grid
 
-CHARGE, DISCHARGE = f"bms_current_amperes{OF} > 0.05", f"bms_current_amperes{OF} < -0.05"
 POWER = f"bms_voltage_volts{OF} * bms_current_amperes{OF}"
 MEAN_A = f"avg_over_time(bms_current_amperes{OF}[30m])"
 # The rule of docs/metrics.md, Time to empty and to full.
@@ -21,12 +23,6 @@ EMPTY_S = (
     f"3600 * bms_remaining_capacity_amperehours{OF} / -({MEAN_A} <= -0.05) <= 2592000"
     f" unless bms_current_amperes{OF} > 0"
 )
-FULL_S = (
-    f"3600 * ((bms_full_capacity_amperehours{OF} > 0 or bms_nominal_capacity_amperehours{OF})"
-    f" - bms_remaining_capacity_amperehours{OF} >= 0) / ({MEAN_A} >= 0.05) <= 2592000"
-    f" unless bms_state_of_charge_ratio{OF} >= 1 unless bms_current_amperes{OF} < 0"
-)
-
 # Local hours, from the metrics of each exporter.
 EXPORTERS: Final = '{job=~"$job", instance=~"$instance", vehicle=~"$vehicle"}'
 HERE: Final = "on (job, instance, vehicle)"
@@ -45,15 +41,94 @@ NIGHT_WH = (
     f"sum_over_time((increase(bms_discharged_watthours_total{OF}[5m])"
     f" and {HERE} {BY_NIGHT})[24h:1m]) / 5"
 )
-NIGHT_A = f"avg_over_time((clamp_min(-bms_current_amperes{OF}, 0) and {HERE} {BY_NIGHT})[24h:5m])"
-LEFT_IN_THE_MORNING = (
-    f"clamp_min((bms_remaining_capacity_amperehours{OF}"
-    f" - {NIGHT_A} * {HERE} group_left () {UNTIL_MORNING_S} / 3600)"
-    f" / bms_nominal_capacity_amperehours{OF}, 0)"
-)
 SPREAD = f"max without (cell) (bms_cell_voltage_volts{OF}) - min without (cell) (bms_cell_voltage_volts{OF})"
 PER_POLL = f"rate(bms_polls_total{OF}[$__rate_interval])"
 TOO_FEW: Final = "Not enough polls yet"
+
+
+# Banks and batteries in one result: the series of a bank have the label `bank`, those of a battery `battery`.
+# A battery is left out while the totals of its bank exist.
+BANKS = f"and on (job, instance, vehicle, bank) bms_bank_member{OF}"
+IN_BANK = (
+    f"on (job, instance, vehicle, battery) (bms_bank_member{OF} * on (job, instance, vehicle, bank)"
+    f" group_left () bms_bank_remaining_capacity_amperehours{EXPORTERS})"
+)
+
+
+def total(quantity: str, *, over: str = "") -> str:
+    """Return the quantity of each bank, and of each battery in no bank; `over`: its mean of that time."""
+    bank, battery = f"bms_bank_{quantity}{EXPORTERS}", f"bms_{quantity}{OF}"
+    if over:
+        bank, battery = f"avg_over_time({bank}[{over}])", f"avg_over_time({battery}[{over}])"
+    return f"({bank} {BANKS} or {battery} unless {IN_BANK})"
+
+
+REMAINING_AH, NOMINAL_AH, CURRENT_A, VOLTAGE_V = (
+    total(quantity)
+    for quantity in ("remaining_capacity_amperehours", "nominal_capacity_amperehours", "current_amperes", "voltage_volts")
+)  # fmt: skip
+
+
+def threshold(name: str) -> str:
+    """Return a threshold in Ah; that of a bank is the mean of its batteries' in percent."""
+    own = f"bms_{name}_threshold_amperehours{OF}"
+    ratio = f"{own} / (bms_nominal_capacity_amperehours{OF} > 0)"
+    member = f"on (job, instance, vehicle, battery) group_left (bank) bms_bank_member{OF}"
+    bank = f"bms_bank_nominal_capacity_amperehours{EXPORTERS}"
+    return f"({bank} * avg by (job, instance, vehicle, bank) ({ratio} * {member}) or {own})"
+
+
+LOW_AH, CRITICAL_AH = threshold("low"), threshold("critical")
+MEAN_OF_TOTAL_A = total("current_amperes", over="30m")
+TOTAL_EMPTY_S = (
+    f"(3600 * {REMAINING_AH} / -({MEAN_OF_TOTAL_A} <= -0.05) <= 2592000 unless {CURRENT_A} > 0)"
+)
+TOTAL_FULL_S = (
+    f"(3600 * ((bms_full_capacity_amperehours{OF} > 0 or {NOMINAL_AH}) - {REMAINING_AH} >= 0) / ({MEAN_OF_TOTAL_A} >= 0.05) <= 2592000"
+    f" unless {total('state_of_charge_ratio')} >= 1 unless {CURRENT_A} < 0)"
+)
+NIGHT_OF_TOTAL_A = (
+    f"avg_over_time((clamp_min(-(bms_bank_current_amperes{EXPORTERS} or bms_current_amperes{OF}), 0)"
+    f" and {HERE} {BY_NIGHT})[24h:5m])"
+)
+MORNING_AH = f"clamp_min({REMAINING_AH} - {NIGHT_OF_TOTAL_A} * {HERE} group_left () {UNTIL_MORNING_S} / 3600, 0)"
+# The 24 hours that follow local midnight: one point a day, at its beginning.
+DAY = f"[24h] offset -24h) and {HERE} {LOCAL} % 86400 < 900"
+
+
+EACH: Final = "on (job, instance, vehicle, bank, battery)"
+
+
+def with_text(expr: str, label: str, value: str) -> str:
+    """Return the result of `expr` with a value in a label, for a legend."""
+    by = EACH.replace("on", "by", 1)
+    return f'({expr}) * {EACH} group_left ({label}) count_values {by} ("{label}", {value})'
+
+
+PROBLEMS: Final = {
+    "cell_overvoltage": "cell voltage too high, charging is blocked",
+    "cell_undervoltage": "cell voltage too low, the output is blocked",
+    "pack_overvoltage": "battery voltage too high, charging is blocked",
+    "pack_undervoltage": "battery voltage too low, the output is blocked",
+    "charge_overtemperature": "too hot, charging is blocked",
+    "charge_undertemperature": "too cold, charging is blocked",
+    "discharge_overtemperature": "too hot, the output is blocked",
+    "discharge_undertemperature": "too cold, the output is blocked",
+    "charge_overcurrent": "charging current too high, charging is blocked",
+    "discharge_overcurrent": "too much current drawn, the output is blocked",
+    "short_circuit": "short circuit, the output is blocked",
+    "frontend_ic_error": "the BMS has a fault (measuring chip)",
+    "mosfet_software_lock": "charging and output are locked by software",
+    "bit1[345]": "the BMS reports a fault of its own",
+}
+
+
+def in_words() -> str:
+    """Return the active protections, with a label `problem` in words."""
+    expr = f"bms_protection_active{OF} == 1"
+    for name, words in PROBLEMS.items():
+        expr = f'label_replace({expr}, "problem", "{words}", "protection", "{name}")'
+    return expr
 
 
 def levels(base: str, *steps: tuple[float, str]) -> Json:
@@ -137,7 +212,7 @@ class Board:
                     "defaults": {
                         "unit": unit,
                         "noValue": no_value,
-                        "color": {"mode": COLOR[kind]},
+                        "color": {"mode": COLOR[kind], "fixedColor": PURPLE},
                         "thresholds": levels(GREEN),
                         **custom,
                         **(defaults or {}),
@@ -180,11 +255,13 @@ BARS: Final = {
 LEGEND: Final = {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []}
 COLOR: Final = {
     "stat": "thresholds",
-    "timeseries": "palette-classic",
+    "timeseries": "shades",
+    "bargauge": "thresholds",
     "state-timeline": "thresholds",
     "table": "thresholds",
 }
-OF_NOW: Final = ("stat", "table")  # short steps, whatever the dashboard's range is
+OF_NOW: Final = ("stat", "table", "bargauge")  # short steps, whatever the dashboard's range is
+TEXT: Final = {"titleSize": 16, "valueSize": 28}  # the same for each battery
 LAST: Final = {"calcs": ["lastNotNull"], "fields": "", "values": False}
 OPTIONS: Final[Mapping[str, Json]] = {
     "stat": {
@@ -194,6 +271,15 @@ OPTIONS: Final[Mapping[str, Json]] = {
         "graphMode": "none",
         "textMode": "auto",
         "justifyMode": "auto",
+    },
+    "bargauge": {
+        "reduceOptions": LAST,
+        "orientation": "horizontal",
+        "displayMode": "gradient",
+        "showUnfilled": True,
+        "namePlacement": "top",
+        "text": TEXT,
+        "minVizHeight": 24,
     },
     "timeseries": {"legend": LEGEND, "tooltip": {"mode": "multi", "sort": "none"}},
     "state-timeline": {
@@ -215,6 +301,21 @@ def colored(ref: str, color: str) -> Json:
     }
 
 
+def shades(ref: str, color: str) -> Json:
+    """Return an override that gives the series of one query shades of a colour."""
+    return {
+        "matcher": {"id": "byFrameRefID", "options": ref},
+        "properties": [{"id": "color", "value": {"mode": "shades", "fixedColor": color}}],
+    }
+
+
+def clock(ref: str) -> Json:
+    """Return an override that shows the timestamps of one query, in ms, as time of day."""
+    override = colored(ref, GREY)
+    override["properties"].append({"id": "unit", "value": "time:HH:mm"})
+    return override
+
+
 def limit(unit: str, protection: str, legend: str, *, below_zero: bool = False) -> Json:
     """Return the query of a limit that the BMS itself has; no result without its settings."""
     labels = OF.replace("{", f'{{protection="{protection}", ')
@@ -222,9 +323,9 @@ def limit(unit: str, protection: str, legend: str, *, below_zero: bool = False) 
     return query(f"{sign}bms_protection_threshold_{unit}{labels}", f"{{{{battery}}}} {legend}")
 
 
-def limit_line(ref: str) -> Json:
+def limit_line(ref: str, color: str = RED) -> Json:
     """Return an override that draws the series of one query as a thin dashed line."""
-    override = colored(ref, RED)
+    override = colored(ref, color)
     override["properties"] += [
         {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [10, 10]}},
         {"id": "custom.lineWidth", "value": 1},
@@ -249,125 +350,153 @@ def states(*meanings: tuple[str, str]) -> list[Json]:
 ON_OFF: Final = {"min": 0, "max": 1, "mappings": states(("off", GREY), ("on", GREEN))}
 
 
-def camper() -> Json:
-    """Return the dashboard of the battery in the camper."""
-    board = Board()
-    ah = f"bms_remaining_capacity_amperehours{OF}"
-    rsoc = f"bms_state_of_charge_ratio{OF}"
+NAME: Final = "{{bank}}{{battery}}"
+
+
+def _answers(board: Board) -> None:
+    """Place what an owner asks first: until morning, how much, how long, what is wrong."""
     board.panel(
         "stat",
-        "Remaining",
-        "Ampere-hours left, as the BMS counts them. Green from 20 % of the state of charge on, orange from 10 % on, red below: it may not last for the night.",
-        "amph",
+        "Enough until morning?",
+        "What is left in the morning if tonight is like last night: remaining Ah minus the mean night current until then. Green: yes. Orange: yes, but then the battery is low. Red: no. A bank stands for its batteries. Morning, night and thresholds are those of the exporter's configuration.",
+        AH,
         [
-            query(f"{ah} and {rsoc} >= 0.2", now=True),
-            query(f"{ah} and ({rsoc} >= 0.1 < 0.2)", now=True),
-            query(f"{ah} and {rsoc} < 0.1", now=True),
+            query(f"{MORNING_AH} >= {LOW_AH}", f"{NAME}: yes, with", now=True),
+            query(f"{MORNING_AH} >= {CRITICAL_AH} < {LOW_AH}", f"{NAME}: just, with", now=True),
+            query(f"{MORNING_AH} < {CRITICAL_AH}", f"{NAME}: no, with", now=True),
         ],
-        size=(6, 7),
-        defaults={"decimals": 1, "min": 0, "thresholds": levels(GREY)},
+        size=(6, 8),
+        defaults={"decimals": 0, "thresholds": levels(GREY)},
         overrides=[colored("A", GREEN), colored("B", ORANGE), colored("C", RED)],
-        options={"colorMode": "background"},
-        no_value="Not known: the battery was not reached",
-    )
-    board.panel(
-        "stat",
-        "State of charge",
-        "The BMS's own RSOC. Below 20 % the voltage of LiFePO4 falls quickly; below 10 % the BMS is about to switch off.",
-        "percentunit",
-        [query(rsoc, now=True)],
-        size=(6, 7),
-        defaults={"decimals": 0, "thresholds": RSOC},
-        no_value="Not known: the battery was not reached",
-    )
-    board.panel(
-        "stat",
-        "Left in the morning",
-        "What will be left if tonight is like last night: remaining Ah minus the mean night current until morning. The exporter's configuration says when that is. Green is enough for coffee and light. Red is below 10 %.",
-        "percentunit",
-        [query(LEFT_IN_THE_MORNING, now=True)],
-        size=(6, 7),
-        defaults={"decimals": 0, "thresholds": RSOC},
+        options={"textMode": "value_and_name", "text": TEXT},
         no_value="Not known before the first night",
     )
+    left = with_text(
+        with_text(f"{REMAINING_AH} / ({NOMINAL_AH} > 0)", "left", f"round({REMAINING_AH})"),
+        "nominal",
+        f"round({NOMINAL_AH})",
+    )
+    legend = f"{NAME}: {{{{left}}}} of {{{{nominal}}}} Ah"
     board.panel(
-        "stat",
-        "Current",
-        "Positive and green while charging, negative and blue while discharging.",
-        "amp",
+        "bargauge",
+        "Remaining",
+        "Ampere-hours left of the nominal capacity, as the BMS counts them. Orange below the threshold for low, red below that for critical.",
+        "percentunit",
         [
-            query(CHARGE, "{{battery}} charging", now=True),
-            query(DISCHARGE, "{{battery}} discharging", now=True),
-            query(f"abs(bms_current_amperes{OF}) <= 0.05", "{{battery}} idle", now=True),
+            query(f"{left} and {EACH} {REMAINING_AH} >= {LOW_AH}", legend, now=True),
+            query(
+                f"{left} and {EACH} ({REMAINING_AH} < {LOW_AH} >= {CRITICAL_AH})", legend, now=True
+            ),
+            query(f"{left} and {EACH} {REMAINING_AH} < {CRITICAL_AH}", legend, now=True),
         ],
-        size=(6, 7),
-        defaults={"decimals": 1, "thresholds": levels(GREY)},
-        overrides=[colored("A", GREEN), colored("B", BLUE), colored("C", GREY)],
-        options={"textMode": "value_and_name"},
+        size=(6, 8),
+        defaults={"decimals": 0, "min": 0, "max": 1, "thresholds": levels(GREY)},
+        overrides=[colored("A", GREEN), colored("B", ORANGE), colored("C", RED)],
         no_value="Not known: the battery was not reached",
     )
     board.panel(
         "stat",
-        "Time to empty or full",
-        "At the mean current of the past half hour. Red below 4 hours to empty, orange below 12. At 100 % there is no time to full.",
+        "Empty or full",
+        "When the battery is empty or full at the mean current of the past half hour. Red below 4 hours to empty, orange below 12. At rest there is no such time.",
         "s",
         [
-            query(EMPTY_S, "{{battery}} empty in", now=True),
-            query(FULL_S, "{{battery}} full in", now=True),
+            query(TOTAL_EMPTY_S, f"{NAME}: empty in", now=True),
+            query(f"1000 * (time() + ({TOTAL_EMPTY_S} < 86400))", f"{NAME}: empty about", now=True),
+            query(TOTAL_FULL_S, f"{NAME}: full in", now=True),
+            query(f"1000 * (time() + ({TOTAL_FULL_S} < 86400))", f"{NAME}: full about", now=True),
         ],
-        size=(6, 6),
+        size=(6, 8),
         defaults={
             "decimals": 1,
             "thresholds": levels(RED, (4 * 3600, ORANGE), (12 * 3600, GREEN)),
         },
-        overrides=[colored("B", GREEN)],
-        options={"textMode": "value_and_name"},
+        overrides=[clock("B"), colored("C", GREEN), clock("D")],
+        options={"textMode": "value_and_name", "text": TEXT},
         no_value="Neither charged nor discharged, full, or not reached",
     )
     board.panel(
         "stat",
+        "What is wrong",
+        "Batteries that their BMS protects, that are low, or that are not reached, and banks without all their batteries.",
+        "none",
+        [
+            query(in_words(), "{{battery}}: {{problem}}", now=True),
+            query(
+                f"bms_remaining_capacity_amperehours{OF} < bms_critical_threshold_amperehours{OF}",
+                "{{battery}}: nearly empty, charge now",
+                now=True,
+            ),
+            query(
+                f"bms_remaining_capacity_amperehours{OF} < bms_low_threshold_amperehours{OF} >= bms_critical_threshold_amperehours{OF}",
+                "{{battery}}: low",
+                now=True,
+            ),
+            query(
+                f"bms_up{OF} == 0 unless bms_paused{OF} == 1",
+                "{{battery}}: not reached",
+                now=True,
+            ),
+            query(f"bms_paused{OF} == 1", "{{battery}}: left to the phone app", now=True),
+            query(
+                f"bms_bank_batteries_read{EXPORTERS} < bms_bank_batteries{EXPORTERS} {BANKS}",
+                "{{bank}}: not all batteries are read",
+                now=True,
+            ),
+            query(f"absent(bms_polls_total{OF})", "no data: is the exporter scraped?", now=True),
+        ],
+        size=(6, 8),
+        overrides=[
+            *(colored(ref, RED) for ref in "AB"),
+            *(colored(ref, ORANGE) for ref in "CDFG"),
+            colored("E", GREY),
+        ],
+        options={"textMode": "name"},
+        no_value="Nothing",
+        defaults={"color": {"mode": "thresholds"}, "thresholds": levels(GREEN)},
+    )
+
+
+def _now(board: Board) -> None:
+    """Place the numbers of this moment."""
+    power = f"({VOLTAGE_V} * {CURRENT_A})"
+    for title, unit, expr, idle, decimals in (
+        ("Current", AMPERES, CURRENT_A, 0.05, 1),
+        ("Power", WATTS, power, 0.5, 0),
+    ):
+        board.panel(
+            "stat",
+            title,
+            "Green while charging, blue while discharging.",
+            unit,
+            [
+                query(f"{expr} > {idle}", f"{NAME} charging", now=True),
+                query(f"-{expr} > {idle}", f"{NAME} discharging", now=True),
+                query(f"0 * (abs{expr} <= {idle})", f"{NAME} at rest", now=True),
+            ],
+            size=(6, 6),
+            defaults={"decimals": decimals, "thresholds": levels(GREY)},
+            overrides=[colored("A", GREEN), colored("B", BLUE), colored("C", GREY)],
+            options={"textMode": "value_and_name", "text": TEXT},
+            no_value="Not known: the battery was not reached",
+        )
+    board.panel(
+        "stat",
         "Voltage",
         "The voltage of the whole battery. LiFePO4 is flat: between 20 and 90 % a 12 V battery always shows 13.0 to 13.3 V.",
-        "volt",
-        [query(f"bms_voltage_volts{OF}", now=True)],
+        VOLTS,
+        [query(VOLTAGE_V, NAME, now=True)],
         size=(6, 6),
         defaults={"decimals": 2, "thresholds": levels(GREY)},
         no_value="Not known: the battery was not reached",
     )
     board.panel(
         "stat",
-        "What is wrong",
-        "Protections for which the BMS keeps a MOSFET open, and batteries that are not reached.",
-        "none",
-        [
-            query(f"bms_protection_active{OF} == 1", "{{battery}}: {{protection}}", now=True),
-            query(f"bms_up{OF} == 0", "{{battery}}: not reached", now=True),
-            query(
-                f"bms_up{OF} == 1 unless on (job, instance, vehicle, battery) bms_protection_active{OF} == 1",
-                "{{battery}}: well",
-                now=True,
-            ),
-            query(f"bms_polls_total{OF} == 0", "{{battery}}: not read yet", now=True),
-            query(f"absent(bms_polls_total{OF})", "no data: is the exporter scraped?", now=True),
-        ],
-        size=(6, 6),
-        overrides=[
-            colored("A", RED),
-            colored("B", ORANGE),
-            colored("C", GREEN),
-            colored("D", GREY),
-            colored("E", ORANGE),
-        ],
-        options={"textMode": "name"},
-    )
-    board.panel(
-        "stat",
         "Age of the last reading",
-        "Seconds since the battery was last read. Orange after 3 minutes, red after 15.",
+        "Time since the battery was last read. Orange after 3 minutes, red after 15.",
         "s",
         [
             query(
-                f"time() - last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d])",
+                f"floor(time() - last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d]))",
                 now=True,
             )
         ],
@@ -376,77 +505,104 @@ def camper() -> Json:
         no_value="Never read yet",
     )
 
+
+def _day(board: Board, ah: str, rsoc: str) -> None:
+    """Place charge and energy over time."""
     board.row("The day")
     board.panel(
         "timeseries",
         "Remaining capacity",
-        "Ampere-hours left. In a gap the battery was not reached.",
-        "amph",
-        [query(ah)],
+        "Ampere-hours left. In a gap the battery was not reached. The dashed lines are the thresholds for low and critical.",
+        AH,
+        [
+            query(ah),
+            query(f"bms_low_threshold_amperehours{OF}", "{{battery}} low"),
+            query(f"bms_critical_threshold_amperehours{OF}", "{{battery}} critical"),
+        ],
         size=(12, 8),
-        defaults={"min": 0},
+        defaults={"min": 0, "decimals": 0},
+        overrides=[limit_line("B", ORANGE), limit_line("C")],
     )
     board.panel(
         "timeseries",
         "State of charge",
-        "The BMS's own RSOC, with the lines at 10 and 20 %.",
+        "As the BMS reports it.",
         "percentunit",
         [query(rsoc)],
         size=(12, 8),
-        defaults={
-            "min": 0,
-            "max": 1,
-            "thresholds": RSOC,
-            "custom": {"thresholdsStyle": {"mode": "dashed"}},
-        },
+        defaults={"min": 0, "max": 1, "decimals": 0},
     )
-    for title, unit, expr in (
-        ("Current", "amp", f"bms_current_amperes{OF}"),
-        ("Power", "watt", POWER),
+    for title, unit, expr, step in (
+        ("Current", AMPERES, f"bms_current_amperes{OF}", 1),
+        ("Power", WATTS, f"({POWER})", 10),
     ):
         board.panel(
             "timeseries",
             title,
-            "Above zero the battery is charged, below zero discharged.",
+            "Green and above zero while charging, blue and below zero while discharging. Each line up is ten times as much, so that a small load is readable beside a coffee machine.",
             unit,
-            [query(expr)],
+            [
+                query(f"clamp_min({expr}, 0)", "{{battery}} charging"),
+                query(f"clamp_max({expr}, 0)", "{{battery}} discharging"),
+            ],
             size=(12, 8),
-            defaults={"custom": {"axisCenteredZero": True, "fillOpacity": 25}},
+            defaults={
+                "decimals": 0,
+                "custom": {
+                    "axisCenteredZero": True,
+                    "fillOpacity": 25,
+                    "lineWidth": 1,
+                    "scaleDistribution": {"type": "symlog", "log": 10, "linearThreshold": step},
+                },
+            },
+            overrides=[shades("A", GREEN), shades("B", BLUE)],
         )
     board.panel(
         "timeseries",
-        "Energy in and out per day",
-        "Energy of the 24 hours before each point: charged above zero, discharged below. Gaps longer than max_age add nothing.",
-        "watth",
+        "Energy of the last seven days and today",
+        "From midnight to midnight, local time of the exporter: charged above zero, discharged below. The last bar is today so far. Gaps longer than max_age add nothing.",
+        WH,
         [
-            query(f"increase(bms_charged_watthours_total{OF}[24h])", "{{battery}} in"),
-            query(f"-increase(bms_discharged_watthours_total{OF}[24h])", "{{battery}} out"),
+            query(f"increase(bms_charged_watthours_total{OF}{DAY}", "{{battery}} charged"),
+            query(f"-increase(bms_discharged_watthours_total{OF}{DAY}", "{{battery}} discharged"),
         ],
         size=(12, 8),
-        defaults={"custom": BARS},
-        interval="1h",
+        defaults={"decimals": 0, "custom": BARS | {"barAlignment": 1}},
+        overrides=[shades("A", GREEN), shades("B", BLUE)],
+        no_value="No midnight has passed yet",
+        interval="15m",
+        maxDataPoints=800,
+        timeFrom="8d",
     )
     board.panel(
         "timeseries",
         "Night consumption",
         "Discharged in the night hours of the 24 hours before each point. The exporter's configuration says when the night is.",
-        "watth",
+        WH,
         [query(NIGHT_WH)],
         size=(12, 8),
-        defaults={
-            "min": 0,
-            "custom": BARS,
-        },
+        defaults={"min": 0, "decimals": 0, "custom": BARS},
+        overrides=[shades("A", BLUE)],
         no_value="No night has passed yet",
         interval="1h",
     )
+
+
+def camper() -> Json:
+    """Return the dashboard of the battery in the camper."""
+    board = Board()
+    ah = f"bms_remaining_capacity_amperehours{OF}"
+    rsoc = f"bms_state_of_charge_ratio{OF}"
+    _answers(board)
+    _now(board)
+    _day(board, ah, rsoc)
 
     board.row("The pack")
     board.panel(
         "timeseries",
         "Cell voltages",
         "Lines at 2.8 V (nearly empty), at 3.65 V (the end of charging), and at the limits of the BMS where its settings are known.",
-        "volt",
+        VOLTS,
         [
             query(f"bms_cell_voltage_volts{OF}", "{{battery}} {{cell}}"),
             limit("volts", "cell_undervoltage", "discharging stops"),
@@ -464,7 +620,7 @@ def camper() -> Json:
         "timeseries",
         "Spread of the cells",
         "Highest minus lowest cell. Above 0.1 V at rest, the imbalance costs capacity.",
-        "volt",
+        VOLTS,
         [query(SPREAD)],
         size=(12, 8),
         defaults={
@@ -496,7 +652,7 @@ def camper() -> Json:
         "timeseries",
         "Current and its limits",
         "Above zero the battery is charged, below zero discharged. At the lines the BMS switches off.",
-        "amp",
+        AMPERES,
         [
             query(
                 f"bms_current_amperes{OF} and on (job, instance, vehicle, battery) bms_protection_threshold_amperes{OF}"
@@ -699,14 +855,14 @@ def fleet() -> Json:
     )
     columns = (
         ("State", state, "none"),
-        ("Remaining", f"bms_remaining_capacity_amperehours{OF}", "amph"),
+        ("Remaining", f"bms_remaining_capacity_amperehours{OF}", AH),
         ("RSOC", rsoc, "percentunit"),
-        ("Voltage", f"bms_voltage_volts{OF}", "volt"),
-        ("Current", f"bms_current_amperes{OF}", "amp"),
-        ("Power", POWER, "watt"),
+        ("Voltage", f"bms_voltage_volts{OF}", VOLTS),
+        ("Current", f"bms_current_amperes{OF}", AMPERES),
+        ("Power", POWER, WATTS),
         ("Empty in", EMPTY_S, "s"),
         ("Coldest", f"min without (sensor) (bms_temperature_celsius{OF} > -29)", "celsius"),
-        ("Spread", SPREAD, "volt"),
+        ("Spread", SPREAD, VOLTS),
         ("Failed polls, 1 h", f"sum without (reason) (increase(bms_poll_failures_total{OF}[1h]))", "none"),
         ("Age", f"time() - last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d])", "s"),
     )  # fmt: skip
