@@ -838,9 +838,9 @@ def fleet() -> Json:
         ("Batteries", "Seen in the past day.", f"count({known})", levels(GREY)),
         ("Not reached", "Their last poll failed, or they are not scraped any more.",
          f"count{missed} or vector(0)", levels(GREEN, (1, ORANGE))),
-        ("Low", "Below 20 % of the state of charge at the last reading of the past day.",
-         f"count(last_over_time({rsoc}[1d]) < 0.2) or vector(0)", levels(GREEN, (1, RED))),
-        ("Protected", "Their BMS keeps a MOSFET open.",
+        ("Low", "Below their threshold for low at the last reading of the past day.",
+         f"count(last_over_time(bms_remaining_capacity_amperehours{OF}[1d]) < last_over_time(bms_low_threshold_amperehours{OF}[1d])) or vector(0)", levels(GREEN, (1, ORANGE))),
+        ("Protected", "Their BMS has switched charging or the output off.",
          f"count({tripped} == 1) or vector(0)", levels(GREEN, (1, RED))),
     ):  # fmt: skip
         board.panel(
@@ -851,20 +851,17 @@ def fleet() -> Json:
     # Not reached 4, protected 2, low 1, not read yet -1: the worst has the highest sum.
     state = (
         f"((0 * {missed} + 4) or {unread} - 1 or {nothing})"
-        f" + 2 * ({tripped} or {nothing}) + (({rsoc} < bool 0.2) or {nothing})"
+        f" + 2 * ({tripped} or {nothing}) + ((bms_remaining_capacity_amperehours{OF} < bool bms_low_threshold_amperehours{OF}) or {nothing})"
     )
     columns = (
         ("State", state, "none"),
         ("Remaining", f"bms_remaining_capacity_amperehours{OF}", AH),
-        ("RSOC", rsoc, "percentunit"),
-        ("Voltage", f"bms_voltage_volts{OF}", VOLTS),
+        ("Charge", rsoc, "percentunit"),
         ("Current", f"bms_current_amperes{OF}", AMPERES),
-        ("Power", POWER, WATTS),
         ("Empty in", EMPTY_S, "s"),
         ("Coldest", f"min without (sensor) (bms_temperature_celsius{OF} > -29)", "celsius"),
-        ("Spread", SPREAD, VOLTS),
-        ("Failed polls, 1 h", f"sum without (reason) (increase(bms_poll_failures_total{OF}[1h]))", "none"),
-        ("Age", f"time() - last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d])", "s"),
+        ("Cells apart", SPREAD, VOLTS),
+        ("Last read", f"floor(time() - last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d]))", "s"),
     )  # fmt: skip
     looks: dict[str, list[Json]] = {
         "State": [
@@ -877,18 +874,20 @@ def fleet() -> Json:
             ]},
             {"id": "custom.cellOptions", "value": {"type": "color-text"}},
         ],
-        "RSOC": [{"id": "thresholds", "value": RSOC}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
+        "Charge": [{"id": "thresholds", "value": RSOC}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
         "Coldest": [{"id": "thresholds", "value": TEMPERATURE}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
-        "Spread": [{"id": "thresholds", "value": SPREAD_LEVELS}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
-        "Age": [{"id": "thresholds", "value": AGE}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
+        "Cells apart": [{"id": "thresholds", "value": SPREAD_LEVELS}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
+        "Last read": [{"id": "thresholds", "value": AGE}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
         "Battery": [{"id": "links", "value": [{
             "title": "Open this battery",
             "url": "/d/bms-camper-energy?var-datasource=${datasource}&var-job=${__data.fields.Job}"
                    "&var-instance=${__data.fields.Instance}&var-vehicle=${__data.fields.Vehicle}&var-battery=${__data.fields.Battery}&${__url_time_range}",
         }]}],
     }  # fmt: skip
-    decimals = {"Remaining": 1, "RSOC": 0, "Voltage": 2, "Current": 1, "Power": 0, "Empty in": 1,
-                "Coldest": 1, "Spread": 3, "Failed polls, 1 h": 0, "Age": 0}  # fmt: skip
+    decimals = {"Remaining": 1, "Charge": 0, "Current": 1, "Empty in": 1,
+                "Coldest": 1, "Cells apart": 3, "Last read": 0}  # fmt: skip
+    # On a phone, the first four fit.
+    widths = {"Battery": 105, "State": 95, "Remaining": 85, "Charge": 65}
     shown = ["Battery", *(title for title, _, _ in columns), "Vehicle", "Instance", "Job"]
     labels = {"battery": "Battery", "vehicle": "Vehicle", "instance": "Instance", "job": "Job"}
     overrides = [
@@ -898,9 +897,17 @@ def fleet() -> Json:
                 *([{"id": "unit", "value": unit}] if unit else []),
                 *([{"id": "decimals", "value": decimals[title]}] if title in decimals else []),
                 *looks.get(title, []),
+                *([{"id": "custom.width", "value": width}] if (width := widths.get(title)) else []),
             ],
         }
         for title, unit in [("Battery", ""), *((title, unit) for title, _, unit in columns)]
+    ]
+    overrides += [
+        {
+            "matcher": {"id": "byName", "options": name},
+            "properties": [{"id": "custom.hidden", "value": True}],
+        }
+        for name in ("Instance", "Job")
     ]
     board.panel(
         "table",
@@ -911,7 +918,7 @@ def fleet() -> Json:
             query(f'label_replace(({expr}) * 1, "column", "{title}", "", "")', title, now=True)
             for title, expr, _ in columns
         ],
-        size=(24, 16),
+        size=(24, 9),
         no_value="-",
         overrides=overrides,
         transformations=[
@@ -934,7 +941,7 @@ def fleet() -> Json:
         "percentunit",
         [query(f"bottomk(10, {rsoc})", "{{battery}} ({{instance}})")],
         size=(12, 9),
-        defaults={"min": 0, "max": 1, "thresholds": RSOC, "custom": {"thresholdsStyle": {"mode": "dashed"}, "fillOpacity": 0}},
+        defaults={"min": 0, "max": 1, "decimals": 0, "custom": {"fillOpacity": 0}},
     )  # fmt: skip
     board.panel(
         "timeseries",
