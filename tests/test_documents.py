@@ -127,7 +127,9 @@ def test_alert_has_severity_summary_and_runbook(alert: str) -> None:
         assert rule["labels"]["severity"] in ("info", "warning", "critical")
         assert rule["annotations"]["summary"]
         assert rule["annotations"]["description"].endswith(".")
-        assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{alert}.md"
+        assert rule["annotations"]["runbook_url"] == (
+            f"{{{{ $externalLabels.runbooks }}}}/{alert}.md"
+        )
     runbook = (PROJECT / "docs" / "runbooks" / f"{alert}.md").read_text(encoding="utf-8")
 
     assert runbook.startswith(f"# {alert}\n")
