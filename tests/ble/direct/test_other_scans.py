@@ -53,6 +53,7 @@ async def poll(direct: DirectBattery, *, events: int) -> Snapshot:
 async def test_battery_that_the_next_scan_reports_is_read(
     direct: DirectBattery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 1.0)  # enough on a busy machine
     answer(monkeypatch, direct, scans=True, returns=True)
 
     snapshot = await poll(direct, events=100)

@@ -312,7 +312,7 @@ class TestFailures:
     async def test_battery_that_was_heard_is_looked_for_with_the_type_that_it_was_heard_with(
         self, tasks: asyncio.TaskGroup
     ) -> None:
-        direct = DirectBattery(tasks, quick(), timeout_s=0.5)
+        direct = DirectBattery(tasks, quick(), timeout_s=2.0)
         direct.air.set_faults(establish_fails=999)
         await direct.fail()
         direct.air.attempts.clear()
