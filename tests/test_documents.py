@@ -126,7 +126,8 @@ def test_alert_has_severity_summary_and_runbook(alert: str) -> None:
     for rule in (rule for rule in ALERTS if rule["alert"] == alert):
         assert rule["labels"]["severity"] in ("info", "warning", "critical")
         assert rule["annotations"]["summary"]
-        assert rule["annotations"]["description"].endswith(".")
+        description = re.sub(r"{{.*?}}", "", rule["annotations"]["description"])  # actions
+        assert description.rstrip().endswith(".")
         assert rule["annotations"]["runbook_url"] == (
             f"{{{{ $externalLabels.runbooks }}}}/{alert}.md"
         )
