@@ -19,6 +19,16 @@ class TestProblems:
                 ["Not reached since", "(3 h)", "not seen", "Phone app connected?"],
                 id="missing",
             ),
+            pytest.param(
+                lambda: fake.battery(thresholds=fake.thresholds(low={"remaining_ah": 131.5})),
+                ["Low: below 131.5 Ah"],
+                id="low in Ah",
+            ),
+            pytest.param(
+                lambda: fake.battery(thresholds=fake.thresholds(critical={"rsoc_ratio": 0.7})),
+                ["Nearly empty: below 70 %"],
+                id="critical in %",
+            ),
             pytest.param(fake.paused, ["Left to the phone app until", "min left)"], id="paused"),
             pytest.param(fake.unread, ["Not read yet"], id="unread"),
             pytest.param(

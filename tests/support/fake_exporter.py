@@ -82,6 +82,7 @@ def battery(name: str = "camper", **changes: Any) -> Json:
             "profile": "nus",
         },
         "settings": None,
+        "thresholds": thresholds(),
         "link": {
             "rssi_dbm": -60,
             "polls": 1412,
@@ -100,6 +101,17 @@ def battery(name: str = "camper", **changes: Any) -> Json:
             },
         },
         **changes,
+    }
+
+
+def thresholds(low: Json | None = None, critical: Json | None = None) -> Json:
+    """Return those of a battery of 200 Ah without an option, or others in one unit."""
+    nothing = {"remaining_ah": None, "rsoc_ratio": None}
+    return {
+        "low": {"remaining_ah": 40.0, "rsoc_ratio": 0.2} if low is None else nothing | low,
+        "critical": {"remaining_ah": 20.0, "rsoc_ratio": 0.1}
+        if critical is None
+        else nothing | critical,
     }
 
 

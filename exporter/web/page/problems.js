@@ -1,7 +1,7 @@
 // The problems of a battery, and their levels.
 
 import { connection, now, state } from "./exporter.js";
-import { duration, moment, t } from "./i18n.js";
+import { duration, measure, moment, t } from "./i18n.js";
 
 const LEVELS = ["ok", "info", "attention", "alarm"];
 // Winter and a full battery cause these; every other protection is an alarm.
@@ -26,7 +26,7 @@ export function problems(battery) {
   } else if (isOld(battery)) {
     add("attention", t.old, t.oldHint);
   }
-  if (reading) addReadingProblems(reading, add);
+  if (reading) addReadingProblems(battery, add);
   if (reading && battery.failure) add("info", t.lastPollFailed, null, ""); // a weak signal is not announced each time
   if (!found.length && connection() !== "connected") add("info", t.old, null, ""); // "All is well" may be outdated
   return found.sort(worstFirst);
@@ -42,8 +42,9 @@ export function urgentProblems() {
 
 export const worstLevel = (found) => (found.length ? found[0].level : "ok");
 
-export function chargeLevel(reading) {
-  return reading.rsoc_ratio < 0.1 ? "alarm" : reading.rsoc_ratio < 0.2 ? "attention" : "ok";
+/** Return the level of a battery's charge by the configured thresholds. */
+export function chargeLevel({ reading, thresholds }) {
+  return isBelow(reading, thresholds.critical) ? "alarm" : isBelow(reading, thresholds.low) ? "attention" : "ok";
 }
 
 export const isOld = (battery) => battery.reading !== null && now() - battery.reading.read_unix_s > battery.max_age_s;
@@ -66,11 +67,23 @@ export function pauseText(battery) {
   return t.paused(t.until(moment(left), duration(left)));
 }
 
-function addReadingProblems(reading, add) {
+/** Whether the charge is below a threshold in Ah or in %; one in % of an unknown capacity has no Ah. */
+function isBelow(reading, { remaining_ah: ah, rsoc_ratio: ratio }) {
+  return ratio === null ? ah !== null && reading.remaining_ah < ah : reading.rsoc_ratio < ratio;
+}
+
+function thresholdText({ remaining_ah: ah, rsoc_ratio: ratio }) {
+  const [value, unit] = ratio === null ? [ah, "Ah"] : [Math.round(ratio * 1000) / 10, "%"];
+  return measure(value, Number.isInteger(value) ? 0 : 1, unit);
+}
+
+function addReadingProblems(battery, add) {
+  const { reading, thresholds } = battery;
   const active = reading.protections;
   active.forEach((name) => add(USUAL.includes(name) ? "attention" : "alarm", t.protections[name] || t.protection(name)));
-  if (chargeLevel(reading) === "alarm") add("alarm", t.critical);
-  else if (chargeLevel(reading) === "attention") add("attention", t.low);
+  const level = chargeLevel(battery);
+  if (level === "alarm") add("alarm", t.critical(thresholdText(thresholds.critical)));
+  else if (level === "attention") add("attention", t.low(thresholdText(thresholds.low)));
   const temperatures = knownTemperatures(reading);
   const coldest = Math.min(...temperatures);
   if (reading.temperatures_c.length && !temperatures.length) add("info", t.noTemperature);

@@ -32,10 +32,11 @@ function BigNumber({ value }) {
     h("span", { class: "whole" }, whole), h("span", { class: "part" }, at < 0 ? "" : text.slice(at)), h("span", { class: "unit" }, "\u00a0Ah"));
 }
 
-function Bar({ reading }) {
+function Bar({ battery }) {
+  const { reading } = battery;
   const percent = reading ? Math.round(reading.rsoc_ratio * 100) : 0;
   return h("div", { class: "charge" },
-    h("div", { class: `bar ${reading ? chargeLevel(reading) : "none"}`, "aria-hidden": "true" },
+    h("div", { class: `bar ${reading ? chargeLevel(battery) : "none"}`, "aria-hidden": "true" },
       h("div", { class: "fill", style: { width: `${percent}%` } })),
     h("p", { class: "percent" }, measure(reading && percent, 0, "%")),
     h("p", { class: "of" }, reading && reading.nominal_ah ? t.of(number(reading.nominal_ah, 0)) : ""));
@@ -139,6 +140,6 @@ export function Tile({ battery, alone }) {
       alone ? h("h2", null, t.state) : h("h2", null, h("a", { href: viewUrl(battery.name) }, h("bdi", null, battery.name))),
       h("p", { class: "age" }, ageText(battery, stale)),
       alone ? null : shape("open")),
-    h("div", { class: "amount" }, h(BigNumber, { value: reading && reading.remaining_ah }), h(Bar, { reading }), h(Flow, { reading, stale })),
+    h("div", { class: "amount" }, h(BigNumber, { value: reading && reading.remaining_ah }), h(Bar, { battery }), h(Flow, { reading, stale })),
     h("div", { class: "rest" }, h(Facts, { reading }), h(Curve, { battery }), alone ? h("p", { class: "hint" }, t.historyHint) : null, h(Status, { found, most: alone ? 99 : 2 })));
 }
