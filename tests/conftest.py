@@ -5,12 +5,16 @@ import inspect
 import logging
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import coverage
 import hypothesis
 import looptime
 import pytest
+
+# A shell starts background jobs with Ctrl-C ignored, which programs inherit; tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
     "patient",
