@@ -391,7 +391,7 @@ async def test_sigterm_does_not_wait_for_attackers(
         stopped_s = time.monotonic() - began_s
         await attacking
     assert status == 0
-    assert stopped_s < 5.0
+    assert stopped_s < 15.0  # 4 s, if the mode of settings is left, and more on a busy machine
     assert "Traceback" not in log
 
 
