@@ -410,7 +410,7 @@ def test_flood_of_sighup_loses_no_sigterm() -> None:
             flood.kill()
             flood.wait()
     assert status == 0
-    assert stopped_s < 5.0
+    assert stopped_s < 15.0
     assert "Traceback" not in log
 
 
