@@ -26,13 +26,17 @@ class Past:
 
 
 def simulate_past(scenario: Scenario, *, speed: float = 1.0) -> Past:
-    """Return the past that ends with the scenario's charge, or as near to it as a day allows."""
+    """Return the past that ends with the scenario's charge; at a high speed it steps to it.
+
+    Weeks of it fill a battery, whatever it began with. The demo shows the scenario all the same.
+    """
     middle_ah = scenario.nominal_ah / 2
     rehearsal = _simulate(scenario, middle_ah, speed, STEPS * STEP_S / speed)
     flowed_ah = rehearsal.remaining_ah - middle_ah
     begin_ah = scenario.start_ah - flowed_ah
-    is_possible = 0 <= begin_ah <= scenario.nominal_ah  # weeks at a high speed fill a battery
-    return _simulate(scenario, begin_ah if is_possible else scenario.start_ah, speed)
+    is_possible = 0 <= begin_ah <= scenario.nominal_ah
+    past = _simulate(scenario, begin_ah if is_possible else scenario.start_ah, speed)
+    return replace(past, remaining_ah=scenario.start_ah)
 
 
 def simulate_pasts(scenarios: Mapping[str, Scenario], *, speed: float = 1.0) -> dict[str, Past]:
