@@ -97,7 +97,7 @@ def _demo(options: Demo) -> int:
         batteries = fleet.build_replayed(recordings)
     else:
         pasts = past.simulate_pasts(fleet.SCENARIOS, speed=options.speed)
-        batteries = fleet.build_camper(monotonic, speed=options.speed, pasts=pasts)
+        batteries = fleet.build_camper(monotonic, speed=options.speed)
     config = Config(
         batteries=tuple(
             BatteryConfig(

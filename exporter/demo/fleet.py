@@ -1,7 +1,6 @@
 """The batteries that `bms-exporter demo` serves."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import date
 from functools import partial
 from random import Random
@@ -10,7 +9,6 @@ from typing import Final
 from exporter.battery.settings_reader import SettingsReader
 from exporter.demo.battery import Answers, Faults, VirtualBattery
 from exporter.demo.day import Day, Scenario
-from exporter.demo.past import Past
 from exporter.demo.settings import make_settings
 from exporter.protocol.profiles import PROFILES
 
@@ -63,19 +61,11 @@ SCENARIOS: Final = {"camper": HEALTHY, "flaky": FLAKY, "cold": COLD}
 FROST_C: Final = (0.0, 0.0)  # Day charges at 0 degrees and above
 
 
-def build_camper(
-    now_s: Callable[[], float], *, speed: float = 1.0, pasts: Mapping[str, Past] | None = None
-) -> dict[str, VirtualBattery]:
-    """Return a healthy, a flaky, and a cold and nearly empty battery, by name.
-
-    They continue `pasts`; without one they start with the charge of their scenario.
-    """
+def build_camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str, VirtualBattery]:
+    """Return a healthy, a flaky, and a cold and nearly empty battery, by name."""
 
     def answers(name: str) -> Answers:
-        scenario = SCENARIOS[name]
-        if pasts is not None:
-            scenario = replace(scenario, start_ah=pasts[name].remaining_ah)
-        return Day(scenario, now_s, speed=speed).answer
+        return Day(SCENARIOS[name], now_s, speed=speed).answer
 
     nus, ff00, fff0 = (PROFILES[name] for name in ("nus", "ff00", "fff0"))
     return {

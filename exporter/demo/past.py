@@ -1,7 +1,7 @@
 """Simulates the hours before the demo was started, so that its curves are full at once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from exporter.battery.history import HOURS, SPACING_S, Sample
@@ -17,26 +17,20 @@ PAST_S: Final = HOURS * 3600.0
 STEPS: Final = 40  # between two samples: the demo starts within a second at every speed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
-    """What one battery did in the hours before the start, the oldest sample first."""
-
-    samples: tuple[Sample, ...]  # `at_s` counts from the start: it is negative
-    remaining_ah: float  # at the start
+Past = tuple[Sample, ...]
+"""What one battery did before the start, the oldest sample first; `at_s` counts from the start."""
 
 
 def simulate_past(scenario: Scenario, *, speed: float = 1.0) -> Past:
-    """Return the past that ends with the scenario's charge; at a high speed it steps to it.
+    """Return a past that ends with the scenario's charge.
 
-    Weeks of it fill a battery, whatever it began with. The demo shows the scenario all the same.
+    At a high speed it ends with another one: weeks fill a battery, whatever it began with.
     """
     middle_ah = scenario.nominal_ah / 2
-    rehearsal = _simulate(scenario, middle_ah, speed, STEPS * STEP_S / speed)
-    flowed_ah = rehearsal.remaining_ah - middle_ah
-    begin_ah = scenario.start_ah - flowed_ah
-    is_possible = 0 <= begin_ah <= scenario.nominal_ah
-    past = _simulate(scenario, begin_ah if is_possible else scenario.start_ah, speed)
-    return replace(past, remaining_ah=scenario.start_ah)
+    _, end_ah = _simulate(scenario, middle_ah, speed, STEPS * STEP_S / speed)
+    begin_ah = scenario.start_ah - (end_ah - middle_ah)
+    samples, _ = _simulate(scenario, min(max(begin_ah, 0.0), scenario.nominal_ah), speed)
+    return samples
 
 
 def simulate_pasts(scenarios: Mapping[str, Scenario], *, speed: float = 1.0) -> dict[str, Past]:
@@ -48,13 +42,14 @@ def fill_curves(pasts: Mapping[str, Past], batteries: Mapping[str, Poller]) -> N
     """Put each past into the history, still empty, of the battery of that name."""
     now_s = boot_s()
     for name, past in pasts.items():
-        for sample in past.samples:
+        for sample in past:
             batteries[name].history.add(sample._replace(at_s=now_s + sample.at_s))
 
 
 def _simulate(
     scenario: Scenario, begin_ah: float, speed: float, every_s: float = SPACING_S
-) -> Past:
+) -> tuple[Past, float]:
+    """Return what happens from this charge on, and the charge in Ah at the start."""
     now_s = -PAST_S
     day = Day(
         replace(scenario, start_ah=begin_ah),
@@ -69,7 +64,7 @@ def _simulate(
         samples.append(Sample(now_s, basic.remaining_ah, basic.current_a))
         now_s += max(every_s, SPACING_S)
     now_s = 0.0
-    return Past(samples=tuple(samples), remaining_ah=_read(day).remaining_ah)
+    return tuple(samples), _read(day).remaining_ah
 
 
 def _read(day: Day) -> BasicInfo:

@@ -35,7 +35,7 @@ from world import info
 FASTER: Final = 30.0
 GROWTH_MB: Final = 3.0
 LATENCY_S: Final = 0.025  # until D-Bus reports that a connection was made or ended
-STALL_S = 2.0  # a busy machine's, once
+STALL_S: Final = 2.0  # a busy machine's, once
 FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {}, {}, {}, {},
     {"lose_first": 1}, {"lose_first": 1}, {"lose_first": 2},
