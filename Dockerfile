@@ -1,5 +1,5 @@
 # docker build -t bms-exporter . && docker run --rm -p 12200:12200 bms-exporter demo
-# How to run it with real batteries: README.md, "In a container". make test-image builds and runs it.
+# How to run it with real batteries: docs/container.md. make test-image builds and runs it.
 # Packages are pinned by hash (requirements.lock). The base image is not: its digest belongs here, but no registry of
 # images was at hand. `docker buildx imagetools inspect python:3.13-slim-trixie` tells it; append @sha256:...
 # linux/amd64 and linux/arm64 install wheels alone. linux/arm/v7 has none of dbus-fast, PyYAML and Tornado: pip builds them in

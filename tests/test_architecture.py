@@ -1,4 +1,4 @@
-"""Imports point one way, every request reads, and README.md names what exists."""
+"""Imports point one way, every request reads, and documents name what exists."""
 
 import ast
 from collections.abc import Iterator
@@ -57,12 +57,15 @@ def test_every_request_reads(command: Command) -> None:
     assert encode_request(command)[1] == READ == 0xA5
 
 
+@pytest.mark.parametrize("reason", list(FailureReason))
+def test_troubleshooting_explains_every_reason_to_fail(reason: FailureReason) -> None:
+    text = (PROJECT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+
+    assert f"| `{reason}` |" in text
+
+
 class TestReadme:
     TEXT: Final = (PROJECT / "README.md").read_text(encoding="utf-8")
-
-    @pytest.mark.parametrize("reason", list(FailureReason))
-    def test_it_explains_every_reason_to_fail(self, reason: FailureReason) -> None:
-        assert f"| `{reason}` |" in self.TEXT
 
     def test_it_names_only_metrics_that_exist(self) -> None:
         words = {word.strip("`,.") for word in self.TEXT.replace("{", " ").split()}

@@ -123,7 +123,7 @@ def _log_transports(
     if why_not_managed and asked and wanted:
         log.info(
             "each reading holds its battery 2 s longer than with CAP_NET_ADMIN",
-            extra={"why": why_not_managed, "see": "README, Permissions"},
+            extra={"why": why_not_managed, "see": "docs/permissions.md"},
         )
     if why_not_direct is None:
         _log_adapters(is_needed=not proxied)

@@ -247,7 +247,7 @@ class Routes:
                 "now": str(rung),
                 "why": str(failure or "it may work again"),
                 "permanent": PERMANENT[rung],
-                "see": "README, Routes",
+                "see": "docs/routes.md",
             }
             | ({} if again_s is None else {"again_in": f"{again_s / HOUR_S:.2g}h"}),
         )

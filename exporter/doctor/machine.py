@@ -44,7 +44,7 @@ class KernelFault:
 
 
 # Sources: bluez issues 340 and 491 (5.17 to 6.2); Home Assistant's documentation of its Bluetooth
-# integration (5.15.62); Debian 12's 6.1.192, as README.md, Limits says; a write-up of 14 stuck
+# integration (5.15.62); Debian 12's 6.1.192 (docs/troubleshooting.md); a write-up of 14 stuck
 # scans on a Pi Zero 2 W with 6.12.47 (cool-eva, "BLE adapter wedge").
 FAULTS: Final[Sequence[KernelFault]] = (
     KernelFault(

@@ -116,7 +116,7 @@ def _socket_advice(number: int, rights: Rights, *, in_container: bool) -> str:
 
 
 def check_rights(rights: Rights, why_not_managed: str | None) -> Check:
-    """Say what this user gets; README.md, Permissions has the same table."""
+    """Say what this user gets; docs/permissions.md has the same table."""
     facts = {
         "net_admin": why_not_managed is None,
         "net_raw": None if rights.capabilities is None else bool(rights.capabilities & NET_RAW),
@@ -129,7 +129,7 @@ def check_rights(rights: Rights, why_not_managed: str | None) -> Check:
         text = "not needed without Bluetooth sockets"
         return Check(id="rights", state=State.NOTE, text=text, facts=facts)
     held = bool(rights.capabilities and rights.capabilities & NET_ADMIN)
-    why = "it does not count in a user namespace" if held else "README, Permissions"
+    why = "it does not count in a user namespace" if held else "see docs/permissions.md"
     return Check(
         id="rights",
         state=State.NOTE,

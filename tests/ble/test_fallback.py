@@ -191,7 +191,7 @@ async def test_faster_route_is_used_again_once_it_works(
         ("gentle: true", "1h"),
         ("link: direct", None),
     ]
-    assert {vars(change)["see"] for change in changes} == {"README, Routes"}
+    assert {vars(change)["see"] for change in changes} == {"docs/routes.md"}
 
 
 async def test_trial_of_a_faster_route_costs_no_reading_that_would_be_seen() -> None:

@@ -87,7 +87,7 @@ def test_advice_depends_on_why_there_are_no_sockets(rights: Rights, advice: str)
     ("rights", "why", "state", "text"),
     [
         (ALLOWED, None, State.OK, "about 0.2 s"),
-        (ALLOWED, "CAP_NET_ADMIN is not given", State.NOTE, "README, Permissions"),
+        (ALLOWED, "CAP_NET_ADMIN is not given", State.NOTE, "docs/permissions.md"),
         (
             Rights(channel_errno=None, query_errno=None, capabilities=1 << 12),
             "CAP_NET_ADMIN is not given",
