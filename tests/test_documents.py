@@ -10,6 +10,14 @@ import yaml
 from promql_parser import parse
 
 from exporter.bank_metrics import BANK_ROWS, INFO, MEMBER
+from exporter.config.schema import (
+    BankConfig,
+    BatteryConfig,
+    Config,
+    ManagementConfig,
+    PollConfig,
+    ProxyConfig,
+)
 from exporter.metrics import COUNTER, INFOS, PROXY_ROWS, ROWS
 from exporter.reading import Protection
 from tests.support.expressions import EXPRESSIONS, RULE_FILES
@@ -79,6 +87,50 @@ def test_metric_named_in_a_document_exists(path: Path) -> None:
     named = set(re.findall(r"\bbms(?::\w+)+|\bbms_[a-z_]+[a-z]", path.read_text(encoding="utf-8")))
 
     assert {name for name in named if name not in LABELS} <= {"bms_exporter"}
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of the headings of a document, as GitHub makes them."""
+    text = re.sub(
+        r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_link_of_a_document_leads_to_a_file_and_a_heading(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_index_links_every_document() -> None:
+    index = (PROJECT / "docs" / "README.md").read_text(encoding="utf-8")
+
+    for path in (PROJECT / "docs").glob("*.md"):
+        assert path.name == "README.md" or f"]({path.name})" in index, path.name
+
+
+@pytest.mark.parametrize(
+    "section", [Config, BatteryConfig, BankConfig, ProxyConfig, ManagementConfig, PollConfig]
+)
+def test_reference_has_every_key_of_the_configuration(section: type) -> None:
+    text = (PROJECT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
+    secrets = {"password", "key"}  # they come from files or the environment
+    keys = {name.removesuffix("_s") for name in section.__annotations__} - secrets
+
+    assert keys
+    assert {key for key in keys if not any(f"`{key}`" in row for row in rows)} == set()
+
+
+def test_readme_stays_short() -> None:
+    assert len((PROJECT / "README.md").read_text(encoding="utf-8").split()) <= 1400
 
 
 def test_files_named_by_symptom_exist() -> None:
