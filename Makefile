@@ -66,7 +66,8 @@ check: .venv/.tools ## lint, check types and spelling only
 	@$(BIN)/codespell && $(BIN)/codespell --check-hidden .github
 
 .PHONY: docs
-docs: .venv/.tools ## write docs/metrics.md from the table of metrics, docs/licences.md, and the dashboards
+docs: .venv/.tools ## write docs/metrics.md, docs/configuration.md, docs/licences.md and the dashboards from their sources
+	@$(BIN)/python scripts/configuration_doc.py >docs/configuration.md
 	@$(BIN)/python scripts/metrics_doc.py >docs/metrics.md
 	@$(BIN)/python scripts/licences.py >docs/licences.md
 	@$(BIN)/python scripts/dashboards.py grafana/dashboards
