@@ -6,6 +6,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
+from exporter.config.local_time import Night, TimeOfDay, ZoneName
+from exporter.config.presentation import Threshold
 from exporter.config.schema import (
     MAX_NAME,
     MAX_PORT,
@@ -19,7 +21,6 @@ from exporter.config.schema import (
     Host,
     ManagementConfig,
     Name,
-    Night,
     PollConfig,
     Port,
     ProfileName,
@@ -27,12 +28,9 @@ from exporter.config.schema import (
     ProxyName,
     Seconds,
     SettingsChoice,
-    Threshold,
-    TimeOfDay,
     TransportChoice,
     Variable,
     Wiring,
-    ZoneName,
 )
 from exporter.protocol.profiles import PROFILES
 
