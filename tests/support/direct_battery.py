@@ -5,6 +5,7 @@ from typing import Any
 
 from exporter.battery.poller import Poller
 from exporter.battery.snapshot import Snapshot
+from exporter.ble.direct.management import Management
 from exporter.ble.direct.transport import DirectTransport
 from exporter.config.schema import PollConfig, Seconds, TransportChoice
 from exporter.demo.battery import Faults, VirtualBattery
@@ -36,6 +37,11 @@ class DirectBattery:
                 min_interval_s=Seconds(0.0), max_age_s=Seconds(0.0), timeout_s=Seconds(timeout_s)
             ),
         )
+
+    def manage(self, command: Any, **options: bool) -> None:
+        """Give the transport this management socket, as if it had been made with it."""
+        management = Management(**options, command=command, kernel=self.air.make_kernel())
+        self.transport._management = self.transport._waiting.management = management
 
     async def poll(self) -> Snapshot:
         snapshot = await self.poller.refresh(timeout_s=10.0)

@@ -4,21 +4,19 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from socket import socket
 from typing import Final
 
-from exporter.ble.adapter_health import AdapterHealth, AdapterHealths
+from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.direct.channel import AttChannel
-from exporter.ble.direct.connect_errors import ASK_SETTINGS, explain, explain_silence
 from exporter.ble.direct.connection import DirectConnection, Memory, read_table
 from exporter.ble.direct.discovery import Table
 from exporter.ble.direct.intervals import KINDS
-from exporter.ble.direct.kernel import Kernel, Turns
+from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.management import Management
 from exporter.ble.direct.other_scans import is_scanned
-from exporter.ble.direct.settings import Setting, find_adapter, open_channel, read_settings
-from exporter.ble.direct.sockets import Adapter
-from exporter.ble.direct.wedge import Evidence, WedgeError
+from exporter.ble.direct.settings import find_adapter
+from exporter.ble.direct.waiting import Waiting
+from exporter.ble.direct.wedge import WedgeError
 from exporter.ble.timeouts import FIND_S, limit_look, may_retry, retry_pauses
 from exporter.ble.transport import Target, make_not_found, note_taken, preparing
 from exporter.clock import Clock, boot_s
@@ -39,7 +37,6 @@ log = logging.getLogger(__name__)
 # is 4 s at most with our parameters.
 DISCONNECT_S: Final = 8.0
 CHECK_EVERY_S: Final = 0.05
-CANCEL_S: Final = 0.1  # for the kernel to cancel an attempt to connect
 SCANNED_S: Final = 1.0  # a wait for which the kernel has begun its scan even on a busy machine
 AFTER_WAIT_S: Final = 0.5  # of the time left, to find out why a wait had no result
 # The two highest bits of a static random address are set; a private one changes by itself.
@@ -66,7 +63,7 @@ class DirectTransport:
         self._kernel = kernel or Kernel()
         self._management = management or Management(kernel=self._kernel)
         self._clock = clock
-        self._turns = Turns()
+        self._waiting = Waiting(self._kernel, self._management)
         self.targets: Mapping[str, Target] = {}
         self.memories: dict[str, Memory] = {}  # by address
         self._healths = healths or AdapterHealths(clock)
@@ -206,88 +203,24 @@ class DirectTransport:
                 gentle={other for other, one in self.memories.items() if one.is_gentle},
             )
             types = memory.address_types
-            sock = await self._wait(target, adapter, memory, timeout_s)
+            sock = await self._waiting.wait(target, adapter, memory, timeout_s)
             scanned = sock is None and await is_scanned(self._kernel, adapter, timeout_s)
             if scanned and again_s:  # the battery may be reported in the next scan only
                 memory.address_types = types
-                sock = await self._wait(target, adapter, memory, again_s)
+                sock = await self._waiting.wait(target, adapter, memory, again_s)
             evidence = None
             if sock is None and not scanned:
-                evidence = self._find_evidence(adapter, health, needs_scan=timeout_s >= SCANNED_S)
+                evidence = self._waiting.find_evidence(
+                    adapter, health, needs_scan=timeout_s >= SCANNED_S
+                )
         if sock is not None:
             health.note_success()
             return AttChannel(sock, address, adapter.name, target.stats.recorder)
-        if error := await self._explain(target, adapter, evidence):
+        if error := await self._waiting.explain(target, adapter, evidence):
             raise error
         if scanned:
             raise make_not_found(target, timeout_s + again_s, scanned=adapter.name)
         raise make_not_found(target, timeout_s)
-
-    async def _explain(
-        self, target: Target, adapter: Adapter, evidence: Evidence | None
-    ) -> AdapterError | None:
-        """Return why the adapter received nothing; None: nothing says that it is to blame."""
-        settings = await self._read_settings(target, adapter)
-        if error := explain_silence(settings, adapter.name, target.address):
-            return error
-        if evidence is None:
-            return None
-        target.stats.record_event("stuck", reason=evidence.reason)
-        return WedgeError(adapter.name, evidence)
-
-    async def _wait(
-        self, target: Target, adapter: Adapter, memory: Memory, timeout_s: float
-    ) -> socket | None:
-        """Return a connected socket; None: the battery did not advertise in time."""
-        address = target.address
-        types = memory.choose_types(target.stats.missed)
-        command = self._management.command
-        now = asyncio.get_running_loop().time
-        for address_type in types:
-            began_s = now()
-            target.stats.record_event("open", kind=address_type)
-            try:
-                async with self._turns.wait(timeout_s / len(types)):
-                    sock = await open_channel(self._kernel, command, adapter, address, address_type)
-            except OSError as error:
-                target.stats.record_event("failed", errno=error.errno)  # null: our own timeout
-                if isinstance(error, TimeoutError) and error.errno is None:  # not the kernel's
-                    await asyncio.sleep(CANCEL_S)
-                    continue
-                elapsed_s = now() - began_s
-                asks = error.errno in ASK_SETTINGS
-                failed = explain(
-                    error,
-                    address,
-                    adapter=adapter.name,
-                    is_up=self._kernel.is_up(adapter.name),
-                    elapsed_s=elapsed_s,
-                    settings=await self._read_settings(target, adapter) if asks else None,
-                )
-                if failed.cause is Cause.RADIO:  # it was heard, so its type is right
-                    memory.learn_type(address_type)
-                raise failed from None
-            if target.stats.recorder is not None:
-                target.stats.recorder.connected()
-            memory.learn_type(address_type)
-            return sock
-        return None
-
-    async def _read_settings(self, target: Target, adapter: Adapter) -> Setting | None:
-        settings = await read_settings(self._management.command, adapter.index)
-        if settings is not None:
-            target.stats.record_event("settings", bits=settings.value)
-        return settings
-
-    def _find_evidence(
-        self, before: Adapter, health: AdapterHealth, *, needs_scan: bool
-    ) -> Evidence | None:
-        try:
-            (after,) = (one for one in self._kernel.adapters() if one.name == before.name)
-            connections = self._kernel.connections(after.index)
-        except (OSError, ValueError):  # pulled out: the next attempt reports it
-            return None
-        return health.find_evidence(before, after, connections, needs_scan=needs_scan)
 
     async def _disconnect(self, channel: AttChannel, target: Target) -> None:
         """Close the channel; return when the kernel has disconnected."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.battery.snapshot import Snapshot
-from exporter.ble.direct.management import LOAD_CONNECTION_PARAMETERS, Management
+from exporter.ble.direct.management import LOAD_CONNECTION_PARAMETERS
 from exporter.config.schema import PollConfig, TransportChoice
 from exporter.demo.battery import Faults
 from exporter.errors import FailureReason
@@ -83,9 +83,7 @@ class Scene:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.direct = DirectBattery(tasks, quick(), timeout_s=POLL_S, link=TransportChoice.DIRECT)
         self.air = self.direct.air
-        self.direct.transport._management = Management(
-            release=True, parameters=True, command=Manager(self.air), kernel=self.air.make_kernel()
-        )
+        self.direct.manage(Manager(self.air), release=True, parameters=True)
 
     async def poll(self) -> Snapshot:
         """Poll; check that the battery shows its own number or none."""

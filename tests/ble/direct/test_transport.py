@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.ble import bluez
-from exporter.ble.direct import channel, kernel, transport
-from exporter.ble.direct.management import Management
+from exporter.ble.direct import channel, kernel, waiting
 from exporter.ble.direct.sockets import CONNECTING, PUBLIC, RANDOM, Adapter
 from exporter.ble.transport import Target
 from exporter.demo.battery import Faults, encode_reply
@@ -34,7 +33,7 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.protocol.exchange.BYTE_S", 1e-5)
     monkeypatch.setattr("exporter.protocol.exchange.UNFINISHED_S", 0.4)
     monkeypatch.setattr(channel, "ANSWER_S", 1.0)
-    monkeypatch.setattr(transport, "CANCEL_S", 0.01)
+    monkeypatch.setattr(waiting, "CANCEL_S", 0.01)
     monkeypatch.setattr("exporter.ble.timeouts.FIRST_PAUSE_S", 0.05)
 
 
@@ -526,7 +525,7 @@ class TestWedge:
             assert opcode == 0x0004
             return 0, bytes(13) + struct.pack("<I", 1 << 9 | 1 << 10)
 
-        direct.transport._management = Management(command=command, kernel=direct.air.make_kernel())
+        direct.manage(command)
 
         snapshot = await direct.fail()
 
@@ -566,9 +565,7 @@ class TestWedge:
         direct = DirectBattery(tasks, quick(faults=Faults(gone=True)))
         direct.air.connections = [("A4:C1:38:00:00:09", CONNECTING)]
         fake = FakeManagement(direct.air)
-        direct.transport._management = Management(
-            power=True, command=fake, kernel=direct.air.make_kernel()
-        )
+        direct.manage(fake, power=True)
 
         assert "if this lasts" in str((await direct.fail()).last_error)
         assert "it was restarted, and the next poll" in str((await direct.fail()).last_error)
@@ -590,9 +587,7 @@ class TestWedge:
         )
         direct.air.connections = [("A4:C1:38:00:00:09", CONNECTING)]
         fake = FakeManagement(direct.air)
-        direct.transport._management = Management(
-            power=True, command=fake, kernel=direct.air.make_kernel()
-        )
+        direct.manage(fake, power=True)
 
         async def fail(address: str) -> str:
             target = Target(address=address, stats=LinkStats())
@@ -636,9 +631,7 @@ class TestGentleStyle:
     async def test_kernels_own_interval_is_kept(self, tasks: asyncio.TaskGroup) -> None:
         direct = DirectBattery(tasks, quick())
         fake = FakeManagement(direct.air)
-        direct.transport._management = Management(
-            parameters=True, command=fake, kernel=direct.air.make_kernel()
-        )
+        direct.manage(fake, parameters=True)
         target = Target(address=ADDRESS, stats=LinkStats())
         direct.routes.track(target)
         direct.transport.targets = {ADDRESS: target}
@@ -657,9 +650,7 @@ class TestGentleStyle:
 class TestManagement:
     def managed(self, direct: DirectBattery, **options: bool) -> FakeManagement:
         fake = FakeManagement(direct.air)
-        direct.transport._management = Management(
-            **options, command=fake, kernel=direct.air.make_kernel()
-        )
+        direct.manage(fake, **options)
         return fake
 
     async def test_connection_is_fast_and_ends_at_once_with_management(
@@ -707,12 +698,11 @@ class TestManagement:
         self, tasks: asyncio.TaskGroup
     ) -> None:
         direct = DirectBattery(tasks, quick())
-        self.managed(direct, release=True, parameters=True, rssi=True)
 
         async def refuse(_opcode: int, _adapter: int, _payload: bytes) -> tuple[int, bytes]:
             return 0x0B, b""
 
-        object.__setattr__(direct.transport._management, "command", refuse)
+        direct.manage(refuse, release=True, parameters=True, rssi=True)
 
         snapshot = await direct.poll()
 
