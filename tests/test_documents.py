@@ -21,6 +21,7 @@ DOCUMENTS = [
     for path in sorted(PROJECT.glob("*.md")) + sorted((PROJECT / "docs").rglob("*.md"))
     if path.name != "CHANGELOG.md"
 ]
+USER_DOCUMENTS = [path for path in DOCUMENTS if path.name not in {"CONTRIBUTING.md", "SECURITY.md"}]
 ALERTS = [
     rule
     for path in RULE_FILES
@@ -201,3 +202,18 @@ def test_files_mounted_by_the_compose_stack_exist() -> None:
             source = volume.partition(":")[0]
             if source.startswith("..") and source != "../config.yaml":
                 assert (PROJECT / "deploy" / source).exists(), source
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a document, without code, links and marks."""
+    text = re.sub(r"^```.*?^```|<!--.*?-->", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"\]\([^)]*\)", "", text)
+    blocks = re.split(r"\n\s*\n|^\s*[-*#]+ |^\d+\. | \| |^\|", text, flags=re.MULTILINE)
+    return [one for block in blocks for one in re.split(r"(?<=[.!?:;])\s", block)]
+
+
+@pytest.mark.parametrize("path", USER_DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_sentence_has_at_most_30_words(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+
+    assert [one for one in sentences(text) if len(one.split()) > 30] == []
