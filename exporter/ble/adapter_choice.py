@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from exporter.ble.timeouts import leave_behind
@@ -30,12 +30,14 @@ class Choice:
     failures: int = 0  # in a row over `adapter`
     is_useless: bool = False  # the last poll received nothing over it, or could not use it
     was_heard: bool | None = None  # by the comparison that chose it; None: it has worked since
+    failed: set[str] = field(default_factory=set)  # received it and did not connect since a success
 
     def note_success(self) -> None:
         """Prefer this adapter from now on."""
         self.proven = self.adapter
         self.failures = 0
         self.was_heard = None
+        self.failed.clear()
 
     def note_failure(self, error: BmsError) -> None:
         """Record a failed poll."""
@@ -93,13 +95,16 @@ class AdapterChoice:
 
         Of those that receive the battery about as well as the best one, it is the one of the last
         success, else the one with the fewest batteries: an adapter makes one connection at a time.
-        One that receives it and does not connect to it is left out. Without any reception they
-        take turns.
+        Those that receive it and did not connect to it are left out, until all of them have had a
+        turn. Without any reception they take turns.
         """
         used_by = Counter(other.adapter for other in self._choices() if other is not choice)
         is_to_blame = choice.was_heard or not choice.is_useless
-        if len(rssi_dbm) > 1 and choice.has_failed and is_to_blame:
-            rssi_dbm.pop(choice.adapter or "", None)
+        if len(rssi_dbm) > 1 and choice.has_failed and is_to_blame and choice.adapter:
+            choice.failed.add(choice.adapter)
+            if choice.failed.issuperset(rssi_dbm):
+                choice.failed = {choice.adapter}
+            rssi_dbm = {name: dbm for name, dbm in rssi_dbm.items() if name not in choice.failed}
         if rssi_dbm:
             similar_dbm = max(rssi_dbm.values()) - SIMILAR_DB
             return min(

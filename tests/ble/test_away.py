@@ -147,6 +147,30 @@ async def test_loudest_adapter_that_does_not_connect_gives_way_to_another(
     assert all((await poll(poller, times=6))[3:])
 
 
+@pytest.mark.parametrize("wedged", [{"hci0", "hci1"}, {"hci0", "hci2"}, {"hci1", "hci2"}])
+async def test_each_of_three_adapters_gets_its_turn_if_the_others_do_not_connect(
+    wedged: set[str], tasks: asyncio.TaskGroup
+) -> None:
+    machine = Adapters(tasks, ["hci0", "hci1", "hci2"])
+    machine.set_away()
+    for number, air in enumerate(machine.airs.values()):
+        for one in air.batteries.values():
+            one.rssi_dbm = -60 - 10 * number
+    machine.wedged = wedged
+
+    assert all((await poll(machine.poller(), times=9))[5:])
+
+
+async def test_three_adapters_that_do_not_connect_all_take_turns(tasks: asyncio.TaskGroup) -> None:
+    machine = Adapters(tasks, ["hci0", "hci1", "hci2"])
+    machine.set_away()
+    machine.wedged = set(machine.present)
+
+    assert not any(await poll(machine.poller(), times=12))
+
+    assert set(machine.looks[ADDRESS][-8:]) == set(machine.present)
+
+
 async def test_comparison_leaves_time_for_the_connection(tasks: asyncio.TaskGroup) -> None:
     machine = Adapters(tasks, ["hci0", "hci1"], timeout_s=4.0)
     machine.set_away()
