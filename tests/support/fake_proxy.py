@@ -98,6 +98,7 @@ class FakeProxy:
     more_advertisements: Callable[[], Iterable[Any]] = tuple
     drops_api_at: str = ""  # the name of a message: the API connection ends when it arrives
     ignores: set[str] = field(default_factory=set)  # names of messages
+    ignored_disconnects: int = 0  # how many of the next ones
     answers_late: bool = False  # an earlier disconnect, after the next request to connect
     misuses: list[str] = field(default_factory=list)
     received: list[str] = field(default_factory=list)  # names of messages
@@ -237,7 +238,9 @@ class _Client:
         proxy, address = self.proxy, message.address
         kind = Request(message.request_type)
         if kind is Request.DISCONNECT:
-            if address in proxy.peers:
+            if proxy.ignored_disconnects:
+                proxy.ignored_disconnects -= 1
+            elif address in proxy.peers:
                 proxy.drop_battery(address, 0)
             else:
                 proxy.send(pb.BluetoothDeviceConnectionResponse(address=address))

@@ -22,6 +22,11 @@ def format_address(address: int) -> str:
     return address.to_bytes(6, "big").hex(":").upper()
 
 
+def parse_address(address: str) -> int:
+    """Return the number that the library uses for an address."""
+    return int(address.replace(":", ""), 16)
+
+
 def is_plausible(address: int, rssi_dbm: int, data: bytes) -> bool:
     """Return whether a radio can have received this: the proxy is not trusted."""
     return 0 < address <= MAX_ADDRESS and rssi_dbm in RSSI_DBM and len(data) <= MAX_DATA

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from aioesphomeapi.client import APIClient
@@ -16,6 +17,7 @@ from exporter.ble.timeouts import CLEAN_UP_S, leave_behind
 from exporter.config.schema import ProxyConfig
 from exporter.errors import AdapterError
 
+log = logging.getLogger(__name__)
 # It logs what we report with advice, and bytes from the network.
 logging.getLogger("aioesphomeapi").setLevel(logging.CRITICAL)
 
@@ -182,6 +184,20 @@ class Session:
                 task.cancel()
                 await asyncio.wait([task], timeout=CLEAN_UP_S)
                 leave_behind(task)
+
+    def keeps(self, address: int) -> bool:
+        """Return whether the ESP32 is connected to a battery that no poll of ours uses.
+
+        A request to disconnect it, or its answer, was lost.
+        """
+        return address in self.slots.allocated and address not in self.connected
+
+    def release(self, address: int) -> None:
+        """Request the end of such a connection."""
+        extra = {"proxy": self.name, "address": format_address(address)}
+        log.info("unused connection of proxy dropped", extra=extra)
+        with suppress(APIConnectionError):  # `_stopped` reports it, too
+            self.client.bluetooth_device_disconnect_no_wait(address)
 
     def make_error(self) -> AdapterError:
         """Return the reason why the session ended, as a new error."""

@@ -10,13 +10,14 @@ class Slots:
     def __init__(self) -> None:
         self.free: int | None = None  # as the proxy last reported; None: not yet
         self.limit: int | None = None
+        self.allocated: frozenset[int] = frozenset()  # addresses, as the proxy last reported
         self._asked: set[int] = set()  # addresses whose connection no report contains yet
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
     def update(self, free: int, limit: int, allocated: Collection[int]) -> None:
         """Record a report of the proxy; older ones do not say which addresses are connected."""
-        self.free, self.limit = free, limit
+        self.free, self.limit, self.allocated = free, limit, frozenset(allocated)
         self._asked.difference_update(allocated)
         self._changed.set()
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from exporter.ble.proxy.api import ProxyApi
 from exporter.ble.proxy.connection import ProxyConnection
 from exporter.ble.proxy.peripheral import Peripheral
-from exporter.ble.proxy.raw import read_raw
+from exporter.ble.proxy.raw import parse_address, read_raw
 from exporter.ble.proxy.session import Session
 from exporter.ble.timeouts import FIND_S, limit_look, may_retry, retry_pauses
 from exporter.ble.transport import Hear, Renew, Target, make_not_found
@@ -20,6 +20,7 @@ from exporter.errors import (
     Cause,
     ConnectError,
     FailureReason,
+    NotFoundError,
 )
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,8 @@ class ProxyTransport:
         now_s = asyncio.get_running_loop().time
         sighting = self._seen.get(target.address)
         if sighting is None or now_s() - sighting.at_s > RECENT_S:
+            if session.keeps(number := parse_address(target.address)):
+                session.release(number)  # so that it advertises
             look_s = max(0.0, min(limit_look(target.stats.missed, FIND_S), deadline_s - now_s()))
             sighting = await self._wait(session, target, look_s)
         if target.stats.recorder is not None:
@@ -138,6 +141,11 @@ class ProxyTransport:
             target.stats.record_attempt(FailureReason.ADAPTER)
             raise session.make_error()
         target.stats.record_attempt(FailureReason.NOT_FOUND)
+        if session.keeps(parse_address(target.address)):
+            raise NotFoundError(
+                f"{target.address} not seen in {look_s:.0f} s: the proxy {session.name} keeps it "
+                "connected, although it was asked to disconnect: restart the proxy"
+            )
         raise make_not_found(target, look_s)
 
     async def _connect_in_time(
