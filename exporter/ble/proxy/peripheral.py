@@ -38,6 +38,7 @@ class Peripheral:
         self._address = address
         self._address_type = address_type
         self._is_released = False
+        self._has_ended = False
         self._code = 0  # of the last change of the connection
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._forget: Callable[[], None] = lambda: None
@@ -116,7 +117,7 @@ class Peripheral:
         return table.services
 
     async def subscribe(self, handles: Handles, notified: Callable[[bytes], None]) -> None:
-        """Request notifications: of the proxy, then of the battery. Raises BmsError."""
+        """Request notifications, of the proxy and of the battery. Raises BmsError."""
 
         def receive(_handle: int, data: bytearray) -> None:
             self.session.note()
@@ -128,14 +129,21 @@ class Peripheral:
         starting = asyncio.ensure_future(
             client.bluetooth_gatt_start_notify(self._address, handles.notify, receive, ANSWER_S)
         )
+        starting.add_done_callback(self._note_started)
         leave_behind(starting)
-        await self._ask("subscribe", _wait(starting))
+        # Sent at once, which saves a round trip over Wi-Fi: the ESP32 handles them in order.
         await self._ask(
             "subscribe",
             client.bluetooth_gatt_write_descriptor(
                 self._address, handles.subscription, SUBSCRIBE, ANSWER_S
             ),
         )
+        await self._ask("subscribe", _wait(starting))
+
+    def _note_started(self, starting: asyncio.Future[Any]) -> None:
+        if self._has_ended and not starting.cancelled() and starting.exception() is None:
+            _, forget = starting.result()  # too late for `_end`
+            forget()
 
     async def write(self, handle: int, data: bytes, *, response: bool) -> None:
         """Write a value. Raises BmsError if that failed."""
@@ -183,7 +191,7 @@ class Peripheral:
                 lost()
 
     def _end(self) -> None:
-        self.is_connected = False
+        self._has_ended, self.is_connected = True, False
         self.session.connected.discard(self._address)
         self._forget()
         self.session.client.bluetooth_gatt_stop_notify_for_address(self._address)

@@ -1,16 +1,31 @@
 """What a lost answer or a failed request leaves behind is found, and ended."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from exporter.ble.proxy import peripheral, transport
+from exporter.ble.proxy.session import Session
 from exporter.demo.battery import Faults
-from tests.support.fake_proxy import number
-from tests.support.proxied import proxied
+from tests.support.fake_proxy import FakeProxy, number, pb
+from tests.support.proxied import Proxied, proxied
 from tests.support.virtual import ADDRESS, battery
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - sockets live in real time
+
+
+def open_session(reading: Proxied) -> Session:
+    (api,) = reading.proxies._apis.values()
+    assert api._session is not None
+    return api._session
+
+
+def count_callbacks(session: Session) -> int:
+    """Return how many callbacks the library keeps."""
+    handlers = session.client._get_connection()._message_handlers
+    return len(session.client._notify_callbacks) + sum(map(len, handlers.values()))
 
 
 class TestKeptConnections:
@@ -51,3 +66,59 @@ class TestKeptConnections:
             await reading.fail()
 
             assert "BluetoothDeviceRequest" not in proxy.received
+
+
+class TestCallbacks:
+    @pytest.mark.parametrize("request_name", ["notify", "cccd"])
+    async def test_refused_subscription_leaves_no_callback(
+        self, request_name: str, tasks: asyncio.TaskGroup
+    ) -> None:
+        async with proxied(tasks, battery(), timeout_s=2.0) as (proxy, reading):
+            assert (await reading.poll()).up
+            session = open_session(reading)
+            before = count_callbacks(session)
+
+            proxy.gatt_codes = {request_name: 3}
+            assert (await reading.fail())[0] == "link_lost"
+
+            await wait_until(lambda: count_callbacks(session) == before)
+
+    @pytest.mark.parametrize(
+        "ignored", ["BluetoothGATTNotifyRequest", "BluetoothGATTWriteDescriptorRequest"]
+    )
+    async def test_unanswered_subscription_leaves_no_callback(
+        self, ignored: str, tasks: asyncio.TaskGroup
+    ) -> None:
+        async with proxied(tasks, battery(), timeout_s=1.0) as (proxy, reading):
+            assert (await reading.poll()).up
+            session = open_session(reading)
+            before = count_callbacks(session)
+
+            proxy.ignores = {ignored}
+            await reading.fail()
+
+            await wait_until(lambda: count_callbacks(session) == before)
+
+    async def test_subscription_that_is_confirmed_after_the_poll_leaves_no_callback(
+        self, monkeypatch: pytest.MonkeyPatch, tasks: asyncio.TaskGroup
+    ) -> None:
+        monkeypatch.setattr(peripheral, "DISCONNECT_S", 0.1)
+        async with proxied(tasks, battery(), timeout_s=1.0) as (proxy, reading):
+            assert (await reading.poll()).up
+            session = open_session(reading)
+            before = count_callbacks(session)
+
+            proxy.ignores = {"BluetoothGATTNotifyRequest"}
+            proxy.ignored_disconnects = 1
+            await reading.fail()
+            assert count_callbacks(session) > before
+            proxy.send(
+                pb.BluetoothGATTNotifyResponse(address=number(ADDRESS), handle=notify_handle(proxy))
+            )
+
+            await wait_until(lambda: count_callbacks(session) == before)
+
+
+def notify_handle(proxy: FakeProxy) -> Any:
+    (service,) = proxy.table(proxy.batteries[number(ADDRESS)])
+    return service.characteristics[0].handle
