@@ -144,8 +144,9 @@ class Session:
 
     async def read_settings(self) -> None:
         """Read the settings, if they are due, on the link of a reading that nothing disturbed."""
-        if self._settings is not None and self._settled is not None:
-            link, basic = self._settled
+        settled, self._settled = self._settled, None  # the link ends with this poll
+        if self._settings is not None and settled is not None:
+            link, basic = settled
             await self._settings.run(link.link, basic)
 
     async def _answer_in_time(

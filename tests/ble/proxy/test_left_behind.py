@@ -1,6 +1,7 @@
 """What a lost answer or a failed request leaves behind is found, and ended."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -66,6 +67,19 @@ class TestKeptConnections:
             await reading.fail()
 
             assert "BluetoothDeviceRequest" not in proxy.received
+
+
+async def test_link_of_a_successful_poll_is_not_kept_until_the_next(
+    tasks: asyncio.TaskGroup,
+) -> None:
+    async with proxied(tasks, battery()) as (_, reading):
+        assert (await reading.poll()).up
+        session = open_session(reading)
+
+        gc.collect()
+
+        kept = [one for one in gc.get_objects() if isinstance(one, peripheral.Peripheral)]
+        assert [one for one in kept if one.session is session] == []
 
 
 class TestCallbacks:
