@@ -5,4 +5,4 @@ Which module does what: CONTRIBUTING.md, "Where things are".
 
 from typing import Final
 
-__version__: Final = "0.1.0"
+__version__: Final = "0.2.0"

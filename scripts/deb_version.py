@@ -1,0 +1,59 @@
+"""Print the version of the Debian package: deb_version.py RELEASE, the version of the exporter."""
+
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+PROJECT: Final = Path(__file__).parent.parent
+PACKAGED: Final = ("exporter", "deploy", "docs", "scripts")
+
+
+def deb_version(project: Path, release: str, *, now_s: float) -> str:
+    """Return a version that rises from build to build, so that `apt install` upgrades.
+
+    It is `release` on the tag of that release. Otherwise it names the commit: before the tag as
+    `~git`, which dpkg sorts before the release, later as `+git`. Uncommitted changes add the time.
+    """
+    if not (project / ".git").exists():
+        return _version_without_git(project, release)
+    tag = f"v{release}"
+    is_dirty = bool(_git(project, "status", "--porcelain"))
+    if not is_dirty and _git(project, "tag", "--points-at", "HEAD", "--list", tag):
+        return release
+    sign = "+" if _git(project, "tag", "--merged", "HEAD", "--list", tag) else "~"
+    committed_s, commit = _git(project, "log", "-1", "--abbrev=8", "--format=%ct %h").split()
+    version = f"{release}{sign}git{_moment(float(committed_s))}.{commit}"
+    return f"{version}+{_moment(now_s)}" if is_dirty else version
+
+
+def _version_without_git(project: Path, release: str) -> str:
+    """Return `release` for an unpacked sdist; for other copies of the tree, add the newest file."""
+    if (project / "PKG-INFO").exists():
+        return release
+    files = (
+        path
+        for folder in PACKAGED
+        for path in (project / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    )
+    return f"{release}~git{_moment(max(path.stat().st_mtime for path in files))}"
+
+
+def _git(project: Path, *arguments: str) -> str:
+    return subprocess.run(  # noqa: S603 - our own arguments
+        ["git", "-C", str(project), *arguments],  # noqa: S607 - from PATH
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout.strip()
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d%H%M%S")
+
+
+if __name__ == "__main__":
+    print(deb_version(PROJECT, sys.argv[1], now_s=time.time()))
