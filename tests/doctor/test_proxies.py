@@ -26,6 +26,17 @@ async def test_usable_proxy_is_shown_with_its_version(key: str | None, state: St
         assert proxy.misuses == []
 
 
+async def test_version_of_a_hostile_proxy_is_escaped_and_cut() -> None:
+    hostile = "2026\x1b[31m\n\u202e" + "9" * 10_000
+    async with running_proxy(name=hostile, version=hostile) as proxy:
+        (check,) = await check_proxies(
+            Configured(config=Config(batteries=(), proxies=(proxy.config(),)))
+        )
+
+        assert check.text.startswith(r"garage: ESPHome 2026\x1b[31m\n\u202e..., answers in ")
+        assert check.facts["version"] == r"2026\x1b[31m\n\u202e..."
+
+
 async def test_proxy_with_another_key_fails_with_advice() -> None:
     async with running_proxy(key=KEY) as proxy:
         config = proxy.config(key=KEY[:-2] + "0=")

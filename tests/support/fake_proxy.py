@@ -85,6 +85,8 @@ class FakeProxy:
 
     batteries: dict[int, VirtualBattery]
     key: str | None = None
+    name: str = "garage"
+    version: str = "2026.7.1"
     flags: int = ACTIVE
     limit: int = 3
     newest_wins: bool = True
@@ -219,13 +221,15 @@ class _Client:
 
     def hello(self, _message: Any) -> None:
         if self.proxy.answers_hello:
-            self.send(pb.HelloResponse(api_version_major=1, api_version_minor=14, name="garage"))
+            self.send(
+                pb.HelloResponse(api_version_major=1, api_version_minor=14, name=self.proxy.name)
+            )
 
     def device_info(self, _message: Any) -> None:
         self.send(
             pb.DeviceInfoResponse(
-                name="garage",
-                esphome_version="2026.7.1",
+                name=self.proxy.name,
+                esphome_version=self.proxy.version,
                 bluetooth_proxy_feature_flags=self.proxy.flags,
             )
         )

@@ -28,6 +28,7 @@ from exporter.errors import (
     PairingError,
 )
 
+MAX_TEXT: Final = 160  # characters of a proxy's text
 UNKNOWN: Final = "Unknown error"  # the library's text for a code that it does not know
 # ATT's errors "insufficient authentication", "authorization", "key size" and "encryption"
 # (Core Specification, Vol 3, Part F, 3.4.1.1), and the ESP32's own for the same.
@@ -42,6 +43,12 @@ class TakenError(AdapterError):
             f"another program (Home Assistant?) took the proxy {proxy}, which can serve only one: "
             "use another ESP32 for one of them"
         )
+
+
+def tidy(text: object, limit: int = MAX_TEXT) -> str:
+    """Return text in which a proxy may have put anything, escaped and cut."""
+    shown = str(text)[: limit + 1].encode("unicode_escape").decode()
+    return shown if len(shown) <= limit else f"{shown[:limit]}..."
 
 
 def explain_open(error: Exception, config: ProxyConfig) -> AdapterError:
@@ -66,7 +73,7 @@ def _why_not_open(error: Exception, config: ProxyConfig) -> str:  # noqa: PLR091
         case SocketClosedAPIError():
             return "it ended the connection at once: has it as many API clients as it can serve?"
         case HandshakeAPIError() | ProtocolAPIError():
-            return f"{config.host} port {config.port} does not speak ESPHome's API ({error})"
+            return f"{config.host} port {config.port} does not speak ESPHome's API ({tidy(error)})"
         case ResolveAPIError():
             return f"the host name {config.host} cannot be resolved: try its IP address"
         case TimeoutError() | TimeoutAPIError():
@@ -74,7 +81,7 @@ def _why_not_open(error: Exception, config: ProxyConfig) -> str:  # noqa: PLR091
                 f"{config.host} port {config.port} does not answer: is it switched on and in the "
                 "same network?"
             )
-    return f"{config.host} port {config.port} cannot be reached ({error})"
+    return f"{config.host} port {config.port} cannot be reached ({tidy(error)})"
 
 
 def explain_connect(address: str, proxy: str, code: int) -> ConnectError:
@@ -94,7 +101,7 @@ def explain_gatt(error: APIConnectionError, doing: str) -> BmsError:
         return LinkLostError(f"{doing}: {describe_code(code)}", Cause.GATT)
     if isinstance(error, BluetoothConnectionDroppedError):
         return LinkLostError(f"{doing}: the connection ended")
-    return LinkLostError(f"{doing}: {error or type(error).__name__}")
+    return LinkLostError(f"{doing}: {tidy(error) or type(error).__name__}")
 
 
 def describe_code(code: int) -> str:

@@ -9,7 +9,7 @@ from aioesphomeapi import api_pb2
 from aioesphomeapi.core import APIConnectionError, TimeoutAPIError
 from aioesphomeapi.model import BluetoothGATTService
 
-from exporter.ble.proxy.errors import explain_connect, explain_gatt
+from exporter.ble.proxy.errors import explain_connect, explain_gatt, tidy
 from exporter.ble.proxy.raw import format_address
 from exporter.ble.proxy.session import Session
 from exporter.ble.proxy.table import Handles
@@ -69,7 +69,7 @@ class Peripheral:
                 f"{ATTEMPT_S:g} s"
             ) from error
         except APIConnectionError as error:
-            raise ConnectError(f"connect by proxy {session.name}: {error}") from error
+            raise ConnectError(f"connect by proxy {session.name}: {tidy(error)}") from error
         except asyncio.CancelledError:
             if self.is_connected:  # just now
                 self._release()

@@ -10,7 +10,7 @@ from aioesphomeapi.client import APIClient
 from aioesphomeapi.core import APIConnectionError, TimeoutAPIError
 from aioesphomeapi.model import APIVersion, BluetoothProxyFeature, DeviceInfo
 
-from exporter.ble.proxy.errors import TakenError, explain_open
+from exporter.ble.proxy.errors import TakenError, explain_open, tidy
 from exporter.ble.proxy.raw import format_address, is_plausible
 from exporter.ble.proxy.slots import Slots
 from exporter.ble.timeouts import CLEAN_UP_S, leave_behind
@@ -30,6 +30,7 @@ INFO_PART: Final = 0.8  # of PROBE_S
 # No device has this address: a request to disconnect it changes nothing, and is answered to the
 # subscriber only (ESPHome, bluetooth_proxy.cpp, bluetooth_device_request).
 PROBE_ADDRESS: Final = 1
+MAX_VERSION: Final = 20  # characters
 CAPABILITIES_VERSION: Final = APIVersion(1, 15)
 
 Listener = Callable[[str, Any], None]
@@ -83,7 +84,7 @@ class Session:
         except asyncio.CancelledError:
             self.client.force_disconnect()
             raise
-        self.version = info.esphome_version
+        self.version = tidy(info.esphome_version, MAX_VERSION)
         if why_not := self._why_not_usable():
             self.client.force_disconnect()
             raise AdapterError(f"proxy {self.name}: {why_not}")

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 from aioesphomeapi import model
+from aioesphomeapi.core import APIConnectionError, HandshakeAPIError, ProtocolAPIError
 from aioesphomeapi.model import BluetoothGATTService
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.ble.proxy.errors import explain_open, tidy
 from exporter.ble.proxy.raw import format_address, is_plausible, read_raw
 from exporter.ble.proxy.table import CCCD, MAX_HANDLE, Handles, find_profiles
+from exporter.config.schema import Host, ProxyConfig, ProxyName
 from exporter.errors import ConnectError
 from exporter.protocol.profiles import PROFILES
 from tests.support.fake_proxy import make_data
@@ -95,6 +98,25 @@ class TestAdvertisements:
     def test_address_has_six_bytes(self, address: int) -> None:
         assert is_plausible(address, -60, b"")
         assert bytes.fromhex(format_address(address).replace(":", "")) == address.to_bytes(6, "big")
+
+
+class TestTexts:
+    @given(text=st.text())
+    def test_any_text_is_one_short_line_of_ascii(self, text: str) -> None:
+        shown = tidy(text, 20)
+
+        assert shown.isascii()
+        assert shown.isprintable()
+        assert len(shown) <= len("x" * 20 + "...")
+
+    @pytest.mark.parametrize("kind", [HandshakeAPIError, ProtocolAPIError, APIConnectionError])
+    def test_reason_of_a_hostile_proxy_is_cut(self, kind: type[APIConnectionError]) -> None:
+        config = ProxyConfig(name=ProxyName("garage"), host=Host("192.168.1.40"))
+
+        said = str(explain_open(kind("\x1b[2J" + "x" * 10_000), config))
+
+        assert r"(\x1b[2Jxxx" in said
+        assert len(said) < 300
 
 
 class TestTables:
