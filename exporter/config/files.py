@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +14,44 @@ from exporter.errors import ConfigError
 MAX_BYTES: Final = 1_000_000
 MAX_TEXT: Final = 10_000_000  # characters; a frame has 80, the log of one battery a million a day
 RETRY_S: Final = 5.0
+PLACES: Final = (Path("config.yaml"), Path("/etc/bms-exporter/config.yaml"))
+# In the repository a link to the file at its top; a file in a wheel.
+EXAMPLE: Final = Path(__file__).with_name("config.example.yaml")
+
+CANNOT_READ: Final = {
+    errno.ENOENT: "there is no such file",
+    errno.ENOTDIR: "there is no such file",
+    errno.EISDIR: "it is a folder: name a file",
+}
 
 Stamp = tuple[int, ...] | None
+
+
+def find_config(places: Sequence[Path] = PLACES) -> Path:
+    """Return the first of these files that exists; if none does, the first."""
+    return next((path for path in places if not _is_absent(path)), places[0])
+
+
+def missing_config(path: Path, places: Sequence[Path] = PLACES) -> str:
+    """Return the complaint about a configuration that does not exist."""
+    cure = "bms-exporter scan prints one for the batteries that it finds"
+    if path == places[0] and all(map(_is_absent, places)):
+        return (
+            f"no configuration: {path.name} is neither in this folder nor in {places[-1].parent}/: "
+            f"{cure}, --config.file FILE names another place"
+        )
+    return f"{path}: there is no such file: {cure}"
+
+
+def _is_absent(path: Path) -> bool:
+    """Return whether there is no such file for certain; it may be in a folder that is closed."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def read_small(path: Path) -> bytes:
@@ -33,17 +70,38 @@ def read_small(path: Path) -> bytes:
     return content
 
 
-def read_config(path: Path, *, hint: str = "") -> str:
-    """Return the text of a configuration file; `hint` is the end of the message if that fails.
+def read_config(
+    path: Path, *, describe_missing: Callable[[Path], str] = "{}: there is no such file".format
+) -> str:
+    """Return the text of a configuration file.
 
     Raises:
-        ConfigError: It cannot be read, or is not UTF-8.
+        ConfigError: It cannot be read, or is not UTF-8; `describe_missing` makes the complaint
+            about a file that does not exist.
     """
     try:
         return read_small(path).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError([f"{path}: cannot be read: {reason}{hint}"]) from error
+    except FileNotFoundError as error:
+        raise ConfigError([describe_missing(path)]) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: not UTF-8: save the file as UTF-8 text"]) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"{path}: {why_unreadable(error)}"]) from error
+
+
+def shown_path(path: Path) -> str:
+    """Return a path for a message."""
+    return str(path) if str(path).isprintable() else repr(str(path))
+
+
+def why_unreadable(error: Exception) -> str:
+    """Return why a file cannot be read, and what to do."""
+    if not isinstance(error, OSError):
+        return "this cannot be the name of a file"  # it has a null character
+    if error.errno == errno.EACCES:
+        return "this user may not read it: change its owner or its mode"
+    return CANNOT_READ.get(error.errno or 0, f"it cannot be read: {error.strerror}")
 
 
 def read_secret(
@@ -57,17 +115,19 @@ def read_secret(
         ValueError: It is not there, or is given twice.
     """
     if file is not None and variable is not None:
-        raise ValueError(f"{option} is given too; one of them is enough")
+        raise ValueError(f"{option} is given too: remove one of them")
     if file is not None:
         try:
             return read_small(folder / file).rstrip(b"\r\n")
+        except FileNotFoundError as error:
+            cure = "there is no such file: write the secret into it"
+            raise ValueError(f"{shown_path(folder / file)}: {cure}") from error
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-            reason = error.strerror if isinstance(error, OSError) else "no name of a file"
-            raise ValueError(f"{file!r}: {reason}") from error
+            raise ValueError(f"{shown_path(folder / file)}: {why_unreadable(error)}") from error
     if variable is None:
         return None
     if variable not in os.environ:
-        raise ValueError(f"the variable {variable} is not set")
+        raise ValueError(f"the environment variable {variable} is not set: set it before the start")
     return os.environb[variable.encode()]
 
 

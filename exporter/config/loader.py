@@ -1,17 +1,17 @@
 """Reads a configuration file strictly and reports every mistake in it at once."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from cattrs import Converter, transform_error
-from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
+from cattrs import Converter
+from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_structure_fn, override
 
 from exporter.config.banks import bank_complaints
-from exporter.config.files import read_config, read_secret
+from exporter.config.files import missing_config, read_config, read_secret
 from exporter.config.presentation import threshold_complaints
 from exporter.config.proxies import proxy_complaints, read_keys
 from exporter.config.schema import (
@@ -24,13 +24,18 @@ from exporter.config.schema import (
     Name,
     PollConfig,
     ProxyConfig,
+    key_of,
+    likely_address,
     parse_duration,
 )
 from exporter.config.sensors import sensor_complaints
-from exporter.config.yaml_document import Complaint, Document, read_yaml, shown, unknown_key
+from exporter.config.yaml_document import Complaint, Document, read_yaml, shown
 
-EXPECTED_MAPPING: Final = "expected a mapping (key: value)"
-VERBATIM: Final = {"address", "morning"}  # to YAML, 10:00 is a number
+VERBATIM: Final = {"address", "morning", "night"}  # to YAML, 10:00 is a number
+TEXTS: Final = {"name", "batteries", "temperatures", "link", "host"}  # `name: on` is no boolean
+NO_BATTERY: Final = (
+    "expected at least one battery: bms-exporter scan finds them and prints this part of the file"
+)
 
 
 def load(path: Path) -> Config:
@@ -39,8 +44,7 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: The file cannot be read, or holds at least one mistake.
     """
-    text = read_config(path, hint="; see config.example.yaml, or --config.file")
-    document = read_yaml(text, str(path), verbatim=VERBATIM)
+    document = _read(read_config(path, describe_missing=missing_config), str(path))
     return _with_secrets(_structured(document), document, path.parent)
 
 
@@ -50,17 +54,27 @@ def parse(text: str, name: str = "config.yaml") -> Config:
     Raises:
         ConfigError: The text has mistakes; the error lists all of them.
     """
-    return _structured(read_yaml(text, name, verbatim=VERBATIM))
+    return _structured(_read(text, name))
+
+
+def _read(text: str, name: str) -> Document:
+    return read_yaml(text, name, verbatim=VERBATIM, texts=TEXTS)
 
 
 def _structured(document: Document) -> Config:
     if not isinstance(document.data, dict):
-        raise document.error([*document.duplicates, document.complaint("", EXPECTED_MAPPING)])
+        from exporter.config.cures import expected_keys  # noqa: PLC0415 - only a mistake needs it
+
+        complaint = document.complaint("", expected_keys("", document.data))
+        raise document.error([*document.duplicates, complaint])
+    if document.data.get("batteries", ()) is None:
+        document.data["batteries"] = []
     for section in ("poll", "management", "banks", "proxies"):
         if document.data.get(section, {}) is None:
             del document.data[section]  # every line of it is commented out
     complaints = [
         *document.duplicates,
+        *_short_battery_complaints(document),
         *_battery_complaints(document),
         *bank_complaints(document),
         *_poll_complaints(document),
@@ -71,7 +85,9 @@ def _structured(document: Document) -> Config:
     try:
         config = make_converter().structure(document.data, Config)
     except BaseValidationError as error:
-        raise document.error([*_structure_complaints(error, document), *complaints]) from error
+        from exporter.config.cures import structure_complaints  # noqa: PLC0415 - as above
+
+        raise document.error([*structure_complaints(error, document), *complaints]) from error
     if complaints:
         raise document.error(complaints)
     return config
@@ -85,7 +101,7 @@ def make_converter() -> Converter:
     _expect_list(converter, tuple[Name, ...], "names")
     _expect_list(converter, tuple[Name | None, ...], "names")
     overrides: dict[type, dict[str, Any]] = {
-        PollConfig: {f.name: override(rename=_key(f.name)) for f in fields(PollConfig)},
+        PollConfig: {f.name: override(rename=key_of(f.name)) for f in fields(PollConfig)},
         BatteryConfig: {"password": override(omit=True)},
         ProxyConfig: {"key": override(omit=True)},
     }
@@ -103,7 +119,8 @@ def _expect_list(converter: Converter, wanted: Any, what: str) -> None:
 
     def structure_list(value: object, kind: Any) -> Any:
         if not isinstance(value, list):
-            raise ValueError(f"expected a list of {what}, got {shown(value)}")  # noqa: TRY004
+            cure = "like [one, two]" if what == "names" else "each with a dash before its name"
+            raise ValueError(f"expected a list of {what}, {cure}, got {shown(value)}")  # noqa: TRY004
         return structure(value, kind)
 
     converter.register_structure_hook_func(lambda kind: kind == wanted, structure_list)
@@ -113,39 +130,24 @@ def _parsed(parser: Callable[[object], object], value: object, _kind: object) ->
     return parser(value)
 
 
-def _key(attribute: str) -> str:
-    """Return the key in the file: there the unit belongs to the value, not to the name."""
-    return attribute.removesuffix("_s")
-
-
-def _structure_complaints(error: Exception, document: Document) -> Iterator[Complaint]:
-    """Translate cattrs' tree of errors into complaints."""
-
-    def message(error: BaseException, kind: Any) -> str:
-        if isinstance(error, ForbiddenExtraKeysError):
-            known = [_key(f.name) for f in fields(error.cl) if f.repr]
-            return "\n".join(f"{key}\t{unknown_key(key, known)}" for key in error.extra_fields)
-        if isinstance(error, KeyError):
-            return "missing"
-        if isinstance(error, TypeError | AttributeError) and is_dataclass(kind):
-            return EXPECTED_MAPPING
-        return str(error)
-
-    for line in transform_error(error, format_exception=message):
-        text, _, place = line.rpartition(" @ ")
-        path = _key(place.removeprefix("$").removeprefix("."))
-        for part in text.split("\n"):
-            key, tab, complaint = part.rpartition("\t")
-            yield document.complaint(f"{path}.{key}".removeprefix(".") if tab else path, complaint)
+def _short_battery_complaints(document: Document) -> Iterator[Complaint]:
+    """Find batteries that are written as NAME: ADDRESS or ADDRESS, and write them in full."""
+    batteries = document.data.get("batteries")
+    for index, battery in enumerate(batteries if isinstance(batteries, list) else ()):
+        pairs = [*battery.items()] if isinstance(battery, dict) else [("camper", battery)]
+        name, written = pairs[0] if len(pairs) == 1 else ("name", None)
+        address = likely_address(written) if isinstance(written, str) else None
+        if address is not None and name not in {"name", "address"}:
+            batteries[index] = {"name": f"{name} {index}", "address": address}
+            text = f"expected two lines, name: {name} and below it address: {address}"
+            yield document.complaint(f"batteries[{index}]", text)
 
 
 def _battery_complaints(document: Document) -> Iterator[Complaint]:
     """Find names and addresses that two batteries share, even if they have other mistakes."""
     batteries = document.data.get("batteries")
     if batteries == []:
-        yield document.complaint(
-            "batteries", "expected at least one battery: bms-exporter scan finds them"
-        )
+        yield document.complaint("batteries", NO_BATTERY)
     seen: dict[tuple[str, str], str] = {}
     for index, battery in enumerate(batteries if isinstance(batteries, list) else ()):
         for key in ("name", "address") if isinstance(battery, Mapping) else ():
@@ -155,13 +157,14 @@ def _battery_complaints(document: Document) -> Iterator[Complaint]:
             path = f"batteries[{index}].{key}"
             first = seen.setdefault((key, value), path)
             if value and first != path:
-                yield document.complaint(path, f"{value!r} is used by {first} already")
+                cure = "give each battery its own"
+                yield document.complaint(path, f"{value!r} is used by {first} already: {cure}")
 
 
 def _poll_complaints(document: Document) -> Iterator[Complaint]:
     """Find durations that are well-formed but out of range or contradict each other."""
     poll = document.data.get("poll")
-    durations = {_key(f.name): getattr(PollConfig(), f.name) for f in fields(PollConfig)}
+    durations = {key_of(f.name): getattr(PollConfig(), f.name) for f in fields(PollConfig)}
     for key, (least, greatest) in RANGES_S.items() if isinstance(poll, Mapping) else ():
         if key not in poll:
             continue
@@ -206,5 +209,7 @@ def _password(battery: BatteryConfig, folder: Path) -> bytes | None:
         folder, file=battery.password_file, variable=battery.password_env, option="password_file"
     )
     if password is not None and len(password) != PASSWORD_LENGTH:
-        raise ValueError(f"expected {PASSWORD_LENGTH} bytes, got {len(password)}")
+        raise ValueError(
+            f"expected the {PASSWORD_LENGTH} characters of the app password, got {len(password)}"
+        )
     return password

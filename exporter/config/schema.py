@@ -24,7 +24,7 @@ from exporter.config.presentation import (
     Threshold,
     parse_threshold,
 )
-from exporter.config.yaml_document import shown
+from exporter.config.yaml_document import Misread, shown
 from exporter.protocol.profiles import PROFILES
 
 Seconds = NewType("Seconds", float)
@@ -43,6 +43,10 @@ DURATION: Final = re.compile(
 )
 UNIT_S: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 ADDRESS: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
+DIGITS: Final = re.compile(r"[0-9A-F]{12}")
+SEPARATORS: Final = re.compile(r"[\s.,:_'\"“”-]")
+UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+LIKE: Final = "A4:C1:38:12:34:56"
 ADAPTER: Final = re.compile(r"hci[0-9]{1,3}")
 HOST: Final = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?", re.ASCII)
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -179,6 +183,11 @@ RANGES_S: Final = {  # of PollConfig: least and greatest
 }
 
 
+def key_of(attribute: str) -> str:
+    """Return the key in the file: there the unit belongs to the value, not to the name."""
+    return attribute.removesuffix("_s")
+
+
 def parse_duration(value: object) -> Seconds:
     """Return the seconds in "30s", "1m30s", "500ms" or 0. Raises ValueError for anything else."""
     if value == 0 and type(value) is int:
@@ -191,12 +200,31 @@ def parse_duration(value: object) -> Seconds:
     return Seconds(sum(float(match[unit] or 0) * unit_s for unit, unit_s in UNIT_S.items()))
 
 
+def is_address(text: str) -> bool:
+    """Return whether a text is a Bluetooth address, with colons or dashes."""
+    return ADDRESS.fullmatch(text.strip().upper().replace("-", ":")) is not None
+
+
+def likely_address(text: str) -> Address | None:
+    """Return the address that is meant by twelve hex digits with any separators, or with none."""
+    digits = SEPARATORS.sub("", text).upper()
+    if not DIGITS.fullmatch(digits):
+        return None
+    return Address(":".join(digits[at : at + 2] for at in range(0, len(digits), 2)))
+
+
 def normal_address(value: object) -> Address:
     """Return a Bluetooth address in upper case with colons. Raises ValueError for others."""
-    address = value.strip().upper().replace("-", ":") if isinstance(value, str) else ""
-    if not ADDRESS.fullmatch(address):
-        raise ValueError(f"not a Bluetooth address like A4:C1:38:00:00:01: {shown(value)}")
-    return Address(address)
+    if not isinstance(value, str) or not is_address(value):
+        meant = likely_address(value) if isinstance(value, str) else None
+        if meant is not None:
+            cure = f"did you mean {meant}?"
+        elif isinstance(value, str) and UUID.fullmatch(value):
+            cure = "macOS shows this in its place; bms-exporter scan shows the address"
+        else:
+            cure = "bms-exporter scan shows it"
+        raise ValueError(f"expected a Bluetooth address like {LIKE}, got {shown(value)}: {cure}")
+    return Address(value.strip().upper().replace("-", ":"))
 
 
 def normal_name(value: object) -> Name:
@@ -205,14 +233,20 @@ def normal_name(value: object) -> Name:
     Raises:
         ValueError: It is not text, empty, too long, not printable, or has blanks around it.
     """
+    if isinstance(value, Misread):
+        advice = f'put it in quotes, "{value}"'
+        text = f"expected a name, and YAML reads {value} as {value.kind}: {advice}"
+        raise ValueError(text)  # noqa: TRY004 - as all here
+    if value is None or value == "":
+        raise ValueError("expected a name like camper, got nothing")
     if not isinstance(value, str):
-        advice = f': put it in quotes, "{shown(value)}"' if isinstance(value, int | float) else ""
-        raise ValueError(f"expected text, got {shown(value)}{advice}")  # noqa: TRY004 - as all here
-    if not (0 < len(value) <= MAX_NAME and value.isprintable() and value == value.strip()):
-        raise ValueError(
-            f"expected 1 to {MAX_NAME} printable characters without blanks around them, "
-            f"got {shown(value)}"
-        )
+        raise ValueError(f"expected a name like camper, got {shown(value)}")  # noqa: TRY004
+    if len(value) > MAX_NAME:
+        raise ValueError(f"expected a name of at most {MAX_NAME} characters, got {len(value)}")
+    if not value.isprintable():
+        raise ValueError(f"expected a name in one line, without control characters, got {value!r}")
+    if value != value.strip():
+        raise ValueError(f"expected a name without blanks around it, got {value!r}")
     return Name(value)
 
 
@@ -254,6 +288,8 @@ def parse_link(value: object) -> Link | None:
 def _host(value: object) -> Host:
     if not (isinstance(value, str) and HOST.fullmatch(value)):
         raise ValueError(f"expected an IP address or a host name, got {shown(value)}")
+    if value.count(":") == 1:
+        raise ValueError(f"expected a host alone, got {value!r}: the port has its own key, port")
     return Host(value)
 
 

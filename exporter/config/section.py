@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Final, TypeVar
 
-from exporter.config.yaml_document import Complaint, Document, unknown_key
+from exporter.config.yaml_document import Complaint, Document, shown, unknown_key
 
 T = TypeVar("T")
 
@@ -11,7 +11,7 @@ KINDS: Final[Mapping[type, str]] = {
     str: "text",
     bool: "true or false",
     int: "a number",
-    dict: "a mapping (name: value)",
+    dict: "lines like name: value below it",
     list: "a list of names",
 }
 SECRET_KEYS: Final = ("cert", "key", "client_ca")  # whose values are never quoted
@@ -39,7 +39,7 @@ class Section:
             data = data.get(name) if isinstance(data, dict) else None
         self.data: dict[str, Any] = data if isinstance(data, dict) else {}
         if data is not None and not isinstance(data, dict):
-            self.complain("", "expected a mapping (key: value)")
+            self.complain("", f"expected lines like {next(iter(known))}: ..., got {shown(data)}")
         for key in self.data:
             if key not in known:
                 self.complain(key, unknown_key(key, known))
@@ -49,13 +49,18 @@ class Section:
         path = ".".join(filter(None, (self._name, key)))
         self._complaints.append(self._document.complaint(path, text))
 
+    def place(self, key: str) -> str:
+        """Return "FILE:LINE: " of a key, or of the section that lacks it."""
+        line, _ = self._document.complaint(f"{self._name}.{key}", "")
+        return f"{self._document.name}:{line}: "
+
     def value(self, key: str, kind: type[T]) -> T | None:
         """Return a value of this kind, one of KINDS; None: it is missing."""
         value = self.data.get(key)
         if value is None or type(value) is kind:
             return value
         is_short = kind is not dict and kind is not list
-        got = f", got {value!r}" if is_short and key not in SECRET_KEYS else ""
+        got = f", got {shown(value)}" if is_short and key not in SECRET_KEYS else ""
         self.complain(key, f"expected {KINDS[kind]}{got}")
         return None
 
@@ -64,7 +69,7 @@ class Section:
         found = self.value(key, dict) or {}
         for name, value in found.items():
             if not isinstance(value, str):
-                self.complain(f"{key}.{name}", "expected text")
+                self.complain(f"{key}.{name}", "expected text: put it in quotes")
         return {name: value for name, value in found.items() if isinstance(value, str)}
 
     def names(self, key: str) -> list[str]:
@@ -79,6 +84,7 @@ class Section:
         """Return the value of a text in `choices`; that of `default` if it is missing."""
         text = self.value(key, str)
         if text is not None and text not in choices:
-            self.complain(key, f"expected one of {', '.join(filter(None, choices))}")
+            known = ", ".join(filter(None, choices))
+            self.complain(key, f"expected one of {known}, got {shown(text)}")
             text = None
         return choices[default if text is None else text]

@@ -4,13 +4,13 @@ import logging
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.config.files import read_small
+from exporter.config.files import read_small, shown_path, why_unreadable
 from exporter.config.section import Section
 from exporter.errors import ConfigError
 
@@ -88,6 +88,11 @@ class TlsConfig:
     ciphers: tuple[str, ...] = ()
     prefer_server_ciphers: bool = True
     curve: str | None = None
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)  # FILE:LINE: by key
+
+    def error(self, key: str, text: str) -> ConfigError:
+        """Return an error about the setting with this key."""
+        return ConfigError([f"{self.places.get(key, '')}{TLS_SECTION}.{key}: {text}"])
 
     @property
     def has_client_ca(self) -> bool:
@@ -110,9 +115,9 @@ def read_tls(section: Section, folder: Path) -> TlsConfig:
 
     for key in ("cert", "key"):
         if section.value(key, str):
-            section.complain(key, f"write it to a file: {key}_file")
+            section.complain(key, f"write it into a file, and its name as {key}_file")
         elif not path(f"{key}_file"):
-            section.complain("", f"expected {key}_file")
+            section.complain("", f"expected {key}_file, with the name of a file")
     min_version = section.choice("min_version", VERSIONS, "TLS12")
     max_version = section.choice("max_version", VERSIONS, "TLS13")
     if min_version > max_version:
@@ -134,12 +139,13 @@ def read_tls(section: Section, folder: Path) -> TlsConfig:
         ciphers=_openssl_names(section, "cipher_suites", CIPHERS, "not known to Python's OpenSSL"),
         prefer_server_ciphers=section.value("prefer_server_cipher_suites", bool) is not False,
         curve=curves[0] if curves else None,
+        places={key: section.place(key) for key in TLS_KEYS},
     )
 
 
 def _client_auth(section: Section) -> ssl.VerifyMode:
     if section.value("client_ca", str) and section.value("client_ca_file", str):
-        section.complain("client_ca", "client_ca_file is given too; one of them is enough")
+        section.complain("client_ca", "client_ca_file is given too: remove one of them")
     name = section.value("client_auth_type", str)
     if name in UNVERIFIED:
         section.complain(
@@ -152,7 +158,9 @@ def _client_auth(section: Section) -> ssl.VerifyMode:
     if mode is ssl.CERT_NONE:
         for key in ("client_ca_file", "client_ca", "client_allowed_sans"):
             if section.data.get(key):
-                section.complain(key, "it is given, and client_auth_type verifies nothing")
+                section.complain(
+                    key, "client_auth_type verifies nothing: use RequireAndVerifyClientCert"
+                )
     return mode
 
 
@@ -201,14 +209,18 @@ def make_tls(tls: TlsConfig) -> Tls:
     if not tls.prefer_server_ciphers:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     for key, file in (("cert_file", tls.cert_file), ("key_file", tls.key_file)):
-        with _complaints(key, file):  # OpenSSL does not name the file, and would wait for a pipe
-            read_small(file)
-    with _complaints(f"{tls.cert_file}, {tls.key_file}"):
+        _read(tls, key, file)  # OpenSSL does not name the file, and would wait for a pipe
+    try:
         # For an encrypted key OpenSSL would ask for a password at the terminal.
         context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: b"")
-    with _complaints():
+    except OSError as error:  # SSLError is one
+        from exporter.config.tls_errors import explain_pair  # noqa: PLC0415 - a mistake needs it
+
+        raise tls.error(*explain_pair(error, tls.cert_file, tls.key_file)) from error
+    with _refusals(tls, "cipher_suites"):
         if tls.ciphers:
             context.set_ciphers(":".join(tls.ciphers))
+    with _refusals(tls, "curve_preferences"):
         if tls.curve is not None:
             context.set_ecdh_curve(tls.curve)
     if tls.client_auth is not ssl.CERT_NONE:
@@ -218,31 +230,36 @@ def make_tls(tls: TlsConfig) -> Tls:
 
 
 def _trust_authorities(context: ssl.SSLContext, tls: TlsConfig) -> None:
-    authorities = (tls.client_ca or "").encode()
+    if not tls.has_client_ca:  # as Go does: the machine's own authorities
+        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+        return
+    key, authorities = "client_ca", (tls.client_ca or "").encode()
     if tls.client_ca_file is not None:
-        with _complaints("client_ca_file", tls.client_ca_file):
-            authorities = read_small(tls.client_ca_file)
-    with _complaints(tls.client_ca_file or "client_ca"):
-        if tls.has_client_ca:
-            context.load_verify_locations(cadata=authorities.decode("ascii"))
-        else:  # as Go does: the machine's own authorities
-            context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+        key, authorities = "client_ca_file", _read(tls, "client_ca_file", tls.client_ca_file)
+    try:
+        context.load_verify_locations(cadata=authorities.decode("ascii"))
+    except (OSError, ValueError) as error:
+        from exporter.config.tls_errors import NO_CERTIFICATE  # noqa: PLC0415 - as above
+
+        where = "" if tls.client_ca_file is None else f"{tls.client_ca_file}: "
+        raise tls.error(key, where + NO_CERTIFICATE) from error
+
+
+def _read(tls: TlsConfig, key: str, file: Path) -> bytes:
+    try:
+        return read_small(file)
+    except (OSError, ValueError) as error:
+        raise tls.error(key, f"{shown_path(file)}: {why_unreadable(error)}") from error
 
 
 @contextmanager
-def _complaints(*places: object) -> Iterator[None]:
-    """Turn errors of files and of OpenSSL into a ConfigError about these places."""
+def _refusals(tls: TlsConfig, key: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        reason = str(error)
-        if isinstance(error, ssl.SSLError):
-            # Python's own errors have no `reason`: "No cipher can be selected."
-            reason = str(getattr(error, "reason", None) or error.args[-1])
-            reason = reason.replace("_", " ").lower()
-        elif isinstance(error, OSError):
-            reason = error.strerror or reason
-        raise ConfigError([": ".join(map(str, (TLS_SECTION, *places, reason)))]) from error
+        from exporter.config.tls_errors import explain  # noqa: PLC0415 - as above
+
+        raise tls.error(key, explain(error)) from error
 
 
 def _is_admitted(allowed_sans: frozenset[str], connection: ssl.SSLSocket) -> bool:

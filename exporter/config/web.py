@@ -125,7 +125,7 @@ def _raise_weakened(path: Path, before: WebConfig, after: WebConfig) -> None:
         )
     problems += weakenings(before.tls, after.tls)
     if problems:
-        raise ConfigError([f"{path}: {problem}" for problem in problems])
+        raise ConfigError([f"{path}:1: {problem}" for problem in problems])
 
 
 def load(path: Path) -> WebConfig:
@@ -171,7 +171,9 @@ def _headers(section: Section) -> tuple[tuple[str, str], ...]:
     for name, value in headers.items():
         key = f"headers.{name}"
         if name not in HEADERS:
-            section.complain(key, f"expected one of {', '.join(HEADERS)}")
+            section.complain(
+                key, f"this header cannot be set: expected one of {', '.join(HEADERS)}"
+            )
         elif not (value.isprintable() and value.isascii()):
             section.complain(key, "expected printable ASCII characters")
         elif value and HEADERS[name] and value not in HEADERS[name]:

@@ -16,17 +16,9 @@ MAX_NODES: Final = 10_000  # a battery has about ten; PyYAML needs half a second
 MAX_CHARACTERS: Final = 1_000_000
 MAX_NUMBER: Final = 20  # characters; Python refuses to print a number of 4301 digits
 
-# How PyYAML's messages begin -> what to tell a user.
-PLAIN: Final = {
-    "expected <block end>": "the indentation does not match the lines above",
-    "mapping values are not allowed": "unexpected colon: check the indentation, or quote the text",
-    "found character '\\t'": "a tab instead of spaces",
-    "but found another document": "a second document starts here",
-    "found unexpected end of stream": "a quote is not closed",
-    "could not find expected ':'": "a key without a colon",
-}
 TAGS: Final = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float")}
-TOKEN: Final = re.compile(r"'?<([a-z ]+)>'?")
+KINDS: Final = {"bool": "true or false", "int": "a number", "float": "a number"}  # by tag
+INDEX: Final = re.compile(r"\[\d+\]$")
 
 Complaint = tuple[int, str]
 """A line number, from 1, and the mistake in that line."""
@@ -60,59 +52,71 @@ class Document:
         return ConfigError([f"{self.name}:{line}: {text}" for line, text in ordered])
 
 
-def read_yaml(text: str, name: str, *, verbatim: Container[str] = ()) -> Document:
+@dataclass(frozen=True, slots=True)
+class Misread:
+    """A value that should be text, and that YAML reads as something else."""
+
+    text: str  # as written
+    kind: str
+
+    def __str__(self) -> str:
+        """Return it as written."""
+        return self.text
+
+
+def read_yaml(
+    text: str, name: str, *, verbatim: Container[str] = (), texts: Container[str] = ()
+) -> Document:
     """Read one YAML document; `name` is that of the file, for messages.
 
     The values of `verbatim` keys are kept as written: to YAML, an unquoted address of digits is a
-    number of base 60.
+    number of base 60. Those of `texts`, and of lists under them, are text or `Misread`.
 
     Raises:
         ConfigError: It is not YAML, or too large.
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
-        walker = _Walker(verbatim)
+        walker = _Walker(verbatim, texts)
         data = walker.value(node, "", 0) if node else None
     except _TooLargeError as error:
         line, reason = error.args
         raise ConfigError([f"{name}:{line}: {reason}"]) from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # "\\U00110000", %YAML 1.99999...
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        line = mark.line + 1 if mark else 1
-        raise ConfigError([f"{name}:{line}: not YAML: {_plain(error)}"]) from error
+        from exporter.config.yaml_errors import explain  # noqa: PLC0415 - only a mistake needs it
+
+        line, reason = explain(error, text)
+        raise ConfigError([f"{name}:{line}: {reason}"]) from error
     return Document(name=name, data=data, lines=walker.lines, duplicates=tuple(walker.duplicates))
 
 
 def shown(value: object) -> str:
     """Return a value for a message: text in quotes, and only the kind of a list or mapping."""
     match value:
-        case None:
+        case None | "":
             return "nothing"
         case bool():
             return str(value).lower()
         case list():
             return "a list"
         case dict():
-            return "a mapping"
+            return "keys with values"
+        case Misread():
+            return value.text
     return repr(value)
 
 
-def unknown_key(key: str, known: Collection[str]) -> str:
-    """Return the complaint about an unknown key, with the known one that is most like it."""
+def unknown_key(key: str, known: Collection[str], otherwise: str | None = None) -> str:
+    """Return the complaint about an unknown key, with the known one that is most like it.
+
+    Without such a key, `otherwise` says what to do; None: it lists the known ones.
+    """
     from difflib import get_close_matches  # noqa: PLC0415 - 130 kB that only a mistake needs
 
     near = get_close_matches(key, known, n=1)
-    return f"unknown key, did you mean {near[0]}?" if near else "unknown key"
-
-
-def _plain(error: Exception) -> str:
-    """Return the reason of an error without the names of PyYAML's tokens."""
-    reason = getattr(error, "problem", None) or getattr(error, "context", None)
-    reason = reason or str(error).partition("\n")[0]
-    for start, plain in PLAIN.items():
-        if reason.startswith(start):
-            return plain
-    return TOKEN.sub(r"\1", reason.replace("'<stream end>'", "the end of the file"))
+    if near:
+        return f"unknown key, did you mean {near[0]}?"
+    return f"unknown key: {otherwise or 'expected one of ' + ', '.join(known)}"
 
 
 class _TooLargeError(Exception):
@@ -166,8 +170,9 @@ class _Loader(yaml.SafeLoader):
 class _Walker:
     """Turns nodes into plain data and collects lines and duplicate keys."""
 
-    def __init__(self, verbatim: Container[str]) -> None:
+    def __init__(self, verbatim: Container[str], texts: Container[str]) -> None:
         self._verbatim = verbatim
+        self._texts = texts
         self._constructor = yaml.constructor.SafeConstructor()
         self._limits = _Limits()
         self.lines: dict[str, int] = {}
@@ -197,16 +202,22 @@ class _Walker:
             line = key_node.start_mark.line + 1
             if key in result:
                 first = self.lines[place]
-                self.duplicates.append((line, f"{place}: given twice, first in line {first}"))
+                cure = "remove one, or begin the next entry with a dash" if path else "remove one"
+                text = f"{place}: given twice, first in line {first}: {cure}"
+                self.duplicates.append((line, text))
                 continue
             self.lines[place] = line
             result[key] = self.value(value_node, place, depth + 1)
         return result
 
     def _scalar(self, node: Any, path: str) -> Any:
-        if path.rpartition(".")[2] in self._verbatim or len(node.value) > MAX_NUMBER:
+        key = INDEX.sub("", path.rpartition(".")[2])
+        if key in self._verbatim or len(node.value) > MAX_NUMBER:
             return node.value
         try:
-            return self._constructor.construct_object(node) if node.tag in TAGS else node.value
+            value = self._constructor.construct_object(node) if node.tag in TAGS else node.value
         except (ValueError, KeyError, IndexError, OverflowError):  # !!int x, !!bool x, !!float _
             return node.value
+        if key in self._texts and isinstance(value, bool | int | float):
+            return Misread(node.value, KINDS[node.tag.rpartition(":")[2]])
+        return value

@@ -1,5 +1,6 @@
 """Opens listening sockets, or takes those of systemd."""
 
+import errno
 import os
 import re
 import socket
@@ -9,6 +10,15 @@ from typing import Final
 from exporter.errors import ConfigError
 
 FIRST_FD: Final = 3  # of systemd's sockets: sd_listen_fds(3)
+PORT: Final = re.compile(r"[0-9]{1,5}")
+NO_HOST: Final = "this is not the name of a host"
+CURES: Final = {
+    errno.EADDRINUSE: "another program uses this port, perhaps a second bms-exporter: stop it "
+    "(systemctl stop bms-exporter), or choose another port (--web.listen-address :12201)",
+    errno.EADDRNOTAVAIL: "this machine does not have this address: --web.listen-address :PORT "
+    "serves on every address that it has",
+    errno.EACCES: "ports below 1024 need root: choose a higher one with --web.listen-address",
+}
 FEW: Final = re.compile(r"[1-9][0-9]?")
 
 
@@ -49,13 +59,15 @@ def listen(address: str) -> socket.socket:
     host, colon, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not (colon and port.isascii() and port.isdigit() and int(port[:6]) < 1 << 16):
-        raise ConfigError([f"--web.listen-address: expected HOST:PORT or :PORT, got {address!r}"])
+        cure = f", did you mean :{address}?" if PORT.fullmatch(address) else ""
+        raise ConfigError(
+            [f"--web.listen-address: expected HOST:PORT or :PORT, got {address!r}{cure}"]
+        )
     dual = not host and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, int(port)), family=family, dualstack_ipv6=dual)
     except (OSError, TypeError, ValueError) as error:  # the last two: not a host name
-        reason = error.strerror if isinstance(error, OSError) else "not an address"
-        raise ConfigError(
-            [f"cannot listen on {address!r}: {reason}; see --web.listen-address"]
-        ) from error
+        number = error.errno if isinstance(error, OSError) else None
+        reason = CURES.get(number or 0) or f"{getattr(error, 'strerror', None) or NO_HOST}"
+        raise ConfigError([f"cannot listen on {address}: {reason}"]) from error

@@ -12,6 +12,7 @@ from exporter.demo.radio import Air, make_air, make_backend
 from tests.support.recorded import FIELD_REPORTS
 from tests.support.virtual import ADDRESS, ANSWERS, answering, battery
 
+ADD = "add a line like address: A4:C1:38:12:34:56; bms-exporter scan shows it"
 SECOND = "A4:C1:38:00:00:02"
 
 
@@ -67,8 +68,8 @@ class TestServing:
 
         assert status == 1
         assert capfd.readouterr().err.splitlines() == [
-            f"{path}:2: batteries[0].address: missing",
-            f"{path}:3: speed: unknown key",
+            f"{path}:2: batteries[0].address: missing: {ADD}",
+            f"{path}:3: speed: unknown key: bms-exporter --config.example prints every key",
         ]
 
     @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ class TestServing:
         status = main(["--config.file", str(config), "--web.listen-address", "192.0.2.1:12200"])
 
         assert status == 1
-        assert "cannot listen on '192.0.2.1:12200'" in capfd.readouterr().err
+        assert "cannot listen on 192.0.2.1:12200: this machine" in capfd.readouterr().err
 
 
 class TestRead:

@@ -6,11 +6,13 @@ from exporter.config.schema import (
     PARSERS,
     TransportChoice,
     Variable,
+    likely_address,
     normal_address,
     normal_name,
     parse_adapter,
     parse_duration,
 )
+from exporter.config.yaml_document import Misread
 
 
 class TestAddress:
@@ -25,8 +27,21 @@ class TestAddress:
         ["", "A4:C1", "A4:C1:38:00:00:0G", "A4:C1:38:00:00:01:02", "A4C138000001", "a b", None, []],
     )
     def test_text_that_is_no_address_is_refused(self, text: object) -> None:
-        with pytest.raises(ValueError, match="not a Bluetooth address"):
+        with pytest.raises(ValueError, match="expected a Bluetooth address like A4:C1:38"):
             normal_address(text)
+
+    @pytest.mark.parametrize(
+        ("text", "address"),
+        [
+            ("a4c138123456", "A4:C1:38:12:34:56"),
+            ("A4.C1.38.12.34.56", "A4:C1:38:12:34:56"),
+            ("A4 C1 38 12 34 56,", "A4:C1:38:12:34:56"),
+            ("A4:C1:38:12:34", None),
+            ("camper", None),
+        ],
+    )
+    def test_address_in_another_form_is_recognised(self, text: str, address: str | None) -> None:
+        assert likely_address(text) == address
 
 
 class TestName:
@@ -34,24 +49,27 @@ class TestName:
     def test_printable_text_is_a_name(self, name: str) -> None:
         assert normal_name(name) == name
 
-    @pytest.mark.parametrize("name", ["", "x" * 65, " camper", "camper ", "two\nlines"])
-    def test_unusable_name_is_refused(self, name: str) -> None:
-        with pytest.raises(ValueError, match="expected 1 to 64 printable characters"):
-            normal_name(name)
-
     @pytest.mark.parametrize(
         ("value", "complaint"),
         [
-            (7, 'expected text, got 7: put it in quotes, "7"'),
-            (True, 'expected text, got true: put it in quotes, "true"'),
-            (None, "expected text, got nothing"),
-            (["a"], "expected text, got a list"),
+            ("", "expected a name like camper, got nothing"),
+            ("x" * 65, "expected a name of at most 64 characters, got 65"),
+            (" camper", "expected a name without blanks around it, got ' camper'"),
+            ("camper ", "expected a name without blanks around it, got 'camper '"),
+            (
+                "two\nlines",
+                "expected a name in one line, without control characters, got 'two\\nlines'",
+            ),
+            (
+                Misread("on", "true or false"),
+                'expected a name, and YAML reads on as true or false: put it in quotes, "on"',
+            ),
+            (None, "expected a name like camper, got nothing"),
+            (["a"], "expected a name like camper, got a list"),
         ],
     )
-    def test_value_that_is_no_text_is_refused_with_advice(
-        self, value: object, complaint: str
-    ) -> None:
-        with pytest.raises(ValueError, match="expected text") as caught:
+    def test_unusable_name_is_refused_with_advice(self, value: object, complaint: str) -> None:
+        with pytest.raises(ValueError, match="expected a name") as caught:
             normal_name(value)
 
         assert str(caught.value) == complaint

@@ -87,13 +87,38 @@ class TestContext:
     @pytest.mark.parametrize(
         ("others", "complaint"),
         [
-            ({"cert_file": Path("a\0b")}, "cert_file: a\0b: embedded null (byte|character)"),
-            ({"key_file": Path("/none")}, "tls_server_config: key_file: /none: No such file"),
-            ({"key_file": Path(__file__)}, r"server.crt, .*test_tls.py: .*pem lib"),
-            ({"ciphers": ("bogus",)}, r"tls_server_config: no cipher can be selected\."),
-            ({"curve": "bogus"}, "tls_server_config: unknown elliptic curve name"),
-            ({"client_auth": ssl.CERT_REQUIRED, "client_ca": "ä"}, "client_ca: 'ascii' codec can"),
-            ({"client_auth": ssl.CERT_REQUIRED, "client_ca": "x"}, "client_ca: "),
+            (
+                {"cert_file": Path("a\0b")},
+                r"cert_file: 'a\\x00b': this cannot be the name",
+            ),
+            (
+                {"key_file": Path("/none")},
+                "tls_server_config.key_file: /none: there is no",
+            ),
+            (
+                {"key_file": Path(__file__)},
+                "key_file: .*test_tls.py: expected a private key",
+            ),
+            (
+                {"ciphers": ("bogus",)},
+                "cipher_suites: .* refuses it: no cipher can be selected$",
+            ),
+            (
+                {"curve": "bogus"},
+                "curve_preferences: .* refuses it: unknown elliptic curve",
+            ),
+            (
+                {"client_auth": ssl.CERT_REQUIRED, "client_ca": "ä"},
+                "client_ca: expected a cert",
+            ),
+            (
+                {"client_auth": ssl.CERT_REQUIRED, "client_ca": "x"},
+                "client_ca: expected a cert",
+            ),
+            (
+                {"cert_file": Path(__file__)},
+                "cert_file: .*test_tls.py: expected a cert",
+            ),
         ],
     )
     def test_settings_that_openssl_refuses_are_named(

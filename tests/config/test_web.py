@@ -109,9 +109,18 @@ def test_header_with_an_empty_value_is_not_sent() -> None:
             TLS + "curve_preferences: [X25519, CurveP256]}",
             "takes one curve",
         ),
-        (TLS + "client_ca_file: a, client_ca: b}", "one of them is enough"),
-        ("tls_server_config: {cert: a, key_file: b}", "cert: write it to a file: cert_file"),
-        ("tls_server_config: {cert_file: a, key: b}", "key: write it to a file: key_file"),
+        (
+            TLS + "client_ca_file: a, client_ca: b}",
+            "client_ca_file is given too: remove",
+        ),
+        (
+            "tls_server_config: {cert: a, key_file: b}",
+            "its name as cert_file",
+        ),
+        (
+            "tls_server_config: {cert_file: a, key: b}",
+            "its name as key_file",
+        ),
         ("tls_server_config: {key_file: b}", "expected cert_file"),
         ("http_server_config: {headers: {Server: x}}", "expected one of Content-Security-Policy"),
         (
@@ -126,13 +135,13 @@ def test_header_with_an_empty_value_is_not_sent() -> None:
         (TLS + "cipher_suites: [1]}", "cipher_suites: expected a list of names"),
         (TLS + "curve_preferences: x}", "curve_preferences: expected a list of names"),
         ("basic_auth_users: {alice: 1}", "basic_auth_users.alice: expected text"),
-        ("basic_auth_users: [alice]", "expected a mapping (name: value)"),
+        ("basic_auth_users: [alice]", "basic_auth_users: expected lines like name: value below it"),
         ("rate_limit: {interval: 1s}", "expected 1 or more requests"),
         ("rate_limit: {interval: soon, burst: 1}", "expected a duration"),
         (f"rate_limit: {{interval: 1s, burst: {'9' * 400}}}", "expected a number, got '999"),
         (f"rate_limit: {{interval: 1s, burst: 0x{'f' * 5000}}}", "expected a number, got '0xff"),
         ('tls_server_config: {key_file: a, cert: "\\ud800"}', "half a character"),
-        ("- x", "expected a mapping"),
+        ("- x", "web.yml:1: expected lines like tls_server_config: ..., got a list"),
     ],
 )
 def test_wrong_or_impossible_setting_is_refused_with_its_key(text: str, complaint: str) -> None:
@@ -149,7 +158,7 @@ def test_secret_of_the_wrong_kind_is_not_quoted(key: str) -> None:
 def test_pipe_as_web_configuration_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "web.yml")
 
-    with pytest.raises(ConfigError, match=r"web.yml: cannot be read: not a regular file"):
+    with pytest.raises(ConfigError, match=r"web.yml: it cannot be read: not a regular file"):
         load(tmp_path / "web.yml")
 
 
@@ -157,12 +166,12 @@ def test_web_configuration_of_gigabytes_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "web.yml").open("wb") as file:
         file.truncate(1 << 32)
 
-    with pytest.raises(ConfigError, match=r"web.yml: cannot be read: more than a megabyte"):
+    with pytest.raises(ConfigError, match=r"web.yml: it cannot be read: more than a megabyte"):
         load(tmp_path / "web.yml")
 
 
 def test_missing_web_configuration_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"web.yml: cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"web.yml: there is no such file"):
         load(tmp_path / "web.yml")
 
 

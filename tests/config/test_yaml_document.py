@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.config.yaml_document import Document, read_yaml, shown
+from exporter.config.yaml_document import Document, Misread, read_yaml, shown
 from exporter.errors import ConfigError
 
 
@@ -54,28 +54,28 @@ def test_duplicate_key_is_reported_and_the_first_value_counts() -> None:
     document = read("a: 1\nb: 2\na: 3\n")
 
     assert document.data == {"a": 1, "b": 2}
-    assert document.duplicates == ((3, "a: given twice, first in line 1"),)
+    assert document.duplicates == ((3, "a: given twice, first in line 1: remove one"),)
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         pytest.param(
-            "a:\n  - b: 1\n   c: 2", "3: not YAML: the indentation does", id="indentation"
+            "a:\n  - b: 1\n   c: 2", "3: the indentation does not match", id="indentation"
         ),
-        pytest.param("a: b: c", "1: not YAML: unexpected colon", id="two colons"),
-        pytest.param("a:\n\t- b", "2: not YAML: a tab instead of spaces", id="a tab"),
+        pytest.param("a: b: c", "1: a second colon: put", id="two colons"),
+        pytest.param("a:\n\t- b", "2: a tab: indent with spaces", id="a tab"),
         pytest.param(
             "a:\n  -\tb: c",
-            "2: not YAML: a tab instead of spaces",
+            "2: a tab: indent with spaces",
             id="a tab behind a dash",
         ),
-        pytest.param("a: 'x", "1: not YAML: a quote is not closed", id="an open quote"),
-        pytest.param("a: b\nc", "2: not YAML: a key without a colon", id="no colon"),
-        pytest.param("a: b\n---\n", "2: not YAML: a second document", id="two documents"),
-        pytest.param("a: [1, 2", "1: not YAML: expected ',' or ']', but got the end", id="a list"),
-        pytest.param("a: *x", "1: not YAML: found undefined alias 'x'", id="an alias"),
-        pytest.param("\x01", "1: not YAML: unacceptable character #x0001", id="a character"),
+        pytest.param("a: 'x", "1: this quote is not closed", id="an open quote"),
+        pytest.param("a: b\nc", "2: a colon and a blank are missing after the key", id="no colon"),
+        pytest.param("a: b\n---\n", "2: a second document begins here", id="two documents"),
+        pytest.param("a: [1, 2", "1: this [ is not closed", id="a list"),
+        pytest.param("a: *x", "1: a value cannot begin with *", id="an alias"),
+        pytest.param("\x01", "1: a control character: delete it", id="a character"),
     ],
 )
 def test_text_that_is_not_yaml_is_refused_in_plain_words(text: str, problem: str) -> None:
@@ -121,7 +121,9 @@ def test_number_that_python_cannot_print_stays_text(number: str) -> None:
         (None, "nothing"),
         (True, "true"),
         ([1], "a list"),
-        ({"a": 1}, "a mapping"),
+        ({"a": 1}, "keys with values"),
+        (Misread("on", "true or false"), "on"),
+        ("", "nothing"),
         ("text", "'text'"),
         (7, "7"),
     ],

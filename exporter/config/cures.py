@@ -1,0 +1,158 @@
+"""What to do about a file of another shape, and keys that are missing or unknown.
+
+Imported after a mistake only.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any, Final
+
+from cattrs import transform_error
+from cattrs.errors import ForbiddenExtraKeysError
+
+from exporter.config.schema import (
+    LIKE,
+    BankConfig,
+    BatteryConfig,
+    Config,
+    ManagementConfig,
+    PollConfig,
+    ProxyConfig,
+    key_of,
+)
+from exporter.config.yaml_document import Complaint, Document, shown, unknown_key
+
+EMPTY: Final = (
+    "the file is empty: bms-exporter scan finds batteries and prints a configuration, "
+    "bms-exporter --config.example prints every option"
+)
+EXAMPLES: Final = {  # lines of a part of the file
+    "poll": "timeout: 30s",
+    "management": "release: true",
+    "batteries": "name: camper",
+    "banks": "name: both",
+    "proxies": "name: garage",
+}
+
+MISSING: Final = {
+    "address": f"add a line like address: {LIKE}; bms-exporter scan shows it",
+    "batteries": "bms-exporter scan finds batteries and prints this part of the file",
+    "host": "add a line like host: 192.168.1.40",
+    "name": "add a line like name: camper",
+    "wiring": "add wiring: parallel, or wiring: series",
+}
+MISSING_KEY: Final = "\0missing"  # is replaced
+MEANT: Final = re.compile(r"did you mean (\w+)\?$")
+NO_KEYS: Final = "\0no keys"
+IN_BANK: Final = "add the names of its batteries, like batteries: [left, right]"
+LISTEN: Final = "the address to serve on is an option of the command: --web.listen-address"
+WEB: Final = "it belongs into a file of its own, which --web.config.file names"
+LOG: Final = "it is an option of the command: --log.level"
+OWN_FILE: Final = "write it into a file of its own, and the name of that file"
+OFTEN: Final = "Prometheus decides how often; poll.min_interval is the least time between polls"
+# Keys of other programs, and what people expect to find.
+ELSEWHERE: Final = {
+    "basic_auth_users": WEB,
+    "debug": LOG,
+    "interval": OFTEN,
+    "key": f"{OWN_FILE} as key_file",
+    "listen": LISTEN,
+    "listen_address": LISTEN,
+    "log": LOG,
+    "log_level": LOG,
+    "mac": "did you mean address?",
+    "password": f"{OWN_FILE} as password_file",
+    "pin": f"{OWN_FILE} as password_file",
+    "poll_interval": OFTEN,
+    "port": LISTEN,
+    "rate_limit": WEB,
+    "scrape_interval": OFTEN,
+    "tls_server_config": WEB,
+    "web": LISTEN,
+}
+PARTS: Final = {  # of the file, and how to get there
+    BatteryConfig: "it belongs to a battery: indent it as the name of the battery",
+    PollConfig: "it belongs under poll: indent it there",
+    ManagementConfig: "it belongs under management: indent it there",
+    Config: "it belongs to the whole file: begin its line without blanks",
+    ProxyConfig: "it belongs to a proxy: indent it as the name of the proxy",
+    BankConfig: "it belongs to a bank: indent it as the name of the bank",
+}
+
+
+def structure_complaints(error: Exception, document: Document) -> Iterator[Complaint]:
+    """Translate cattrs' tree of errors into complaints."""
+    found = [*_found(error, document)]
+    near = [(path, MEANT.search(text)) for path, text in found]
+    meant = {f"{_parent(path)}{match[1]}" for path, match in near if match}
+    misplaced = {path for path, text in found if "." not in path and text != MISSING_KEY}
+    for path, text in found:
+        if text != MISSING_KEY:
+            yield document.complaint(path, text)
+        elif path not in meant and path.rpartition(".")[2] not in misplaced:
+            yield document.complaint(path, missing(path))
+
+
+def _found(error: Exception, document: Document) -> Iterator[tuple[str, str]]:
+    """Yield path and text of each mistake; the text may be MISSING_KEY."""
+    for line in transform_error(error, format_exception=_message):
+        text, _, place = line.rpartition(" @ ")
+        path = key_of(place.removeprefix("$").removeprefix("."))
+        if text == NO_KEYS:
+            text = expected_keys(path, _value(document.data, path))
+        for part in text.split("\n"):
+            key, tab, complaint = part.rpartition("\t")
+            yield (f"{path}.{key}".removeprefix(".") if tab else path), complaint
+
+
+def _message(error: BaseException, kind: Any) -> str:
+    if isinstance(error, ForbiddenExtraKeysError):
+        return "\n".join(f"{key}\t{unknown(key, error.cl)}" for key in error.extra_fields)
+    if isinstance(error, KeyError):
+        return MISSING_KEY
+    if isinstance(error, TypeError | AttributeError) and is_dataclass(kind):
+        return NO_KEYS
+    return str(error)
+
+
+def _parent(path: str) -> str:
+    return path[: path.rfind(".") + 1]
+
+
+def expected_keys(path: str, value: object) -> str:
+    """Return the complaint about a part of the file that should have lines with keys."""
+    if not path:
+        return (
+            EMPTY if value is None else "expected the line batteries: above the list of batteries"
+        )
+    part, bracket, _ = path.partition("[")
+    below = "" if bracket else " below it"
+    return f"expected lines like {EXAMPLES[part]}{below}, got {shown(value)}"
+
+
+def _value(data: Any, path: str) -> object:
+    for part in re.findall(r"\w+", path):
+        data = data[int(part) if part.isdigit() else part]
+    return data
+
+
+def missing(path: str) -> str:
+    """Return the complaint about a key that is required, by its path."""
+    key = path.rpartition(".")[2]
+    return f"missing: {IN_BANK if key == 'batteries' != path else MISSING[key]}"
+
+
+def unknown(key: str, part: type) -> str:
+    """Return the complaint about an unknown key in one part of the file."""
+    if key in ELSEWHERE:
+        return f"unknown key: {ELSEWHERE[key]}"
+    for other, cure in PARTS.items():
+        if other is not part and key in keys_of(other):
+            return f"unknown key here: {cure}"
+    return unknown_key(key, keys_of(part), "bms-exporter --config.example prints every key")
+
+
+def keys_of(part: Any) -> list[str]:
+    """Return the keys of one part of the file; secrets have none."""
+    return [key_of(field.name) for field in fields(part) if field.repr]
