@@ -13,7 +13,7 @@ ARG EXTRAS=
 COPY requirements.lock requirements-esphome.lock ./
 RUN python -m venv --without-pip /opt/bms-exporter && \
     pip install --require-hashes -r requirements.lock ${EXTRAS:+-r requirements-${EXTRAS}.lock}
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE config.example.yaml ./
 COPY exporter exporter
 RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes flit_core
 

@@ -1,6 +1,7 @@
 """Turns the command line into options."""
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any, Final, TypeVar
 
 from exporter import __version__
 from exporter.app import ServeOptions
-from exporter.cli.options import Check, Demo, LogOptions, Options, Serve
+from exporter.cli.options import Check, Demo, Example, LogOptions, Options, Serve
+from exporter.cli.parser import PROGRAM, Parser, UsageError, commands_of
+from exporter.cli.streams import complain
 from exporter.cli.subcommands import (
     add_decode,
     add_demo,
@@ -16,16 +19,23 @@ from exporter.cli.subcommands import (
     add_read,
     add_scan,
     add_settings,
-    checked,
-    parse_optional_path,
-    parse_telemetry_path,
 )
+from exporter.cli.values import checked, one_of, parse_optional_path, parse_telemetry_path
+from exporter.config.files import find_config
 from exporter.config.schema import parse_duration
 from exporter.logs import LEVELS, LogFormat
 
+USAGE: Final = """\
+bms-exporter [OPTION ...]
+       bms-exporter COMMAND [OPTION ...]"""
 DESCRIPTION: Final = """\
 Prometheus exporter for LiFePO4 batteries with a JBD BMS (Bluetooth Low Energy).
 Without a command it serves /metrics and reads the batteries of the configuration when scraped."""
+EXAMPLE: Final = """\
+  bms-exporter demo              # virtual batteries at http://localhost:12200/
+  bms-exporter scan              # finds batteries, prints a configuration
+  bms-exporter                   # serves those of config.yaml"""
+WRONG_USAGE: Final = 2
 
 T = TypeVar("T")
 
@@ -36,14 +46,15 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[LogOptions, Options]:
     Raises:
         SystemExit: Help was asked for (0), or the usage is wrong (2).
     """
-    parser = _build_parser()
-    usual = argparse.Namespace(command=Serve, usual_level="info")
-    given = vars(parser.parse_args(argv, usual))
-    serves = given["command"] in {Serve, Demo}
-    if serves and "listen_addresses" in given and "systemd_sockets" in given:
-        parser.error("--web.systemd-socket: --web.listen-address is given too: one is enough")
-    if "replay" in given and given.get("battery"):
-        parser.error("read: expected a battery or --replay FILE, got both")
+    words = sys.argv[1:] if argv is None else argv
+    parser = build_parser()
+    try:
+        given = _parse(parser, words)
+    except UsageError as error:
+        from exporter.cli.usage import explain  # noqa: PLC0415 - only a mistake needs it
+
+        complain(explain(parser, words, str(error)))
+        raise SystemExit(WRONG_USAGE) from None
     log_options = LogOptions(
         level=given.get("log_level", given["usual_level"]),
         log_format=LogFormat(given.get("log_format", LogFormat.LOGFMT)),
@@ -52,64 +63,93 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[LogOptions, Options]:
     return log_options, _build(given["command"], given | {"web": _build(ServeOptions, given)})
 
 
+def _parse(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
+    usual = argparse.Namespace(command=Serve, usual_level="info")
+    given: dict[str, Any] = vars(parser.parse_args(words, usual))
+    if "help_on" in given:
+        (parser if given["help_on"] is None else commands_of(parser)[given["help_on"]]).print_help()
+        raise SystemExit(0)
+    serves = given["command"] in {Serve, Demo}
+    if serves and "listen_addresses" in given and "systemd_sockets" in given:
+        parser.error("--web.systemd-socket: not allowed with argument --web.listen-address")
+    if given.get("battery") and "replay" in given:
+        parser.error("--replay: not allowed with argument NAME|ADDRESS")
+    if "config_file" not in given:
+        given["config_file"] = find_config()
+    return given
+
+
 def _build(kind: type[T], given: Mapping[str, Any]) -> T:
     """Return the options of one class; those that are not given keep their defaults."""
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in given.items() if name in names})
 
 
-class _Parser(argparse.ArgumentParser):
-    """Omits options not given: a command's default would replace an option before the command."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(argument_default=argparse.SUPPRESS, **options)
-
-
-def _build_parser() -> argparse.ArgumentParser:
-    common, web = _Parser(add_help=False), _Parser(add_help=False)
-    _add_common_options(common)
-    _add_web_options(web)
-    parser = _Parser(
-        prog="bms-exporter",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[common, web],
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"bms-exporter {__version__}")
+def build_parser() -> Parser:
+    """Return the parser of the whole command line."""
+    parser = Parser(prog=PROGRAM, usage=USAGE, description=DESCRIPTION, example=EXAMPLE)
     parser.add_argument(
-        "--config.check",
-        dest="command",
-        action="store_const",
-        const=Check,
-        help="check the configuration and exit",
+        "--version",
+        action="version",
+        version=f"{PROGRAM} {__version__}",
+        help="print the version and exit",
     )
-    commands = parser.add_subparsers(title="commands", metavar="")
-    add_scan(commands, common)
-    add_read(commands, common)
-    add_settings(commands, common)
-    add_doctor(commands, common)
-    add_decode(commands, common)
-    add_demo(commands, common, web)
+    for option, command, text in (
+        ("--config.check", Check, "check the configuration and exit"),
+        ("--config.example", Example, "print a configuration with every option and exit"),
+    ):
+        parser.add_argument(option, dest="command", action="store_const", const=command, help=text)
+    commands = parser.add_subparsers(title="commands", metavar="", prog=PROGRAM)
+    for add in (add_scan, add_read, add_settings, add_doctor, add_decode):
+        _add_common_options(add(commands))
+    for serving in (parser, add_demo(commands)):
+        _add_web_options(serving)
+        _add_common_options(serving)
+    _add_help(commands)
     return parser
 
 
-def _add_common_options(common: argparse.ArgumentParser) -> None:
+def _add_help(commands: Any) -> None:
+    parser = commands.add_parser(
+        "help",
+        usage="bms-exporter help [COMMAND]",
+        help="print the help of a command",
+        description="Print the help of a command, as its option --help does.",
+        example="  bms-exporter help read",
+    )
+    names = tuple(name for name in commands.choices if name != "help")
+    parser.add_argument(
+        "help_on",
+        nargs="?",
+        metavar="COMMAND",
+        default=None,
+        **one_of(names),
+        help=f"one of {', '.join(names)}",
+    )
+
+
+def _add_common_options(parser: Parser) -> None:
+    common = parser.add_argument_group("common options")
     common.add_argument(
         "--config.file",
         dest="config_file",
         metavar="FILE",
         type=Path,
-        help="the configuration (default: config.yaml)",
+        help="the configuration (default: config.yaml in this folder, or in /etc/bms-exporter/)",
     )
     common.add_argument(
-        "--log.level", dest="log_level", choices=LEVELS, help="least severe level to log (info)"
+        "--log.level",
+        dest="log_level",
+        metavar="LEVEL",
+        **one_of(LEVELS, {"warn": "warning"}),
+        help=f"least severe level to log: {', '.join(LEVELS)}",
     )
     common.add_argument(
         "--log.format",
         dest="log_format",
-        choices=list(LogFormat),
-        help="form of a log line (logfmt)",
+        metavar="FORMAT",
+        **one_of(list(LogFormat)),
+        help=f"form of a log line: {' or '.join(LogFormat)} (default: logfmt)",
     )
     common.add_argument(
         "--log.redact-addresses",
@@ -119,7 +159,8 @@ def _add_common_options(common: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_web_options(web: argparse.ArgumentParser) -> None:
+def _add_web_options(parser: Parser) -> None:
+    web = parser.add_argument_group("options of serving")
     web.add_argument(
         "--web.listen-address",
         dest="listen_addresses",

@@ -2,13 +2,11 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from shlex import quote
 from typing import Final
 
-from exporter.app import ServeOptions, read_once, serve
+from exporter.app import read_once, serve
 from exporter.battery.snapshot import Snapshot
 from exporter.ble.transport import Backend
 from exporter.cli.options import (
@@ -16,6 +14,7 @@ from exporter.cli.options import (
     Decode,
     Demo,
     Doctor,
+    Example,
     Options,
     Read,
     ReadSettings,
@@ -24,7 +23,8 @@ from exporter.cli.options import (
 )
 from exporter.cli.streams import complain
 from exporter.config import Config, load
-from exporter.config.schema import BatteryConfig, Name, SettingsChoice, normal_address
+from exporter.config.files import EXAMPLE
+from exporter.config.schema import BatteryConfig, Name, is_address, likely_address
 from exporter.config.web import WebConfigFile
 from exporter.errors import ConfigError, DecodeError, FailureReason
 from exporter.process import cancel_on_sigterm
@@ -44,30 +44,45 @@ def run(options: Options, backend: Backend | None) -> int:  # noqa: PLR0911 - on
         ConfigError: A configuration, a recording or an argument cannot be used.
         OSError: Standard output cannot be written.
     """
+    config, backend = _virtual(options, backend)
     match options:
         case Serve():
             asyncio.run(serve(partial(load, options.config_file), options.web, backend))
             return OK
         case Check():
             return _check(options)
+        case Example():
+            print(EXAMPLE.read_text(encoding="utf-8").rstrip())
+            return OK
         case Demo():
-            return _demo(options)
+            from exporter.cli.demo import run_demo  # noqa: PLC0415 - see above
+
+            return run_demo(options)
         case Read():
-            return _read(options, backend)
+            return _read(options, config, backend)
         case ReadSettings():
             from exporter.cli.settings import run_settings  # noqa: PLC0415 - see above
 
-            return run_settings(options, *_battery_to_read(options), backend)
+            return run_settings(options, *_battery_to_read(options, config), backend)
         case Scan():
             from exporter.cli.scan import run_scan  # noqa: PLC0415 - see above
 
-            return asyncio.run(cancel_on_sigterm(run_scan(options, backend)))
+            return asyncio.run(cancel_on_sigterm(run_scan(options, backend, config)))
         case Decode():
             return _decode(options)
         case Doctor():
             from exporter.cli.doctor import diagnose  # noqa: PLC0415 - see above
 
             return diagnose(options, backend)
+
+
+def _virtual(options: Options, backend: Backend | None) -> tuple[Config | None, Backend | None]:
+    """Return the virtual batteries for --demo; else no configuration, and the given backend."""
+    if isinstance(options, Read | ReadSettings | Scan) and options.demo:
+        from exporter.cli.demo import make_virtual  # noqa: PLC0415 - see above
+
+        return make_virtual()
+    return None, backend
 
 
 def _check(options: Check) -> int:
@@ -84,56 +99,12 @@ def _check(options: Check) -> int:
     return OK
 
 
-def _demo(options: Demo) -> int:
-    from time import monotonic  # noqa: PLC0415 - see above
-
-    from exporter.demo import fleet, past, radio, replay  # noqa: PLC0415
-
-    pasts: dict[str, past.Past] = {}
-    if options.replay:
-        recordings, remarks = replay.read_recordings(options.replay)
-        for remark in remarks:
-            complain(remark)
-        batteries = fleet.build_replayed(recordings)
-    else:
-        pasts = past.simulate_pasts(fleet.SCENARIOS, speed=options.speed)
-        batteries = fleet.build_camper(monotonic, speed=options.speed)
-    config = Config(
-        batteries=tuple(
-            BatteryConfig(
-                name=Name(name),
-                address=normal_address(battery.address),
-                settings=SettingsChoice.OFF if battery.settings is None else SettingsChoice.DAILY,
-            )
-            for name, battery in batteries.items()
-        )
-    )
-    complain(f"{', '.join(batteries)}: virtual, no Bluetooth needed")
-    web = replace(
-        options.web,
-        on_listening=partial(_show_hint, options.web),
-        make_settings=fleet.make_settings_reader,
-        on_batteries=partial(past.fill_curves, pasts),
-    )
-    backend = radio.make_backend(radio.make_air(batteries.values()))
-    asyncio.run(serve(lambda: config, web, backend))
-    return OK
-
-
-def _show_hint(web: ServeOptions, addresses: Sequence[str]) -> None:
-    """Print how to see the metrics, unless others decide the address or the scheme."""
-    if web.web_config is None and not web.systemd_sockets:
-        host, _, port = addresses[0].rpartition(":")
-        where = f"{host or 'localhost'}:{port}"
-        complain(f"try: curl {where}{web.telemetry_path}, or http://{where}/ in a browser")
-
-
-def _read(options: Read, backend: Backend | None) -> int:
+def _read(options: Read, config: Config | None, backend: Backend | None) -> int:
     if options.replay is not None:
         from exporter.cli.replay import run_replay  # noqa: PLC0415 - see above
 
         return run_replay(options.replay, options.format)
-    battery, config = _battery_to_read(options)
+    battery, config = _battery_to_read(options, config)
     from exporter.cli.recorded import recording  # noqa: PLC0415 - see above
 
     with recording(options.record) as file:
@@ -152,22 +123,29 @@ def _show(snapshot: Snapshot, options: Read) -> int:
     return status
 
 
-def _battery_to_read(options: Read | ReadSettings) -> tuple[BatteryConfig, Config]:
-    """Return the wanted battery; if an address is given, it need not be configured."""
+def _battery_to_read(
+    options: Read | ReadSettings, config: Config | None
+) -> tuple[BatteryConfig, Config]:
+    """Return the wanted battery; if an address is given, it need not be configured.
+
+    `config` is that of the demo; None: the file decides.
+    """
     wanted, path = options.battery, options.config_file
-    try:
-        address = normal_address(wanted)
-    except ValueError:
-        address = None
-    config = Config(batteries=()) if address and not path.exists() else load(path)
+    meant = None if wanted is None else likely_address(wanted)
+    address = meant if wanted is not None and is_address(wanted) else None
+    source = str(path) if config is None else "the demo"
+    if config is None:
+        config = Config(batteries=()) if meant and not path.exists() else load(path)
     matching = [b for b in config.batteries if wanted in (None, b.name) or b.address == address]
     if address is not None and not matching:
         return BatteryConfig(name=Name(address), address=address), config
     if len(matching) != 1:
-        names = ", ".join(battery.name for battery in config.batteries)
-        question = f"no battery {wanted!r}:" if wanted else "which battery?"
         command = "read" if isinstance(options, Read) else "settings"
-        raise ConfigError([f"{command}: {question} {path} has {names}; an address works, too"])
+        if meant is not None:
+            raise ConfigError([f"{command}: {wanted} is no address: did you mean {meant}?"])
+        names = ", ".join(battery.name for battery in config.batteries)
+        question = "which battery?" if wanted is None else f"no battery is named {wanted}:"
+        raise ConfigError([f"{command}: {question} {source} has {names}; an address works, too"])
     return matching[0], config
 
 

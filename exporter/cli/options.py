@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from exporter.app import ServeOptions
+from exporter.config.files import PLACES
 from exporter.config.schema import AdapterName, Seconds
 from exporter.logs import LogFormat
 
-CONFIG_FILE: Final = Path("config.yaml")
+CONFIG_FILE: Final = PLACES[0]
 EXPORTER_URL: Final = "http://localhost:12200"
 SCAN_S: Final = Seconds(10.0)
 
@@ -40,6 +41,11 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """Print a configuration with every option."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
     """Serve virtual batteries."""
 
@@ -55,6 +61,7 @@ class Read:
     battery: str | None = None  # name or address; None: the only one that is configured
     record: Path | None = None  # where to record the session
     replay: Path | None = None  # the recording to read instead of a battery
+    demo: bool = False  # read a virtual battery
     format: Literal["table", "json", "metrics"] = "table"
     config_file: Path = CONFIG_FILE
 
@@ -65,6 +72,7 @@ class ReadSettings:
 
     battery: str | None = None  # as in Read
     all: bool = False  # also those that no metric needs
+    demo: bool = False  # as in Read
     format: Literal["table", "json", "metrics"] = "table"
     config_file: Path = CONFIG_FILE
 
@@ -75,6 +83,7 @@ class Scan:
 
     adapter: AdapterName | None = None
     proxy: str | None = None  # the name of a configured proxy, instead of an adapter
+    demo: bool = False  # find the virtual batteries
     duration_s: Seconds = SCAN_S
     all: bool = False  # list other devices, too
     read: bool = True  # read the candidates that are not certain
@@ -103,4 +112,4 @@ class Doctor:
     config_file: Path = CONFIG_FILE
 
 
-Options = Serve | Check | Demo | Read | ReadSettings | Scan | Decode | Doctor
+Options = Serve | Check | Example | Demo | Read | ReadSettings | Scan | Decode | Doctor

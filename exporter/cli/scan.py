@@ -24,8 +24,8 @@ FAILED: Final = 1
 CLEAR_LINE: Final = "\r\x1b[K"
 
 
-async def run_scan(options: Scan, backend: Backend | None) -> int:
-    """Run the command; return its exit status.
+async def run_scan(options: Scan, backend: Backend | None, config: Config | None = None) -> int:
+    """Run the command; return its exit status. `config` is that of the demo.
 
     Raises:
         OSError: Standard output cannot be written.
@@ -35,7 +35,7 @@ async def run_scan(options: Scan, backend: Backend | None) -> int:
     try:
         findings = await _listen(options, backend, proxies)
         if options.read:
-            findings = await _read_candidates(findings, options, backend, proxies)
+            findings = await _read_candidates(findings, options, config, backend, proxies)
     except BmsError as error:
         complain(str(error))
         return FAILED
@@ -112,13 +112,17 @@ def _proxied(name: str, options: Scan, proxies: Proxies) -> ScanningTransport:
 
 
 async def _read_candidates(
-    findings: Sequence[Finding], options: Scan, backend: Backend | None, proxies: Proxies
+    findings: Sequence[Finding],
+    options: Scan,
+    config: Config | None,
+    backend: Backend | None,
+    proxies: Proxies,
 ) -> list[Finding]:
     """Read what may be a battery, one device after the other, the strongest first."""
     unproved = [one for one in findings if one.is_candidate and not one.is_battery]
     if not unproved:
         return list(findings)
-    config = _configuration(options)
+    config = config or _configuration(options)
     try:
         routes = await build_routes(config, backend, proxies=proxies if options.proxy else None)
     except ConfigError as error:

@@ -1,158 +1,123 @@
-"""The commands beside serving and their options, and the parsers for values of options."""
+"""The commands beside serving, with their own options."""
 
-import argparse
-import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from exporter.cli.options import Decode, Demo, Doctor, Read, ReadSettings, Scan
-from exporter.config.schema import Seconds, normal_name, parse_adapter, parse_duration
+from exporter.cli.parser import Parser
+from exporter.cli.values import (
+    checked,
+    one_of,
+    parse_exporter_url,
+    parse_recording,
+    parse_scan_duration,
+    parse_speed,
+)
+from exporter.config.schema import parse_adapter
 
-PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]+")
-URL: Final = re.compile(r"https?://[^/\s]+/?")
-MAX_SCAN_S: Final = 600.0
-MAX_SPEED: Final = 86400  # a day in a second
-
-T = TypeVar("T")
-
-
-def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Return a parser whose ValueErrors argparse shows as they are."""
-
-    def parse_checked(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parse_checked
+FORMATS: Final = ("table", "json", "metrics")
+WHICH: Final = "a configured name, or any address; may be left out if one battery is configured"
+WITH_DEMO: Final = "use the virtual batteries of the demo: camper, flaky and cold"
 
 
-def parse_scan_duration(text: str) -> Seconds:
-    """Return how long to scan, in seconds."""
-    duration_s = parse_duration(text)
-    if not 0 < duration_s <= MAX_SCAN_S:
-        raise ValueError(f"expected more than 0s, up to {MAX_SCAN_S:g}s")
-    return duration_s
-
-
-def parse_telemetry_path(text: str) -> str:
-    """Return the path of the metrics, which is none of the exporter's other pages."""
-    if not PATH.fullmatch(text) or text.startswith(("/-/", "/api/", "/page/")) or text == "/probe":
-        raise ValueError(f"expected a path like /metrics, got {text!r}")
-    return text
-
-
-def parse_exporter_url(text: str) -> str:
-    """Return the URL of an exporter, without a path."""
-    if not URL.fullmatch(text):
-        raise ValueError(f"expected a URL like http://localhost:12200, got {text!r}")
-    return text
-
-
-def parse_speed(text: str) -> float:
-    """Return how much faster the demo's day runs."""
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed <= MAX_SPEED:
-        raise ValueError(f"expected a number above 0, up to {MAX_SPEED}, got {text!r}")
-    return speed
-
-
-def parse_recording(text: str) -> tuple[str, Path]:
-    """Return name and file of one of the demo's batteries."""
-    name, equals, path = text.partition("=")
-    if not (equals and path):
-        raise ValueError(f"expected NAME=FILE, got {text!r}")
-    return normal_name(name), Path(path)
-
-
-def parse_optional_path(text: str) -> Path | None:
-    """Return a path; an empty text is as if the option were not given."""
-    return Path(text) if text else None
-
-
-def add_scan(commands: Any, common: argparse.ArgumentParser) -> None:
+def add_scan(commands: Any) -> Parser:
     """Add `scan` and its options."""
-    scan = commands.add_parser("scan", parents=[common], help="list the batteries nearby")
+    scan: Parser = commands.add_parser(
+        "scan",
+        usage="bms-exporter scan [OPTION ...]",
+        help="list the batteries nearby",
+        description="List the batteries nearby, and print a configuration to paste. Devices that "
+        "only may be JBD batteries are read, one after the other.",
+        example="  bms-exporter scan > config.yaml\n  bms-exporter scan --duration 30s --all",
+    )
     antenna = scan.add_mutually_exclusive_group()
     antenna.add_argument(
-        "--adapter", type=checked(parse_adapter), help="hci0 and the like, or its address"
+        "--adapter",
+        metavar="ADAPTER",
+        type=checked(parse_adapter),
+        help="listen with this Bluetooth adapter: hci0 and the like, or its address",
     )
     antenna.add_argument(
         "--proxy", metavar="NAME", help="listen through a proxy of the configuration"
     )
+    antenna.add_argument("--demo", action="store_true", help=WITH_DEMO)
     scan.add_argument(
         "--duration",
         dest="duration_s",
         metavar="DURATION",
         type=checked(parse_scan_duration),
-        help="how long to listen (10s)",
+        help="how long to listen (default: 10s)",
     )
     scan.add_argument("--all", action="store_true", help="list every device, not only JBD")
     scan.add_argument(
         "--no-read",
         dest="read",
         action="store_false",
-        help="do not read the devices that only may be JBD batteries, one after the other "
+        help="connect to nothing: do not read the devices that only may be JBD batteries "
         "(about 3 s each, 15 s if one does not answer)",
     )
     scan.set_defaults(command=Scan, usual_level="error")
+    return scan
 
 
-def add_read(commands: Any, common: argparse.ArgumentParser) -> None:
+def add_read(commands: Any) -> Parser:
     """Add `read` and its options."""
-    read = commands.add_parser("read", parents=[common], help="read one battery once")
-    read.add_argument(
-        "battery",
-        nargs="?",
-        metavar="NAME|ADDRESS",
-        help="may be left out if one is configured; an address need not be",
+    read: Parser = commands.add_parser(
+        "read",
+        usage="bms-exporter read [OPTION ...] [NAME|ADDRESS]",
+        help="read one battery once",
+        description="Read one battery once, and print what it says.",
+        example="  bms-exporter read camper\n"
+        "  bms-exporter read A4:C1:38:12:34:56 --format json\n"
+        "  bms-exporter read --demo camper",
     )
-    read.add_argument("--format", choices=["table", "json", "metrics"])
-    recording = read.add_mutually_exclusive_group()
-    recording.add_argument(
+    read.add_argument("battery", nargs="?", metavar="NAME|ADDRESS", help=WHICH)
+    _add_format(read, FORMATS)
+    source = read.add_mutually_exclusive_group()
+    source.add_argument(
         "--record",
         metavar="FILE",
         type=Path,
         help="record the session into a new FILE, without address, password and serial number",
     )
-    recording.add_argument(
+    source.add_argument(
         "--replay",
         metavar="FILE",
         type=Path,
         help="run a recorded session instead of reading a battery; needs no Bluetooth",
     )
+    source.add_argument("--demo", action="store_true", help=WITH_DEMO)
     read.set_defaults(command=Read, usual_level="error")  # it prints the failure itself
+    return read
 
 
-def add_settings(commands: Any, common: argparse.ArgumentParser) -> None:
+def add_settings(commands: Any) -> Parser:
     """Add `settings` and its options."""
-    settings = commands.add_parser(
+    settings: Parser = commands.add_parser(
         "settings",
-        parents=[common],
+        usage="bms-exporter settings [OPTION ...] [NAME|ADDRESS]",
         help="read the limits and other settings of one battery once",
         description="Read the settings of one battery once. Two fixed frames open and close the "
         "mode in which the battery shows them; nothing can change one.",
+        example="  bms-exporter settings camper\n  bms-exporter settings camper --all",
     )
-    settings.add_argument(
-        "battery",
-        nargs="?",
-        metavar="NAME|ADDRESS",
-        help="may be left out if one is configured; an address need not be",
-    )
-    settings.add_argument("--all", action="store_true", help="also what is rarely needed")
-    settings.add_argument("--format", choices=["table", "json", "metrics"])
+    settings.add_argument("battery", nargs="?", metavar="NAME|ADDRESS", help=WHICH)
+    settings.add_argument("--all", action="store_true", help="show what is rarely needed, too")
+    _add_format(settings, FORMATS)
+    settings.add_argument("--demo", action="store_true", help=WITH_DEMO)
     settings.set_defaults(command=ReadSettings, usual_level="error")  # as in add_read
+    return settings
 
 
-def add_doctor(commands: Any, common: argparse.ArgumentParser) -> None:
+def add_doctor(commands: Any) -> Parser:
     """Add `doctor` and its options."""
-    doctor = commands.add_parser(
-        "doctor", parents=[common], help="find out why a battery cannot be read"
+    doctor: Parser = commands.add_parser(
+        "doctor",
+        usage="bms-exporter doctor [OPTION ...] [NAME|ADDRESS ...]",
+        help="find out why a battery cannot be read",
+        description="Check the machine, then each battery, and say the one thing to do. It may "
+        "run beside the exporter.",
+        example="  bms-exporter doctor\n  bms-exporter doctor camper --link both",
     )
     doctor.add_argument(
         "batteries",
@@ -164,7 +129,10 @@ def add_doctor(commands: Any, common: argparse.ArgumentParser) -> None:
         "--quick", action="store_true", help="check the machine only, without radio"
     )
     doctor.add_argument(
-        "--link", choices=["direct", "bluez", "both"], help="the ways to a battery to try"
+        "--link",
+        metavar="LINK",
+        **one_of(("direct", "bluez", "both")),
+        help="the ways to a battery to try: direct, bluez or both (default: what may help)",
     )
     doctor.add_argument(
         "--json", dest="json_file", metavar="FILE", type=Path, help="write the facts to FILE, too"
@@ -185,14 +153,23 @@ def add_doctor(commands: Any, common: argparse.ArgumentParser) -> None:
         dest="exporter_url",
         metavar="URL",
         type=checked(parse_exporter_url),
-        help="the exporter that leaves the batteries alone meanwhile (http://localhost:12200)",
+        help="the exporter that leaves the batteries alone meanwhile "
+        "(default: http://localhost:12200)",
     )
     doctor.set_defaults(command=Doctor, usual_level="error")  # it prints the failures itself
+    return doctor
 
 
-def add_decode(commands: Any, common: argparse.ArgumentParser) -> None:
+def add_decode(commands: Any) -> Parser:
     """Add `decode` and its options."""
-    decode = commands.add_parser("decode", parents=[common], help="explain recorded reply frames")
+    decode: Parser = commands.add_parser(
+        "decode",
+        usage="bms-exporter decode [OPTION ...] HEX|FILE|- ...",
+        help="explain recorded reply frames",
+        description="Explain recorded reply frames byte by byte.",
+        example="  bms-exporter decode DD060000000077\n"
+        "  bms-exporter read camper --log.level debug 2>&1 | bms-exporter decode -",
+    )
     decode.add_argument(
         "frames",
         nargs="+",
@@ -200,17 +177,25 @@ def add_decode(commands: Any, common: argparse.ArgumentParser) -> None:
         help="reply frames or their notifications, in hex as logs print it (DD03...77), "
         "a file with such text or a recording, or - for standard input",
     )
-    decode.add_argument("--format", choices=["explain", "json", "metrics"])
+    _add_format(decode, ("explain", "json", "metrics"))
     decode.set_defaults(command=Decode)
+    return decode
 
 
-def add_demo(commands: Any, common: argparse.ArgumentParser, web: argparse.ArgumentParser) -> None:
-    """Add `demo`, which takes the options of serving, too."""
-    demo = commands.add_parser(
-        "demo", parents=[common, web], help="serve virtual batteries, without Bluetooth"
+def add_demo(commands: Any) -> Parser:
+    """Add `demo` and its options beside those of serving."""
+    demo: Parser = commands.add_parser(
+        "demo",
+        usage="bms-exporter demo [OPTION ...]",
+        help="serve virtual batteries, without Bluetooth",
+        description="Serve virtual batteries, without Bluetooth and without a configuration.",
+        example="  bms-exporter demo\n  bms-exporter demo --speed 60",
     )
     demo.add_argument(
-        "--speed", type=checked(parse_speed), help="run the day faster: 60 is an hour a minute"
+        "--speed",
+        metavar="NUMBER",
+        type=checked(parse_speed),
+        help="run the day faster: 60 is an hour a minute (default: 1)",
     )
     demo.add_argument(
         "--replay",
@@ -221,3 +206,13 @@ def add_demo(commands: Any, common: argparse.ArgumentParser, web: argparse.Argum
         "FILE is a recording, or holds what decode takes",
     )
     demo.set_defaults(command=Demo)
+    return demo
+
+
+def _add_format(parser: Parser, formats: tuple[str, ...]) -> None:
+    parser.add_argument(
+        "--format",
+        metavar="FORMAT",
+        **one_of(formats),
+        help=f"the form of the output: {', '.join(formats)} (default: {formats[0]})",
+    )

@@ -62,7 +62,9 @@ class TestUsage:
             main(arguments)
 
         assert caught.value.code == 2
-        assert "error: " in capsys.readouterr().err
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("bms-exporter")
+        assert line.endswith(" --help")
 
     @pytest.mark.parametrize(
         "arguments", [["--help"], ["scan", "--help"], ["read", "--help"], ["demo", "--help"]]

@@ -119,7 +119,9 @@ class TestRead:
         )
 
         assert main(["settings", "c"]) == 1
-        assert capsys.readouterr().err.startswith("settings: no battery 'c': config.yaml has a, b;")
+        assert capsys.readouterr().err.startswith(
+            "settings: no battery is named c: config.yaml has a, b;"
+        )
 
 
 class TestProblems:
