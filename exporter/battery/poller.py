@@ -1,7 +1,6 @@
 """Coalesces the scrapes of one battery into polls, and turns failures into values."""
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from exporter.battery.energy import EnergyMeter, Flow
 from exporter.battery.forecast import MeanCurrent
 from exporter.battery.history import History, Sample
 from exporter.battery.notes import Notes
+from exporter.battery.outcome_log import OutcomeLog
 from exporter.battery.recordings import Recordings
 from exporter.battery.running_polls import RunningPolls
 from exporter.battery.settings_reader import SettingsReader
@@ -22,8 +22,6 @@ from exporter.config.schema import PollConfig
 from exporter.errors import BmsError, FailureReason
 from exporter.link_stats import LinkStats
 from exporter.reading import Reading
-
-log = logging.getLogger(__name__)
 
 SHOWN_S: Final = 300.0  # how long a reading counts as the present one, where `poll.max_age` is 0
 
@@ -103,6 +101,7 @@ class Poller:
         self._energy = EnergyMeter()
         self._mean = MeanCurrent()
         self._backoff = Backoff()
+        self._log = OutcomeLog(battery, wall.now_s)
         self._paused_until_s: float | None = None
         self._served = self._coalesced = 0
 
@@ -209,8 +208,7 @@ class Poller:
                 publish(error)
 
     def _keep(self, reading: Reading) -> None:
-        if self._backoff.failures or self._latest is None:
-            log.info("battery answers", extra={"battery": self._battery})
+        self._log.note_success()
         # It ages from its request on: the machine may have been suspended before the reply came.
         requested_at_s = reading.requested_at_s
         read_at_s = self._clock() if requested_at_s is None else requested_at_s
@@ -224,12 +222,7 @@ class Poller:
             self._mean.add(read_at_s, basic.current_a, max_age_s)
 
     def _note_failure(self, error: BmsError) -> None:
-        is_new = error.reason is not self._backoff.reason  # logged once, not at every scrape
-        log.log(
-            logging.WARNING if is_new else logging.DEBUG,
-            "poll failed",
-            extra={"battery": self._battery, "reason": str(error.reason), "error": str(error)},
-        )
+        self._log.note_failure(error)
         self._finished.failures[error.reason] += 1
         self._backoff.note_failure(error, self._clock())
 
