@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import requires
+from importlib.metadata import distribution, requires
 from pathlib import Path
 
+import deb_copyright
 import licences
 import pytest
 from packaging.requirements import Requirement
@@ -128,6 +129,19 @@ class TestLicences:
         written = (PROJECT / "docs" / "licences.md").read_text(encoding="utf-8")
 
         assert written == licences.document(LOCK, EXTRA_LOCK), "make docs"
+
+    def test_copyright_of_the_debian_package_has_every_locked_package(self) -> None:
+        names = LOCKED.keys() - {"flit-core"}
+
+        text = deb_copyright.document(PROJECT, map(distribution, names))
+
+        fields = re.findall(r"^(Files|Copyright|License):((?: .+\n)+)", text, re.MULTILINE)
+        files = [value for key, value in fields if key == "Files"]
+        for name in names:
+            folder = f"/{name.replace('-', '_')}-{LOCKED[name]}.dist-info/*"
+            assert any(folder in value for value in files), name
+        assert [key for key, _ in fields].count("Copyright") == len(files) == len(names) + 2
+        assert "Version 2.0, January 2004" not in text  # Debian has that text
 
     def test_installed_versions_are_the_locked_ones(self) -> None:
         assert {name: importlib.metadata.version(name) for name in LOCKED} == LOCKED

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.paths import PROJECT
 
 CLONE: Final = Path("/home/camper/bms-exporter")
+PACKAGES: Final = Path("/run/job")  # tests/bluez/vm/build has made them
 CONFIG: Final = Path("/etc/bms-exporter/config.yaml")
 UNIT: Final = Path("/usr/lib/systemd/system/bms-exporter.service")
 DROP_IN: Final = Path("/run/systemd/system/bms-exporter.service.d/test.conf")
@@ -31,33 +32,49 @@ SOCKET: Final = "bms-exporter.socket"
 NET_ADMIN: Final = 1 << 12
 
 
-def commands_of_the_readme() -> list[str]:
-    """Return the three commands of README.md under "As a service"."""
-    chapter = (PROJECT / "README.md").read_text(encoding="utf-8").split("## As a service")[1]
+def commands(document: str, heading: str) -> list[str]:
+    """Return the commands of the first block under a heading."""
+    chapter = (PROJECT / document).read_text(encoding="utf-8").split(f"\n{heading}\n")[1]
     return chapter.split("```sh\n")[1].split("```")[0].splitlines()
+
+
+def run_as_camper(command: str, *, answer: str = "") -> str:
+    """Run a command as a user who may use sudo; return its output."""
+    done = subprocess.run(
+        ["sudo", "-u", "camper", "bash", "-c", f"({command}) 2>&1"],
+        cwd=CLONE,
+        input=answer,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
-    """Install the service as README.md says, as a user who may use sudo.
+    """Install the service as README.md says.
 
     tests/bluez/vm/build has run the first command in the same Debian, outside the emulator: here
     it would take minutes.
     """
     (CLONE / "build").mkdir(parents=True)
-    shutil.copy("/run/job/bms-exporter.deb", CLONE / "build")
+    shutil.copy(PACKAGES / "bms-exporter.deb", CLONE / "build")
     (CLONE / "config.yaml").write_text(ONE)
-    make, *others = commands_of_the_readme()
+    make, *others = commands("README.md", "## As a service")
     assert (make, len(others)) == ("make deb", 2)
     for command in others:
-        subprocess.run(["sudo", "-u", "camper", "bash", "-c", command], cwd=CLONE, check=True)
+        run_as_camper(command)
     assert is_active(), history()
+    assert CONFIG.read_text() == ONE
 
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     yield
-    CONFIG.write_text(ONE)
+    if CONFIG.parent.exists():
+        CONFIG.write_text(ONE)
     DROP_IN.unlink(missing_ok=True)
 
 
@@ -302,9 +319,52 @@ class TestUnit:
         assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_removed_package_leaves_the_configuration_and_nothing_running() -> None:
-    subprocess.run(["apt-get", "remove", "-y", "-qq", "bms-exporter"], check=True)
+class TestPackage:
+    """In this order: upgraded, removed, purged, installed anew."""
 
-    assert systemctl_output("is-active") == "inactive"
-    assert not Path("/usr/bin/bms-exporter").exists()
-    assert CONFIG.exists()
+    def test_upgrade_installs_the_changed_program_and_keeps_the_configuration(self) -> None:
+        restart(config=TWO)
+        before = pid()
+        shutil.copy(PACKAGES / "changed.deb", CLONE / "build/bms-exporter.deb")
+
+        run_as_camper(commands("docs/service.md", "## Upgrade")[-1])
+
+        program = Path("/usr/lib/bms-exporter/exporter/__init__.py").read_text()
+        assert program.endswith("# changed\n")
+        assert CONFIG.read_text() == TWO
+        assert pid() not in (0, before)
+        assert scrape_up() == {"camper": 1.0, "garage": 1.0}
+
+    def test_removed_package_leaves_the_configuration_and_nothing_running(self) -> None:
+        run_as_camper(commands("docs/service.md", "## Remove")[0], answer="y\n")
+
+        assert systemctl_output("is-active") == "inactive"
+        assert not Path("/usr/bin/bms-exporter").exists()
+        assert CONFIG.exists()
+
+    def test_purged_package_leaves_only_its_user(self) -> None:
+        drop_in = Path("/etc/systemd/system/bms-exporter.service.d/override.conf")
+        drop_in.parent.mkdir()
+        drop_in.write_text("[Service]\nEnvironment=ARGS=\n")
+
+        run_as_camper(commands("docs/service.md", "## Remove")[1], answer="y\n")
+
+        find = ["find", "/etc", "/usr", "/var", "-xdev", "-name", "*bms-exporter*"]
+        left = subprocess.run(find, capture_output=True, text=True, check=True)
+        assert left.stdout == ""
+        assert pwd.getpwnam("bms-exporter")
+
+    def test_service_without_a_battery_is_skipped_until_one_is_configured(self) -> None:
+        output = run_as_camper(commands("README.md", "## As a service")[-1])
+
+        assert "sudo bms-exporter scan" in output
+        assert {line[:1] for line in CONFIG.read_text().splitlines()} == {"#", ""}
+        assert systemctl_output("is-enabled") == "enabled"
+        assert systemctl("start").returncode == 0  # as at the next boot
+        assert systemctl_output("is-failed") == "inactive"
+        assert history().rstrip().count("No battery is configured yet") == 2
+
+        CONFIG.write_text(CONFIG.read_text() + ONE)
+        assert systemctl("restart").returncode == 0
+
+        assert scrape_up() == {"camper": 1.0}
