@@ -195,15 +195,6 @@ def test_alerts_have_runbooks_and_tests() -> None:
         assert False in outcomes, alert
 
 
-def test_files_mounted_by_the_compose_stack_exist() -> None:
-    compose = yaml.safe_load((PROJECT / "deploy" / "compose.yaml").read_text())
-    for service in compose["services"].values():
-        for volume in service.get("volumes", []):
-            source = volume.partition(":")[0]
-            if source.startswith("..") and source != "../config.yaml":
-                assert (PROJECT / "deploy" / source).exists(), source
-
-
 def sentences(text: str) -> list[str]:
     """Return the sentences of a document, without code, links and marks."""
     text = re.sub(r"^```.*?^```|<!--.*?-->", "", text, flags=re.MULTILINE | re.DOTALL)

@@ -1,12 +1,11 @@
 """The files of .github: valid by their schemas, and every action pinned by its commit."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.json_schema import check_schema
 from tests.support.paths import PROJECT
 
 GITHUB = PROJECT / ".github"
@@ -18,14 +17,6 @@ CASES = [
     (GITHUB / "ISSUE_TEMPLATE" / "my-battery.yml", "vendor.github-issue-forms"),
     (GITHUB / "ISSUE_TEMPLATE" / "config.yml", "vendor.github-issue-config"),
 ]
-
-
-def check_schema(path: Path, schema: str) -> subprocess.CompletedProcess[str]:
-    """Run check-jsonschema with a schema that comes with it; nothing is downloaded."""
-    program = Path(sys.executable).with_name("check-jsonschema")
-    return subprocess.run(
-        [program, "--builtin-schema", schema, path], capture_output=True, text=True, check=False
-    )
 
 
 @pytest.mark.parametrize(
