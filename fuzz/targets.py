@@ -51,7 +51,7 @@ from exporter.recording.session import RecordingError, parse_sessions
 from exporter.replay.script import read_attempts
 from exporter.web.app import make_app
 from exporter.web.auth import Access
-from exporter.web.handler import App
+from exporter.web.routing import App
 from tests.support.http_client import FakeConnection, send_head
 
 ADDRESS: Final = "A4:C1:38:12:34:56"

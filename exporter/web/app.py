@@ -13,11 +13,13 @@ from exporter.localtime import LocalTime
 from exporter.metrics import PROCESS, ExporterCollector
 from exporter.web.auth import Access
 from exporter.web.exposition import Exposition
-from exporter.web.handler import App, ChangeHandler, Handler, Route
+from exporter.web.handler import ChangeHandler, Handler
 from exporter.web.page_handlers import page_routes
+from exporter.web.routing import App, Route
 from exporter.web.subscribers import Subscribers
 
 TEMPLATES: Final = 16  # of the exposition to keep, besides two for each battery
+USEFUL: Final = 3  # paths in a 404
 TIMEOUT_HEADER: Final = "X-Prometheus-Scrape-Timeout-Seconds"
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
@@ -68,7 +70,9 @@ def make_app(  # noqa: PLR0913 - options, all by name
     }
     if reload is not None:
         routes["/-/reload"] = _ReloadHandler, {"reload": reload}
-    return App(routes, access)
+    found = ("/", telemetry_path, "/api/v1", "/probe?target=NAME", "/-/healthy")
+    useful = [path for path in found if path.partition("?")[0] in routes]
+    return App(routes, access, useful[:USEFUL])
 
 
 def _usable_timeout_s(header: str | None, offset_s: float) -> float | None:

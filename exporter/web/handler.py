@@ -1,14 +1,15 @@
 """Base classes of the request handlers: access control, methods, complete responses."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import parse_qs, unquote
 
-from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.iostream import StreamClosedError
-from tornado.web import Application, RequestHandler, stream_request_body
+from tornado.web import RequestHandler, stream_request_body
 
 from exporter.web.auth import Access, Login, Verdict
 from exporter.web.limits import client_key
@@ -17,45 +18,11 @@ from exporter.web.server import UNREAD_S
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
 
-NAME: Final = "NAME"
+API: Final = "/api/"
+JSON: Final = "application/json"
+METHOD_NOT_ALLOWED: Final = 405
 PIECE_BYTES: Final = 32 * 1024
 TEXT: Final = "text/plain; charset=utf-8"
-
-Route = tuple[type["Handler"], Mapping[str, Any]]
-"""A handler, and the arguments of its `initialize`."""
-
-
-class App(Application):
-    """Finds the handler of a request by its path, in which NAME stands for a battery's name."""
-
-    def __init__(self, routes: Mapping[str, Route], access: Access | None = None) -> None:
-        """Serve these routes by path; without `access` every request is allowed."""
-        super().__init__(log_function=lambda _handler: None)
-        self.access = access
-        self._routes = routes
-        paths = ", ".join(path for path in routes if not path.startswith("/page/"))
-        self._no_route: Route = _NotFound, {"paths": paths}
-        self._named = {path.partition(NAME): routes[path] for path in routes if NAME in path}
-
-    def find_handler(self, request: HTTPServerRequest, **_kwargs: Any) -> Any:
-        """Return the delegate for a request.
-
-        Raises:
-            HTTPInputError: The client has left. Otherwise Tornado would answer all the requests
-                that it had pipelined, which may be thousands.
-        """
-        stream = getattr(request.connection, "stream", None)
-        if stream is not None and stream.closed():
-            raise HTTPInputError("the client has left")
-        handler, arguments = self._find(requested_path(request))
-        return self.get_handler_delegate(request, handler, dict(arguments))
-
-    def _find(self, path: str) -> Route:
-        for (before, _, after), (handler, arguments) in self._named.items():
-            if path.startswith(before) and path.endswith(after) and path[len(before) :] != after:
-                name = path[len(before) : len(path) - len(after)]
-                return handler, {**arguments, "name": name}
-        return self._routes.get(path, self._no_route)
 
 
 def requested_path(request: HTTPServerRequest) -> str:
@@ -112,7 +79,7 @@ class Handler(RequestHandler):
 
     @property
     def _access(self) -> Access | None:
-        return cast("App", self.application).access
+        return cast("Access | None", self.settings["access"])
 
     async def _answer(self) -> None:
         with suppress(StreamClosedError):  # the client left
@@ -125,24 +92,24 @@ class Handler(RequestHandler):
             return
         if self.METHODS and self.request.method not in self.METHODS:
             self.set_header("Allow", ", ".join(self.METHODS))
-            await self.send(405, f"Use {self.METHODS[0]} for {requested_path(self.request)}.")
+            await self.fail(405, f"Use {self.METHODS[0]} for {requested_path(self.request)}.")
             return
         await self.respond()
 
     async def _is_admitted(self, access: Access) -> bool:
         """Return whether the request is allowed; if not, send the error."""
         if not access.take():
-            await self.send(429, "Too many requests: see rate_limit.")
+            await self.fail(429, "Too many requests: see rate_limit.")
             return False
         authorization = self.request.headers.get("Authorization", "")
         verdict, self._login = await access.check(authorization, self.client)
         if verdict is Verdict.ALLOWED:
             return True
         if verdict is Verdict.BUSY:
-            await self.send(429, "Too many passwords at once.")
+            await self.fail(429, "Too many passwords at once.")
         else:
             self.set_header("WWW-Authenticate", 'Basic realm="bms-exporter"')
-            await self.send(401, "Unauthorized: a user name and password are needed.")
+            await self.fail(401, "Unauthorized: a user name and password are needed.")
         return False
 
     async def respond(self) -> None:
@@ -184,29 +151,42 @@ class Handler(RequestHandler):
             cast("HTTP1Connection", self.request.connection).close()
             raise StreamClosedError from None
 
+    async def fail(self, status: int, message: str) -> None:
+        """Send an error: as JSON below /api/, else as text."""
+        await self.send(status, self._error(message))
+
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
         """Send an error of Tornado, or 500 after a bug."""
-        self.finish(f"{status_code} {self._reason}\n")
+        if status_code == METHOD_NOT_ALLOWED and self.METHODS:  # one that Tornado does not know
+            self.set_header("Allow", ", ".join(self.METHODS))
+        self.finish(self._error(f"{status_code} {self._reason}"))
+
+    def _error(self, message: str) -> bytes:
+        if not requested_path(self.request).startswith(API):
+            self.set_header("Content-Type", TEXT)
+            return f"{message}\n".encode()
+        self.set_header("Content-Type", JSON)
+        return json.dumps({"error": message}, ensure_ascii=False).encode() + b"\n"
 
     async def battery_name(self, parameter: str, batteries: Mapping[str, object]) -> str | None:
         """Return the configured battery that the query names; None: an error was sent instead."""
         names = ", ".join(batteries)
         wanted = parse_qs(self.request.query).get(parameter, [])
         if len(wanted) != 1:
-            await self.send(
+            await self.fail(
                 400,
                 f"Name one battery: {requested_path(self.request)}?{parameter}=NAME "
                 f"with one of {names}.",
             )
         elif wanted[0] not in batteries:
-            await self.send(404, f"No battery of that name is configured, only {names}.")
+            await self.fail(404, f"No battery of that name is configured, only {names}.")
         else:
             return wanted[0]
         return None
 
 
 class ChangeHandler(Handler):
-    """Changes something: allows only POST and PUT, and no request of a foreign web page."""
+    """Changes something: allows no GET, and no request of a foreign web page."""
 
     METHODS = ("POST", "PUT")
     FROM_PAGE: ClassVar[bool] = True  # our own page may send it
@@ -214,23 +194,13 @@ class ChangeHandler(Handler):
     async def respond(self) -> None:
         """Refuse foreign pages, then change."""
         if is_foreign(self.request.headers, from_page=self.FROM_PAGE):
-            await self.send(403, "This request comes from another web page.")
+            await self.fail(403, "This request comes from another web page.")
         else:
             await self.change()
 
     async def change(self) -> None:
         """Change something and send the response."""
         raise NotImplementedError
-
-
-class _NotFound(Handler):
-    METHODS = ()
-
-    def initialize(self, paths: str) -> None:
-        self._paths = paths
-
-    async def respond(self) -> None:
-        await self.send(404, f"There is nothing here. Try one of {self._paths}.")
 
 
 def is_foreign(headers: HTTPHeaders, *, from_page: bool) -> bool:

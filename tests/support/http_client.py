@@ -14,7 +14,8 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 
-from exporter.web.handler import App
+from exporter.web.routing import App
+from tests.support.api_schema import check_response
 
 BASE_URL = "http://camper:12200"
 
@@ -90,7 +91,10 @@ def send_head(
 
 @dataclass(frozen=True, slots=True)
 class AppTransport(httpx.AsyncBaseTransport):
-    """Pass httpx's requests to the application as Tornado's server does."""
+    """Pass httpx's requests to the application as Tornado's server does.
+
+    Every response of /api/v1 must match its OpenAPI description.
+    """
 
     app: App
     client: str = "127.0.0.1"
@@ -111,6 +115,9 @@ class AppTransport(httpx.AsyncBaseTransport):
             delegate.data_received(chunk)
         delegate.finish()
         await connection.finished.wait()
+        content_type = connection.headers.get("Content-Type", "")
+        path = request.url.path
+        check_response(request.method, path, connection.status, content_type, connection.body)
         return httpx.Response(
             connection.status,
             headers=list(connection.headers.get_all()),

@@ -374,12 +374,6 @@ class TestOtherPaths:
         assert (await exporter.get(path)).status_code == 200
         assert exporter.camper.connects == 0
 
-    async def test_unknown_path_is_404_and_lists_the_known_ones(self, exporter: Exporter) -> None:
-        response = await exporter.get("/metric")
-
-        assert response.status_code == 404
-        assert "/metrics" in response.text
-
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
     @pytest.mark.parametrize("path", ["/metrics", "/probe?target=camper", "/", "/-/healthy"])
     async def test_methods_that_change_something_are_refused(

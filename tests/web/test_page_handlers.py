@@ -27,10 +27,12 @@ from exporter.demo.radio import make_air
 from exporter.protocol.settings_exchange import Expected
 from exporter.reading import Reading
 from exporter.web import api_json as api
+from exporter.web.api_handlers import LIFE_S, RELEASE_S
+from exporter.web.api_state import OWN_MAX_AGE_S
 from exporter.web.app import make_app
 from exporter.web.auth import Access
-from exporter.web.page_handlers import LIFE_S, OWN_MAX_AGE_S, RELEASE_S
 from exporter.web.subscribers import ALIVE_S, INTERVAL_S, MAX_STREAMS, MAX_STREAMS_EACH, Subscribers
+from tests.support.api_schema import EVENTS, check
 from tests.support.http_client import FakeConnection, make_client, send_head
 from tests.support.settings import BASIC, SETTINGS
 from tests.support.virtual import WallTime, answering, battery, make_poller, make_routes, now_s
@@ -106,6 +108,7 @@ async def open_page(exporter: Exporter, method: str = "GET") -> AsyncIterator[Pa
         for block in chunk.decode().split("\n\n")[:-1]:
             name, _, data = block.removeprefix("event: ").partition("\ndata: ")
             page.events.append((name, json.loads(data)))
+            check(EVENTS[name], page.events[-1][1])
 
     connection.wrote = wrote
     delegate.finish()
@@ -565,11 +568,13 @@ class TestRelease:
         foreign = {"Origin": "http://evil.example"}
         ours = f"{path}?battery=camper"
 
-        assert (await exporter.client.get(ours)).status_code == 405
+        for method in ("GET", "PUT"):
+            assert (await exporter.client.request(method, ours)).status_code == 405
         assert (await exporter.client.post(ours, headers=foreign)).status_code == 403
         assert (await exporter.client.post(f"{path}?battery=neighbour")).status_code == 404
         missing = await exporter.client.post(path)
-        assert (missing.status_code, missing.headers["content-type"][:10]) == (400, "text/plain")
+        assert missing.status_code == 400
+        assert missing.json()["error"].startswith(f"Name one battery: {path}?battery=NAME ")
         assert not (await exporter.state())["paused_until_unix_s"]
 
 
@@ -597,7 +602,7 @@ class TestFailures:
         answer = await exporter.client.get(f"/api/v1/batteries/{name}/failures")
 
         assert answer.status_code == 404
-        assert "camper" in answer.text or "/api/v1/batteries/NAME/failures" in answer.text
+        assert "camper" in answer.json()["error"] or "/api/v1" in answer.json()["error"]
 
     async def test_head_has_the_headers_of_get_and_no_body(self, exporter: Exporter) -> None:
         exporter.virtual["camper"].faults = Faults(silent=True)
@@ -627,7 +632,7 @@ class TestFailures:
         answer = await exporter.client.get(f"/api/v1/batteries/{name}/failures")
 
         assert answer.status_code == 404
-        assert answer.headers["Content-Type"].startswith("text/plain")
+        assert answer.json().keys() == {"error"}
         assert "x-evil" not in answer.headers
 
     async def test_removed_battery_has_no_failures_and_a_renamed_one_its_new_name(

@@ -18,8 +18,9 @@ import trustme
 
 from exporter.config.tls import CurrentTls
 from exporter.errors import ConfigError
-from exporter.web.handler import App, Handler
+from exporter.web.handler import Handler
 from exporter.web.limits import MIN_FDS, Limits, limits_here
+from exporter.web.routing import App
 from exporter.web.server import Server
 from exporter.web.sockets import listen
 from tests.support.waiting import wait_until

@@ -1,0 +1,102 @@
+"""The data of /api/v1: the current state, events for changes, and the last hours."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from exporter import __version__
+from exporter.battery.banks import BankSnapshot, make_bank_snapshot
+from exporter.battery.poller import Poller
+from exporter.clock import WallClock
+from exporter.config.schema import BankConfig
+from exporter.localtime import LocalTime
+from exporter.web import api_json as api
+from exporter.web.subscribers import INTERVAL_S, Subscribers
+
+# With a max_age of 0 a page shows readings of its own polls until the next poll.
+OWN_MAX_AGE_S: Final = INTERVAL_S + 10.0
+NOW_S: Final = 1.0  # maximum age of the time in an event
+
+
+class State:
+    """The data of /api/v1, encoded once for all clients."""
+
+    def __init__(
+        self,
+        subscribers: Subscribers,
+        wall: WallClock,
+        metrics_path: str,
+        banks: Sequence[BankConfig],
+        local_time: LocalTime | None,
+    ) -> None:
+        self.subscribers = subscribers
+        self._banks = banks
+        self._wall = wall
+        self._local_time = local_time
+        self._metrics_path = metrics_path
+        self._curves = b""
+        self._curves_key: object = None
+        self._events: dict[str, tuple[object, float, bytes]] = {}  # state, unix time, event
+
+    def batteries(self) -> Sequence[bytes]:
+        """Return the parts of the JSON of the current state."""
+        return (api.to_json(self._batteries()),)
+
+    def _batteries(self) -> dict[str, Any]:
+        return {
+            "version": api.VERSION,
+            "exporter": __version__,
+            "now_unix_s": self._wall.now_unix_s(),
+            "poll_interval_s": INTERVAL_S,
+            "metrics_path": self._metrics_path,
+            "local_time": self._local_time and self._local_time.as_json(),
+            "batteries": [battery_json(battery) for battery in self.subscribers.batteries.values()],
+            "banks": [api.bank(self._snapshot(bank)) for bank in self._banks],
+        }
+
+    def _snapshot(self, bank: BankConfig) -> BankSnapshot:
+        known = self.subscribers.batteries
+        names = [name for name in bank.batteries if name in known]
+        return make_bank_snapshot(bank, {name: known[name].peek(OWN_MAX_AGE_S) for name in names})
+
+    def history(self) -> Sequence[bytes]:
+        """Return the parts of the JSON of the last hours, which are encoded once a change."""
+        histories = {name: battery.history for name, battery in self.subscribers.batteries.items()}
+        kept = tuple((name, history, history.revision) for name, history in histories.items())
+        if kept != self._curves_key:
+            self._curves_key = kept
+            self._curves = api.curves(histories)
+        return api.history(self._curves, now_unix_s=self._wall.now_unix_s())
+
+    def events(self, changed: set[str | None]) -> bytes:
+        """Return server-sent events for changed batteries; None among them: for everything."""
+        if None in changed:
+            return _event("batteries", self._batteries())
+        events = [
+            self._battery_event(name) for name in self.subscribers.batteries if name in changed
+        ]
+        return b"".join(events) or _event("alive", {"now_unix_s": self._wall.now_unix_s()})
+
+    def _battery_event(self, name: str) -> bytes:
+        battery = self.subscribers.batteries[name]
+        banks = [self._snapshot(bank) for bank in self._banks if name in bank.batteries]
+        state = battery.peek(OWN_MAX_AGE_S), banks
+        now_unix_s = self._wall.now_unix_s()
+        sent, sent_unix_s, event = self._events.get(name, (None, 0.0, b""))
+        if sent != state or abs(now_unix_s - sent_unix_s) > NOW_S:
+            data = {
+                "now_unix_s": now_unix_s,
+                "battery": battery_json(battery),
+                "banks": [api.bank(bank) for bank in banks],
+            }
+            event = _event("battery", data)
+            self._events[name] = state, now_unix_s, event
+        return event
+
+
+def battery_json(battery: Poller) -> dict[str, Any]:
+    """Return the `Battery` object of docs/api.md, without a poll."""
+    return api.battery(battery.peek(OWN_MAX_AGE_S))
+
+
+def _event(name: str, data: Mapping[str, Any]) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), api.to_json(data))
