@@ -138,6 +138,10 @@ test-dist: .venv/.tools .venv-release/.tools ## build the last commit twice, com
 	@$(BIN)/python $(PIP) --require-hashes -r tests/page/requirements.lock
 	@touch $@
 
+.venv/.api: .venv/.tools tests/api/requirements.lock
+	@$(BIN)/python $(PIP) --require-hashes -r tests/api/requirements.lock
+	@touch $@
+
 .venv/.bench: .venv/.tools bench/requirements.lock
 	@$(BIN)/python $(PIP) --require-hashes -r bench/requirements.lock
 	@touch $@
@@ -164,6 +168,10 @@ test-dbus: .venv/.tools ## faults of bluetoothd, and the scenarios, on a fake on
 .PHONY: test-page
 test-page: .venv/.page ## the page in a real browser (needs Debian's chromium)
 	@time REQUIRE_TOOLS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS) tests/page
+
+.PHONY: test-api
+test-api: .venv/.api ## the API against its OpenAPI description, with schemathesis
+	@time $(BIN)/python -m pytest -q $(ARGS) tests/api
 
 .PHONY: pictures-page
 pictures-page: .venv/.page ## draw the page into docs/pictures (needs Debian's chromium)

@@ -103,6 +103,7 @@ class TestLock:
             "requirements-dev.lock",
             "requirements-esphome.lock",
             "scripts/release/requirements.lock",
+            "tests/api/requirements.lock",
             "tests/page/requirements.lock",
         ],
     )

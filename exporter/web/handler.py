@@ -188,7 +188,7 @@ class Handler(RequestHandler):
 class ChangeHandler(Handler):
     """Changes something: allows no GET, and no request of a foreign web page."""
 
-    METHODS = ("POST", "PUT")
+    METHODS: ClassVar[Sequence[str]] = ("POST", "PUT")
     FROM_PAGE: ClassVar[bool] = True  # our own page may send it
 
     async def respond(self) -> None:
