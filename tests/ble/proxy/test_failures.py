@@ -220,7 +220,7 @@ class TestBatteries:
         self, monkeypatch: pytest.MonkeyPatch, tasks: asyncio.TaskGroup
     ) -> None:
         monkeypatch.setattr(peripheral, "TABLE_S", 60.0)
-        async with proxied(tasks, battery(), timeout_s=0.5) as (proxy, reading):
+        async with proxied(tasks, battery(), timeout_s=1.5) as (proxy, reading):
             proxy.ignores = {"BluetoothGATTGetServicesRequest"}
             async with asyncio.timeout(30.0):
                 reason, message = await reading.fail()

@@ -29,6 +29,17 @@ def count_callbacks(session: Session) -> int:
     return len(session.client._notify_callbacks) + sum(map(len, handlers.values()))
 
 
+async def cancel_poll(proxy: FakeProxy, reading: Proxied) -> None:
+    """Cancel a poll that waits for the confirmation of its subscription."""
+    subscriptions = proxy.received.count("BluetoothGATTWriteDescriptorRequest")
+    polling = asyncio.create_task(reading.poll())
+    await wait_until(
+        lambda: proxy.received.count("BluetoothGATTWriteDescriptorRequest") > subscriptions
+    )
+    await reading._pollers[ADDRESS].close()
+    polling.cancel()
+
+
 class TestKeptConnections:
     @pytest.fixture(autouse=True)
     def short_times(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,13 +114,13 @@ class TestCallbacks:
     async def test_unanswered_subscription_leaves_no_callback(
         self, ignored: str, tasks: asyncio.TaskGroup
     ) -> None:
-        async with proxied(tasks, battery(), timeout_s=1.0) as (proxy, reading):
+        async with proxied(tasks, battery()) as (proxy, reading):
             assert (await reading.poll()).up
             session = open_session(reading)
             before = count_callbacks(session)
 
             proxy.ignores = {ignored}
-            await reading.fail()
+            await cancel_poll(proxy, reading)
 
             await wait_until(lambda: count_callbacks(session) == before)
 
@@ -117,14 +128,15 @@ class TestCallbacks:
         self, monkeypatch: pytest.MonkeyPatch, tasks: asyncio.TaskGroup
     ) -> None:
         monkeypatch.setattr(peripheral, "DISCONNECT_S", 0.1)
-        async with proxied(tasks, battery(), timeout_s=1.0) as (proxy, reading):
+        async with proxied(tasks, battery()) as (proxy, reading):
             assert (await reading.poll()).up
             session = open_session(reading)
             before = count_callbacks(session)
 
             proxy.ignores = {"BluetoothGATTNotifyRequest"}
             proxy.ignored_disconnects = 1
-            await reading.fail()
+            await cancel_poll(proxy, reading)
+            await wait_until(lambda: not session.connected)
             assert count_callbacks(session) > before
             proxy.send(
                 pb.BluetoothGATTNotifyResponse(address=number(ADDRESS), handle=notify_handle(proxy))
