@@ -267,8 +267,8 @@ class _Client:
             proxy.send(pb.BluetoothDeviceConnectionResponse(address=address))
         proxy.peers[address] = peer = Peer(battery)
         proxy.most_peers = max(proxy.most_peers, len(proxy.peers))
-        proxy.report_free()
         proxy.send(pb.BluetoothDeviceConnectionResponse(address=address, connected=True, mtu=247))
+        proxy.report_free()
         self.deliver(address, peer, battery.connected())
 
     def check_subscribed(self, doing: str) -> None:

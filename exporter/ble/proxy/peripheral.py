@@ -76,7 +76,7 @@ class Peripheral:
                 self.is_connected = False
             raise
         finally:
-            session.slots.note_asked(address)
+            session.slots.note_asked(address, is_connected=self.is_connected)
             if not self.is_connected:
                 self._end()
         if not self.is_connected and not self._code and session.slots.free == 0:
