@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -36,6 +36,16 @@ class LocalTime(Collector):
         local = datetime.fromtimestamp(now_unix_s, self._zone)
         return (local.replace(tzinfo=UTC) - local).total_seconds()
 
+    def next_morning_unix_s(self) -> float:
+        """Return when the next morning begins, which a change of daylight saving time shifts."""
+        now_unix_s = self._wall.now_unix_s()
+        local = datetime.fromtimestamp(now_unix_s, self._zone)
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+        morning = midnight + timedelta(seconds=self._config.morning)
+        if morning.timestamp() <= now_unix_s:
+            morning += timedelta(days=1)
+        return morning.timestamp()
+
     def as_json(self) -> Mapping[str, float]:
         """Return the `local_time` object of docs/api.md."""
         night = self._config.night
@@ -57,3 +67,8 @@ class LocalTime(Collector):
         ):
             value = values[f"{name}_s"]
             yield GaugeMetricFamily(f"bms_exporter_{name}_seconds", about, value=value)
+        yield GaugeMetricFamily(
+            "bms_exporter_next_morning_timestamp_seconds",
+            "When the next morning begins.",
+            value=self.next_morning_unix_s(),
+        )

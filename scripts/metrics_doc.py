@@ -51,7 +51,8 @@ increase(bms_charged_watthours_total[1d])
 Prometheus knows only UTC. `/metrics` has what rules and dashboards need for local hours, from `timezone`, `morning` and
 `night` of the configuration. `bms_exporter_utc_offset_seconds` changes with daylight saving time; add it to UTC.
 `bms_exporter_morning_seconds`, `bms_exporter_night_start_seconds` and `bms_exporter_night_end_seconds` count from local
-midnight. This is 1 by night, for each exporter:
+midnight. `bms_exporter_next_morning_timestamp_seconds` is the next morning, also across a change of daylight saving time.
+This is 1 by night, for each exporter:
 
 ```
 (time() + bms_exporter_utc_offset_seconds - bms_exporter_night_start_seconds) % 86400

@@ -12,6 +12,8 @@ from exporter.metrics import ExporterCollector
 from tests.support.registry import make_registry
 
 WINTER_UNIX_S = 1_792_890_000.0  # the end of daylight saving time in Berlin
+SUMMER_UNIX_S = 1_774_746_000.0  # its start, in the same year
+HOUR_S = 3600
 BATTERIES = 'batteries: [{name: camper, address: "A4:C1:38:00:00:01"}]\n'
 
 
@@ -73,6 +75,42 @@ class TestOffset:
         local.change(parse(BATTERIES + "timezone: Asia/Tokyo"))
 
         assert local.utc_offset_s() == 32400.0
+
+
+class TestNextMorning:
+    @pytest.mark.parametrize(
+        ("before_s", "until_s"),
+        [
+            pytest.param(0, 4 * HOUR_S, id="in the night of the change"),
+            pytest.param(5 * HOUR_S, 9 * HOUR_S, id="in the evening before an hour is repeated"),
+            pytest.param(-4 * HOUR_S, 24 * HOUR_S, id="at the beginning of a morning"),
+            pytest.param(-4 * HOUR_S + 1, 1, id="a second before a morning"),
+            pytest.param(20 * HOUR_S, 24 * HOUR_S, id="the day before"),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "options", ["timezone: Europe/Berlin\nmorning: 06:00", "morning: 06:00"]
+    )
+    @pytest.mark.usefixtures("machine_in_berlin")
+    def test_morning_is_where_the_clocks_show_it(
+        self, clock: Clock, options: str, before_s: float, until_s: float
+    ) -> None:
+        clock.unix_s = WINTER_UNIX_S - before_s
+
+        assert make_local_time(options, clock).next_morning_unix_s() - clock.unix_s == until_s
+
+    def test_evening_before_an_hour_is_skipped_is_nearer_to_the_morning(self, clock: Clock) -> None:
+        clock.unix_s = SUMMER_UNIX_S - 5 * HOUR_S
+        local = make_local_time("timezone: Europe/Berlin", clock)
+
+        assert local.next_morning_unix_s() - clock.unix_s == 9 * HOUR_S
+
+    def test_metric_is_a_timestamp(self, clock: Clock) -> None:
+        local = make_local_time("timezone: UTC", clock)
+        registry = make_registry(ExporterCollector(others=[local]))
+
+        name = "bms_exporter_next_morning_timestamp_seconds"
+        assert registry.get_sample_value(name) == local.next_morning_unix_s() > clock.unix_s
 
 
 def test_metrics_have_offset_morning_and_night(clock: Clock) -> None:
