@@ -55,6 +55,7 @@ LABELS = {
     **{name: {"proxy"} for name, _, _ in PROXY_ROWS},
     "bms_exporter_utc_offset_seconds": set(),
     "bms_exporter_morning_seconds": set(),
+    "bms_exporter_next_morning_timestamp_seconds": set(),
     "bms_exporter_night_start_seconds": set(),
     "bms_exporter_night_end_seconds": set(),
     "up": set(),
@@ -179,20 +180,52 @@ def test_alert_has_severity_summary_and_runbook(alert: str) -> None:
     assert headings == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 
 
+ALERT_TESTS = [
+    case
+    for path in sorted((PROJECT / "prometheus" / "tests").glob("*.yml"))
+    for test in yaml.safe_load(path.read_text())["tests"]
+    for case in test.get("alert_rule_test", [])
+]
+
+
 def test_alerts_have_runbooks_and_tests() -> None:
     alerts = {rule["alert"] for rule in ALERTS}
-    tests = [
-        case
-        for path in sorted((PROJECT / "prometheus" / "tests").glob("*.yml"))
-        for test in yaml.safe_load(path.read_text())["tests"]
-        for case in test.get("alert_rule_test", [])
-    ]
 
     assert {path.stem for path in (PROJECT / "docs" / "runbooks").glob("*.md")} == alerts
     for alert in alerts:
-        outcomes = [bool(case["exp_alerts"]) for case in tests if case["alertname"] == alert]
-        assert True in outcomes, alert
+        outcomes = [bool(case["exp_alerts"]) for case in ALERT_TESTS if case["alertname"] == alert]
         assert False in outcomes, alert
+
+
+@pytest.mark.parametrize(
+    "rule", ALERTS, ids=[f"{rule['alert']} {' '.join(rule['labels'].values())}" for rule in ALERTS]
+)
+def test_text_of_alert_is_tested(rule: dict[str, Any]) -> None:
+    # promtool compares the texts of every alert that a test expects.
+    assert any(
+        rule["labels"].items() <= alert["exp_labels"].items() and alert["exp_annotations"]
+        for case in ALERT_TESTS
+        if case["alertname"] == rule["alert"]
+        for alert in case["exp_alerts"]
+    )
+
+
+@pytest.mark.parametrize("protection", Protection)
+def test_text_of_protection_is_tested(protection: Protection) -> None:
+    assert any(
+        alert["exp_labels"].get("protection") == protection
+        for case in ALERT_TESTS
+        if case["alertname"] == "BmsProtectionTripped"
+        for alert in case["exp_alerts"]
+    )
+
+
+@pytest.mark.parametrize("alert", sorted({rule["alert"] for rule in ALERTS}))
+def test_summary_names_the_vehicle_of_the_series_or_of_this_prometheus(alert: str) -> None:
+    for rule in (rule for rule in ALERTS if rule["alert"] == alert):
+        assert rule["annotations"]["summary"].startswith(
+            "{{ with or $labels.vehicle $externalLabels.vehicle }}{{ . }}: {{ end }}"
+        )
 
 
 def sentences(text: str) -> list[str]:

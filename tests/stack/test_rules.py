@@ -1,12 +1,14 @@
 """The rules and configurations pass promtool and amtool."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from servers import program
 
 from tests.support.paths import PROJECT
 
+TESTS = sorted((PROJECT / "prometheus" / "tests").glob("*.yml"))
 RULES = sorted(str(path) for path in (PROJECT / "prometheus" / "rules").glob("*.yml"))
 
 
@@ -26,8 +28,6 @@ def test_promtool_and_amtool_accept_the_configurations() -> None:
     run(program("amtool"), "check-config", "prometheus/alertmanager.yml")
 
 
-@pytest.mark.parametrize(
-    "file", ["energy", "pack", "settings", "banks", "link", "fleet", "thresholds"]
-)
-def test_alerts_fire_resolve_and_survive_gaps(file: str) -> None:
-    run(program("promtool"), "test", "rules", f"prometheus/tests/{file}.yml")
+@pytest.mark.parametrize("file", TESTS, ids=lambda path: path.stem)
+def test_alerts_fire_resolve_and_survive_gaps(file: Path) -> None:
+    run(program("promtool"), "test", "rules", str(file))
