@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from exporter import __version__
 from exporter.batteries import Batteries, MakeSettings, build_battery
 from exporter.battery.poller import Poller
 from exporter.battery.settings_reader import SettingsReader
@@ -48,6 +49,7 @@ class ServeOptions:
     timeout_offset_s: float = 0.5
     web_config: Path | None = None  # TLS, users, headers
     systemd_sockets: bool = False  # instead of listen_addresses
+    config_name: str = "none"  # for the log
     log_lines_lost: Callable[[], int] = lambda: 0  # the value of its metric
     on_listening: Callable[[Sequence[str]], None] = lambda _addresses: None
     make_settings: MakeSettings = SettingsReader  # of each battery
@@ -109,6 +111,14 @@ async def _serve(
 ) -> None:
     config = load()
     endpoint = _endpoint(options)
+    log.info(
+        "starting",
+        extra={
+            "version": __version__,
+            "config": options.config_name,
+            "batteries": ", ".join(battery.name for battery in config.batteries),
+        },
+    )
     healths, proxies = AdapterHealths(), Proxies()
     routes = await build_routes(config, backend, healths, proxies)
     async with (

@@ -84,11 +84,12 @@ class AdapterChoice:
                 left_s = deadline_s - asyncio.get_running_loop().time()
                 seconds = min(COMPARE_S, left_s / 3)
                 rssi_dbm = dict(await self._listen(address, present, seconds))
-            choice.adapter = self._choose_best(choice, rssi_dbm, present)
+            before, choice.adapter = choice.adapter, self._choose_best(choice, rssi_dbm, present)
             choice.was_heard = bool(rssi_dbm)
             choice.failures = 0
             extra = {"address": address, "adapter": choice.adapter}
-            log.log(logging.DEBUG if is_away else logging.INFO, "adapter chosen", extra=extra)
+            is_news = not is_away and choice.adapter != before
+            log.log(logging.INFO if is_news else logging.DEBUG, "adapter chosen", extra=extra)
 
     def _choose_best(self, choice: Choice, rssi_dbm: dict[str, int], present: Sequence[str]) -> str:
         """Return the best adapter for a battery, by the RSSI over those that receive it.

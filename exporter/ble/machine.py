@@ -1,15 +1,19 @@
 """Finds out which transports this machine allows, and builds the routes over them."""
 
 import logging
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from importlib import import_module
+from pathlib import Path
+from typing import Final
 
 from exporter.ble.adapter_health import AdapterHealths
 from exporter.ble.direct import management, sockets
 from exporter.ble.direct.kernel import find_twin
 from exporter.ble.direct.management import Management
+from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.transport import DirectTransport
 from exporter.ble.proxies import Proxies
 from exporter.ble.routes import Routes
@@ -18,6 +22,19 @@ from exporter.config.schema import Config, TransportChoice
 from exporter.errors import AdapterError, ConfigError
 
 log = logging.getLogger(__name__)
+
+WAYS: Final = {  # how batteries are read, by the links in use
+    (): "batteries are read over Bluetooth proxies",
+    (TransportChoice.BLUEZ,): "batteries are read through bluetoothd",
+    (TransportChoice.DIRECT,): "batteries are read over the kernel's Bluetooth sockets",
+    (TransportChoice.BLUEZ, TransportChoice.DIRECT): "batteries are read over the kernel's "
+    "Bluetooth sockets, some through bluetoothd",
+}
+NO_ADAPTER: Final = "no Bluetooth adapter is switched on yet: see bluetoothctl list, rfkill list"
+NO_SOCKETS: Final = (
+    "no Bluetooth here, neither the kernel's nor bluetoothd: bms-exporter doctor finds the cause"
+)
+SYSTEM_BUS: Final = "/var/run/dbus/system_bus_socket"  # as in dbus-fast
 
 
 def adapters_up() -> list[str]:
@@ -106,33 +123,38 @@ def _log_transports(
     why_not_managed: str | None,
     proxied: Collection[str],
 ) -> None:
+    links = sorted(_links_in_use(wanted, why_not_direct))
+    present = [] if why_not_direct else sockets.adapters()
+    if wanted and not proxied and _is_without_bluetooth(present, why_not_direct):
+        log.warning(NO_SOCKETS if why_not_direct else NO_ADAPTER)
+        return
     asked = [f.name for f in fields(config.management) if getattr(config.management, f.name)]
-    links: list[str] = [*sorted(_links_in_use(wanted, why_not_direct))]
-    if proxied and not links:
-        links = ["proxy"]
+    is_second_choice = why_not_direct and TransportChoice.AUTO in wanted
     log.info(
-        "bluetooth",
+        WAYS[tuple(links)],
         extra={
-            "link": ",".join(links),
+            "link": ",".join(links) or "proxy",
             "management": "none" if why_not_managed else ",".join(asked) or "off",
         }
-        | ({"proxies": ",".join(proxied)} if proxied else {}),
+        | ({"proxies": ",".join(proxied)} if proxied else {})
+        | ({"why": why_not_direct} if is_second_choice else {}),
     )
-    if why_not_direct and TransportChoice.AUTO in wanted:
-        log.info("no direct link, bluetoothd is used", extra={"why": why_not_direct})
-    if why_not_managed and asked and wanted:
+    if why_not_managed and not why_not_direct and asked and wanted:
         log.info(
             "each reading holds its battery 2 s longer than with CAP_NET_ADMIN",
             extra={"why": why_not_managed, "see": "docs/permissions.md"},
         )
+    _log_twins(present)
+
+
+def _is_without_bluetooth(present: Collection[Adapter], why_not_direct: str | None) -> bool:
+    """Return whether no battery can be read: without an adapter, or without sockets and D-Bus."""
     if why_not_direct is None:
-        _log_adapters(is_needed=not proxied)
+        return not any(one.up for one in present)
+    return "DBUS_SYSTEM_BUS_ADDRESS" not in os.environ and not Path(SYSTEM_BUS).exists()
 
 
-def _log_adapters(*, is_needed: bool) -> None:
-    present = sockets.adapters()
-    if is_needed and not any(one.up for one in present):
-        log.warning("no Bluetooth adapter is switched on yet: see bluetoothctl list, rfkill list")
+def _log_twins(present: Sequence[Adapter]) -> None:
     for one in present:
         if one.up and (twin := find_twin(one, present)) is not None:
             log.warning(

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from dataclasses import replace
 from functools import partial
 from shlex import quote
 from typing import Final
@@ -47,7 +48,8 @@ def run(options: Options, backend: Backend | None) -> int:  # noqa: PLR0911 - on
     config, backend = _virtual(options, backend)
     match options:
         case Serve():
-            asyncio.run(serve(partial(load, options.config_file), options.web, backend))
+            web = replace(options.web, config_name=str(options.config_file))
+            asyncio.run(serve(partial(load, options.config_file), web, backend))
             return OK
         case Check():
             return _check(options)

@@ -3,9 +3,11 @@
 import errno
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from exporter.ble import machine
 from exporter.ble.direct import sockets
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.machine import build_routes, resolve_adapter
@@ -63,3 +65,62 @@ async def test_two_adapters_with_one_address_are_reported_at_the_start(
         "hci3",
     )
     assert resolve_adapter(MOVED.address) == "hci4"  # the one that is used
+
+
+class TestStart:
+    """What the start says of Bluetooth."""
+
+    CONFIG = Config(
+        batteries=(BatteryConfig(name=Name("camper"), address=normal_address(ADDRESS)),)
+    )
+
+    async def test_link_is_named_in_plain_words(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        monkeypatch.setattr(sockets, "why_not", lambda: None)
+
+        await build_routes(self.CONFIG)
+
+        assert caplog.messages[0] == "batteries are read over the kernel's Bluetooth sockets"
+        assert vars(caplog.records[0])["link"] == "direct"
+
+    async def test_machine_without_an_adapter_gets_one_sentence(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        monkeypatch.setattr(sockets, "why_not", lambda: None)
+        monkeypatch.setattr(sockets, "adapters", list)
+
+        await build_routes(self.CONFIG)
+
+        assert caplog.messages == [
+            "no Bluetooth adapter is switched on yet: see bluetoothctl list, rfkill list"
+        ]
+
+    @pytest.mark.parametrize(
+        ("bus", "message"),
+        [
+            (None, "no Bluetooth here, neither the kernel's nor bluetoothd: bms-exporter doctor"),
+            ("unix:path=/run/bus", "batteries are read through bluetoothd"),
+        ],
+    )
+    async def test_machine_without_bluetooth_sockets_gets_one_sentence(
+        self,
+        bus: str | None,
+        message: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        caplog.set_level("INFO")
+        monkeypatch.setattr(sockets, "why_not", lambda: "no Bluetooth sockets")
+        monkeypatch.setattr(machine, "SYSTEM_BUS", str(tmp_path / "none"))
+        monkeypatch.delenv("DBUS_SYSTEM_BUS_ADDRESS", raising=False)
+        if bus is not None:
+            monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus)
+
+        await build_routes(self.CONFIG)
+
+        (said,) = caplog.messages
+        assert said.startswith(message)

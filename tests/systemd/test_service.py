@@ -151,7 +151,7 @@ class TestReading:
         restart()
 
         assert scrape_up() == {"camper": 1.0}
-        assert re.search(r"msg=bluetooth link=direct management=release,parameters", journal())
+        assert re.search(r"sockets\" link=direct management=release,parameters", journal())
 
     def test_service_reads_through_bluetoothd(self) -> None:
         restart(config="link: bluez\n" + ONE)
