@@ -125,7 +125,7 @@ class TestMachineWithoutBluetooth:
         [
             (["boat"], "no battery 'boat': configured: mine"),
             (["--json", "/nonexistent/facts.json"], "cannot be written: No such file or directory"),
-            (["--link", "wifi"], "invalid choice: 'wifi'"),
+            (["--link", "wifi"], "expected one of direct, bluez, both, got 'wifi'"),
             (["--exporter", "localhost"], "expected a URL like http://localhost:12200"),
         ],
     )

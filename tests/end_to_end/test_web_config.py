@@ -220,11 +220,11 @@ class TestTls:
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            (TLS, "No such file"),
+            (TLS, "server.crt: there is no such file"),
             ("basic_auth_users: {a: b}\n", "expected a bcrypt hash"),
             (
                 "tls_server_config: {cert: nonsense, key: nonsense}\n",
-                "tls_server_config.key: write it to a file: key_file",
+                "tls_server_config.key: write it into a file, and its name as key_file",
             ),
         ],
     )
