@@ -320,7 +320,7 @@ class TestUnit:
 
 
 class TestPackage:
-    """In this order: upgraded, removed, purged, installed anew."""
+    """In this order: upgraded, without a configuration, removed, purged."""
 
     def test_upgrade_installs_the_changed_program_and_keeps_the_configuration(self) -> None:
         restart(config=TWO)
@@ -334,6 +334,25 @@ class TestPackage:
         assert CONFIG.read_text() == TWO
         assert pid() not in (0, before)
         assert scrape_up() == {"camper": 1.0, "garage": 1.0}
+
+    def test_service_without_a_battery_is_skipped_until_one_is_configured(self) -> None:
+        systemctl("stop")
+        CONFIG.unlink()
+
+        # As at the first installation; another one would take a minute.
+        output = run_as_camper("sudo /var/lib/dpkg/info/bms-exporter.postinst configure ''")
+
+        assert "sudo bms-exporter scan" in output
+        assert {line[:1] for line in CONFIG.read_text().splitlines()} == {"#", ""}
+        assert systemctl_output("is-enabled") == "enabled"
+        assert systemctl("start").returncode == 0  # as at the next boot
+        assert systemctl_output("is-failed") == "inactive"
+        assert history().count("No battery is configured yet") == 2
+
+        CONFIG.write_text(CONFIG.read_text() + ONE)
+        assert systemctl("restart").returncode == 0
+
+        assert scrape_up() == {"camper": 1.0}
 
     def test_removed_package_leaves_the_configuration_and_nothing_running(self) -> None:
         run_as_camper(commands("docs/service.md", "## Remove")[0], answer="y\n")
@@ -353,18 +372,3 @@ class TestPackage:
         left = subprocess.run(find, capture_output=True, text=True, check=True)
         assert left.stdout == ""
         assert pwd.getpwnam("bms-exporter")
-
-    def test_service_without_a_battery_is_skipped_until_one_is_configured(self) -> None:
-        output = run_as_camper(commands("README.md", "## As a service")[-1])
-
-        assert "sudo bms-exporter scan" in output
-        assert {line[:1] for line in CONFIG.read_text().splitlines()} == {"#", ""}
-        assert systemctl_output("is-enabled") == "enabled"
-        assert systemctl("start").returncode == 0  # as at the next boot
-        assert systemctl_output("is-failed") == "inactive"
-        assert history().rstrip().count("No battery is configured yet") == 2
-
-        CONFIG.write_text(CONFIG.read_text() + ONE)
-        assert systemctl("restart").returncode == 0
-
-        assert scrape_up() == {"camper": 1.0}
