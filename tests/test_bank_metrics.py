@@ -6,12 +6,11 @@ from dataclasses import replace
 from prometheus_client import generate_latest
 from prometheus_client.registry import CollectorRegistry
 
-from exporter.bank_metrics import BANK_ROWS, INFO, MEMBER, BankCollector
+from exporter.bank_metrics import BankCollector
 from exporter.battery.snapshot import Snapshot
 from exporter.config.schema import BankConfig, Name, Wiring
 from exporter.protocol.jbd import decode_basic
 from exporter.reading import Reading
-from tests.support.paths import PROJECT
 from tests.support.recorded import MOBILEKTRO
 from tests.support.registry import make_registry
 
@@ -76,18 +75,6 @@ def test_batteries_and_wiring_are_shown_for_joins_also_without_readings() -> Non
 
 def test_exporter_without_banks_has_no_metrics_of_banks() -> None:
     assert not list(exposed(LEFT, RIGHT, banks=()).collect())
-
-
-def test_documented_metrics_of_banks_are_those_of_the_table() -> None:
-    document = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    banks = document.partition("## Banks")[2].partition("## Proxies")[0]
-
-    for row in BANK_ROWS:
-        assert f"| `{row.name}` | gauge |  | {row.help} |" in banks
-    for name, text in (MEMBER, INFO):
-        assert f"| `{name}" in banks
-        assert text in banks
-    assert banks.count("\n| `bms_") == len(BANK_ROWS) + 2
 
 
 def test_promtool_accepts_the_metrics_of_banks(promtool: str) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import configuration_doc
 import dashboards
+import metrics_doc
 import pytest
 import yaml
+from metrics_questions import QUESTIONS, Question
 from promql_parser import parse
 
 from exporter.bank_metrics import BANK_ROWS, INFO, MEMBER
@@ -117,6 +119,23 @@ def test_reference_of_the_configuration_is_what_its_script_writes() -> None:
     assert written == configuration_doc.text(), "make docs"
     for line in written.splitlines():
         assert not re.search(r"\| +\|$", line), f"no comment in config.example.yaml: {line}"
+
+
+def test_reference_of_the_metrics_is_what_its_script_writes() -> None:
+    written = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+    assert written == metrics_doc.text(), "make docs"
+
+
+def test_every_metric_answers_one_question() -> None:
+    named = [name for question in QUESTIONS for name in question.metrics]
+
+    assert sorted(named) == sorted(entry.name for entry in metrics_doc.entries())
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.title)
+def test_query_of_a_question_uses_one_of_its_metrics(question: Question) -> None:
+    assert set(re.findall(r"bms_\w+", question.query)) & set(question.metrics)
 
 
 def test_readme_stays_short() -> None:

@@ -24,8 +24,6 @@ from exporter.demo.settings import make_settings
 from exporter.errors import FailureReason
 from exporter.link_stats import LinkTotals, Route
 from exporter.metrics import (
-    INFOS,
-    PROXY_ROWS,
     READING_ROWS,
     ROWS,
     SETTINGS_ROWS,
@@ -37,7 +35,6 @@ from exporter.protocol.frame import FrameError
 from exporter.protocol.settings import Function
 from exporter.protocol.settings_exchange import READ_FIRST, Expected, SettingsFailure
 from exporter.reading import BasicInfo, EventCounters, Identity, Protection, Reading
-from tests.support.paths import PROJECT
 from tests.support.registry import make_registry
 
 MADE = make_settings(200.0, "JBD", date(2022, 8, 12), charge_from_c=(0.0, 5.0))
@@ -641,14 +638,3 @@ class TestTable:
 
     def test_metric_names_are_unique(self) -> None:
         assert len({row.name for row in ROWS}) == len(ROWS)
-
-    def test_documented_metrics_are_those_of_the_table(self) -> None:
-        document = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8")
-
-        for row in ROWS:
-            assert f"| `{row.name}" in document
-            assert row.help in document
-        batteries = document.partition("## Banks")[0]
-        assert batteries.count("\n| `bms_") == len(ROWS) + len(INFOS)
-        for name, text, _ in PROXY_ROWS:
-            assert f"| `{name}` | gauge | {text} |" in document

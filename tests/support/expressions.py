@@ -1,10 +1,11 @@
-"""Every PromQL expression of the dashboards and the rules."""
+"""Every PromQL expression of the dashboards, the rules and docs/metrics.md."""
 
 import json
 from collections.abc import Iterator
 
 import dashboards
 import yaml
+from metrics_questions import QUESTIONS
 
 from tests.support.paths import PROJECT
 
@@ -35,6 +36,8 @@ def expressions() -> Iterator[tuple[str, str]]:
         for group in yaml.safe_load(path.read_text())["groups"]:
             for rule in group["rules"]:
                 yield f"{path.name}: {rule.get('alert') or rule['record']}", rule["expr"]
+    for question in QUESTIONS:
+        yield f"metrics.md: {question.title}", question.query
 
 
 EXPRESSIONS = dict(expressions())
