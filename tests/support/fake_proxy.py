@@ -132,10 +132,15 @@ class FakeProxy:
             client.writer.transport.abort()
 
     def drop_battery(self, address: int, code: int = 0x08) -> None:
-        """End a Bluetooth connection."""
+        """End a Bluetooth connection.
+
+        ESPHome reports it when the battery is gone, and again when the connection is free
+        (bluetooth_connection.cpp).
+        """
         if (peer := self.peers.pop(address, None)) is not None:
             peer.battery.disconnects += 1
-            self.send(pb.BluetoothDeviceConnectionResponse(address=address, error=code))
+            for _ in range(2):
+                self.send(pb.BluetoothDeviceConnectionResponse(address=address, error=code))
             self.report_free()
 
     def subscribe(self, client: "_Client") -> None:

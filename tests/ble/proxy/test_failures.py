@@ -8,6 +8,7 @@ import pytest
 
 from exporter.ble.proxy import api, peripheral, session, transport
 from exporter.demo.battery import Faults, VirtualBattery
+from exporter.protocol.frame import Command
 from exporter.protocol.profiles import PROFILES
 from tests.support.fake_proxy import PASSIVE, FakeProxy, make_table, number, pb, running_proxy
 from tests.support.proxied import KEY, Proxied, proxied
@@ -279,7 +280,7 @@ class TestApiDropped:
         one = battery(faults=Faults(silent=True))
         async with proxied(tasks, one) as (proxy, reading):
             failing = asyncio.create_task(reading.fail())
-            await wait_until(lambda: bool(one.requests))
+            await wait_until(lambda: Command.BASIC_INFO in one.requests)
             proxy.drop_api()
             reason, message = await failing
             one.faults = Faults()
@@ -318,7 +319,7 @@ class TestTakenOver:
         one = battery(faults=Faults(silent=True))
         async with proxied(tasks, one) as (proxy, reading):
             failing = asyncio.create_task(reading.fail())
-            await wait_until(lambda: bool(one.requests))
+            await wait_until(lambda: Command.BASIC_INFO in one.requests)
             other = Proxied(tasks, proxy.config())
             (scanning,) = other.proxies.make_transports([proxy.config()]).values()
             async with scanning.advertisements(lambda _: None):
