@@ -1,5 +1,6 @@
 """Translates the exceptions of the library into errors with advice."""
 
+import os
 from typing import Final
 
 from aioesphomeapi.core import (
@@ -81,7 +82,15 @@ def _why_not_open(error: Exception, config: ProxyConfig) -> str:  # noqa: PLR091
                 f"{config.host} port {config.port} does not answer: is it switched on and in the "
                 "same network?"
             )
-    return f"{config.host} port {config.port} cannot be reached ({tidy(error)})"
+    return f"{config.host} port {config.port} cannot be reached ({_describe(error)})"
+
+
+def _describe(error: Exception) -> str:
+    """Return the kernel's reason, which the library puts behind all the addresses it tried."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return os.strerror(cause.errno).lower()
+    return tidy(error)
 
 
 def explain_connect(address: str, proxy: str, code: int) -> ConnectError:

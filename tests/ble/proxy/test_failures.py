@@ -58,7 +58,7 @@ class TestOpening:
         reason, message = await reading.fail()
 
         assert reason == "adapter"
-        assert f"127.0.0.1 port {config.port} cannot be reached" in message
+        assert f"127.0.0.1 port {config.port} cannot be reached (connection refused)" in message
 
     async def test_proxy_that_accepts_and_never_answers_ends_the_poll_in_time(
         self, monkeypatch: pytest.MonkeyPatch, tasks: asyncio.TaskGroup
