@@ -114,7 +114,8 @@ class ProxyTransport:
         now_s = asyncio.get_running_loop().time
         sighting = self._seen.get(target.address)
         if sighting is None or now_s() - sighting.at_s > RECENT_S:
-            if session.keeps(number := parse_address(target.address)):
+            number = parse_address(target.address)
+            if target.takes_over and session.keeps(number):
                 session.release(number)  # so that it advertises
             look_s = max(0.0, min(limit_look(target.stats.missed, FIND_S), deadline_s - now_s()))
             sighting = await self._wait(session, target, look_s)
