@@ -28,13 +28,14 @@ EXPORTERS: Final = '{job=~"$job", instance=~"$instance", vehicle=~"$vehicle"}'
 HERE: Final = "on (job, instance, vehicle)"
 LOCAL = f"(time() + bms_exporter_utc_offset_seconds{EXPORTERS})"
 NIGHT_START, NIGHT_END, MORNING = (
-    f"bms_exporter_{name}_seconds{EXPORTERS}" for name in ("night_start", "night_end", "morning")
+    f"bms_exporter_{name}_seconds{EXPORTERS}"
+    for name in ("night_start", "night_end", "next_morning_timestamp")
 )
 BY_NIGHT = f"({LOCAL} - {NIGHT_START}) % 86400 < (86400 + {NIGHT_END} - {NIGHT_START}) % 86400"
 # Before the night begins, only the hours from its start on count.
 UNTIL_MORNING_S = (
-    f"(86400 - ({LOCAL} - {MORNING}) % 86400 < (86400 + {MORNING} - {NIGHT_START}) % 86400"
-    f" or (86400 + {MORNING} - {NIGHT_START}) % 86400)"
+    f"({MORNING} - time() - (86400 + {NIGHT_START} - {LOCAL} % 86400) % 86400 > 0"
+    f" or {MORNING} - time())"
 )
 # Each minute adds the increase of five minutes.
 NIGHT_WH = (
@@ -92,8 +93,17 @@ NIGHT_OF_TOTAL_A = (
     f" and {HERE} {BY_NIGHT})[24h:5m])"
 )
 MORNING_AH = f"clamp_min({REMAINING_AH} - {NIGHT_OF_TOTAL_A} * {HERE} group_left () {UNTIL_MORNING_S} / 3600, 0)"
-# The 24 hours that follow local midnight: one point a day, at its beginning.
-DAY = f"[24h] offset -24h) and {HERE} {LOCAL} % 86400 < 900"
+
+
+def of_each_day(counter: str) -> str:
+    """Return the increase from each local midnight to the next: one point a day, at its beginning."""
+    here = f"bms_exporter_utc_offset_seconds{EXPORTERS}"
+    # Clocks that go forward make the day an hour shorter; back, an hour longer.
+    short = f"increase({counter}{OF}[23h] offset -23h) and {HERE} ({here} offset -23h > {here})"
+    long = f"increase({counter}{OF}[25h] offset -25h) and {HERE} ({here} offset -24h < {here})"
+    usual = f"increase({counter}{OF}[24h] offset -24h)"
+    return f"({short} or {long} or {usual}) and {HERE} {LOCAL} % 86400 < 900"
+
 
 
 EACH: Final = "on (job, instance, vehicle, bank, battery)"
@@ -563,8 +573,8 @@ def _day(board: Board, ah: str, rsoc: str) -> None:
         "From midnight to midnight, local time of the exporter: charged above zero, discharged below. The last bar is today so far. Gaps longer than max_age add nothing.",
         WH,
         [
-            query(f"increase(bms_charged_watthours_total{OF}{DAY}", "{{battery}} charged"),
-            query(f"-increase(bms_discharged_watthours_total{OF}{DAY}", "{{battery}} discharged"),
+            query(of_each_day("bms_charged_watthours_total"), "{{battery}} charged"),
+            query(f"-({of_each_day('bms_discharged_watthours_total')})", "{{battery}} discharged"),
         ],
         size=(12, 8),
         defaults={"decimals": 0, "custom": BARS | {"barAlignment": 1}},
