@@ -10,10 +10,12 @@ Json = dict[str, Any]
 
 OF: Final = '{job=~"$job", instance=~"$instance", vehicle=~"$vehicle", battery=~"$battery"}'
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
-# Green: enough, or charging. Blue: discharging. Orange and red: act soon, act now. Purple: a measurement.
-GREEN, ORANGE, RED, BLUE, GREY, PURPLE = "green", "orange", "red", "blue", "text", "purple"
+# Green: enough, or charging. Blue: discharging. Orange and red: act soon, act now. Charts of
+# measurements take Grafana's palette in order: the n-th battery has the same colour in all of them.
+GREEN, ORANGE, RED, BLUE, GREY = "green", "orange", "red", "blue", "text"
 # Grafana's own units would turn 0.6 A into 600 mA.
 AMPERES, AH, VOLTS, WATTS, WH = (f"suffix:{unit}" for unit in ("A", "Ah", "V", "W", "Wh"))
+DURATION: Final = "dtdurations"  # "s" would say "1 mins"
 WIDE: Final = 24  # columns of Grafana's grid
 
 POWER = f"bms_voltage_volts{OF} * bms_current_amperes{OF}"
@@ -105,7 +107,6 @@ def of_each_day(counter: str) -> str:
     return f"({short} or {long} or {usual}) and {HERE} {LOCAL} % 86400 < 900"
 
 
-
 EACH: Final = "on (job, instance, vehicle, bank, battery)"
 
 
@@ -148,6 +149,12 @@ def levels(base: str, *steps: tuple[float, str]) -> Json:
         "mode": "absolute",
         "steps": [*shown, *({"color": color, "value": value} for value, color in steps)],
     }
+
+
+def grey_below(least: float, thresholds: Json) -> Json:
+    """Return the thresholds with no colour for a value that is missing."""
+    first, *others = thresholds["steps"]
+    return levels(GREY) | {"steps": [*levels(GREY)["steps"], first | {"value": least}, *others]}
 
 
 # The voltage of LiFePO4 is flat between 20 and 90 %, so only RSOC shows the charge. Below 20 % the
@@ -222,7 +229,7 @@ class Board:
                     "defaults": {
                         "unit": unit,
                         "noValue": no_value,
-                        "color": {"mode": COLOR[kind], "fixedColor": PURPLE},
+                        "color": {"mode": COLOR[kind]},
                         "thresholds": levels(GREEN),
                         **custom,
                         **(defaults or {}),
@@ -252,7 +259,7 @@ class Board:
 LINES: Final[Json] = {
     "drawStyle": "line",
     "lineWidth": 2,
-    "fillOpacity": 10,
+    "fillOpacity": 0,
     "showPoints": "never",
     "spanNulls": False,  # a gap is a gap
 }
@@ -265,7 +272,7 @@ BARS: Final = {
 LEGEND: Final = {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []}
 COLOR: Final = {
     "stat": "thresholds",
-    "timeseries": "shades",
+    "timeseries": "palette-classic",
     "bargauge": "thresholds",
     "state-timeline": "thresholds",
     "table": "thresholds",
@@ -402,7 +409,7 @@ def _answers(board: Board) -> None:
         size=(6, 8),
         defaults={"decimals": 0, "min": 0, "max": 1, "thresholds": levels(GREY)},
         overrides=[colored("A", GREEN), colored("B", ORANGE), colored("C", RED)],
-        no_value="Not known: the battery was not reached",
+        no_value="Not reached",
     )
     board.panel(
         "stat",
@@ -418,7 +425,7 @@ def _answers(board: Board) -> None:
         size=(6, 8),
         defaults={
             "decimals": 1,
-            "thresholds": levels(RED, (4 * 3600, ORANGE), (12 * 3600, GREEN)),
+            "thresholds": levels(GREY, (0, RED), (4 * 3600, ORANGE), (12 * 3600, GREEN)),
         },
         overrides=[clock("B"), colored("C", GREEN), clock("D")],
         options={"textMode": "value_and_name", "text": TEXT},
@@ -487,7 +494,7 @@ def _now(board: Board) -> None:
             defaults={"decimals": decimals, "thresholds": levels(GREY)},
             overrides=[colored("A", GREEN), colored("B", BLUE), colored("C", GREY)],
             options={"textMode": "value_and_name", "text": TEXT},
-            no_value="Not known: the battery was not reached",
+            no_value="Not reached",
         )
     board.panel(
         "stat",
@@ -497,13 +504,13 @@ def _now(board: Board) -> None:
         [query(VOLTAGE_V, NAME, now=True)],
         size=(6, 6),
         defaults={"decimals": 2, "thresholds": levels(GREY)},
-        no_value="Not known: the battery was not reached",
+        no_value="Not reached",
     )
     board.panel(
         "stat",
         "Age of the last reading",
         "Time since the battery was last read. Orange after 3 minutes, red after 15.",
-        "s",
+        DURATION,
         [
             query(
                 f"floor(time() - last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d]))",
@@ -871,7 +878,7 @@ def fleet() -> Json:
         ("Empty in", EMPTY_S, "s"),
         ("Coldest", f"min without (sensor) (bms_temperature_celsius{OF} > -29)", "celsius"),
         ("Cells apart", SPREAD, VOLTS),
-        ("Last read", f"floor(time() - last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d]))", "s"),
+        ("Last read", f"floor(time() - last_over_time(bms_last_poll_success_timestamp_seconds{OF}[1d]))", DURATION),
     )  # fmt: skip
     looks: dict[str, list[Json]] = {
         "State": [
@@ -884,8 +891,8 @@ def fleet() -> Json:
             ]},
             {"id": "custom.cellOptions", "value": {"type": "color-text"}},
         ],
-        "Charge": [{"id": "thresholds", "value": RSOC}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
-        "Coldest": [{"id": "thresholds", "value": TEMPERATURE}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
+        "Charge": [{"id": "thresholds", "value": grey_below(0, RSOC)}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
+        "Coldest": [{"id": "thresholds", "value": grey_below(-100, TEMPERATURE)}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
         "Cells apart": [{"id": "thresholds", "value": SPREAD_LEVELS}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
         "Last read": [{"id": "thresholds", "value": AGE}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
         "Battery": [{"id": "links", "value": [{
@@ -915,7 +922,13 @@ def fleet() -> Json:
     overrides += [
         {
             "matcher": {"id": "byName", "options": name},
-            "properties": [{"id": "custom.hidden", "value": True}],
+            "properties": [
+                {"id": "custom.hidden", "value": True},  # Grafana up to 11
+                {
+                    "id": "custom.hideFrom",
+                    "value": {"legend": False, "tooltip": False, "viz": True},
+                },
+            ],
         }
         for name in ("Instance", "Job")
     ]

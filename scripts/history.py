@@ -91,7 +91,7 @@ async def write(days: float, step_s: float) -> None:
         ]
         await pollers[-1].pause(RELEASED_S)
         at_s, settings_at_s = began_s, began_s
-        while at_s < now_s + SLACK_S:
+        while at_s < time.time() + SLACK_S:  # the clock goes on while this writes
             await asyncio.sleep(max(0.0, at_s - offset_s - loop.time()))
             snapshots = await asyncio.gather(*(one.refresh(timeout_s=14.5) for one in pollers))
             print(f"up{{{JOB}}} 1 {at_s:.0f}")
