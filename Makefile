@@ -66,11 +66,12 @@ check: .venv/.tools ## lint, check types and spelling only
 	@$(BIN)/codespell && $(BIN)/codespell --check-hidden .github
 
 .PHONY: docs
-docs: .venv/.tools ## write docs/metrics.md, docs/configuration.md, docs/licences.md and the dashboards from their sources
+docs: .venv/.tools ## write metrics.md, configuration.md, licences.md, dashboards, shell completion and the man page
 	@$(BIN)/python scripts/configuration_doc.py >docs/configuration.md
 	@$(BIN)/python scripts/metrics_doc.py >docs/metrics.md
 	@$(BIN)/python scripts/licences.py >docs/licences.md
 	@$(BIN)/python scripts/dashboards.py grafana/dashboards
+	@$(BIN)/python scripts/cli_docs.py deploy
 
 .PHONY: pictures
 pictures: .venv/.tools ## draw the dashboards into docs/pictures (root on Debian; npm and Chromium are installed)

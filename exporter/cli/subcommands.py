@@ -28,7 +28,7 @@ def add_scan(commands: Any) -> Parser:
         help="list the batteries nearby",
         description="List the batteries nearby, and print a configuration to paste. Devices that "
         "only may be JBD batteries are read, one after the other.",
-        example="  bms-exporter scan > config.yaml\n  bms-exporter scan --duration 30s --all",
+        example="  bms-exporter scan\n  bms-exporter scan --duration 30s --all",
     )
     antenna = scan.add_mutually_exclusive_group()
     antenna.add_argument(

@@ -24,7 +24,7 @@ from exporter.config.schema import (
 from exporter.config.yaml_document import Complaint, Document, shown, unknown_key
 
 EMPTY: Final = (
-    "the file is empty: bms-exporter scan finds batteries and prints a configuration, "
+    "no battery is configured yet: bms-exporter scan finds batteries and prints a configuration, "
     "bms-exporter --config.example prints every option"
 )
 EXAMPLES: Final = {  # lines of a part of the file

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.cli import main
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import Air, make_air, make_backend
+from tests.support.paths import PROJECT
 from tests.support.recorded import FIELD_REPORTS
 from tests.support.virtual import ADDRESS, ANSWERS, answering, battery
 
@@ -248,6 +249,47 @@ class TestRead:
         assert status == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("camper: register 0x03: expected status 0x00 (ok), got 0x80")
+
+
+class TestVirtualBatteries:
+    def test_read_shows_a_virtual_battery(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["read", "--demo", "camper", "--config.file", "none"])
+
+        output = capsys.readouterr()
+        assert status == 0
+        assert output.out.startswith("battery           camper (A4:C1:38:00:00:01)\n")
+        assert output.err == "camper, flaky, cold: virtual batteries, no Bluetooth is used\n"
+
+    def test_scan_finds_the_virtual_batteries(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = main(["scan", "--demo", "--duration", "2s"])
+
+        assert status == 0
+        assert "\nbatteries:\n- name: " in capsys.readouterr().out
+
+    def test_settings_of_an_unknown_virtual_battery_are_refused_with_the_known_ones(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["settings", "--demo", "boat"]) == 1
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "settings: no battery is named boat: the demo has camper, flaky, cold; "
+            "an address works, too"
+        )
+
+
+def test_address_without_colons_is_answered_with_the_right_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["read", "A4C138123456", "--config.file", "none"]) == 1
+    assert capsys.readouterr().err == (
+        "read: A4C138123456 is no address: did you mean A4:C1:38:12:34:56?\n"
+    )
+
+
+def test_example_is_printed_as_it_is_in_the_repository(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--config.example"]) == 0
+    assert capsys.readouterr().out == (PROJECT / "config.example.yaml").read_text(encoding="utf-8")
 
 
 class TestDemo:

@@ -1,5 +1,6 @@
 """Files that users name are read without waiting and without surprises."""
 
+import errno
 import io
 import os
 from pathlib import Path
@@ -7,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from exporter.config import files
-from exporter.config.files import ChangeDetector, read_config, read_small, read_text, stamp
+from exporter.config.files import (
+    ChangeDetector,
+    find_config,
+    missing_config,
+    read_config,
+    read_small,
+    read_text,
+    stamp,
+    why_unreadable,
+)
 from exporter.errors import ConfigError
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -134,3 +144,39 @@ class TestChangeDetector:
 
         assert changes.is_due("seen")
         assert not changes.is_due("seen")
+
+
+class TestPlaces:
+    def test_configuration_of_the_current_folder_comes_first(self, tmp_path: Path) -> None:
+        here, installed = tmp_path / "config.yaml", tmp_path / "etc" / "config.yaml"
+        installed.parent.mkdir()
+        installed.touch()
+
+        assert find_config((here, installed)) == installed
+        here.touch()
+        assert find_config((here, installed)) == here
+
+    def test_missing_configuration_is_reported_with_both_places(self, tmp_path: Path) -> None:
+        places = (tmp_path / "config.yaml", tmp_path / "etc" / "config.yaml")
+
+        assert find_config(places) == places[0]
+        assert missing_config(places[0], places) == (
+            f"no configuration: config.yaml is neither in this folder nor in {tmp_path}/etc/: "
+            "bms-exporter scan prints one for the batteries that it finds, --config.file FILE "
+            "names another place"
+        )
+
+    def test_named_file_that_is_missing_is_reported_alone(self, tmp_path: Path) -> None:
+        assert missing_config(tmp_path / "mine.yaml") == (
+            f"{tmp_path}/mine.yaml: there is no such file: bms-exporter scan prints one for the "
+            "batteries that it finds"
+        )
+
+    def test_path_that_cannot_be_examined_counts_as_present(self) -> None:
+        assert find_config((Path("a\0b"), Path("config.yaml"))) == Path("a\0b")
+
+
+def test_file_that_this_user_may_not_read_is_reported_with_what_to_do() -> None:
+    error = PermissionError(errno.EACCES, "Permission denied")
+
+    assert why_unreadable(error) == "this user may not read it: change its owner or its mode"

@@ -19,7 +19,7 @@ NO_BATTERY: Final = (
     "expected at least one battery: bms-exporter scan finds them and prints this part of the file"
 )
 EMPTY: Final = (
-    "the file is empty: bms-exporter scan finds batteries and prints a configuration, "
+    "no battery is configured yet: bms-exporter scan finds batteries and prints a configuration, "
     "bms-exporter --config.example prints every option"
 )
 
