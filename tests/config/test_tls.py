@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from exporter.config.tls import TlsConfig, make_tls, names_in
+from exporter.config.tls_errors import explain_pair
 from exporter.config.web import WebConfigFile
 from exporter.errors import ConfigError
 from tests.support.web_config import TLS, USERS, write_certificate
@@ -126,6 +133,45 @@ class TestContext:
     ) -> None:
         with pytest.raises(ConfigError, match=complaint):
             make_tls(settings(folder, **others))
+
+    def test_key_of_another_certificate_is_named(self, folder: Path) -> None:
+        trustme.CA().issue_cert("camper").private_key_pem.write_to_path(folder / "other.key")
+
+        with pytest.raises(ConfigError, match=r"key_file: .*other.key: the key does not belong"):
+            make_tls(settings(folder, key_file=folder / "other.key"))
+
+    def test_encrypted_key_is_named_with_the_command_that_decrypts_it(self, folder: Path) -> None:
+        key = load_pem_private_key((folder / "server.key").read_bytes(), None)
+        pkcs8, password = PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+        (folder / "closed.key").write_bytes(key.private_bytes(Encoding.PEM, pkcs8, password))
+
+        with pytest.raises(ConfigError, match=r"closed.key: the key is encrypted: openssl pkey"):
+            make_tls(settings(folder, key_file=folder / "closed.key"))
+
+    def test_place_of_a_wrong_setting_is_named(self, folder: Path) -> None:
+        path = folder / "web.yml"
+        path.write_text(TLS.replace("server.crt", "none.crt"))
+
+        with pytest.raises(ConfigError) as caught:
+            WebConfigFile(path)
+
+        assert caught.value.problems == (
+            f"{path}:2: tls_server_config.cert_file: {folder}/none.crt: there is no such file",
+        )
+
+    def test_other_reason_is_told_in_the_words_of_openssl(self, folder: Path) -> None:
+        error = ssl.SSLError(1, "[SSL: EE_KEY_TOO_SMALL] ee key too small")
+        error.reason = "EE_KEY_TOO_SMALL"
+        certificate, key = folder / "server.crt", folder / "server.key"
+
+        wrong = explain_pair(error, certificate, key)
+
+        assert wrong == ("cert_file", f"{certificate}: OpenSSL refuses it: ee key too small")
+
+    def test_certificate_that_is_gone_since_it_was_read_is_named(self, folder: Path) -> None:
+        key, text = explain_pair(OSError(), folder / "none.crt", folder / "server.key")
+
+        assert (key, text.partition(":")[0]) == ("cert_file", f"{folder}/none.crt")
 
 
 class TestAllowedNames:
