@@ -1,6 +1,7 @@
 """Dashboards, rules and documents name only what exists."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,49 @@ def test_link_of_a_document_leads_to_a_file_and_a_heading(path: Path) -> None:
         target = path.parent / file if file else path
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+CONFIGURATIONS = {
+    f"{path.relative_to(PROJECT)} {number}": block
+    for path in DOCUMENTS
+    for number, block in enumerate(
+        re.findall(
+            r"^```yaml\n(scrape_configs:.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE
+        )
+    )
+}
+
+
+@pytest.mark.parametrize("place", CONFIGURATIONS)
+def test_promtool_accepts_the_scrape_configuration_of_a_document(
+    place: str, promtool: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "prometheus.yml"
+    config.write_text(CONFIGURATIONS[place])
+
+    done = subprocess.run(  # the files with certificate and password are not there
+        [promtool, "check", "config", "--syntax-only", config],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rules_become_resources_of_the_operator_as_the_document_says() -> None:
+    document = (PROJECT / "docs" / "dashboards.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^```sh\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
+
+    printed = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=PROJECT, capture_output=True, text=True, check=True
+    ).stdout
+
+    resources = list(yaml.safe_load_all(printed))
+    assert [one["metadata"]["name"] for one in resources] == [path.stem for path in RULE_FILES]
+    for resource, path in zip(resources, RULE_FILES, strict=True):
+        assert resource["kind"] == "PrometheusRule"
+        assert resource["spec"] == yaml.safe_load(path.read_text())
 
 
 def test_index_links_every_document() -> None:

@@ -1,5 +1,6 @@
 """The demo, scraped by real Prometheus servers, with alerts to a real Alertmanager."""
 
+import re
 import time
 from functools import partial
 from pathlib import Path
@@ -71,6 +72,21 @@ def test_alert_of_a_low_battery_fires_and_resolves_when_it_is_charged(tmp_path: 
 def rules(server: Server, kind: str) -> list[Any]:
     groups = server.api("rules")["groups"]
     return [rule for group in groups for rule in group["rules"] if rule["type"] == kind]
+
+
+def test_relabelling_of_the_document_scrapes_one_battery_by_its_name(tmp_path: Path) -> None:
+    document = (PROJECT / "docs" / "prometheus.md").read_text(encoding="utf-8")
+    (block,) = re.findall(
+        r"^```yaml\n([^`]*metrics_path: /probe.*?)^```", document, re.DOTALL | re.MULTILINE
+    )
+    with demo(tmp_path) as exporter:
+        config = block.replace("camper.local:12200", f"127.0.0.1:{exporter.port}")
+        config = config.replace("[camper, trailer]", "[camper, cold]").replace("2m", "5s")
+        with prometheus(tmp_path, config.replace("30s", "5s")) as server:
+            for battery in ("camper", "cold"):
+                sample = f'bms_up{{job="bms-probe",instance="{battery}",battery="{battery}"}} == 1'
+                wait_for(partial(server.query, sample), timeout_s=120, what=sample)
+            assert server.value("count(bms_up)") == 2
 
 
 def test_one_poll_serves_two_prometheus_servers(tmp_path: Path) -> None:
