@@ -139,9 +139,9 @@ def constants() -> Iterator[str]:
             yield f'bms_cell_voltage_volts{{{labels},cell="{cell}"}} {3.3 + int(cell) / 100}'
             yield f'bms_cell_balancing{{{labels},cell="{cell}"}} 0'
         for unit, limits in SETTINGS.items():
-            for protection, value in limits.items():
+            for protection, limit in limits.items():
                 yield (
-                    f'bms_protection_threshold_{unit}{{{labels},protection="{protection}"}} {value}'
+                    f'bms_protection_threshold_{unit}{{{labels},protection="{protection}"}} {limit}'
                 )
         for metric, number in (
             ("up", 1), ("paused", 0), ("charge_mosfet_on", 1), ("discharge_mosfet_on", 1),
