@@ -1,14 +1,17 @@
 """The local time of the batteries, for clients that know only UTC."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from exporter.clock import WallClock
 from exporter.config.schema import Config
+
+DAY_S: Final = 86400.0
 
 
 class LocalTime(Collector):
@@ -45,6 +48,18 @@ class LocalTime(Collector):
         if morning.timestamp() <= now_unix_s:
             morning += timedelta(days=1)
         return morning.timestamp()
+
+    def make_is_night(self) -> Callable[[float], bool]:
+        """Return a function that tells by a unix time, and today's offset, whether it is night."""
+        night = self._config.night
+        length_s = (night.end_s - night.start_s) % DAY_S
+        from_s = night.start_s - self.utc_offset_s()
+        return lambda unix_s: (unix_s - from_s) % DAY_S < length_s
+
+    def night_left_s(self) -> float:
+        """Return how long the next night lasts until the morning; at night, what is left of it."""
+        whole_s = (self._config.morning - self._config.night.start_s) % DAY_S
+        return min(self.next_morning_unix_s() - self._wall.now_unix_s(), whole_s)
 
     def as_json(self) -> Mapping[str, float]:
         """Return the `local_time` object of docs/api.md."""

@@ -36,6 +36,20 @@ One rule holds for `/api/v1`, the page and the rules for Prometheus (`bms:time_t
   up to the full capacity where the BMS has learned one, else up to the nominal capacity.
 - Both are absent at rest (a mean below 0.05 A), beyond 30 days, and while the present current has the opposite
   direction. Time to full is absent at 100 %.
+
+## Until the morning
+
+`/api/v1`, the page and the dashboard *Camper energy* answer by one rule whether the charge lasts until the morning:
+
+- The night is like the last one: its current is the mean of what was drawn by night in the past 24 hours. Charging
+  counts as 0.
+- By day, this current lasts from the beginning of the night (`night`) until the morning (`morning`). By night, it lasts
+  from now on.
+- The answer is yes if at least `low` is left then, and no if less than `critical` is left. A bank has the mean
+  thresholds of its batteries.
+
+The exporter remembers 24 hours, but not across a restart. Until it has read a battery by night, it gives no answer.
+For a bank it adds or averages the mean currents of the batteries; the dashboard uses the current of the bank.
 """
 
 

@@ -11,6 +11,7 @@ import pytest
 from exporter.batteries import Batteries
 from exporter.ble.machine import build_routes
 from exporter.clock import WallClock
+from exporter.config.local_time import TimeOfDay, ZoneName
 from exporter.config.presentation import Threshold
 from exporter.config.schema import (
     AdapterName,
@@ -66,6 +67,18 @@ async def camper() -> AsyncIterator[Camper]:
         batteries = Batteries(config, routes, tasks, backend=backend)
         yield Camper(batteries, virtual)
         await batteries.close()
+
+
+async def test_reload_changes_the_local_time(camper: Camper) -> None:
+    config = configured("one", "two")
+
+    for zone, morning_s in (("Asia/Kathmandu", 6 * 3600.0), ("UTC", 8 * 3600.0)):
+        changed = replace(config, timezone=ZoneName(zone), morning=TimeOfDay(morning_s))
+        await camper.batteries.apply(changed)
+        offset_s = {"UTC": 0.0, "Asia/Kathmandu": 20_700.0}[zone]
+        shown = camper.batteries.local_time.as_json()
+
+        assert (shown["utc_offset_s"], shown["morning_s"]) == (offset_s, morning_s)
 
 
 async def test_remaining_batteries_keep_their_counters(camper: Camper) -> None:

@@ -113,6 +113,36 @@ class TestNextMorning:
         assert registry.get_sample_value(name) == local.next_morning_unix_s() > clock.unix_s
 
 
+class TestNight:
+    @pytest.mark.parametrize(
+        ("night", "hours"),
+        [("20:00-06:00", [20, 21, 22, 23, 0, 1, 2, 3, 4, 5]), ("01:00-05:00", [1, 2, 3, 4])],
+    )
+    def test_night_is_local_and_may_include_midnight(
+        self, clock: Clock, night: str, hours: list[int]
+    ) -> None:
+        clock.unix_s = WINTER_UNIX_S + 86_400
+        is_night = make_local_time(
+            f"timezone: Europe/Berlin\nnight: {night}", clock
+        ).make_is_night()
+        midnight_s = clock.unix_s // 86_400 * 86_400 - 3600
+
+        assert {hour for hour in range(24) if is_night(midnight_s + hour * 3600)} == set(hours)
+        assert not is_night(midnight_s + hours[0] * 3600 - 1)
+
+    @pytest.mark.parametrize(
+        ("time_of_day", "left_h"),
+        [("12:00", 11), ("19:59", 11), ("20:00", 11), ("23:00", 8), ("06:30", 0.5), ("07:00", 11)],
+    )
+    def test_rest_of_the_night_is_counted_down_from_its_start(
+        self, clock: Clock, time_of_day: str, left_h: float
+    ) -> None:
+        hours, minutes = map(int, time_of_day.split(":"))
+        clock.unix_s = hours * 3600.0 + minutes * 60.0
+
+        assert make_local_time("timezone: UTC", clock).night_left_s() == left_h * 3600
+
+
 def test_metrics_have_offset_morning_and_night(clock: Clock) -> None:
     local = make_local_time("timezone: UTC\nmorning: 06:30\nnight: 21:00-05:00", clock)
     registry = make_registry(ExporterCollector(others=[local]))

@@ -1,9 +1,10 @@
 """The totals of banks: batteries that are wired in parallel or in series."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from exporter.battery.forecast import time_to_empty_s, time_to_full_s
 from exporter.battery.snapshot import Snapshot
 from exporter.config.schema import BankConfig, Wiring
 from exporter.reading import BasicInfo
@@ -21,6 +22,8 @@ class BankTotal:
     voltage_v: float
     current_a: float
     power_w: float
+    time_to_empty_s: float | None  # as of a battery, at the mean current of half an hour
+    time_to_full_s: float | None
     rsoc_difference_ratio: float  # the highest minus the lowest of its batteries
     current_difference_a: float  # the same
 
@@ -38,20 +41,20 @@ class BankSnapshot:
 
 def make_bank_snapshot(bank: BankConfig, snapshots: Mapping[str, Snapshot]) -> BankSnapshot:
     """Combine the snapshots of a bank's batteries; `snapshots` are by name."""
-    found = (snapshots.get(name) for name in bank.batteries)
-    readings = (snapshot.reading for snapshot in found if snapshot is not None)
-    infos = [reading.basic for reading in readings if reading is not None and reading.basic]
+    found = [snapshots[name] for name in bank.batteries if name in snapshots]
+    infos = [one.reading.basic for one in found if one.reading and one.reading.basic]
+    means_a = [one.mean_current_a or 0.0 for one in found]
     is_complete = len(infos) == len(bank.batteries)
     return BankSnapshot(
         bank=bank.name,
         wiring=bank.wiring,
         batteries=bank.batteries,
         batteries_read=len(infos),
-        total=_total(bank.wiring, infos) if is_complete else None,
+        total=_total(bank.wiring, infos, means_a) if is_complete else None,
     )
 
 
-def _total(wiring: Wiring, infos: Sequence[BasicInfo]) -> BankTotal:
+def _total(wiring: Wiring, infos: Sequence[BasicInfo], means_a: Sequence[float]) -> BankTotal:
     is_parallel = wiring is Wiring.PARALLEL
     remaining_ah = [one.remaining_ah for one in infos]
     nominal_ah = [one.nominal_ah for one in infos]
@@ -65,13 +68,25 @@ def _total(wiring: Wiring, infos: Sequence[BasicInfo]) -> BankTotal:
     if is_parallel:
         weighted = sum(ratio * ah for ratio, ah in zip(rsoc, nominal_ah, strict=True))
         rsoc_ratio = weighted / sum(nominal_ah) if has_nominal else None
-    return BankTotal(
+    combine_a: Callable[[Sequence[float]], float] = sum if is_parallel else _mean
+    whole = replace(  # the bank as one battery
+        infos[0],
         remaining_ah=round(charge(remaining_ah), DIGITS),
-        nominal_ah=round(charge(nominal_ah), DIGITS) if has_nominal else None,
+        nominal_ah=round(charge(nominal_ah), DIGITS) if has_nominal else 0.0,
+        full_ah=None,
+        current_a=round(combine_a(current_a), DIGITS),
+        rsoc_ratio=rsoc_ratio or 0.0,
+    )
+    mean_a = combine_a(means_a)
+    return BankTotal(
+        remaining_ah=whole.remaining_ah,
+        nominal_ah=whole.nominal_ah if has_nominal else None,
         rsoc_ratio=None if rsoc_ratio is None else round(rsoc_ratio, DIGITS),
         voltage_v=round((_mean if is_parallel else sum)(voltage_v), DIGITS),
-        current_a=round((sum if is_parallel else _mean)(current_a), DIGITS),
+        current_a=whole.current_a,
         power_w=round(sum(one.voltage_v * one.current_a for one in infos), DIGITS),
+        time_to_empty_s=time_to_empty_s(whole, mean_a),
+        time_to_full_s=time_to_full_s(whole, mean_a),
         rsoc_difference_ratio=round(max(rsoc) - min(rsoc), DIGITS),
         current_difference_a=round(max(current_a) - min(current_a), DIGITS),
     )

@@ -10,7 +10,7 @@ from typing import Final
 from exporter import __version__
 from exporter.battery.poller import Poller
 from exporter.web import api_json as api
-from exporter.web.api_state import State, battery_json
+from exporter.web.api_state import State
 from exporter.web.handler import JSON, ChangeHandler, Handler
 from exporter.web.routing import NAME, Route
 from exporter.web.subscribers import Subscribers
@@ -105,6 +105,7 @@ class _BatteryHandler(ChangeHandler, _ApiHandler):
     METHODS = ("POST",)
 
     def initialize(self, state: State, act: Callable[[Poller], Awaitable[None]], done: str) -> None:
+        self._state = state
         self._batteries = state.subscribers.batteries
         self._act = act
         self._done = done
@@ -116,7 +117,7 @@ class _BatteryHandler(ChangeHandler, _ApiHandler):
             by = {} if self.user is None else {"user": self.user}
             log.info(self._done, extra={"battery": name, **by})
             await self._act(battery)
-            await self.send(200, api.to_json(battery_json(battery)), b"\n")
+            await self.send(200, api.to_json(self._state.battery(battery)), b"\n")
 
 
 class _StreamHandler(_ApiHandler):

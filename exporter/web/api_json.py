@@ -8,6 +8,7 @@ from typing import Any, Final
 from exporter.battery.banks import BankSnapshot
 from exporter.battery.forecast import time_to_empty_s, time_to_full_s
 from exporter.battery.history import History
+from exporter.battery.morning import Morning
 from exporter.battery.settings_state import SettingsState
 from exporter.battery.snapshot import Snapshot
 from exporter.config.presentation import Threshold
@@ -16,7 +17,7 @@ from exporter.reading import BasicInfo, Reading
 VERSION: Final = 1
 
 
-def battery(snapshot: Snapshot) -> dict[str, Any]:
+def battery(snapshot: Snapshot, morning: Morning | None = None) -> dict[str, Any]:
     """Return the `Battery` object of docs/api.md."""
     reading = snapshot.reading
     basic = reading.basic if reading else None
@@ -43,6 +44,7 @@ def battery(snapshot: Snapshot) -> dict[str, Any]:
             **_charge(basic, snapshot.last_success_unix_s, snapshot.mean_current_a or 0.0),
             **_rest(reading, basic, snapshot.temperatures()),
         },
+        "morning": None if morning is None else asdict(morning),
         "identity": None if identity is None else asdict(identity),
         "settings": None
         if snapshot.settings is None
@@ -136,7 +138,7 @@ def _settings(settings: SettingsState, read_unix_s: float | None) -> dict[str, A
     }
 
 
-def bank(snapshot: BankSnapshot) -> dict[str, Any]:
+def bank(snapshot: BankSnapshot, morning: Morning | None = None) -> dict[str, Any]:
     """Return the `Bank` object of docs/api.md."""
     return {
         "name": snapshot.bank,
@@ -144,6 +146,7 @@ def bank(snapshot: BankSnapshot) -> dict[str, Any]:
         "batteries": snapshot.batteries,
         "batteries_read": snapshot.batteries_read,
         "total": None if snapshot.total is None else asdict(snapshot.total),
+        "morning": None if morning is None else asdict(morning),
     }
 
 

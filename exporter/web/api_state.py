@@ -6,10 +6,12 @@ from typing import Any, Final
 from exporter import __version__
 from exporter.battery.banks import BankSnapshot, make_bank_snapshot
 from exporter.battery.poller import Poller
+from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.config.schema import BankConfig
 from exporter.localtime import LocalTime
 from exporter.web import api_json as api
+from exporter.web.mornings import Mornings
 from exporter.web.subscribers import INTERVAL_S, Subscribers
 
 # With a max_age of 0 a page shows readings of its own polls until the next poll.
@@ -30,6 +32,7 @@ class State:
     ) -> None:
         self.subscribers = subscribers
         self._banks = banks
+        self._mornings = Mornings(subscribers.batteries, local_time)
         self._wall = wall
         self._local_time = local_time
         self._metrics_path = metrics_path
@@ -49,14 +52,22 @@ class State:
             "poll_interval_s": INTERVAL_S,
             "metrics_path": self._metrics_path,
             "local_time": self._local_time and self._local_time.as_json(),
-            "batteries": [battery_json(battery) for battery in self.subscribers.batteries.values()],
-            "banks": [api.bank(self._snapshot(bank)) for bank in self._banks],
+            "batteries": [self.battery(battery) for battery in self.subscribers.batteries.values()],
+            "banks": [self._bank(*self._bank_snapshot(bank)) for bank in self._banks],
         }
 
-    def _snapshot(self, bank: BankConfig) -> BankSnapshot:
+    def battery(self, battery: Poller) -> dict[str, Any]:
+        """Return the `Battery` object of docs/api.md, without a poll."""
+        snapshot = battery.peek(OWN_MAX_AGE_S)
+        return api.battery(snapshot, self._mornings.of_battery(snapshot))
+
+    def _bank_snapshot(self, bank: BankConfig) -> tuple[BankSnapshot, Sequence[Snapshot]]:
         known = self.subscribers.batteries
-        names = [name for name in bank.batteries if name in known]
-        return make_bank_snapshot(bank, {name: known[name].peek(OWN_MAX_AGE_S) for name in names})
+        members = [known[name].peek(OWN_MAX_AGE_S) for name in bank.batteries]
+        return make_bank_snapshot(bank, {one.battery: one for one in members}), members
+
+    def _bank(self, bank: BankSnapshot, members: Sequence[Snapshot]) -> dict[str, Any]:
+        return api.bank(bank, self._mornings.of_bank(bank, members))
 
     def history(self) -> Sequence[bytes]:
         """Return the parts of the JSON of the last hours, which are encoded once a change."""
@@ -78,24 +89,19 @@ class State:
 
     def _battery_event(self, name: str) -> bytes:
         battery = self.subscribers.batteries[name]
-        banks = [self._snapshot(bank) for bank in self._banks if name in bank.batteries]
+        banks = [self._bank_snapshot(bank) for bank in self._banks if name in bank.batteries]
         state = battery.peek(OWN_MAX_AGE_S), banks
         now_unix_s = self._wall.now_unix_s()
         sent, sent_unix_s, event = self._events.get(name, (None, 0.0, b""))
         if sent != state or abs(now_unix_s - sent_unix_s) > NOW_S:
             data = {
                 "now_unix_s": now_unix_s,
-                "battery": battery_json(battery),
-                "banks": [api.bank(bank) for bank in banks],
+                "battery": self.battery(battery),
+                "banks": [self._bank(*bank) for bank in banks],
             }
             event = _event("battery", data)
             self._events[name] = state, now_unix_s, event
         return event
-
-
-def battery_json(battery: Poller) -> dict[str, Any]:
-    """Return the `Battery` object of docs/api.md, without a poll."""
-    return api.battery(battery.peek(OWN_MAX_AGE_S))
 
 
 def _event(name: str, data: Mapping[str, Any]) -> bytes:

@@ -29,9 +29,14 @@ LARGE = {
 }
 
 
-def shot(battery: str, **basic: Any) -> Snapshot:
-    reading = Reading(basic=replace(BASIC, **basic))
-    return Snapshot(battery=battery, address="A4:C1:38:00:00:01", reading=reading)
+def shot(battery: str, mean_a: float | None = None, **basic: Any) -> Snapshot:
+    info = replace(BASIC, **basic)
+    return Snapshot(
+        battery=battery,
+        address="A4:C1:38:00:00:01",
+        reading=Reading(basic=info),
+        mean_current_a=info.current_a if mean_a is None else mean_a,
+    )
 
 
 def bank_of(wiring: Wiring, *snapshots: Snapshot, batteries: str = "small large") -> BankSnapshot:
@@ -54,6 +59,8 @@ def test_parallel_adds_charge_and_current_and_averages_voltage() -> None:
         voltage_v=13.15,
         current_a=-9.0,
         power_w=-118.6,
+        time_to_empty_s=112_000.0,  # 280 Ah at 9 A
+        time_to_full_s=None,
         rsoc_difference_ratio=0.4,
         current_difference_a=5.0,
     )
@@ -67,9 +74,26 @@ def test_series_adds_voltage_and_averages_current_and_has_the_least_charge() -> 
         voltage_v=26.3,
         current_a=-2.05,
         power_w=-53.92,
+        time_to_empty_s=40.0 / 2.05 * 3600,
+        time_to_full_s=None,
         rsoc_difference_ratio=0.4,
         current_difference_a=0.1,
     )
+
+
+def test_time_to_empty_of_a_bank_uses_the_mean_of_half_an_hour() -> None:
+    coffee = shot("small", -2.0, **SMALL | {"current_a": -52.0})
+
+    total = bank_of(Wiring.PARALLEL, coffee, shot("large", **LARGE)).total
+
+    assert total is not None
+    assert (total.current_a, total.time_to_empty_s) == (-59.0, 112_000.0)
+
+
+def test_charged_bank_has_a_time_to_full() -> None:
+    total = total_of(Wiring.PARALLEL, SMALL | {"current_a": 3.0}, LARGE | {"current_a": 9.0})
+
+    assert (total.time_to_empty_s, total.time_to_full_s) == (None, 36_000.0)  # 120 Ah at 12 A
 
 
 @pytest.mark.parametrize("wiring", list(Wiring))

@@ -206,6 +206,7 @@ class TestPage:
             "batteries": ["left", "right"],
             "batteries_read": 0,
             "total": None,
+            "morning": None,
         }
         after = await exporter.bank()
         assert after["batteries_read"] == 2
