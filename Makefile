@@ -16,7 +16,7 @@ help: ## this list
 	@echo '  ARGS="--speed 60" make demo passes options on; PYTHON=python3.12 uses another Python'
 
 .PHONY: demo
-demo: .venv/.exporter ## serve /metrics of three virtual batteries on port 12200 (no Bluetooth, no root)
+demo: .venv/.exporter ## serve /metrics of four virtual batteries on port 12200 (no Bluetooth, no root)
 	@exec $(BIN)/bms-exporter demo $(ARGS)
 
 .PHONY: install

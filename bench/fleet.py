@@ -33,7 +33,7 @@ def on_the_wire(folder: Path, seconds: float) -> None:
         lines = httpx.get(f"{exporter.url}/metrics", timeout=60).text.splitlines()
         count = sum(not line.startswith("#") for line in lines)
         per_battery = sum('battery="camper"' in line for line in lines)
-        print(f"series: {per_battery} of one battery; {count} of the demo's three and the exporter")
+        print(f"series: {per_battery} of one battery; {count} of the demo's four and the exporter")
         for start_agent, sent, samples in (
             (
                 prometheus_agent,

@@ -9,8 +9,10 @@ import logging
 import selectors
 import sys
 import time
+from itertools import chain
 from typing import Final
 
+from exporter.bank_metrics import BankCollector
 from exporter.batteries import build_battery
 from exporter.ble.bleak import BleakTransport
 from exporter.ble.routes import Routes
@@ -34,6 +36,7 @@ SETTINGS_EVERY_S: Final = 240  # they do not change; Prometheus looks back for 3
 WITHOUT_SETTINGS: Final = tuple(row for row in ROWS if row not in SETTINGS_ROWS)
 MISSING: Final = ("workshop", "A4:C1:38:00:00:0F")
 RELEASED_S: Final = 900  # the missing battery is released at first: no poll of it has finished then
+BANKS: Final = (fleet.BANK,)
 JOB: Final = 'job="bms",instance="camper:12200"'
 
 
@@ -98,7 +101,12 @@ async def write(days: float, step_s: float) -> None:
             rows: tuple[Row, ...] = WITHOUT_SETTINGS
             if at_s >= settings_at_s:
                 rows, settings_at_s = ROWS, at_s + SETTINGS_EVERY_S
-            for family in (*BatteryCollector(snapshots, rows).collect(), *local_time.collect()):
+            collectors = (
+                BatteryCollector(snapshots, rows),
+                BankCollector(BANKS, snapshots),
+                local_time,
+            )
+            for family in chain.from_iterable(each.collect() for each in collectors):
                 for sample in family.samples:
                     labels = [JOB, *(f'{key}="{value}"' for key, value in sample.labels.items())]
                     print(f"{sample.name}{{{','.join(labels)}}} {float(sample.value)} {at_s:.0f}")

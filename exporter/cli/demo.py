@@ -10,7 +10,14 @@ from exporter.app import ServeOptions, serve
 from exporter.ble.transport import Backend
 from exporter.cli.options import Demo
 from exporter.cli.streams import complain
-from exporter.config.schema import BatteryConfig, Config, Name, SettingsChoice, normal_address
+from exporter.config.schema import (
+    BankConfig,
+    BatteryConfig,
+    Config,
+    Name,
+    SettingsChoice,
+    normal_address,
+)
 from exporter.demo import fleet, past, radio, replay
 from exporter.demo.battery import VirtualBattery
 
@@ -36,7 +43,7 @@ def run_demo(options: Demo) -> int:
         make_settings=fleet.make_settings_reader,
         on_batteries=partial(past.fill_curves, pasts),
     )
-    config, backend = _configured(batteries)
+    config, backend = _configured(batteries, () if options.replay else (fleet.BANK,))
     asyncio.run(serve(lambda: config, web, backend))
     return 0
 
@@ -45,10 +52,12 @@ def make_virtual() -> tuple[Config, Backend]:
     """Return the configuration and the radio of the virtual batteries, for one command."""
     batteries = fleet.build_camper(monotonic)
     complain(f"{', '.join(batteries)}: virtual batteries, no Bluetooth is used")
-    return _configured(batteries)
+    return _configured(batteries, (fleet.BANK,))
 
 
-def _configured(batteries: Mapping[str, VirtualBattery]) -> tuple[Config, Backend]:
+def _configured(
+    batteries: Mapping[str, VirtualBattery], banks: tuple[BankConfig, ...]
+) -> tuple[Config, Backend]:
     config = Config(
         batteries=tuple(
             BatteryConfig(
@@ -57,7 +66,8 @@ def _configured(batteries: Mapping[str, VirtualBattery]) -> tuple[Config, Backen
                 settings=SettingsChoice.OFF if battery.settings is None else SettingsChoice.DAILY,
             )
             for name, battery in batteries.items()
-        )
+        ),
+        banks=banks,
     )
     return config, radio.make_backend(radio.make_air(batteries.values()))
 

@@ -1,12 +1,14 @@
 """The batteries that `bms-exporter demo` serves."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from random import Random
 from typing import Final
 
 from exporter.battery.settings_reader import SettingsReader
+from exporter.config.schema import BankConfig, Name, Wiring
 from exporter.demo.battery import Answers, Faults, VirtualBattery
 from exporter.demo.day import Day, Scenario
 from exporter.demo.settings import make_settings
@@ -25,6 +27,7 @@ HEALTHY: Final = Scenario(
     manufactured=(2022, 8, 12),
     cycles=19,
 )
+SECOND: Final = replace(HEALTHY, start_ah=127.5, manufactured=(2022, 8, 15), cycles=18)
 FLAKY: Final = Scenario(
     nominal_ah=100.0,
     start_ah=58.0,
@@ -57,12 +60,17 @@ COLD: Final = Scenario(
 # At the first poll: real ones would wait until the cold battery is well, in the afternoon. The
 # flaky one takes up to 0.3 s for each register.
 make_settings_reader: Final = partial(SettingsReader, is_on_demand=True, read_s=15.0)
-SCENARIOS: Final = {"camper": HEALTHY, "flaky": FLAKY, "cold": COLD}
+SCENARIOS: Final = {"camper": HEALTHY, "camper2": SECOND, "flaky": FLAKY, "cold": COLD}
+BANK: Final = BankConfig(
+    name=Name("living area"),
+    batteries=(Name("camper"), Name("camper2")),
+    wiring=Wiring.PARALLEL,
+)
 FROST_C: Final = (0.0, 0.0)  # Day charges at 0 degrees and above
 
 
 def build_camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str, VirtualBattery]:
-    """Return a healthy, a flaky, and a cold and nearly empty battery, by name."""
+    """Return two in parallel, a flaky, and a cold and nearly empty battery, by name."""
 
     def answers(name: str) -> Answers:
         return Day(SCENARIOS[name], now_s, speed=speed).answer
@@ -76,6 +84,16 @@ def build_camper(now_s: Callable[[], float], *, speed: float = 1.0) -> dict[str,
             settings=_settings(HEALTHY, charge_from_c=FROST_C),
             gatt=(nus,),
             speaks=nus,
+            faults=Faults(lose_first=1),
+        ),
+        "camper2": VirtualBattery(
+            address="A4:C1:38:00:00:04",
+            name="MLB-12200-NT",
+            answers=answers("camper2"),
+            settings=_settings(SECOND, charge_from_c=FROST_C),
+            gatt=(nus,),
+            speaks=nus,
+            rssi_dbm=-70,
             faults=Faults(lose_first=1),
         ),
         "flaky": VirtualBattery(

@@ -29,6 +29,7 @@ class TestFleet:
 
         assert [(one.battery, one.up) for one in snapshots] == [
             ("camper", True),
+            ("camper2", True),
             ("flaky", True),
             ("cold", True),
         ]

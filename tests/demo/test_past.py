@@ -55,5 +55,5 @@ class TestPast:
 
         curves = [poller.history.curve() for poller in pollers.values()]
 
-        assert [len(curve) for curve in curves] == [360] * 3
+        assert [len(curve) for curve in curves] == [360] * len(SCENARIOS)
         assert all(curve[-1][0] - curve[0][0] == PAST_S - 120 for curve in curves)

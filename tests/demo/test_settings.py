@@ -50,7 +50,7 @@ def test_battery_has_the_registers_of_the_recorded_board(name: str) -> None:
 def test_one_battery_allows_charging_below_0_degrees() -> None:
     limits = {name: settings(name)["charge_undertemperature_c"] for name in BATTERIES}
 
-    assert limits == {"camper": 0.0, "flaky": -10.0, "cold": 0.0}
+    assert limits == {"camper": 0.0, "camper2": 0.0, "flaky": -10.0, "cold": 0.0}
 
 
 def test_limits_of_the_current_follow_the_capacity() -> None:

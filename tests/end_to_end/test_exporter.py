@@ -23,7 +23,7 @@ from tests.support.exporter_process import (
 from tests.support.paths import PROJECT
 from tests.support.recorded import CELLS, MOBILEKTRO
 
-NAMES = ("camper", "flaky", "cold")
+NAMES = ("camper", "camper2", "flaky", "cold")
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,18 @@ def demo() -> Iterator[ExporterProcess]:
 
 
 class TestDemo:
-    def test_demo_shows_the_remaining_ah_of_three_batteries_in_one_scrape(
+    def test_demo_shows_the_remaining_ah_of_its_batteries_and_bank_in_one_scrape(
         self, demo: ExporterProcess
     ) -> None:
         text = demo.get().text
 
-        assert remaining_ah(text) == {"camper": 131.0, "flaky": 58.0, "cold": 6.5}
+        assert remaining_ah(text) == {
+            "camper": 131.0,
+            "camper2": 127.5,
+            "flaky": 58.0,
+            "cold": 6.5,
+        }
+        assert 'bms_bank_remaining_capacity_amperehours{bank="living area"} 258.5' in text
         assert 'bms_protection_active{battery="cold",protection="charge_undertemperature"} 1.0' in (
             text
         )

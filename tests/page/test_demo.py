@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support import fake_exporter as fake
-from tests.support.browser import Open, wait_until
+from tests.support.browser import Open, text_of, wait_until
 from tests.support.exporter_process import running_demo
 
 
@@ -26,10 +26,13 @@ class TestDemo:
 
         page = open_page(demo)
         wait_until(
-            lambda: page.evaluate("document.querySelectorAll('.tile:not(.unread)').length === 3"),
+            lambda: page.evaluate("document.querySelectorAll('.tile:not(.unread)').length === 5"),
             30,
         )
 
+        bank = text_of(page.locator(".tile").first)
+        assert "living area" in bank
+        assert "of 400 Ah" in bank
         assert "charging is blocked" in page.locator(".tile", has_text="cold").inner_text()
         page.get_by_role("link", name="cold", exact=True).click()
         page.click("button")

@@ -13,13 +13,12 @@ from servers import ANY_PORT, Server, program
 from tests.support.expressions import EXPRESSIONS
 from tests.support.paths import PROJECT
 
-# The demo has no bank, no proxy, and enough in the morning. Its history has no metrics of the
-# exporter but the local time. The opposite comparison has a result.
+# The demo has no proxy, reads every battery of its bank, and has enough in the morning. Its history
+# has no metrics of the exporter but the local time. The opposite comparison has a result.
 WITHOUT_CASE = {
-    "metrics.md: How much does a bank have?": None,
     "metrics.md: Does the exporter work?": None,
     "metrics.md: Does the proxy work?": None,
-    "camper-energy.json: What is wrong F": None,
+    "camper-energy.json: What is wrong F": ("} < bms_bank_batteries", "} == bms_bank_batteries"),
     "camper-energy.json: Enough until morning? C": ("/ 3600, 0) < (", "/ 3600, 0) >= ("),
 }
 THREE_DAYS_S = 3 * 86400  # two complete days, and today so far

@@ -53,7 +53,7 @@ def test_alert_of_a_low_battery_fires_and_resolves_when_it_is_charged(tmp_path: 
                 ),
             ) as server,
         ):
-            for battery in ("camper", "flaky", "cold"):
+            for battery in ("camper", "camper2", "flaky", "cold"):
                 sample = f'bms_remaining_capacity_amperehours{{battery="{battery}"}}'
                 wait_for(
                     partial(server.query, sample), timeout_s=120, what=f"a sample of {battery}"
