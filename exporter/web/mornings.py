@@ -1,7 +1,6 @@
 """Whether batteries and banks last until the morning, from their currents of the last night."""
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 
 from exporter.battery.banks import BankSnapshot
 from exporter.battery.morning import Morning, make_morning, night_current_a
@@ -40,9 +39,9 @@ class Mornings:
         low, critical = zip(*map(_threshold_ratios, members), strict=True)
         return self._make(
             total.remaining_ah,
-            sum(drawn_a) if bank.wiring is Wiring.PARALLEL else fmean(drawn_a),
-            total.nominal_ah * fmean(low),
-            total.nominal_ah * fmean(critical),
+            sum(drawn_a) if bank.wiring is Wiring.PARALLEL else _mean(drawn_a),
+            total.nominal_ah * _mean(low),
+            total.nominal_ah * _mean(critical),
         )
 
     def _night_current_a(self, name: str) -> float | None:
@@ -73,3 +72,7 @@ def _threshold_ratios(member: Snapshot) -> tuple[float, float]:
     )
     low, critical = ratios
     return low, critical
+
+
+def _mean(values: Sequence[float]) -> float:  # importing the module `statistics` costs 2 MB
+    return sum(values) / len(values)

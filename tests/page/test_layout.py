@@ -96,7 +96,11 @@ class TestLayout:
         flows = [(-123.4, 3100.0), (-12.4, 20400.0), (-2.8, 86400.0)]
         exporter = FakeExporter(
             [
-                fake.battery(str(amps), reading=fake.reading(current_a=amps, time_to_empty_s=left))
+                fake.battery(
+                    str(amps),
+                    reading=fake.reading(current_a=amps, time_to_empty_s=left),
+                    morning={"left_ah": 888.0, "enough": "low"},
+                )
                 for amps, left in flows
             ]
         )
@@ -107,19 +111,20 @@ class TestLayout:
         wrong = page.evaluate(
             """[...document.querySelectorAll(".flow")].flatMap((flow) => {
                 const box = flow.getBoundingClientRect();
-                const [way, eta] = [...flow.children].map((part) => {
+                const [way, eta, morning] = [...flow.children].map((part) => {
                     const range = document.createRange();
                     range.selectNodeContents(part);
                     return range.getBoundingClientRect();
                 });
-                return [way.right > box.right, eta.right > box.right, eta.bottom > box.bottom + 1,
+                return [way.right > box.right, morning.right > box.right, eta.right > box.right,
+                    eta.bottom > box.bottom + 1,
                     eta.top < way.bottom - 2 && eta.left < way.right];
             })"""
         )
         out = sticking_out(page)
         exporter.close()
         assert all(map(re.fullmatch, words, shown)), shown
-        assert wrong == [False] * 4 * len(flows)
+        assert wrong == [False] * 5 * len(flows)
         assert out == []
 
     def test_digits_of_the_charge_are_readable_from_two_metres(

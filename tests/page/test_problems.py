@@ -9,7 +9,24 @@ from tests.support.browser import LONGEST_NAME, PHONES, Open, text_of, violation
 from tests.support.fake_exporter import FakeExporter, Json
 
 
+def cells(*volts: float) -> list[Json]:
+    return [
+        {"number": number, "voltage_v": volt, "balancing": False}
+        for number, volt in enumerate(volts, start=1)
+    ]
+
+
 class TestProblems:
+    def test_own_limits_of_a_battery_replace_those_of_lifepo4(self, open_page: Open) -> None:
+        reading = fake.reading(cells=cells(2.65, 3.69), temperatures_c=[55.0])
+        settings = fake.settings(cell_overvoltage_v=3.7)
+        exporter = FakeExporter([fake.battery(reading=reading, settings=settings)])
+
+        text = text_of(open_page(exporter.url).locator(".status"))
+
+        exporter.close()
+        assert text == "All is well"
+
     @pytest.mark.parametrize(
         ("battery", "words"),
         [
@@ -43,6 +60,32 @@ class TestProblems:
                 lambda: fake.battery(reading=fake.reading(temperatures_c=[-2.0], current_a=3.0)),
                 ["Is being charged below 0"],
                 id="charged in frost",
+            ),
+            pytest.param(
+                lambda: fake.battery(reading=fake.reading(cells=cells(2.75, 3.7))),
+                ["A cell is below 2.8 V", "A cell is above 3.65 V"],
+                id="limits of LiFePO4",
+            ),
+            pytest.param(
+                lambda: fake.battery(
+                    settings=fake.settings(cell_undervoltage_v=2.7, cell_overvoltage_v=3.62),
+                    reading=fake.reading(cells=cells(2.75, 3.63)),
+                ),
+                ["A cell is below 2.8 V", "A cell is above 3.62 V"],
+                id="own limits of cells",
+            ),
+            pytest.param(
+                lambda: fake.battery(reading=fake.reading(temperatures_c=[50.1])),
+                ["Hot: above 50 °C"],
+                id="hot",
+            ),
+            pytest.param(
+                lambda: fake.battery(
+                    settings=fake.settings(discharge_overtemperature_c=55.0),
+                    reading=fake.reading(temperatures_c=[45.1]),
+                ),
+                ["Hot: above 45 °C"],
+                id="hot by its own limit",
             ),
             pytest.param(
                 lambda: fake.battery(reading=fake.reading(protections=["bit14"])),

@@ -66,7 +66,7 @@ class TestTile:
             words[0]["protections"]
         )
 
-    def test_files_of_the_page_are_below_90_kb(self) -> None:
+    def test_files_of_the_page_are_below_100_kb(self) -> None:
         files = [path for path in fake.PAGE.rglob("*") if path.is_file() and path.suffix != ".png"]
 
-        assert sum(path.stat().st_size for path in files) < 90_000
+        assert sum(path.stat().st_size for path in files) < 100_000

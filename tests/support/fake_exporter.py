@@ -5,6 +5,7 @@ import math
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -33,6 +34,7 @@ Json = dict[str, Any]
 
 def reading(age_s: float = 4.0, **changes: Any) -> Json:
     """Return the reading of a healthy battery."""
+    temperatures = changes.get("temperatures_c", [12.8, 13.1])
     return {
         "read_unix_s": time.time() - age_s,
         "remaining_ah": 131.0,
@@ -51,7 +53,8 @@ def reading(age_s: float = 4.0, **changes: Any) -> Json:
             for number, volts in enumerate((3.314, 3.316, 3.312, 3.318), start=1)
         ],
         "cell_spread_v": 0.006,
-        "temperatures_c": [12.8, 13.1],
+        "temperatures_c": temperatures,
+        "sensors": [f"ntc{number}" for number in range(1, len(temperatures) + 1)],
         "charge_fet_on": True,
         "discharge_fet_on": True,
         "heater_on": None,
@@ -75,6 +78,7 @@ def battery(name: str = "camper", **changes: Any) -> Json:
         "last_success_unix_s": time.time() - 4,
         "failure": None,
         "reading": reading(),
+        "morning": {"left_ah": 96.4, "enough": "yes"},
         "identity": {
             "hardware": "JBD-SP04S034-L4S-200A-B-U",
             "software": "8.3",
@@ -131,6 +135,32 @@ def settings(age_s: float = 3 * 3600.0, **changes: Any) -> Json:
         **changes,
     }
     return {"read_unix_s": time.time() - age_s, "mode_left": True, "values": values}
+
+
+def bank(name: str, batteries: Sequence[Json], wiring: str = "parallel", **changes: Any) -> Json:
+    """Return a bank of batteries; in parallel its total is theirs, in series the least of them."""
+    readings = [each["reading"] for each in batteries]
+    total = None
+    if all(readings):
+        combine = sum if wiring == "parallel" else min
+        total = {
+            key: combine(one[key] for one in readings)
+            for key in ("remaining_ah", "nominal_ah", "current_a", "power_w")
+        }
+        total |= {key: readings[0][key] for key in ("time_to_empty_s", "time_to_full_s")}
+        total["rsoc_ratio"] = total["remaining_ah"] / total["nominal_ah"]
+        total["voltage_v"] = sum(one["voltage_v"] for one in readings)
+        total["voltage_v"] /= len(readings) if wiring == "parallel" else 1
+        total |= {"rsoc_difference_ratio": 0.02, "current_difference_a": 0.4}
+    return {
+        "name": name,
+        "wiring": wiring,
+        "batteries": [each["name"] for each in batteries],
+        "batteries_read": sum(one is not None for one in readings),
+        "total": total,
+        "morning": total and {"left_ah": total["remaining_ah"] * 0.7, "enough": "yes"},
+        **changes,
+    }
 
 
 def failure(reason: str, ago_s: float, error: str = "not seen in 10 s: ...") -> Json:
@@ -256,6 +286,7 @@ class FakeExporter:
 
     batteries: list[Json]
     history: dict[str, list[list[float]]] = field(default_factory=dict)
+    banks: list[Json] = field(default_factory=list)
     alive_s: float | None = 10.0
     """Interval of `alive` events; None: nothing follows the first event."""
     refuses: int | None = None
@@ -293,13 +324,14 @@ class FakeExporter:
         for stream in list(self.streams):
             stream.put(None)
 
-    def publish(self, changed: Json) -> None:
-        """Replace one battery and send the event to every stream."""
+    def publish(self, changed: Json, banks: Sequence[Json] = ()) -> None:
+        """Replace one battery and send the event, with its bank, to every stream."""
         self.batteries = [
             changed if each["name"] == changed["name"] else each for each in self.batteries
         ]
         for stream in list(self.streams):
-            stream.put(("battery", {"now_unix_s": self.now_unix_s(), "battery": changed}))
+            data = {"now_unix_s": self.now_unix_s(), "battery": changed, "banks": banks}
+            stream.put(("battery", data))
 
     def now_unix_s(self) -> float:
         """Return the time of its clock."""
@@ -314,6 +346,7 @@ class FakeExporter:
             "poll_interval_s": 30,
             "metrics_path": "/metrics",
             "batteries": self.batteries,
+            "banks": self.banks,
         }
 
     def change(self, path: str, name: str) -> Json:

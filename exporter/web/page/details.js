@@ -14,6 +14,12 @@ const list = (rows) => h("dl", { class: "rows" }, rows.filter(isKnown)
 /** A card of rows, of those whose value is known; null without any. */
 const table = (name, title, rows) => (rows.some(isKnown) ? card(name, title, list(rows)) : null);
 
+/** Return the configured name of a sensor; "ntc1" is what the exporter calls one without a name. */
+function sensorName({ sensors }, at) {
+  const name = sensors[at];
+  return name === `ntc${at + 1}` ? t.sensor(at + 1) : name;
+}
+
 /** The state of a MOSFET; an open one, which a protection or a switch has opened, is a problem of this level. */
 function mosfet(reading, isOn, level) {
   if (isOn) return t.on;
@@ -89,7 +95,7 @@ export function Details({ battery }) {
     h(Tile, { battery, alone: true }),
     h(Failure, { battery }),
     table("temperatures", t.temperatures, reading
-      ? reading.temperatures_c.map((value, at) => [t.sensor(at + 1), measure(value, 1, "°C")]) : []),
+      ? reading.temperatures_c.map((value, at) => [sensorName(reading, at), measure(value, 1, "°C")]) : []),
     h(Cells, { reading }),
     h(Headroom, { battery }),
     h(Phone, { battery }),

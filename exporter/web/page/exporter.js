@@ -16,6 +16,7 @@ let onChange = () => {};
 
 export const state = {
   batteries: null, // as the API lists them; null before the first event
+  banks: [], // as the API lists them
   samples: Object.create(null), // by name: [unix_s, remaining_ah, current_a]
   lastReading: Object.create(null), // by name: the last reading, kept when it is too old to be shown as a number
   lastMessage: null, // timestamp of the last event, with `unix`: its time by the exporter's clock
@@ -130,12 +131,14 @@ function onMessage(event) {
     if (state.exporter && state.exporter !== data.exporter) location.reload(); // an update brings a new page, too
     dropReplaced(data.batteries);
     state.batteries = data.batteries;
+    state.banks = data.banks;
     state.exporter = data.exporter;
     state.metricsPath = data.metrics_path;
     data.batteries.forEach(recordReading);
     loadHistory(); // once per connection, for what was missed before it
   } else if (event.type === "battery") {
     replaceBattery(data.battery);
+    state.banks = state.banks.map((each) => data.banks.find((bank) => bank.name === each.name) || each);
   }
   onChange();
 }

@@ -2,6 +2,7 @@
 // the state), problems.js (what is wrong), tile.js and details.js (views of a battery), i18n.js (texts).
 
 import { h, render } from "./vendor/preact.js";
+import { BankTile } from "./bank.js";
 import { Details } from "./details.js";
 import { SILENCE_S, atOneTime, checkConnection, connection, disconnect, elapsed, start, state } from "./exporter.js";
 import { LANGUAGE, duration, t } from "./i18n.js";
@@ -9,7 +10,7 @@ import { problems, urgentProblems } from "./problems.js";
 import { Tile, shape, viewUrl } from "./tile.js";
 
 // The forms of a tile: name, width, height and the size of the digits, in em.
-const FORMS = [["tall", 17, 29, 5], ["wide", 32, 17, 5], ["short", 22, 18.5, 4.2]];
+const FORMS = [["tall", 17, 30.4, 5], ["wide", 32, 18.4, 5], ["short", 22, 19.9, 4.2]];
 
 /** Return the name of the battery in the page's address; null for all batteries. */
 function selectedName() {
@@ -51,7 +52,9 @@ function Page() {
   else if (name !== null && !battery) content = h("p", { class: "empty" }, t.noSuch(name));
   else if (battery) content = h(Details, { battery, key: name });
   else if (!state.batteries.length) content = h("p", { class: "empty" }, t.none);
-  else content = h("div", { class: "tiles" }, state.batteries.map((each) => h(Tile, { battery: each, key: each.name })));
+  else content = h("div", { class: "tiles" },
+    state.banks.map((each) => h(BankTile, { bank: each, key: `bank ${each.name}` })),
+    state.batteries.map((each) => h(Tile, { battery: each, key: each.name })));
   return [
     h("header", { class: `${connection()} ${name === null ? "overview" : ""} ${problem ? "bad" : ""}` },
       name === null ? h("h1", { tabIndex: -1 }, t.title) : [
@@ -82,9 +85,11 @@ function announce() {
   if (text !== announced) document.getElementById("announcer").textContent = announced = text;
 }
 
+const countTiles = () => state.banks.length + (state.batteries || []).length;
+
 /** Choose the form and the number of columns that make the tiles' digits largest; if nothing fits, the page scrolls. */
 function fitTiles() {
-  const count = (state.batteries || []).length || 1;
+  const count = countTiles() || 1;
   const root = document.documentElement;
   const rem = parseFloat(getComputedStyle(root).fontSize);
   const width = root.clientWidth - 0.75 * rem;
@@ -114,7 +119,7 @@ function fitTiles() {
 let fittedCount = -1;
 
 function draw() {
-  const count = (state.batteries || []).length;
+  const count = countTiles();
   if (count !== fittedCount) {
     fittedCount = count;
     fitTiles();

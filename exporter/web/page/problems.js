@@ -1,4 +1,4 @@
-// The problems of a battery, and their levels.
+// The problems of batteries and banks, and their levels.
 
 import { connection, now, state } from "./exporter.js";
 import { duration, measure, moment, t } from "./i18n.js";
@@ -40,7 +40,19 @@ export function urgentProblems() {
   return found.sort(worstFirst);
 }
 
-export const worstLevel = (found) => (found.length ? found[0].level : "ok");
+/** List why a bank has no total, and what is wrong with its batteries. */
+export function bankProblems(members) {
+  const missing = [];
+  const others = [];
+  members.forEach((battery) => problems(battery).forEach((each) => {
+    const add = (list, text) => list.push({ ...each, text, hint: null, announcement: text }); // its own tile has the hint
+    if (!battery.reading) add(missing, t.noTotal(battery.name, each.text));
+    else if (needsAttention(each)) add(others, `${battery.name}: ${each.text}`);
+  }));
+  return [...missing, ...others.sort(worstFirst)];
+}
+
+export const worstLevel = (found) => (found.length ? found.slice().sort(worstFirst)[0].level : "ok");
 
 /** Return the level of a battery's charge by the configured thresholds. */
 export function chargeLevel({ reading, thresholds }) {
@@ -72,9 +84,20 @@ function isBelow(reading, { remaining_ah: ah, rsoc_ratio: ratio }) {
   return ratio === null ? ah !== null && reading.remaining_ah < ah : reading.rsoc_ratio < ratio;
 }
 
-function thresholdText({ remaining_ah: ah, rsoc_ratio: ratio }) {
-  const [value, unit] = ratio === null ? [ah, "Ah"] : [Math.round(ratio * 1000) / 10, "%"];
-  return measure(value, Number.isInteger(value) ? 0 : 1, unit);
+const thresholdText = ({ remaining_ah: ah, rsoc_ratio: ratio }) => (ratio === null ? limitText(ah, "Ah") : limitText(ratio * 100, "%"));
+
+/** Format a limit with as many decimals as it has, two at most. */
+function limitText(value, unit) {
+  const digits = [0, 1].find((each) => Math.abs(value - value.toFixed(each)) < 0.001);
+  return measure(value, digits === undefined ? 2 : digits, unit);
+}
+
+/** Return the limits of the alerts (bms-limits.yml): from the battery's own where they were read, else those of LiFePO4. */
+function limits({ settings }) {
+  const own = settings && settings.read_unix_s !== null ? settings.values : {};
+  const known = (value, other) => (Number.isFinite(value) ? value : other);
+  const off = Math.min(known(own.charge_overtemperature_c, Infinity), known(own.discharge_overtemperature_c, Infinity));
+  return { hot: known(off - 10, 50), cellLow: known(own.cell_undervoltage_v + 0.1, 2.8), cellHigh: known(own.cell_overvoltage_v, 3.65) };
 }
 
 function addReadingProblems(battery, add) {
@@ -90,10 +113,11 @@ function addReadingProblems(battery, add) {
   if (coldest < 0 && reading.current_a > 0.5) add("alarm", t.frostCharging);
   else if (coldest < 0 && !active.includes("charge_undertemperature")) add("attention", t.frost);
   else if (coldest >= 0 && coldest < 5) add("info", t.cold);
-  if (Math.max(...temperatures) > 50) add("attention", t.hot);
+  const { hot, cellLow, cellHigh } = limits(battery);
+  if (Math.max(...temperatures) > hot) add("attention", t.hot(limitText(hot, "°C")));
   const volts = (reading.cells || []).map((cell) => cell.voltage_v).filter((volt) => volt !== null);
-  if (Math.min(...volts) < 2.8 && !active.includes("cell_undervoltage")) add("alarm", t.cellLow);
-  if (Math.max(...volts) > 3.65 && !active.includes("cell_overvoltage")) add("attention", t.cellHigh);
+  if (Math.min(...volts) < cellLow && !active.includes("cell_undervoltage")) add("alarm", t.cellLow(limitText(cellLow, "V")));
+  if (Math.max(...volts) > cellHigh && !active.includes("cell_overvoltage")) add("attention", t.cellHigh(limitText(cellHigh, "V")));
   if (!active.length) { // an active protection already explains an open MOSFET
     if (!reading.discharge_fet_on) add("alarm", t.dischargeOff);
     if (!reading.charge_fet_on) add("attention", t.chargeOff);

@@ -24,7 +24,7 @@ export const shape = (name, label) => h("svg", { class: `shape ${name}`, viewBox
   h("path", { d: SHAPES[name], "fill-rule": "evenodd" }));
 
 /** 131.0 with a small ".0": only the 131 must be readable from two metres. */
-function BigNumber({ value }) {
+export function BigNumber({ value }) {
   const text = number(value, 1);
   const at = text.search(/[.,]\d$/);
   const whole = at < 0 ? text : text.slice(0, at);
@@ -32,22 +32,29 @@ function BigNumber({ value }) {
     h("span", { class: "whole" }, whole), h("span", { class: "part" }, at < 0 ? "" : text.slice(at)), h("span", { class: "unit" }, "\u00a0Ah"));
 }
 
-function Bar({ battery }) {
-  const { reading } = battery;
+export function Bar({ battery: { reading }, level }) {
   const percent = reading ? Math.round(reading.rsoc_ratio * 100) : 0;
   return h("div", { class: "charge" },
-    h("div", { class: `bar ${reading ? chargeLevel(battery) : "none"}`, "aria-hidden": "true" },
+    h("div", { class: `bar ${reading ? level : "none"}`, "aria-hidden": "true" },
       h("div", { class: "fill", style: { width: `${percent}%` } })),
     h("p", { class: "percent" }, measure(reading && percent, 0, "%")),
     h("p", { class: "of" }, reading && reading.nominal_ah ? t.of(number(reading.nominal_ah, 0)) : ""));
 }
 
-function Flow({ reading, stale }) {
+export function Flow({ battery: { reading, morning }, stale }) {
   const current = reading ? reading.current_a : null;
   const direction = current > RESTING_A ? "charging" : current < -RESTING_A ? "discharging" : "resting";
   return h("div", { class: "flow" },
     h("p", { class: "way" }, reading ? [shape(direction), " ", t[direction], " ", measure(Math.abs(current), 1, "A")] : DASH),
-    h("p", { class: "eta" }, reading && !stale ? outlook(reading, direction) : t.noForecast));
+    h("p", { class: "eta" }, reading && !stale ? outlook(reading, direction) : t.noForecast),
+    h("p", { class: "night" }, t.untilMorning, " ", reading && !stale ? answer(morning) : DASH));
+}
+
+/** Return whether the charge lasts until the morning, and what is left then. */
+function answer(morning) {
+  if (!morning) return t.afterNight;
+  const left = t.left(measure(Math.floor(morning.left_ah), 0, "Ah"));
+  return [h("strong", { class: `enough ${morning.enough}` }, t.enough[morning.enough]), morning.enough === "no" ? "" : `, ${left}`];
 }
 
 /** Return what happens if the current stays as it is; always a text, so that nothing moves. */
@@ -61,7 +68,7 @@ function outlook(reading, direction) {
   return hours > LONGEST_H ? t.empty(forecast(hours * 3600)) : t.noForecast;
 }
 
-function Facts({ reading }) {
+export function Facts({ reading }) {
   const temperatures = reading ? knownTemperatures(reading) : [];
   const hottest = Math.max(...temperatures);
   const shown = temperatures.length ? (hottest > 45 ? hottest : Math.min(...temperatures)) : null;
@@ -104,7 +111,7 @@ function Curve({ battery }) {
 }
 
 /** The problems, in a space that always has the same size. */
-function Status({ found, most }) {
+export function Status({ found, most }) {
   const shown = found.slice(0, most);
   const left = found.length - shown.length;
   return h("ul", { class: "status" },
@@ -116,7 +123,7 @@ function Status({ found, most }) {
       : h("li", { class: "ok" }, shape("ok", t.levels.ok), h("span", { class: "text" }, t.fine)));
 }
 
-function ageText(battery, stale) {
+export function ageText(battery, stale) {
   const reading = battery.reading;
   if (reading) {
     const seconds = now() - reading.read_unix_s;
@@ -140,6 +147,6 @@ export function Tile({ battery, alone }) {
       alone ? h("h2", null, t.state) : h("h2", null, h("a", { href: viewUrl(battery.name) }, h("bdi", null, battery.name))),
       h("p", { class: "age" }, ageText(battery, stale)),
       alone ? null : shape("open")),
-    h("div", { class: "amount" }, h(BigNumber, { value: reading && reading.remaining_ah }), h(Bar, { battery }), h(Flow, { reading, stale })),
+    h("div", { class: "amount" }, h(BigNumber, { value: reading && reading.remaining_ah }), h(Bar, { battery, level: reading && chargeLevel(battery) }), h(Flow, { battery, stale })),
     h("div", { class: "rest" }, h(Facts, { reading }), h(Curve, { battery }), alone ? h("p", { class: "hint" }, t.historyHint) : null, h(Status, { found, most: alone ? 99 : 2 })));
 }
