@@ -467,7 +467,7 @@ def _answers(board: Board) -> None:
             *(colored(ref, ORANGE) for ref in "CDFG"),
             colored("E", GREY),
         ],
-        options={"textMode": "name"},
+        options={"textMode": "name", "text": {"valueSize": 18}},  # else lines overlap if it is wide
         no_value="Nothing",
         defaults={"color": {"mode": "thresholds"}, "thresholds": levels(GREEN)},
     )
@@ -504,6 +504,7 @@ def _now(board: Board) -> None:
         [query(VOLTAGE_V, NAME, now=True)],
         size=(6, 6),
         defaults={"decimals": 2, "thresholds": levels(GREY)},
+        options={"text": TEXT},
         no_value="Not reached",
     )
     board.panel(
@@ -519,6 +520,7 @@ def _now(board: Board) -> None:
         ],
         size=(6, 6),
         defaults={"decimals": 0, "thresholds": AGE},
+        options={"text": {"titleSize": 16, "valueSize": 20}},
         no_value="Never read yet",
     )
 
