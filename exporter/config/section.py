@@ -82,9 +82,10 @@ class Section:
 
     def choice(self, key: str, choices: Mapping[str, T], default: str) -> T:
         """Return the value of a text in `choices`; that of `default` if it is missing."""
-        text = self.value(key, str)
-        if text is not None and text not in choices:
+        value = self.data.get(key, default)
+        if isinstance(value, str) and value in choices:
+            return choices[value]
+        if value is not None:
             known = ", ".join(filter(None, choices))
-            self.complain(key, f"expected one of {known}, got {shown(text)}")
-            text = None
-        return choices[default if text is None else text]
+            self.complain(key, f"expected one of {known}, got {shown(value)}")
+        return choices[default]

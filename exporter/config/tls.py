@@ -116,7 +116,7 @@ def read_tls(section: Section, folder: Path) -> TlsConfig:
     for key in ("cert", "key"):
         if section.value(key, str):
             section.complain(key, f"write it into a file, and its name as {key}_file")
-        elif not path(f"{key}_file"):
+        elif section.data.get(f"{key}_file") in (None, ""):
             section.complain("", f"expected {key}_file, with the name of a file")
     min_version = section.choice("min_version", VERSIONS, "TLS12")
     max_version = section.choice("max_version", VERSIONS, "TLS13")
@@ -146,7 +146,7 @@ def read_tls(section: Section, folder: Path) -> TlsConfig:
 def _client_auth(section: Section) -> ssl.VerifyMode:
     if section.value("client_ca", str) and section.value("client_ca_file", str):
         section.complain("client_ca", "client_ca_file is given too: remove one of them")
-    name = section.value("client_auth_type", str)
+    name = section.data.get("client_auth_type")
     if name in UNVERIFIED:
         section.complain(
             "client_auth_type",

@@ -149,8 +149,10 @@ def parse(text: str, folder: Path, source: str = "web.yml") -> WebConfig:
         Section(document, complaints, keys, name) for name, keys in KEYS.items()
     )
     interval_s, burst = _rate(rate)
+    # Something else under this key was reported.
+    has_tls = TLS_SECTION in root.data and isinstance(root.data[TLS_SECTION], dict | None)
     config = WebConfig(
-        tls=read_tls(tls, folder) if TLS_SECTION in root.data else None,
+        tls=read_tls(tls, folder) if has_tls else None,
         headers=_headers(http),
         users=_users(root),
         rate_interval_s=interval_s,

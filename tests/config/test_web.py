@@ -345,3 +345,41 @@ class TestChanges:
         assert file.current().users
         (folder / "target").write_text(USERS.replace("bob", "carol"))
         assert [name for name, _ in file.current().users] == ["alice", "carol"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            "tls_server_config: yes",
+            "tls_server_config: expected lines like cert_file: ..., got true",
+        ),
+        (
+            "tls_server_config: {cert_file: 5, key_file: b}",
+            "tls_server_config.cert_file: expected text, got 5",
+        ),
+        (
+            TLS + "min_version: 1.2}",
+            "tls_server_config.min_version: expected one of TLS10, TLS11, TLS12, TLS13, got 1.2",
+        ),
+        (
+            TLS + "client_auth_type: [x]}",
+            (
+                "tls_server_config.client_auth_type: expected one of NoClientCert, "
+                "VerifyClientCertIfGiven, RequireAndVerifyClientCert, got a list"
+            ),
+        ),
+        (
+            "users: {alice: secret}",
+            (
+                "users: unknown key: expected one of tls_server_config, http_server_config, "
+                "basic_auth_users, rate_limit"
+            ),
+        ),
+        ("basic_auth_users:\n\talice: x", "a tab: indent with spaces"),
+    ],
+)
+def test_one_mistake_gets_one_sentence(text: str, complaint: str) -> None:
+    line = text.count("\n") + 1
+
+    assert problems(text) == [f"web.yml:{line}: {complaint}"]
