@@ -24,6 +24,7 @@ APACHE: Final = """
 License: Apache-2.0
  On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.
 """
+APACHE_TITLE: Final = "Version 2.0, January 2004"  # the last paragraph says where that text is
 LICENCE_FILE: Final = re.compile(r"licen[cs]e|copying|notice", re.IGNORECASE)
 
 
@@ -54,9 +55,7 @@ def _paragraph(package: Distribution) -> str:
     ]
     holders = _holders("\n".join(texts)) or [f"the authors of {package.name}"]
     expression = re.sub(r" (OR|AND) ", lambda found: found[0].lower(), licence(package.name))
-    text = "\n".join(text for text in texts if not text.lstrip().startswith("Apache License"))
-    if expression == "Apache-2.0":
-        text = ""  # the last paragraph says where it is
+    text = "\n".join(text for text in texts if APACHE_TITLE not in text)
     return _stanza(paths, holders, re.sub(r"\bMIT\b", "Expat", expression), text)
 
 
