@@ -28,6 +28,11 @@ UNIT: Final = Path("/usr/lib/systemd/system/bms-exporter.service")
 DROP_IN: Final = Path("/run/systemd/system/bms-exporter.service.d/test.conf")
 ONE: Final = 'batteries:\n  - {name: camper, address: "A4:C1:38:00:00:02"}\n'
 TWO: Final = ONE + '  - {name: garage, address: "A4:C1:38:00:00:03"}\n'
+# As dpkg does it: the last argument is the version configured before, and there is none.
+FIRST_CONFIGURATION: Final = (
+    "env DPKG_MAINTSCRIPT_PACKAGE=bms-exporter "
+    "/var/lib/dpkg/info/bms-exporter.postinst configure ''"
+)
 SOCKET: Final = "bms-exporter.socket"
 NET_ADMIN: Final = 1 << 12
 
@@ -339,8 +344,8 @@ class TestPackage:
         systemctl("stop")
         CONFIG.unlink()
 
-        # As at the first installation; another one would take a minute.
-        output = run_as_camper("sudo /var/lib/dpkg/info/bms-exporter.postinst configure ''")
+        # As at a first installation; another one would take a minute.
+        output = run_as_camper(f"sudo {FIRST_CONFIGURATION}")
 
         assert "sudo bms-exporter scan" in output
         assert {line[:1] for line in CONFIG.read_text().splitlines()} == {"#", ""}
