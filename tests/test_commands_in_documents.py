@@ -112,6 +112,7 @@ def test_make_demo_serves_what_its_last_line_says() -> None:
             assert time.monotonic() - demo.started_s < START_S, demo.log()
             time.sleep(0.05)
         try:
-            assert remaining_ah(httpx.get(f"http://{found[1]}").text)["camper"] == 131.0
+            text = httpx.get(f"http://{found[1]}", timeout=30.0).text
+            assert remaining_ah(text)["camper"] == 131.0
         finally:
             demo.stop()
