@@ -17,7 +17,7 @@ from exporter.config.schema import parse_adapter
 
 FORMATS: Final = ("table", "json", "metrics")
 WHICH: Final = "a configured name, or any address; may be left out if one battery is configured"
-WITH_DEMO: Final = "use the virtual batteries of the demo: camper, flaky and cold"
+WITH_DEMO: Final = "use the virtual batteries of the demo: camper, camper2, flaky and cold"
 
 
 def add_scan(commands: Any) -> Parser:
