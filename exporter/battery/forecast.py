@@ -1,6 +1,9 @@
-"""When a battery will be empty or full: the rule in docs/metrics.md, Time to empty and to full."""
+"""When a battery will be empty or full, and whether it lasts until the morning: docs/metrics.md."""
 
 from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from exporter.reading import BasicInfo
@@ -69,3 +72,39 @@ def _time_s(charge_ah: float, current_a: float) -> float | None:
         return None
     time_s = charge_ah / current_a * HOUR_S
     return time_s if time_s <= LONGEST_S else None
+
+
+class Enough(StrEnum):
+    """Whether the charge lasts until the morning."""
+
+    YES = "yes"
+    LOW = "low"  # yes, but then the battery is low
+    NO = "no"  # then it is critical, or empty before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Morning:
+    """What will be left in the morning if the night is like the last one."""
+
+    left_ah: float
+    enough: Enough
+
+
+def night_current_a(
+    currents: Iterable[tuple[float, float]], is_night: Callable[[float], bool]
+) -> float | None:
+    """Return the mean current that was drawn at night; None: no reading is of a night.
+
+    `currents` are pairs of unix time and A, positive while charging, which counts as 0.
+    """
+    drawn_a = [max(-current_a, 0.0) for unix_s, current_a in currents if is_night(unix_s)]
+    return sum(drawn_a) / len(drawn_a) if drawn_a else None
+
+
+def make_morning(
+    remaining_ah: float, night_a: float, night_s: float, *, low_ah: float, critical_ah: float
+) -> Morning:
+    """Return what `night_s` seconds at `night_a` leave of the charge."""
+    left_ah = max(remaining_ah - night_a * night_s / HOUR_S, 0.0)
+    enough = Enough.YES if left_ah >= low_ah else Enough.LOW
+    return Morning(left_ah=left_ah, enough=enough if left_ah >= critical_ah else Enough.NO)

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from exporter.battery.banks import BankSnapshot
-from exporter.battery.forecast import time_to_empty_s, time_to_full_s
+from exporter.battery.forecast import Morning, time_to_empty_s, time_to_full_s
 from exporter.battery.history import History
-from exporter.battery.morning import Morning
 from exporter.battery.settings_state import SettingsState
 from exporter.battery.snapshot import Snapshot
 from exporter.config.presentation import Threshold

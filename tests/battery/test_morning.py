@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.battery.morning import Enough, Morning, make_morning, night_current_a
+from exporter.battery.forecast import Enough, Morning, make_morning, night_current_a
 
 CURRENTS = [(0.0, -2.0), (1.0, 30.0), (2.0, -4.0), (3.0, -100.0)]
 

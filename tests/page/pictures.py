@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from playwright.sync_api import sync_playwright
 
-from exporter.battery.morning import make_morning, night_current_a
+from exporter.battery.forecast import make_morning, night_current_a
 from exporter.config.presentation import CRITICAL, LOW
 from exporter.demo.day import Day, Scenario
 from exporter.demo.fleet import BANK, SCENARIOS

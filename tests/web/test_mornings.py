@@ -6,15 +6,15 @@ from collections.abc import Mapping
 import pytest
 
 from exporter.battery.banks import make_bank_snapshot
+from exporter.battery.forecast import Enough, Morning
 from exporter.battery.history import Sample
-from exporter.battery.morning import Enough, Morning
 from exporter.battery.poller import Poller
 from exporter.clock import WallClock
 from exporter.config.loader import parse
 from exporter.config.schema import BankConfig, Name, Wiring
 from exporter.demo.radio import make_air
 from exporter.localtime import LocalTime
-from exporter.web.mornings import Mornings
+from exporter.web.api_state import Mornings
 from tests.support.virtual import battery, make_poller, make_routes, now_s
 
 DAY_S = 86_400
