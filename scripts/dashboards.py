@@ -15,6 +15,7 @@ SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 GREEN, ORANGE, RED, BLUE, GREY = "green", "orange", "red", "blue", "text"
 # Grafana's own units would turn 0.6 A into 600 mA.
 AMPERES, AH, VOLTS, WATTS, WH = (f"suffix:{unit}" for unit in ("A", "Ah", "V", "W", "Wh"))
+HOUR_MS: Final = 3_600_000
 DURATION: Final = "dtdurations"  # "s" would say "1 mins"
 WIDE: Final = 24  # columns of Grafana's grid
 
@@ -586,7 +587,8 @@ def _day(board: Board, ah: str, rsoc: str) -> None:
             query(f"-({of_each_day('bms_discharged_watthours_total')})", "{{battery}} discharged"),
         ],
         size=(12, 8),
-        defaults={"decimals": 0, "custom": BARS | {"barAlignment": 1}},
+        # Grafana inserts nulls after each step of 15 minutes, which is then the width of a bar.
+        defaults={"decimals": 0, "custom": BARS | {"barAlignment": 1, "insertNulls": 25 * HOUR_MS}},
         overrides=[shades("A", GREEN), shades("B", BLUE)],
         no_value="No midnight has passed yet",
         interval="15m",
