@@ -10,7 +10,16 @@ from typing import Any, Final, TypeVar
 from exporter import __version__
 from exporter.app import ServeOptions
 from exporter.cli.options import Check, Demo, Example, LogOptions, Options, Serve
-from exporter.cli.parser import PROGRAM, Parser, UsageError, commands_of
+from exporter.cli.parser import (
+    PROGRAM,
+    Parser,
+    UsageError,
+    checked,
+    commands_of,
+    one_of,
+    parse_optional_path,
+    parse_telemetry_path,
+)
 from exporter.cli.streams import complain
 from exporter.cli.subcommands import (
     add_decode,
@@ -20,7 +29,6 @@ from exporter.cli.subcommands import (
     add_scan,
     add_settings,
 )
-from exporter.cli.values import checked, one_of, parse_optional_path, parse_telemetry_path
 from exporter.config.files import find_config
 from exporter.config.schema import parse_duration
 from exporter.logs import LEVELS, LogFormat

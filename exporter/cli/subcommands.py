@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from exporter.cli.options import Decode, Demo, Doctor, Read, ReadSettings, Scan
-from exporter.cli.parser import Parser
-from exporter.cli.values import (
+from exporter.cli.parser import (
+    Parser,
     checked,
     one_of,
     parse_exporter_url,
