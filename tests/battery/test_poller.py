@@ -752,6 +752,22 @@ class TestLog:
         ]
         assert {vars(record)["battery"] for record in caplog.records} == {"camper"}
 
+    async def test_flapping_battery_is_summed_up_every_hour(
+        self,
+        battery: FakeBattery,
+        tasks: asyncio.TaskGroup,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        caplog.set_level("INFO")
+        poller = make_poller(battery, tasks, min_interval_s=0.0)
+
+        for number in range(3 * 240 + 2):  # three hours
+            battery.error = None if number % 2 else LinkLostError("dropped")
+            await poller.refresh(timeout_s=SCRAPE_S)
+            await asyncio.sleep(15.0)
+
+        assert caplog.messages == ["poll failed", "battery answers", *3 * ["some polls failed"]]
+
     async def test_first_reading_of_a_battery_is_logged(
         self,
         battery: FakeBattery,
