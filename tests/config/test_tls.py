@@ -159,7 +159,7 @@ class TestContext:
             f"{path}:2: tls_server_config.cert_file: {folder}/none.crt: there is no such file",
         )
 
-    def test_other_reason_is_told_in_the_words_of_openssl(self, folder: Path) -> None:
+    def test_other_reason_is_given_in_the_words_of_openssl(self, folder: Path) -> None:
         error = ssl.SSLError(1, "[SSL: EE_KEY_TOO_SMALL] ee key too small")
         error.reason = "EE_KEY_TOO_SMALL"
         certificate, key = folder / "server.crt", folder / "server.key"

@@ -155,7 +155,7 @@ def one(name: str = "name: camper", address: str = ADDRESS, more: str = "") -> s
         ),
         pytest.param(
             f"{CAMPER}basic_auth_users: {{joe: secret}}\n", 4,
-            "basic_auth_users: unknown key: it belongs into a file of its own, which "
+            "basic_auth_users: unknown key: it belongs in a file of its own, which "
             "--web.config.file names", id="users",
         ),
         pytest.param(
