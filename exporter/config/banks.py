@@ -30,7 +30,7 @@ def _name_complaints(
         return
     first = names.setdefault(name, path)
     if first != path:
-        yield document.complaint(path, f"{name!r} is used by {first} already")
+        yield document.complaint(path, document.describe_taken(name, first, "choose another one"))
     if name in batteries:
         yield document.complaint(path, f"{name!r} is the name of a battery: choose another one")
 

@@ -43,6 +43,7 @@ MISSING: Final = {
     "wiring": "add wiring: parallel, or wiring: series",
 }
 MISSING_KEY: Final = "\0missing"  # is replaced
+GLUED: Final = re.compile(r"[a-z_]{4,}:(?=\S)")  # a key with its value: to YAML one text
 MEANT: Final = re.compile(r"did you mean (\w+)\?$")
 NO_KEYS: Final = "\0no keys"
 IN_BANK: Final = "add the names of its batteries, like batteries: [left, right]"
@@ -62,6 +63,7 @@ ELSEWHERE: Final = {
     "log": LOG,
     "log_level": LOG,
     "mac": "did you mean address?",
+    "name": "write - name: with a dash, below the line batteries:",
     "password": f"{OWN_FILE} as password_file",
     "pin": f"{OWN_FILE} as password_file",
     "poll_interval": OFTEN,
@@ -128,6 +130,8 @@ def expected_keys(path: str, value: object) -> str:
         )
     part, bracket, _ = path.partition("[")
     below = "" if bracket else " below it"
+    if isinstance(value, str) and (glued := GLUED.match(value)):
+        return f"a blank is missing after {glued[0]}"
     return f"expected lines like {EXAMPLES[part]}{below}, got {shown(value)}"
 
 

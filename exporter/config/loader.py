@@ -157,8 +157,8 @@ def _battery_complaints(document: Document) -> Iterator[Complaint]:
             path = f"batteries[{index}].{key}"
             first = seen.setdefault((key, value), path)
             if value and first != path:
-                cure = "give each battery its own"
-                yield document.complaint(path, f"{value!r} is used by {first} already: {cure}")
+                text = document.describe_taken(value, first, "give each battery its own")
+                yield document.complaint(path, text)
 
 
 def _poll_complaints(document: Document) -> Iterator[Complaint]:

@@ -21,7 +21,9 @@ def proxy_complaints(document: Document) -> Iterator[Complaint]:
         path = f"proxies[{index}].name"
         name = proxy.get("name")
         if isinstance(name, str) and seen.setdefault(name, path) != path:
-            yield document.complaint(path, f"{name!r} is used by {seen[name]} already")
+            yield document.complaint(
+                path, document.describe_taken(name, seen[name], "choose another one")
+            )
     for index, battery in enumerate(_mappings(document, "batteries")):
         link = battery.get("link")
         if not isinstance(link, str) or link in list(TransportChoice):

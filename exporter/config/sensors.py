@@ -14,14 +14,15 @@ def sensor_complaints(document: Document) -> Iterator[Complaint]:
     for index, battery in enumerate(document.mappings("batteries")):
         names = battery.get("temperatures")
         path = f"batteries[{index}].temperatures"
-        seen: dict[str, str] = {}
+        seen: set[str] = set()
         for number, name in enumerate(names if isinstance(names, list) else (), start=1):
             place = f"{path}[{number - 1}]"
             if not isinstance(name, str):
                 continue
-            first = seen.setdefault(name, place)
-            if first != place:
-                yield document.complaint(place, f"{name!r} is used by {first} already")
+            if name in seen:
+                text = f"{name!r} is in this list already: choose another one"
+                yield document.complaint(place, text)
             elif (default := DEFAULT.fullmatch(name)) and int(default[1]) != number:
                 text = f"{name!r} is the default name of another sensor: choose another one"
                 yield document.complaint(place, text)
+            seen.add(name)

@@ -40,6 +40,11 @@ class Document:
             known = known[: max(known.rfind("."), known.rfind("["), 0)]
         return self.lines.get(known, 1), f"{path}: {text}" if path else text
 
+    def describe_taken(self, value: str, path: str, cure: str) -> str:
+        """Return the text of a complaint about a value that `path` has already."""
+        line, _ = self.complaint(path, "")
+        return f"{value!r} is used in line {line} already: {cure}"
+
     def mappings(self, key: str) -> list[Mapping[str, Any]]:
         """Return the entries of a list; one that is no mapping is empty: others complain."""
         entries = self.data.get(key)

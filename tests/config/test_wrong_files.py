@@ -122,6 +122,19 @@ def one(name: str = "name: camper", address: str = ADDRESS, more: str = "") -> s
         pytest.param(one(address="address A4:C1:38:12:34:56"), 3, COLON, id="no colon, last line"),
         pytest.param(one("name:camper"), 2, COLON, id="no blank after the colon"),
         pytest.param(
+            "batteries:\n  - name:camper\n    address:A4:C1:38:12:34:56\n", 2,
+            "batteries[0]: a blank is missing after name:", id="no blank after both colons",
+        ),
+        pytest.param(
+            f"{CAMPER}poll:\n  timeout:20s\n", 4, "poll: a blank is missing after timeout:",
+            id="no blank in a section",
+        ),
+        pytest.param(
+            f"{CAMPER}name: boat\n", 4,
+            "name: unknown key: write - name: with a dash, below the line batteries:",
+            id="a name without a dash",
+        ),
+        pytest.param(
             f"batteries:\n  -name: camper\n    {ADDRESS}\n", 2, "a blank is missing after the dash",
             id="no blank after the dash",
         ),
@@ -144,7 +157,7 @@ def one(name: str = "name: camper", address: str = ADDRESS, more: str = "") -> s
         ),
         pytest.param(
             f"{CAMPER}  - name: camper\n    address: A4:C1:38:12:34:57\n", 4,
-            "batteries[1].name: 'camper' is used by batteries[0].name already: give each battery "
+            "batteries[1].name: 'camper' is used in line 2 already: give each battery "
             "its own", id="a name twice",
         ),
         pytest.param(f"{CAMPER}listen: :12201\n", 4, f"listen: unknown key: {SERVE}", id="listen:"),
