@@ -39,11 +39,11 @@ EXAMPLE: Final = Path(__file__).parent.parent / "config.example.yaml"
 HEAD: Final = f"""\
 # Configuration reference
 
-Made by `make docs` from `exporter/config/schema.py` and from [config.example.yaml](../config.example.yaml): copy that
-one, it is the whole file with its defaults.
+Made by `make docs` from `exporter/config/schema.py` and from [config.example.yaml](../config.example.yaml), which has
+every key with its default. `bms-exporter --config.example` prints it.
 
-The exporter reads `config.yaml` in the current directory. `--config.file` names another file; `--config.check` checks
-it and exits. All options of the command are in [commands.md](commands.md).
+The exporter reads `config.yaml` in the current folder, or else `/etc/bms-exporter/config.yaml`. `--config.file` names
+another file; `--config.check` checks it and exits. All options of the command are in [commands.md](commands.md).
 
 - Names have 1 to {MAX_NAME} printable characters.
 - Durations have a unit: `500ms`, `10s`, `2m`, `1h` or `1m30s`.

@@ -169,13 +169,17 @@ They have the label `bank` instead of `battery`, and are on `/metrics` only: `/p
             "bms_adapter_restarts_total",
         ),
         text="""\
-They are on `/metrics`, but not on `/probe`, with the `process_*` metrics of the Prometheus client. Log lines are lost
-when no program reads the pipe on standard error, or when the disk behind it is full. The exporter goes on and logs their
-number.
+They are on `/metrics`, but not on `/probe`, with the `process_*` metrics of the Prometheus client. The exporter goes on
+when log lines are lost, and logs their number.
 
-An adapter is switched off and on for one of these reasons: It no longer answered commands (`no_events`). The kernel kept
-an attempt to connect for which no program waits (`left_connection`). The kernel took a scan for running that no program
-had asked for (`discovery`), or began no scan for a connect (`no_scan`).""",
+`bms_adapter_restarts_total` has the `reason` for which an adapter was switched off and on:
+
+| reason | what was wrong |
+|---|---|
+| `no_events` | the adapter no longer answered commands |
+| `left_connection` | the kernel kept an attempt to connect for which no program waits |
+| `discovery` | the kernel believed that a scan was running, which no program had asked for |
+| `no_scan` | the kernel began no scan for an attempt to connect |""",
     ),
     Question(
         title="What time is it there?",
