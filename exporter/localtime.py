@@ -58,8 +58,10 @@ class LocalTime(Collector):
 
     def night_left_s(self) -> float:
         """Return how long the next night lasts until the morning; at night, what is left of it."""
-        whole_s = (self._config.morning - self._config.night.start_s) % DAY_S
-        return min(self.next_morning_unix_s() - self._wall.now_unix_s(), whole_s)
+        now_unix_s = self._wall.now_unix_s()
+        until_morning_s = self.next_morning_unix_s() - now_unix_s
+        until_night_s = (self._config.night.start_s - self.utc_offset_s() - now_unix_s) % DAY_S
+        return until_morning_s - (until_night_s if until_night_s < until_morning_s else 0.0)
 
     def as_json(self) -> Mapping[str, float]:
         """Return the `local_time` object of docs/api.md."""

@@ -158,9 +158,6 @@ def grey_below(least: float, thresholds: Json) -> Json:
     return levels(GREY) | {"steps": [*levels(GREY)["steps"], first | {"value": least}, *others]}
 
 
-# The voltage of LiFePO4 is flat between 20 and 90 %, so only RSOC shows the charge. Below 20 % the
-# voltage drops within the hour; 10 % may not last for the night's lights.
-RSOC: Final = levels(RED, (0.1, ORANGE), (0.2, GREEN))
 # Four cells: full at rest 13.6 V; 12.8 V about 20 %; below 12 V the BMS is about to switch off.
 CELL: Final = levels(RED, (2.8, ORANGE), (3.0, GREEN), (3.55, ORANGE), (3.65, RED))
 # Charging below 0 degrees plates lithium; 5 is the warning. Above 45 cells age fast.
@@ -732,7 +729,11 @@ def camper() -> Json:
         "none",
         [query(f"bms_up{OF}")],
         size=(12, 6),
-        defaults={"min": 0, "max": 1, "mappings": states(("not reached", RED), ("reached", GREEN))},
+        defaults={
+            "min": 0,
+            "max": 1,
+            "mappings": states(("not reached", ORANGE), ("reached", GREEN)),
+        },
     )
     board.panel(
         "timeseries",
@@ -891,11 +892,10 @@ def fleet() -> Json:
                                               "0": {"text": "well", "color": GREEN, "index": 0},
                                               "1": {"text": "low", "color": ORANGE, "index": 1}}},
                 {"type": "range", "options": {"from": 2, "to": 3, "result": {"text": "protected", "color": RED, "index": 2}}},
-                {"type": "range", "options": {"from": 4, "to": 99, "result": {"text": "not reached", "color": RED, "index": 3}}},
+                {"type": "range", "options": {"from": 4, "to": 99, "result": {"text": "not reached", "color": ORANGE, "index": 3}}},
             ]},
             {"id": "custom.cellOptions", "value": {"type": "color-text"}},
         ],
-        "Charge": [{"id": "thresholds", "value": grey_below(0, RSOC)}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
         "Coldest": [{"id": "thresholds", "value": grey_below(-100, TEMPERATURE)}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
         "Cells apart": [{"id": "thresholds", "value": SPREAD_LEVELS}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],
         "Last read": [{"id": "thresholds", "value": AGE}, {"id": "custom.cellOptions", "value": {"type": "color-text"}}],

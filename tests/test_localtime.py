@@ -142,6 +142,18 @@ class TestNight:
 
         assert make_local_time("timezone: UTC", clock).night_left_s() == left_h * 3600
 
+    @pytest.mark.parametrize(
+        ("change_unix_s", "left_h"), [(WINTER_UNIX_S, 12), (SUMMER_UNIX_S, 10)]
+    )
+    def test_night_in_which_clocks_change_is_longer_or_shorter(
+        self, clock: Clock, change_unix_s: float, left_h: float
+    ) -> None:
+        clock.unix_s = change_unix_s - 10 * HOUR_S  # the afternoon before
+
+        left_s = make_local_time("timezone: Europe/Berlin", clock).night_left_s()
+
+        assert left_s == left_h * HOUR_S
+
 
 def test_metrics_have_offset_morning_and_night(clock: Clock) -> None:
     local = make_local_time("timezone: UTC\nmorning: 06:30\nnight: 21:00-05:00", clock)
