@@ -39,7 +39,7 @@ _bms_exporter() {
                         '*--help[print this help and exit]' \
                         '*--adapter=[listen with this Bluetooth adapter\: hci0 and the like, or its address]:ADAPTER:' \
                         '*--proxy=[listen through a proxy of the configuration]:NAME:' \
-                        '*--demo[use the virtual batteries of the demo\: camper, flaky and cold]' \
+                        '*--demo[use the virtual batteries of the demo\: camper, camper2, flaky and cold]' \
                         '*--duration=[how long to listen (default\: 10s)]:DURATION:' \
                         '*--all[list every device, not only JBD]' \
                         '*--no-read[connect to nothing\: do not read the devices that only may be JBD batteries (about 3 s each, 15 s if one does not answer)]' \
@@ -56,7 +56,7 @@ _bms_exporter() {
                         '*--format=[the form of the output\: table, json, metrics (default\: table)]:FORMAT:(table json metrics)' \
                         '*--record=[record the session into a new FILE, without address, password and serial number]:FILE:_files' \
                         '*--replay=[run a recorded session instead of reading a battery; needs no Bluetooth]:FILE:_files' \
-                        '*--demo[use the virtual batteries of the demo\: camper, flaky and cold]' \
+                        '*--demo[use the virtual batteries of the demo\: camper, camper2, flaky and cold]' \
                         '*--config.file=[the configuration (default\: config.yaml in this folder, or in /etc/bms-exporter/)]:FILE:_files' \
                         '*--log.level=[least severe level to log\: debug, info, warning, error]:LEVEL:(debug info warning error)' \
                         '*--log.format=[form of a log line\: logfmt or json (default\: logfmt)]:FORMAT:(logfmt json)' \
@@ -69,7 +69,7 @@ _bms_exporter() {
                         '*:NAME|ADDRESS:' \
                         '*--all[show what is rarely needed, too]' \
                         '*--format=[the form of the output\: table, json, metrics (default\: table)]:FORMAT:(table json metrics)' \
-                        '*--demo[use the virtual batteries of the demo\: camper, flaky and cold]' \
+                        '*--demo[use the virtual batteries of the demo\: camper, camper2, flaky and cold]' \
                         '*--config.file=[the configuration (default\: config.yaml in this folder, or in /etc/bms-exporter/)]:FILE:_files' \
                         '*--log.level=[least severe level to log\: debug, info, warning, error]:LEVEL:(debug info warning error)' \
                         '*--log.format=[form of a log line\: logfmt or json (default\: logfmt)]:FORMAT:(logfmt json)' \

@@ -258,7 +258,9 @@ class TestVirtualBatteries:
         output = capsys.readouterr()
         assert status == 0
         assert output.out.startswith("battery           camper (A4:C1:38:00:00:01)\n")
-        assert output.err == "camper, flaky, cold: virtual batteries, no Bluetooth is used\n"
+        assert (
+            output.err == "camper, camper2, flaky, cold: virtual batteries, no Bluetooth is used\n"
+        )
 
     def test_scan_finds_the_virtual_batteries(self, capsys: pytest.CaptureFixture[str]) -> None:
         status = main(["scan", "--demo", "--duration", "2s"])
@@ -271,7 +273,7 @@ class TestVirtualBatteries:
     ) -> None:
         assert main(["settings", "--demo", "boat"]) == 1
         assert capsys.readouterr().err.splitlines()[-1] == (
-            "settings: no battery is named boat: the demo has camper, flaky, cold; "
+            "settings: no battery is named boat: the demo has camper, camper2, flaky, cold; "
             "an address works, too"
         )
 
