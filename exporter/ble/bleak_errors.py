@@ -124,6 +124,8 @@ def text(error: Exception) -> str:
     """Return the message of an error, or the name of its class if it has none."""
     if isinstance(error, BleakBluetoothNotAvailableError):
         return str(error.args[0])  # str() would show the reason's enum member too
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without Python's [Errno 2]
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time"
     return str(error) or type(error).__name__

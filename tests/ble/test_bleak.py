@@ -516,6 +516,7 @@ class TestAdapter:
 
         assert snapshot.failures == {FailureReason.ADAPTER: 1}
         assert advice in (snapshot.last_error or "")
+        assert "[Errno" not in (snapshot.last_error or "")
 
     async def test_poll_succeeds_as_soon_as_the_adapter_works_again(
         self, tasks: asyncio.TaskGroup
