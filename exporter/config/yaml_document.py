@@ -54,7 +54,7 @@ class Document:
     def error(self, complaints: Iterable[Complaint]) -> ConfigError:
         """Return an error with the complaints as "FILE:LINE: text", in order and each once."""
         ordered = sorted(dict.fromkeys(complaints), key=lambda complaint: complaint[0])
-        return ConfigError([f"{self.name}:{line}: {text}" for line, text in ordered])
+        return ConfigError([f"{self.name}:{line}: {_printable(text)}" for line, text in ordered])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,11 @@ def unknown_key(key: str, known: Collection[str], otherwise: str | None = None) 
     if near:
         return f"unknown key, did you mean {near[0]}?"
     return f"unknown key: {otherwise or 'expected one of ' + ', '.join(known)}"
+
+
+def _printable(text: str) -> str:
+    """Escape what a terminal would obey or hide: a key may hold line ends and control codes."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 class _TooLargeError(Exception):

@@ -50,6 +50,14 @@ def test_error_lists_complaints_by_line_and_each_once() -> None:
     assert error.problems == ("my.yaml:1: a: wrong", "my.yaml:2: b: wrong")
 
 
+def test_error_escapes_line_ends_and_control_codes() -> None:
+    document = read("a: 1")
+
+    error = document.error([(1, "b\nc\x1b[31m\ufeff\u202e: é 'd' \\: wrong")])
+
+    assert error.problems == (r"my.yaml:1: b\nc\x1b[31m\ufeff\u202e: é 'd' \: wrong",)
+
+
 def test_duplicate_key_is_reported_and_the_first_value_counts() -> None:
     document = read("a: 1\nb: 2\na: 3\n")
 
