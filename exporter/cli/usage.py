@@ -45,7 +45,7 @@ def explain(root: argparse.ArgumentParser, words: Sequence[str], message: str) -
     parser = root
     remaining = iter(words)
     for word in remaining:
-        if word == "--":
+        if word == "--" and not commands_of(parser):
             break
         if _is_option(word):
             if problem := _option_problem(root, parser, word, remaining):

@@ -18,6 +18,7 @@ COMMANDS = "scan, read, settings, doctor, decode, demo, help"
         ("--port 12201", "", "unknown option --port: did you mean --web.listen-address?"),
         ("-v", "", "unknown option -v: did you mean --log.level debug?"),
         ("-x", "", "unknown option -x."),
+        ("-- read", "", "unknown option --."),
         (
             "--format json read camper", "",
             ("unknown option --format: it is an option of read, settings and decode and stands "
