@@ -78,6 +78,8 @@ class OutcomeLog:
                     "in_s": round(duration_s),
                     "reasons": ", ".join(f"{one} {number}" for one, number in reasons),
                     "error": self._error,
+                    # The change to it may be one that was only counted.
+                    "last_poll": ANSWERS if self._last == ANSWERS else "failed",
                 },
             )
         else:

@@ -70,7 +70,7 @@ def test_line_of_an_hour_counts_failures_by_reason(
     journal.poll(None)
 
     (record,) = caplog.records
-    facts = {"battery", "failed", "polls", "in_s", "reasons", "error"}
+    facts = {"battery", "failed", "polls", "in_s", "reasons", "error", "last_poll"}
     assert record.levelname.lower() == "warning"
     assert {name: value for name, value in vars(record).items() if name in facts} == {
         "battery": "camper",
@@ -79,7 +79,23 @@ def test_line_of_an_hour_counts_failures_by_reason(
         "in_s": 3600,
         "reasons": "link_lost 80, not_found 80",
         "error": "not seen",
+        "last_poll": "answers",
     }
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"), [(LinkLostError("dropped"), "failed"), (None, "answers")]
+)
+def test_line_of_an_hour_says_how_the_flapping_ended(
+    journal: Journal, caplog: pytest.LogCaptureFixture, end: BmsError | None, expected: str
+) -> None:
+    for _ in range(4):
+        journal.poll(LinkLostError("dropped"))
+        journal.poll(None)
+    for _ in range(3 * HOUR_S // 300):
+        journal.poll(end, after_s=300.0)
+
+    assert vars(caplog.records[-1])["last_poll"] == expected
 
 
 def test_outage_is_logged_when_it_begins_and_when_it_ends(journal: Journal) -> None:
