@@ -1,5 +1,6 @@
 """Print the version of the Debian package: deb_version.py RELEASE, the version of the exporter."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import Final
 
 PROJECT: Final = Path(__file__).parent.parent
+SHALLOW: Final = """\
+This clone is shallow, so the tag of the release may be missing: then apt takes this package for an
+older one than the release. Get the tags with: git fetch --unshallow --tags"""
 PACKAGED: Final = ("exporter", "deploy", "docs", "scripts")
 
 
@@ -24,6 +28,8 @@ def deb_version(project: Path, release: str, *, now_s: float) -> str:
     if not is_dirty and _git(project, "tag", "--points-at", "HEAD", "--list", tag):
         return release
     sign = "+" if _git(project, "tag", "--merged", "HEAD", "--list", tag) else "~"
+    if sign == "~" and _git(project, "rev-parse", "--is-shallow-repository") == "true":
+        print(SHALLOW, file=sys.stderr)
     committed_s, commit = _git(project, "log", "-1", "--abbrev=8", "--format=%ct %h").split()
     version = f"{release}{sign}git{_moment(float(committed_s))}.{commit}"
     return f"{version}+{_moment(now_s)}" if is_dirty else version
@@ -43,11 +49,11 @@ def _version_without_git(project: Path, release: str) -> str:
 
 
 def _git(project: Path, *arguments: str) -> str:
+    git = shutil.which("git")
+    if git is None:
+        raise SystemExit("The version of the package is that of the commit: install git")
     return subprocess.run(  # noqa: S603 - our own arguments
-        ["git", "-C", str(project), *arguments],  # noqa: S607 - from PATH
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
+        [git, "-C", str(project), *arguments], check=True, stdout=subprocess.PIPE, text=True
     ).stdout.strip()
 
 

@@ -116,6 +116,30 @@ def test_tag_that_is_no_ancestor_does_not_count(tree: Tree) -> None:
     assert tree.version().startswith("0.2.0~git")
 
 
+def test_shallow_clone_says_how_to_get_the_tags(
+    tree: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.git("tag", "v0.2.0")
+    tree.commit()
+    tree.git("clone", "--quiet", "--depth=1", f"file://{tree.folder}", "shallow")
+
+    version = deb_version(tree.folder / "shallow", "0.2.0", now_s=0)
+    said = capsys.readouterr().err
+    tree.git("-C", "shallow", "fetch", "--quiet", "--unshallow", "--tags")
+
+    assert version.startswith("0.2.0~git")
+    assert said.endswith("git fetch --unshallow --tags\n")
+    assert deb_version(tree.folder / "shallow", "0.2.0", now_s=0).startswith("0.2.0+git")
+    assert capsys.readouterr().err == ""
+
+
+def test_missing_git_is_one_sentence(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(SystemExit, match=r"install git$"):
+        tree.version()
+
+
 def test_unpacked_archive_has_the_time_of_its_newest_file(tmp_path: Path) -> None:
     for folder, age_s in (("exporter", 0), ("docs", 60)):
         path = tmp_path / folder / "file"
