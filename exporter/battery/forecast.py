@@ -62,9 +62,10 @@ def time_to_empty_s(basic: BasicInfo, mean_a: float) -> float | None:
 
 def time_to_full_s(basic: BasicInfo, mean_a: float) -> float | None:
     """Return how long charging takes; None: full, at rest, discharging, or beyond 30 days."""
-    if basic.current_a < 0 or basic.rsoc_ratio >= 1:
+    capacity_ah = basic.full_ah or basic.nominal_ah  # 0: nobody has configured it
+    if basic.current_a < 0 or basic.rsoc_ratio >= 1 or not capacity_ah:
         return None
-    return _time_s((basic.full_ah or basic.nominal_ah) - basic.remaining_ah, mean_a)
+    return _time_s(capacity_ah - basic.remaining_ah, mean_a)
 
 
 def _time_s(charge_ah: float, current_a: float) -> float | None:

@@ -101,6 +101,11 @@ class TestTimes:
             pytest.param({"full_ah": 0.0}, 36000.0, id="nothing learned yet"),
             pytest.param({"rsoc_ratio": 1.0}, None, id="at 100 %"),
             pytest.param({"remaining_ah": 210.0}, None, id="counted above its capacity"),
+            pytest.param(
+                {"remaining_ah": 0.0, "nominal_ah": 0.0, "full_ah": None},
+                None,
+                id="no capacity is configured",
+            ),
         ],
     )
     def test_time_to_full_is_missing_charge_divided_by_mean_current(
