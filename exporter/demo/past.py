@@ -9,8 +9,7 @@ from exporter.battery.poller import Poller
 from exporter.clock import boot_s
 from exporter.demo.day import DAY_H, START_H, STEP_S, Day, Scenario
 from exporter.protocol import jbd
-from exporter.protocol.explain import parse_frame
-from exporter.protocol.frame import Command
+from exporter.protocol.frame import Command, FrameAssembler
 from exporter.reading import BasicInfo
 
 PAST_S: Final = HOURS * 3600.0
@@ -68,4 +67,5 @@ def _simulate(
 
 
 def _read(day: Day) -> BasicInfo:
-    return jbd.decode_basic(parse_frame(day.answer(Command.BASIC_INFO)).payload)
+    (frame,) = FrameAssembler().feed(day.answer(Command.BASIC_INFO))
+    return jbd.decode_basic(frame.payload)

@@ -9,27 +9,13 @@ from exporter.protocol import jbd
 from exporter.protocol.frame import HEAD, OVERHEAD, TAIL, Command, Frame, checksum
 from exporter.protocol.parameter_block import BLOCK, COUNT, FIRST, decode_block
 from exporter.protocol.registers import Register, bits_set
-from exporter.protocol.settings import SETTING_NAMES, Kind
+from exporter.protocol.settings import REGISTER_NAMES, SETTING_NAMES, Kind
 from exporter.protocol.settings_values import decode_setting
 
 HEADER: Final = 4  # head, register, status, length
 COPY_AGAIN: Final = "a byte was changed or lost; copy it again"
 REST_IS_MISSING: Final = "give all its notifications, in their order"
 MIN_CELLS: Final = 3  # the smallest board that JBD sells
-
-# Source: vendor documents V4 and V13; those below 0x03 and 0x06 are named without decoding them.
-REGISTER_NAMES: Final = {
-    0x00: "chip type or factory mode",
-    0x01: "leave factory mode",
-    0x02: "enter factory mode",
-    0x03: "basic info",
-    0x04: "cell voltages",
-    0x05: "hardware name",
-    0x06: "password",
-    **SETTING_NAMES,
-    0xAA: "event counters",
-    BLOCK: "parameter block",
-}
 
 
 @dataclass(frozen=True, slots=True)

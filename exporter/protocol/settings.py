@@ -181,3 +181,17 @@ SETTING_NAMES: Final = {setting.register: setting.name for setting in SETTINGS} 
     0x3F: "discharge overcurrent delays",
 }
 """The names of the registers; those of two rows have one of their own."""
+
+# Source: vendor documents V4 and V13; those below 0x03 and 0x06 are named without decoding them.
+REGISTER_NAMES: Final = {
+    0x00: "chip type or factory mode",
+    0x01: "leave factory mode",
+    0x02: "enter factory mode",
+    0x03: "basic info",
+    0x04: "cell voltages",
+    0x05: "hardware name",
+    0x06: "password",
+    **SETTING_NAMES,
+    0xAA: "event counters",
+    0xFA: "parameter block",
+}

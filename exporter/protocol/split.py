@@ -6,9 +6,10 @@ from enum import StrEnum
 from itertools import accumulate
 from typing import Final
 
-from exporter.protocol.explain import HEADER, REGISTER_NAMES, register_name
+from exporter.protocol.explain import HEADER, register_name
 from exporter.protocol.frame import HEAD, OVERHEAD, READ, TAIL, checksum
 from exporter.protocol.jbd import STATUS_NAMES
+from exporter.protocol.settings import REGISTER_NAMES
 from exporter.protocol.settings_exchange import ENTER
 
 WRITE: Final = ENTER[1]  # logs of other programs have such requests

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from exporter.protocol import auth
-from exporter.protocol.explain import REGISTER_NAMES
 from exporter.protocol.frame import HEAD, OVERHEAD, TAIL, Command, checksum
 from exporter.protocol.jbd import STATUS_NAMES
+from exporter.protocol.settings import REGISTER_NAMES
 from exporter.recording.redact import Redactor, zero_serials
 
 HEADER: Final = 4  # head, register, status, length; the same in the password exchange

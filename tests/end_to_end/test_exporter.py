@@ -92,10 +92,10 @@ class TestDemo:
 
         assert demo.cpu_ticks() - before <= 1
 
-    def test_demo_stays_below_45_mb(self, demo: ExporterProcess) -> None:
+    def test_demo_stays_below_46_mb(self, demo: ExporterProcess) -> None:
         demo.get()
 
-        assert demo.status("VmRSS") < 45_000
+        assert demo.status("VmRSS") < 46_000  # with a day of curves of four batteries
 
     def test_scrape_with_a_timeout_of_1_s_is_answered_in_time_without_readings(self) -> None:
         with running_demo() as exporter:
