@@ -110,12 +110,11 @@ def test_scrape_timeout_shorter_than_a_poll_leaves_no_gap(tmp_path: Path) -> Non
         demo(tmp_path) as exporter,  # a poll of the camper takes 1.5 s
         prometheus(tmp_path, scraping(exporter, interval="2s", timeout="1s")) as server,
     ):
-        time.sleep(45)
-        assert server.value("min_over_time(up[40s])") == 1
-        assert server.value('count_over_time(bms_polls_total{battery="camper"}[30s])') in (
-            14,
-            15,
-            16,
+        # A busy machine may be late once: 20 scrapes in a row must be answered in time.
+        gapless = (
+            "min_over_time(up[40s]) == 1 and count_over_time(up[40s]) >= 19 and on (job, instance) "
+            'count_over_time(bms_polls_total{battery="camper"}[40s]) >= 19'
         )
+        wait_for(partial(server.query, gapless), timeout_s=240, what="40 s without a gap")
         assert server.value('increase(bms_polls_total{battery="camper"}[30s])')
         assert server.query('bms_remaining_capacity_amperehours{battery="camper"}')
