@@ -33,7 +33,9 @@ class Waiting:
         """Return a connected socket; None: the battery did not advertise in time.
 
         Raises:
-            BatteryError: The kernel refused, or the connection failed.
+            AdapterError: The adapter cannot connect.
+            ConnectError: The battery was there, and the connection failed.
+            PairingError: The battery wants pairing.
         """
         address = target.address
         types = memory.choose_types(target.stats.missed)
