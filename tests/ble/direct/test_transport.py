@@ -20,6 +20,7 @@ from tests.support.att_server import HCI0
 from tests.support.direct_battery import DirectBattery, quick, remaining_ah
 from tests.support.recorded import MOBILEKTRO
 from tests.support.virtual import ADDRESS, now_s
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - sockets live in real time
 RANDOM_ADDRESS = "C4:C1:38:00:00:01"
@@ -107,9 +108,9 @@ class TestReading:
         assert set(direct.battery.writes) == {True}
 
     async def test_requests_of_the_battery_are_answered(self, tasks: asyncio.TaskGroup) -> None:
-        direct = DirectBattery(tasks, quick(faults=Faults(reply_s=0.1)))
+        direct = DirectBattery(tasks, quick(faults=Faults(reply_s=0.3)))
         asking = asyncio.create_task(direct.poll())
-        await asyncio.sleep(0.05)  # discovered and subscribed, not yet answered
+        await wait_until(lambda: any(server.subscribed for server in direct.air.servers))
 
         direct.air.servers[0].send(bytes.fromhex("02f700"))
         await asking
