@@ -135,6 +135,7 @@ class TestOtherPrograms:
     def test_battery_is_read_beside_a_scanner(self, vm: "VmWorld", near: Camper) -> None:
         with vm.foreigner() as foreigner:
             foreigner.say("scan on")
+            vm.wait_for_scan()  # the battery is reported before the exporter waits for it
 
             near.check_recovers()
 

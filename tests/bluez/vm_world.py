@@ -126,13 +126,20 @@ class VmWorld:
 
     def is_ready(self) -> bool:
         """Return whether bluetoothd runs and has an adapter that is switched on."""
+        return self._shows("Powered: yes")
+
+    def wait_for_scan(self) -> None:
+        """Wait until bluetoothd scans for one of its clients."""
+        wait_until(lambda: self._shows("Discovering: yes"))
+
+    def _shows(self, words: str) -> bool:
         try:
             shown = subprocess.run(
                 ["bluetoothctl", "show"], capture_output=True, text=True, check=False, timeout=5
             )
         except subprocess.TimeoutExpired:
             return False
-        return "Powered: yes" in shown.stdout
+        return words in shown.stdout
 
     def heal(self) -> None:
         """Restore what a test has stopped, removed or changed."""

@@ -13,7 +13,7 @@ from exporter.ble.direct.discovery import Table
 from exporter.ble.direct.intervals import KINDS
 from exporter.ble.direct.kernel import Kernel
 from exporter.ble.direct.management import Management
-from exporter.ble.direct.other_scans import is_scanned
+from exporter.ble.direct.other_scans import OtherScans
 from exporter.ble.direct.settings import find_adapter
 from exporter.ble.direct.waiting import Waiting
 from exporter.ble.direct.wedge import WedgeError
@@ -203,11 +203,12 @@ class DirectTransport:
                 gentle={other for other, one in self.memories.items() if one.is_gentle},
             )
             types = memory.address_types
-            sock = await self._waiting.wait(target, adapter, memory, timeout_s)
-            scanned = sock is None and await is_scanned(self._kernel, adapter, timeout_s)
+            scans = OtherScans(self._kernel, adapter)
+            sock = await self._waiting.wait(target, memory, timeout_s, scans)
+            scanned = sock is None and await scans.is_scanned(timeout_s)
             if scanned and again_s:  # the battery may be reported in the next scan only
                 memory.address_types = types
-                sock = await self._waiting.wait(target, adapter, memory, again_s)
+                sock = await self._waiting.wait(target, memory, again_s, scans)
             evidence = None
             if sock is None and not scanned:
                 evidence = self._waiting.find_evidence(

@@ -10,6 +10,7 @@ from exporter.ble.direct.connect_errors import ASK_SETTINGS, explain, explain_si
 from exporter.ble.direct.connection import Memory
 from exporter.ble.direct.kernel import Kernel, Turns
 from exporter.ble.direct.management import Management
+from exporter.ble.direct.other_scans import OtherScans
 from exporter.ble.direct.settings import Setting, open_channel, read_settings
 from exporter.ble.direct.sockets import Adapter
 from exporter.ble.direct.wedge import Evidence, WedgeError
@@ -28,25 +29,31 @@ class Waiting:
     _turns: Turns = field(default_factory=Turns)
 
     async def wait(
-        self, target: Target, adapter: Adapter, memory: Memory, timeout_s: float
+        self, target: Target, memory: Memory, timeout_s: float, scans: OtherScans
     ) -> socket | None:
         """Return a connected socket; None: the battery did not advertise in time.
+
+        `scans` names the adapter, and learns what these waits show of other programs' scans.
 
         Raises:
             AdapterError: The adapter cannot connect.
             ConnectError: The battery was there, and the connection failed.
             PairingError: The battery wants pairing.
         """
-        address = target.address
+        address, adapter = target.address, scans.before
         types = memory.choose_types(target.stats.missed)
         command = self.management.command
         now = asyncio.get_running_loop().time
+        wait_s = timeout_s / len(types)
         for address_type in types:
             began_s = now()
             target.stats.record_event("open", kind=address_type)
             try:
-                async with self._turns.wait(timeout_s / len(types)):
-                    sock = await open_channel(self.kernel, command, adapter, address, address_type)
+                with scans.note_wait(wait_s):
+                    async with self._turns.wait(wait_s):
+                        sock = await open_channel(
+                            self.kernel, command, adapter, address, address_type
+                        )
             except OSError as error:
                 target.stats.record_event("failed", errno=error.errno)  # null: our own timeout
                 if isinstance(error, TimeoutError) and error.errno is None:  # not the kernel's

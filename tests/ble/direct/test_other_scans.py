@@ -34,6 +34,7 @@ def answer(
     async def is_discovering(adapter: str) -> bool:
         asked.append(adapter)
         if returns:
+            direct.air.set_faults()
             direct.battery.faults = Faults(reply_s=0.005)
         return scans
 
@@ -59,6 +60,23 @@ async def test_battery_that_the_next_scan_reports_is_read(
     snapshot = await poll(direct, events=100)
 
     assert snapshot.up, snapshot.last_error
+
+
+async def test_battery_is_read_after_a_scan_that_ended_during_the_wait(
+    direct: DirectBattery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.ble.direct.transport.FIND_S", 1.0)  # enough on a busy machine
+    asked = answer(monkeypatch, direct, scans=True, returns=True)
+    direct.air.set_faults(stuck=True)  # the kernel begins no scan beside that of another program
+
+    polling = asyncio.create_task(direct.poll())
+    while len(direct.air.attempts) < 2:  # noqa: ASYNC110 - the air has no event for it
+        await asyncio.sleep(0)
+    direct.air.adapters = [replace(HCI0, commands_sent=5, events_received=5)]  # now it begins one
+    snapshot = await polling
+
+    assert snapshot.up, snapshot.last_error
+    assert asked == ["hci0"]
 
 
 async def test_message_about_a_missing_battery_names_the_scan(
