@@ -10,6 +10,7 @@ from exporter.ble.proxy.api import ProxyApi
 from exporter.ble.proxy.connection import ProxyConnection
 from exporter.ble.proxy.peripheral import Peripheral
 from exporter.ble.proxy.raw import parse_address, read_raw
+from exporter.ble.proxy.reports import Reports
 from exporter.ble.proxy.session import Session
 from exporter.ble.timeouts import FIND_S, limit_look, may_retry, retry_pauses
 from exporter.ble.transport import Hear, Renew, Target, make_not_found
@@ -117,22 +118,32 @@ class ProxyTransport:
             number = parse_address(target.address)
             if target.takes_over and session.keeps(number):
                 session.release(number)  # so that it advertises
-            look_s = max(0.0, min(limit_look(target.stats.missed, FIND_S), deadline_s - now_s()))
-            sighting = await self._wait(session, target, look_s)
+            sighting = await self._wait(session, target, deadline_s)
         if target.stats.recorder is not None:
             raw = sighting.raw
             advertisement = read_raw(target.address, raw.rssi, raw.address_type, raw.data)
             target.stats.recorder.advertised(advertisement)
         return sighting
 
-    async def _wait(self, session: Session, target: Target, look_s: float) -> Sighting:
-        found: asyncio.Future[Sighting] = asyncio.get_running_loop().create_future()
+    async def _wait(self, session: Session, target: Target, deadline_s: float) -> Sighting:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        found: asyncio.Future[Sighting] = loop.create_future()
         waiting = self._searching.setdefault(target.address, [])
         waiting.append(found)
+        reports = Reports()
+        self._api.hearing.append(reports.add)
         try:
             either: list[asyncio.Future[Any]] = [found, session.ended]
-            await asyncio.wait(either, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
+            for until_s in (limit_look(target.stats.missed, FIND_S), 2 * FIND_S):
+                left_s = min(began_s + until_s, deadline_s) - loop.time()
+                await asyncio.wait(
+                    either, timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED
+                )
+                if reports.are_repeated or any(one.done() for one in either):
+                    break  # or else the battery may be reported in the next scan only
         finally:
+            self._api.hearing.remove(reports.add)
             waiting.remove(found)
             if not waiting:
                 self._searching.pop(target.address, None)
@@ -142,6 +153,7 @@ class ProxyTransport:
             target.stats.record_attempt(FailureReason.ADAPTER)
             raise session.make_error()
         target.stats.record_attempt(FailureReason.NOT_FOUND)
+        look_s = loop.time() - began_s
         if session.keeps(parse_address(target.address)):
             raise NotFoundError(
                 f"{target.address} not seen in {look_s:.0f} s: the proxy {session.name} keeps it "
