@@ -85,7 +85,7 @@ _bms_exporter() {
                         '*--json=[write the facts to FILE, too]:FILE:_files' \
                         '*--record=[record every connection into a new FILE, without address, password and serial number]:FILE:_files' \
                         '*--show-addresses[show whole addresses and names; without it, the output may be published]' \
-                        '*--exporter=[the exporter that leaves the batteries alone meanwhile (default\: http\://localhost\:12200)]:URL:' \
+                        '*--exporter=[the exporter that leaves the batteries alone meanwhile (default\: http\://127.0.0.1\:12200)]:URL:' \
                         '*--config.file=[the configuration (default\: config.yaml in this folder, or in /etc/bms-exporter/)]:FILE:_files' \
                         '*--log.level=[least severe level to log\: debug, info, warning, error]:LEVEL:(debug info warning error)' \
                         '*--log.format=[form of a log line\: logfmt or json (default\: logfmt)]:FORMAT:(logfmt json)' \

@@ -11,7 +11,7 @@ from exporter.config.schema import AdapterName, Seconds
 from exporter.logs import LogFormat
 
 CONFIG_FILE: Final = PLACES[0]
-EXPORTER_URL: Final = "http://localhost:12200"
+EXPORTER_URL: Final = "http://127.0.0.1:12200"  # a machine without /etc/hosts has no localhost
 SCAN_S: Final = Seconds(10.0)
 
 

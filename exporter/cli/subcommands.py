@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.cli.options import Decode, Demo, Doctor, Read, ReadSettings, Scan
+from exporter.cli.options import EXPORTER_URL, Decode, Demo, Doctor, Read, ReadSettings, Scan
 from exporter.cli.parser import (
     Parser,
     checked,
@@ -153,8 +153,7 @@ def add_doctor(commands: Any) -> Parser:
         dest="exporter_url",
         metavar="URL",
         type=checked(parse_exporter_url),
-        help="the exporter that leaves the batteries alone meanwhile "
-        "(default: http://localhost:12200)",
+        help=f"the exporter that leaves the batteries alone meanwhile (default: {EXPORTER_URL})",
     )
     doctor.set_defaults(command=Doctor, usual_level="error")  # it prints the failures itself
     return doctor

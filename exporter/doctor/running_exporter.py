@@ -18,7 +18,9 @@ OK: Final = 200
 UNAUTHORIZED: Final = 401
 NOT_FOUND: Final = 404
 REDIRECTS: Final = range(300, 400)
-SILENT: Final = 599  # as Tornado calls it: something listens, and does not answer in HTTP
+# No statuses of HTTP; Tornado uses 599 alike.
+UNRESOLVED: Final = 598  # the name of the host has no address
+SILENT: Final = 599  # something listens, and does not answer in HTTP
 
 STOP: Final = (
     "stop it meanwhile (sudo systemctl stop bms-exporter, or docker stop bms-exporter), then start "
@@ -100,7 +102,7 @@ class RunningExporter:
         return failed
 
     async def _request(self, method: str, path: str, timeout_s: float) -> tuple[int, bytes]:
-        """Return status and body; status 0 if nothing listens, 599 if it does not answer."""
+        """Return status and body; status 0 if nothing listens, and see above."""
         # Tornado's client is not loaded by anything else.
         from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest  # noqa: PLC0415
 
@@ -115,8 +117,10 @@ class RunningExporter:
         client = AsyncHTTPClient(force_instance=True)
         try:
             response = await client.fetch(request, raise_error=False)
-        except (ConnectionRefusedError, gaierror):
+        except ConnectionRefusedError:
             return 0, b""
+        except gaierror:
+            return UNRESOLVED, b""
         except (OSError, HTTPError, ValueError):  # it hung up, or speaks TLS, or is too slow
             return SILENT, b""
         finally:
@@ -175,6 +179,11 @@ def _describe_locked(exporter: RunningExporter) -> str:
     place, status = exporter.place, exporter.status
     if status == SILENT:
         return f"{place} does not answer: if an exporter runs there, its batteries are left alone"
+    if status == UNRESOLVED:
+        return (
+            f"the name in {place} cannot be resolved: give an IP address with --exporter; "
+            "batteries are left alone"
+        )
     if status in REDIRECTS:
         return (
             f"{place} sends elsewhere (HTTP {status}): give that address with --exporter; "

@@ -10,19 +10,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from exporter.cli.options import EXPORTER_URL
 from exporter.demo.battery import Faults
 from exporter.doctor.bluetoothd import Bluetoothd
-from exporter.doctor.check import LABELS
+from exporter.doctor.check import LABELS, State
 from exporter.doctor.facts import Sources
 from exporter.doctor.files import Files
 from exporter.doctor.report import Report
 from exporter.doctor.rights import Rights
 from exporter.doctor.run import Plan, run
-from exporter.doctor.running_exporter import Presence, ReleaseError, RunningExporter
+from exporter.doctor.running_exporter import (
+    Presence,
+    ReleaseError,
+    RunningExporter,
+    check_exporter,
+)
 from tests.support import att_server
 from tests.support.exporter_process import ExporterProcess, command, free_port, running_demo
 from tests.support.machines import LAPTOP
@@ -329,6 +336,19 @@ class TestBesideAnExporter:
         await exporter.find()
 
         assert exporter.presence is Presence.NONE
+
+    def test_default_exporter_is_found_where_no_name_can_be_resolved(self) -> None:
+        assert urlsplit(EXPORTER_URL).hostname == "127.0.0.1"
+
+    @real_time
+    async def test_name_without_an_address_is_not_taken_for_a_missing_exporter(self) -> None:
+        exporter = RunningExporter("http://[fe80::1%no-such-link]:12200")  # fails without a server
+
+        await exporter.find()
+        check = check_exporter(exporter, [])
+
+        assert check.state is State.WARN
+        assert "cannot be resolved: give an IP address with --exporter" in check.text
 
 
 def missing_battery(folder: Path) -> Sources:
