@@ -24,7 +24,7 @@ from exporter.cli.options import (
 )
 from exporter.cli.streams import complain
 from exporter.config import Config, load
-from exporter.config.files import EXAMPLE
+from exporter.config.files import EXAMPLE, shown_path
 from exporter.config.schema import BatteryConfig, Name, is_address, likely_address
 from exporter.config.web import WebConfigFile
 from exporter.errors import ConfigError, DecodeError, FailureReason
@@ -34,6 +34,7 @@ from exporter.protocol.advertisement import read_backwards
 # Imports inside functions are for one command each; serving, which runs for months, needs none.
 OK: Final = 0
 FAILED: Final = 1
+CHECKED: Final = "Files were checked, not batteries: bms-exporter doctor tries to read those."
 # Failures whose message is the whole cause: doctor would find no other.
 EXPLAINED: Final = {FailureReason.AUTH, FailureReason.DEVICE}
 
@@ -97,7 +98,11 @@ def _check(options: Check) -> int:
                 f"{battery.name}: {battery.address} may be backwards, as some phone apps show it: "
                 f"{backwards} is an address of a JBD module"
             )
-    print(f"{options.config_file}: no complaint; batteries: {len(batteries)}")
+    count = "1 battery" if len(batteries) == 1 else f"{len(batteries)} batteries"
+    print(f"{shown_path(options.config_file.absolute())}: valid, {count}")
+    if options.web_config is not None:
+        print(f"{shown_path(options.web_config.absolute())}: valid")
+    print(CHECKED)
     return OK
 
 

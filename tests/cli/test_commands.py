@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cli import main
+from exporter.cli.commands import CHECKED
 from exporter.demo.battery import Faults, VirtualBattery
 from exporter.demo.radio import Air, make_air, make_backend
 from tests.support.paths import PROJECT
@@ -39,13 +40,20 @@ def config(tmp_path: Path) -> Path:
 
 
 class TestServing:
-    def test_valid_configuration_is_confirmed(
-        self, config: Path, capsys: pytest.CaptureFixture[str]
+    def test_valid_configuration_is_confirmed_with_place_batteries_and_what_was_checked(
+        self, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        status = main(["--config.file", str(config), "--config.check"])
+        monkeypatch.chdir(config.parent)
+        config.with_name("web.yml").write_text("rate_limit: {interval: 1s, burst: 5}\n")
+
+        status = main(["--config.check", "--web.config.file", "web.yml"])
 
         assert status == 0
-        assert "batteries: 2" in capsys.readouterr().out
+        assert capsys.readouterr().out.splitlines() == [
+            f"{config}: valid, 2 batteries",
+            f"{config.with_name('web.yml')}: valid",
+            CHECKED,
+        ]
 
     def test_check_says_that_an_address_may_be_backwards(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
