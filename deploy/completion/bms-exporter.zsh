@@ -20,12 +20,12 @@ _bms_exporter() {
         '*--config.check[check the configuration and exit]' \
         '*--config.example[print a configuration with every option and exit]' \
         '*--web.listen-address=[HOST\:PORT or \:PORT to serve on; repeatable (default\: \:12200)]:ADDRESS:' \
-        '*--web.config.file=[TLS, users and headers, in the format of Prometheus'\'' exporter-toolkit]:FILE:_files' \
+        '*--web.config.file=[TLS, users and headers, in the format of Prometheus'\'' exporter-toolkit (default\: no file)]:FILE:_files' \
         '*--web.systemd-socket[serve on the sockets of systemd instead of listen addresses]' \
         '*--web.telemetry-path=[where the metrics are (default\: /metrics)]:PATH:' \
         '*--web.timeout-offset=[how much of Prometheus'\'' scrape time-out is kept in reserve (default\: 500ms)]:DURATION:' \
         '*--config.file=[the configuration (default\: config.yaml in this folder, or in /etc/bms-exporter/)]:FILE:_files' \
-        '*--log.level=[least severe level to log\: debug, info, warning, error]:LEVEL:(debug info warning error)' \
+        '*--log.level=[least severe level to log\: debug, info, warning, error (default\: info)]:LEVEL:(debug info warning error)' \
         '*--log.format=[form of a log line\: logfmt or json (default\: logfmt)]:FORMAT:(logfmt json)' \
         '*--log.redact-addresses[log only the first half of Bluetooth addresses]' \
         '1:command:->command' '*::argument:->argument'
@@ -37,14 +37,14 @@ _bms_exporter() {
                     _arguments \
                         '*-h[print this help and exit]' \
                         '*--help[print this help and exit]' \
-                        '*--adapter=[listen with this Bluetooth adapter\: hci0 and the like, or its address]:ADAPTER:' \
+                        '*--adapter=[listen with this Bluetooth adapter\: hci0 and the like, or its address (default\: the first that is switched on)]:ADAPTER:' \
                         '*--proxy=[listen through a proxy of the configuration]:NAME:' \
                         '*--demo[use the virtual batteries of the demo\: camper, camper2, flaky and cold]' \
                         '*--duration=[how long to listen (default\: 10s)]:DURATION:' \
                         '*--all[list every device, not only JBD]' \
                         '*--no-read[connect to nothing\: do not read the devices that only may be JBD batteries (about 3 s each, 15 s if one does not answer)]' \
                         '*--config.file=[the configuration (default\: config.yaml in this folder, or in /etc/bms-exporter/)]:FILE:_files' \
-                        '*--log.level=[least severe level to log\: debug, info, warning, error]:LEVEL:(debug info warning error)' \
+                        '*--log.level=[least severe level to log\: debug, info, warning, error (default\: error)]:LEVEL:(debug info warning error)' \
                         '*--log.format=[form of a log line\: logfmt or json (default\: logfmt)]:FORMAT:(logfmt json)' \
                         '*--log.redact-addresses[log only the first half of Bluetooth addresses]'
                     ;;
@@ -58,7 +58,7 @@ _bms_exporter() {
                         '*--replay=[run a recorded session instead of reading a battery; needs no Bluetooth]:FILE:_files' \
                         '*--demo[use the virtual batteries of the demo\: camper, camper2, flaky and cold]' \
                         '*--config.file=[the configuration (default\: config.yaml in this folder, or in /etc/bms-exporter/)]:FILE:_files' \
-                        '*--log.level=[least severe level to log\: debug, info, warning, error]:LEVEL:(debug info warning error)' \
+                        '*--log.level=[least severe level to log\: debug, info, warning, error (default\: error)]:LEVEL:(debug info warning error)' \
                         '*--log.format=[form of a log line\: logfmt or json (default\: logfmt)]:FORMAT:(logfmt json)' \
                         '*--log.redact-addresses[log only the first half of Bluetooth addresses]'
                     ;;
@@ -71,7 +71,7 @@ _bms_exporter() {
                         '*--format=[the form of the output\: table, json, metrics (default\: table)]:FORMAT:(table json metrics)' \
                         '*--demo[use the virtual batteries of the demo\: camper, camper2, flaky and cold]' \
                         '*--config.file=[the configuration (default\: config.yaml in this folder, or in /etc/bms-exporter/)]:FILE:_files' \
-                        '*--log.level=[least severe level to log\: debug, info, warning, error]:LEVEL:(debug info warning error)' \
+                        '*--log.level=[least severe level to log\: debug, info, warning, error (default\: error)]:LEVEL:(debug info warning error)' \
                         '*--log.format=[form of a log line\: logfmt or json (default\: logfmt)]:FORMAT:(logfmt json)' \
                         '*--log.redact-addresses[log only the first half of Bluetooth addresses]'
                     ;;
@@ -87,7 +87,7 @@ _bms_exporter() {
                         '*--show-addresses[show whole addresses and names; without it, the output may be published]' \
                         '*--exporter=[the exporter that leaves the batteries alone meanwhile (default\: http\://127.0.0.1\:12200)]:URL:' \
                         '*--config.file=[the configuration (default\: config.yaml in this folder, or in /etc/bms-exporter/)]:FILE:_files' \
-                        '*--log.level=[least severe level to log\: debug, info, warning, error]:LEVEL:(debug info warning error)' \
+                        '*--log.level=[least severe level to log\: debug, info, warning, error (default\: error)]:LEVEL:(debug info warning error)' \
                         '*--log.format=[form of a log line\: logfmt or json (default\: logfmt)]:FORMAT:(logfmt json)' \
                         '*--log.redact-addresses[log only the first half of Bluetooth addresses]'
                     ;;
@@ -98,7 +98,7 @@ _bms_exporter() {
                         '*:HEX|FILE|-:_files' \
                         '*--format=[the form of the output\: explain, json, metrics (default\: explain)]:FORMAT:(explain json metrics)' \
                         '*--config.file=[the configuration (default\: config.yaml in this folder, or in /etc/bms-exporter/)]:FILE:_files' \
-                        '*--log.level=[least severe level to log\: debug, info, warning, error]:LEVEL:(debug info warning error)' \
+                        '*--log.level=[least severe level to log\: debug, info, warning, error (default\: info)]:LEVEL:(debug info warning error)' \
                         '*--log.format=[form of a log line\: logfmt or json (default\: logfmt)]:FORMAT:(logfmt json)' \
                         '*--log.redact-addresses[log only the first half of Bluetooth addresses]'
                     ;;
@@ -109,12 +109,12 @@ _bms_exporter() {
                         '*--speed=[run the day faster\: 60 is an hour a minute (default\: 1)]:NUMBER:' \
                         '*--replay=[serve the recorded reply frames of FILE as NAME; repeatable. FILE is a recording, or holds what decode takes]:NAME=FILE:_files' \
                         '*--web.listen-address=[HOST\:PORT or \:PORT to serve on; repeatable (default\: \:12200)]:ADDRESS:' \
-                        '*--web.config.file=[TLS, users and headers, in the format of Prometheus'\'' exporter-toolkit]:FILE:_files' \
+                        '*--web.config.file=[TLS, users and headers, in the format of Prometheus'\'' exporter-toolkit (default\: no file)]:FILE:_files' \
                         '*--web.systemd-socket[serve on the sockets of systemd instead of listen addresses]' \
                         '*--web.telemetry-path=[where the metrics are (default\: /metrics)]:PATH:' \
                         '*--web.timeout-offset=[how much of Prometheus'\'' scrape time-out is kept in reserve (default\: 500ms)]:DURATION:' \
                         '*--config.file=[the configuration (default\: config.yaml in this folder, or in /etc/bms-exporter/)]:FILE:_files' \
-                        '*--log.level=[least severe level to log\: debug, info, warning, error]:LEVEL:(debug info warning error)' \
+                        '*--log.level=[least severe level to log\: debug, info, warning, error (default\: info)]:LEVEL:(debug info warning error)' \
                         '*--log.format=[form of a log line\: logfmt or json (default\: logfmt)]:FORMAT:(logfmt json)' \
                         '*--log.redact-addresses[log only the first half of Bluetooth addresses]'
                     ;;

@@ -44,6 +44,7 @@ EXAMPLE: Final = """\
   bms-exporter scan              # finds batteries, prints a configuration
   bms-exporter                   # serves those of config.yaml"""
 WRONG_USAGE: Final = 2
+USUAL_LEVEL: Final = "info"  # of the log; some commands have another one
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[LogOptions, Options]:
 
 
 def _parse(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
-    usual = argparse.Namespace(command=Serve, usual_level="info")
+    usual = argparse.Namespace(command=Serve, usual_level=USUAL_LEVEL)
     given: dict[str, Any] = vars(parser.parse_args(words, usual))
     if "help_on" in given:
         (parser if given["help_on"] is None else commands_of(parser)[given["help_on"]]).print_help()
@@ -150,7 +151,8 @@ def _add_common_options(parser: Parser) -> None:
         dest="log_level",
         metavar="LEVEL",
         **one_of(LEVELS, {"warn": "warning"}),
-        help=f"least severe level to log: {', '.join(LEVELS)}",
+        help=f"least severe level to log: {', '.join(LEVELS)} "
+        f"(default: {parser.get_default('usual_level') or USUAL_LEVEL})",
     )
     common.add_argument(
         "--log.format",
@@ -181,7 +183,8 @@ def _add_web_options(parser: Parser) -> None:
         dest="web_config",
         metavar="FILE",
         type=parse_optional_path,
-        help="TLS, users and headers, in the format of Prometheus' exporter-toolkit",
+        help="TLS, users and headers, in the format of Prometheus' exporter-toolkit "
+        "(default: no file)",
     )
     web.add_argument(
         "--web.systemd-socket",

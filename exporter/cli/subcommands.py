@@ -35,7 +35,8 @@ def add_scan(commands: Any) -> Parser:
         "--adapter",
         metavar="ADAPTER",
         type=checked(parse_adapter),
-        help="listen with this Bluetooth adapter: hci0 and the like, or its address",
+        help="listen with this Bluetooth adapter: hci0 and the like, or its address "
+        "(default: the first that is switched on)",
     )
     antenna.add_argument(
         "--proxy", metavar="NAME", help="listen through a proxy of the configuration"

@@ -1,11 +1,13 @@
 """The command line becomes options; wrong usage is explained."""
 
+import argparse
+import re
 from pathlib import Path
 
 import pytest
 
 from exporter.cli import main
-from exporter.cli.arguments import parse_arguments
+from exporter.cli.arguments import build_parser, parse_arguments
 from exporter.cli.options import (
     Check,
     Decode,
@@ -17,6 +19,7 @@ from exporter.cli.options import (
     Scan,
     Serve,
 )
+from exporter.cli.parser import arguments_of, commands_of
 from exporter.logs import LogFormat
 
 
@@ -193,3 +196,37 @@ class TestLogOptions:
         assert log_options("--log.format=json", "--log.redact-addresses") == LogOptions(
             level="info", log_format=LogFormat.JSON, redact_addresses=True
         )
+
+
+def options_with_a_value() -> list[tuple[str, argparse.Action]]:
+    parser = build_parser()
+    return [
+        (name, action)
+        for name, one in ({"": parser} | commands_of(parser)).items()
+        for action in arguments_of(one)
+        if action.option_strings and action.nargs != 0
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        pytest.param(*one, id=f"{one[0]} {one[1].option_strings[-1]}".strip())
+        for one in options_with_a_value()
+    ],
+)
+def test_help_names_the_default_of_each_option(command: str, option: argparse.Action) -> None:
+    log_given, given = parse_arguments({"": [], "decode": ["decode", "DD"]}.get(command, [command]))
+    named = re.search(r"\(default: (.*)\)$", option.help or "")
+    if option.dest == "config_file":
+        assert named  # two places; some commands read neither
+        return
+    sources = [given, getattr(given, "web", None), log_given]
+    attribute = {"log_level": "level"}.get(option.dest, option.dest)
+    (default,) = (getattr(one, attribute) for one in sources if hasattr(one, attribute))
+
+    if default is None or default == ():
+        return  # without the option nothing is done; some options say what is done instead
+    assert named
+    parse = option.type if callable(option.type) else str
+    assert parse(named[1]) == (default[0] if isinstance(default, tuple) else default)
