@@ -165,18 +165,22 @@ def _poll_complaints(document: Document) -> Iterator[Complaint]:
     """Find durations that are well-formed but out of range or contradict each other."""
     poll = document.data.get("poll")
     durations = {key_of(f.name): getattr(PollConfig(), f.name) for f in fields(PollConfig)}
+    wrong = set()
     for key, (least, greatest) in RANGES_S.items() if isinstance(poll, Mapping) else ():
         if key not in poll:
             continue
         try:
             durations[key] = parse_duration(poll[key])
         except ValueError:
-            continue  # the converter complains
+            wrong.add(key)  # the converter complains
+            continue
         if not least <= durations[key] <= greatest:
+            wrong.add(key)
             yield document.complaint(
                 f"poll.{key}", f"expected {least:g}s to {greatest:g}s, got {poll[key]}"
             )
-    if 0 < durations["max_age"] < durations["min_interval"]:
+    is_comparable = wrong.isdisjoint({"max_age", "min_interval"})
+    if is_comparable and 0 < durations["max_age"] < durations["min_interval"]:
         yield document.complaint(
             "poll.max_age",
             f"expected 0 or at least min_interval ({durations['min_interval']:g}s), "

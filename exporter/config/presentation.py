@@ -67,22 +67,26 @@ def parse_threshold(value: object) -> Threshold:
 
 def threshold_complaints(document: Document) -> Iterator[Complaint]:
     """Find thresholds `critical` that are above `low`: of the file, and of each battery."""
-    inherited = {"low": (LOW, "the default"), "critical": (CRITICAL, "the default")}
+    inherited: dict[str, tuple[Threshold | None, str]] = {
+        "low": (LOW, "the default"),
+        "critical": (CRITICAL, "the default"),
+    }
     yield from _order_complaints(document, "", document.data, inherited)
     inherited |= {key: (one, "of all batteries") for key, one in _own(document.data).items()}
     for index, battery in enumerate(document.mappings("batteries")):
-        yield from _order_complaints(document, f"batteries[{index}].", battery, inherited)
+        given = {key: value for key, value in battery.items() if value is not None}
+        yield from _order_complaints(document, f"batteries[{index}].", given, inherited)
 
 
 def _order_complaints(
     document: Document,
     prefix: str,
     data: Mapping[str, Any],
-    inherited: Mapping[str, tuple[Threshold, str]],
+    inherited: Mapping[str, tuple[Threshold | None, str]],
 ) -> Iterator[Complaint]:
     own = _own(data)
     low, critical = (own.get(key, inherited[key][0]) for key in ("low", "critical"))
-    if not (own and critical.is_above(low)):
+    if not (own and low and critical and critical.is_above(low)):
         return
     if "critical" in own:
         source = "" if "low" in own else f", {inherited['low'][1]}"
@@ -94,12 +98,12 @@ def _order_complaints(
         yield document.complaint(f"{prefix}low", text)
 
 
-def _own(data: Mapping[str, Any]) -> dict[str, Threshold]:
-    """Return the valid thresholds of one mapping; others complain about the rest."""
-    found: dict[str, Threshold] = {}
-    for key in ("low", "critical"):
+def _own(data: Mapping[str, Any]) -> dict[str, Threshold | None]:
+    """Return the thresholds of one mapping; None: it is wrong, and others complain about it."""
+    found: dict[str, Threshold | None] = {}
+    for key in {"low", "critical"} & data.keys():
         try:
-            found[key] = parse_threshold(data.get(key))
+            found[key] = parse_threshold(data[key])
         except ValueError:
-            continue
+            found[key] = None
     return found

@@ -217,6 +217,36 @@ def one(name: str = "name: camper", address: str = ADDRESS, more: str = "") -> s
             "low: expected a charge with its unit like 60Ah or 30%, got 20", id="low: 20",
         ),
         pytest.param(
+            f"{CAMPER}low: 20\ncritical: 30%\n", 4,
+            "low: expected a charge with its unit like 60Ah or 30%, got 20",
+            id="a wrong low, and a critical above the default of low",
+        ),
+        pytest.param(
+            f"low: 20\n{one(more='critical: 30%')}", 1,
+            "low: expected a charge with its unit like 60Ah or 30%, got 20",
+            id="a wrong low of all batteries, and a critical of one",
+        ),
+        pytest.param(
+            f"low: 40%\n{one(more='low: 60')}    critical: 50%\n", 5,
+            "batteries[0].low: expected a charge with its unit like 60Ah or 30%, got 60",
+            id="a wrong low of one battery, and a critical above that of all",
+        ),
+        pytest.param(
+            one(more="low:\n    critical: 50%"), 5,
+            "batteries[0].critical: expected at most low (20%, the default), got 50%",
+            id="low: of a battery is as if it were not there",
+        ),
+        pytest.param(
+            f"{CAMPER}poll: {{max_age: 5s, min_interval: 30}}\n", 4,
+            "poll.min_interval: expected a duration with its unit like 10s, 2m or 500ms, got 30",
+            id="a wrong min_interval, and a max_age below its default",
+        ),
+        pytest.param(
+            f"{CAMPER}poll: {{min_interval: 2h}}\n", 4,
+            "poll.min_interval: expected 0s to 3600s, got 2h",
+            id="a min_interval out of its range, which is above max_age",
+        ),
+        pytest.param(
             f"{CAMPER}proxies:\n  - name: garage\n    host: 192.168.1.40:6053\n", 6,
             "proxies[0].host: expected a host alone, got '192.168.1.40:6053': the port has its own "
             "key, port", id="a host with its port",
