@@ -21,7 +21,14 @@ from exporter.config.schema import (
     ProxyConfig,
     key_of,
 )
-from exporter.config.yaml_document import Complaint, Document, shown, unknown_key
+from exporter.config.yaml_document import (
+    HIDDEN,
+    Complaint,
+    Document,
+    hide_secret,
+    shown,
+    unknown_key,
+)
 
 EMPTY: Final = (
     "no battery is configured yet: bms-exporter scan finds batteries and prints a configuration, "
@@ -149,6 +156,7 @@ def missing(path: str) -> str:
 
 def unknown(key: str, part: type) -> str:
     """Return the complaint about an unknown key in one part of the file."""
+    key = hide_secret(key).removesuffix(HIDDEN)
     if key in ELSEWHERE:
         return f"unknown key: {ELSEWHERE[key]}"
     for other, cure in PARTS.items():

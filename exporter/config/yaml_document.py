@@ -19,6 +19,13 @@ MAX_NUMBER: Final = 20  # characters; Python refuses to print a number of 4301 d
 TAGS: Final = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float")}
 KINDS: Final = {"bool": "true or false", "int": "a number", "float": "a number"}  # by tag
 INDEX: Final = re.compile(r"\[\d+\]$")
+# What follows the key of a secret without a colon and a blank, as in `password 123456:`.
+SECRET: Final = re.compile(
+    r"(?:^|(?<=\.))((?:password|pin|key)(?:_?file|_?env)?(?=[^\w-]|\d)"
+    r"|basic_auth_users(?:\.[^\s:=]+)?(?=[\s:=])).+",
+    re.DOTALL | re.IGNORECASE,
+)
+HIDDEN: Final = " (hidden)"
 
 Complaint = tuple[int, str]
 """A line number, from 1, and the mistake in that line."""
@@ -38,7 +45,7 @@ class Document:
         known = path
         while known not in self.lines and known:
             known = known[: max(known.rfind("."), known.rfind("["), 0)]
-        return self.lines.get(known, 1), f"{path}: {text}" if path else text
+        return self.lines.get(known, 1), f"{hide_secret(path)}: {text}" if path else text
 
     def describe_taken(self, value: str, path: str, cure: str) -> str:
         """Return the text of a complaint about a value that `path` has already."""
@@ -95,6 +102,11 @@ def read_yaml(
     return Document(name=name, data=data, lines=walker.lines, duplicates=tuple(walker.duplicates))
 
 
+def hide_secret(text: str) -> str:
+    """Return a text or path for a message, without what follows the key of a secret."""
+    return SECRET.sub(rf"\1{HIDDEN}", text)
+
+
 def shown(value: object) -> str:
     """Return a value for a message: text in quotes, and only the kind of a list or mapping."""
     match value:
@@ -108,7 +120,7 @@ def shown(value: object) -> str:
             return "keys with values"
         case Misread():
             return value.text
-    return repr(value)
+    return repr(hide_secret(value) if isinstance(value, str) else value)
 
 
 def unknown_key(key: str, known: Collection[str], otherwise: str | None = None) -> str:
@@ -118,6 +130,9 @@ def unknown_key(key: str, known: Collection[str], otherwise: str | None = None) 
     """
     from difflib import get_close_matches  # noqa: PLC0415 - 130 kB that only a mistake needs
 
+    key = hide_secret(key).removesuffix(HIDDEN)
+    if key in known:
+        return f"a colon and a blank are missing after {key}"
     near = get_close_matches(key, known, n=1)
     if near:
         return f"unknown key, did you mean {near[0]}?"
@@ -213,7 +228,7 @@ class _Walker:
             if key in result:
                 first = self.lines[place]
                 cure = "remove one, or begin the next entry with a dash" if path else "remove one"
-                text = f"{place}: given twice, first in line {first}: {cure}"
+                text = f"{hide_secret(place)}: given twice, first in line {first}: {cure}"
                 self.duplicates.append((line, text))
                 continue
             self.lines[place] = line

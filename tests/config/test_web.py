@@ -383,3 +383,21 @@ def test_one_mistake_gets_one_sentence(text: str, complaint: str) -> None:
     line = text.count("\n") + 1
 
     assert problems(text) == [f"web.yml:{line}: {complaint}"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "basic_auth_users:\n  joe hunter2:\n",
+        "basic_auth_users:\n  joe:hunter2:\n",
+        "basic_auth_users joe hunter2:\n",
+        "basic_auth_users=hunter2\n",
+        "tls_server_config:\n  key hunter2:\n",
+        "tls_server_config:\n  key:hunter2\n",
+    ],
+)
+def test_secret_after_a_forgotten_colon_is_not_repeated(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, Path())
+
+    assert "hunter2" not in str(caught.value)

@@ -1,11 +1,13 @@
 """Configurations as people write them wrongly: one sentence each, with place and cure."""
 
+import re
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from exporter.config import load
+from exporter.config.loader import parse
 from exporter.errors import ConfigError
 
 ADDRESS: Final = "address: A4:C1:38:12:34:56"
@@ -190,6 +192,16 @@ def one(name: str = "name: camper", address: str = ADDRESS, more: str = "") -> s
             "that file as password_file", id="a password in the file",
         ),
         pytest.param(
+            one(more="password 123456:"), 4,
+            "batteries[0].password (hidden): unknown key: write it into a file of its own, and the "
+            "name of that file as password_file", id="a password without its colon",
+        ),
+        pytest.param(
+            one(more="password_file=camper.pin:"), 4,
+            "batteries[0].password_file (hidden): a colon and a blank are missing after "
+            "password_file", id="a password file without its colon",
+        ),
+        pytest.param(
             one(more="password_file: none.pin"), 4,
             "batteries[0].password_file: none.pin: there is no such file: write the secret into it",
             id="no password file",
@@ -287,3 +299,27 @@ def test_wrong_configuration_gets_one_sentence_with_place_and_cure(
         load(Path("mine.yaml"))
 
     assert caught.value.problems == (f"mine.yaml:{line}: {complaint}",)
+
+
+@pytest.mark.parametrize("key", ["password", "Password", "pin", "password_file", "password_env"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{} 123456:", "{}123456:", "{}:123456:", "{}=123456:", "{}: {{123456: a, 123456: b}}",
+        '"{}: 123456":', "? {} 123456", "{} 123456: a\n    {} 123456: b",
+    ],
+)  # fmt: skip
+def test_secret_in_a_key_is_not_repeated(key: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(one(more=line.format(key, key)))
+
+    assert "123456" not in str(caught.value)
+    assert all(re.search(r"^config.yaml:[45]: .*: ", problem) for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize("text", ["- password 123456", "- pin=123456", "key:123456", "key 123456"])
+def test_secret_that_is_no_key_is_not_repeated(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(f"batteries:\n  {text}\n")
+
+    assert "123456" not in str(caught.value)
