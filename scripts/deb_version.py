@@ -12,6 +12,9 @@ PROJECT: Final = Path(__file__).parent.parent
 SHALLOW: Final = """\
 This clone is shallow, so the tag of the release may be missing: then apt takes this package for an
 older one than the release. Get the tags with: git fetch --unshallow --tags"""
+REFUSED: Final = (
+    "The version of the package is that of the commit, and git refuses to show it: see above"
+)
 PACKAGED: Final = ("exporter", "deploy", "docs", "scripts")
 
 
@@ -21,8 +24,8 @@ def deb_version(project: Path, release: str, *, now_s: float) -> str:
     It is `release` on the tag of that release. Otherwise it names the commit: before the tag as
     `~git`, which dpkg sorts before the release, later as `+git`. Uncommitted changes add the time.
     """
-    if not (project / ".git").exists():
-        return _version_without_git(project, release)
+    if not ((project / ".git").exists() and _git(project, "rev-list", "-1", "--all")):
+        return _version_without_commits(project, release)
     tag = f"v{release}"
     is_dirty = bool(_git(project, "status", "--porcelain"))
     if not is_dirty and _git(project, "tag", "--points-at", "HEAD", "--list", tag):
@@ -35,7 +38,7 @@ def deb_version(project: Path, release: str, *, now_s: float) -> str:
     return f"{version}+{_moment(now_s)}" if is_dirty else version
 
 
-def _version_without_git(project: Path, release: str) -> str:
+def _version_without_commits(project: Path, release: str) -> str:
     """Return `release` for an unpacked sdist; for other copies of the tree, add the newest file."""
     if (project / "PKG-INFO").exists():
         return release
@@ -52,9 +55,12 @@ def _git(project: Path, *arguments: str) -> str:
     git = shutil.which("git")
     if git is None:
         raise SystemExit("The version of the package is that of the commit: install git")
-    return subprocess.run(  # noqa: S603 - our own arguments
-        [git, "-C", str(project), *arguments], check=True, stdout=subprocess.PIPE, text=True
-    ).stdout.strip()
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        [git, "-C", str(project), *arguments], check=False, stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise SystemExit(REFUSED)
+    return done.stdout.strip()
 
 
 def _moment(seconds: float) -> str:

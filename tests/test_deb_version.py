@@ -140,6 +140,27 @@ def test_missing_git_is_one_sentence(tree: Tree, monkeypatch: pytest.MonkeyPatch
         tree.version()
 
 
+def test_git_that_refuses_is_one_sentence_below_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".git").touch()
+
+    with pytest.raises(SystemExit, match=r"git refuses to show it: see above$"):
+        deb_version(tmp_path, "0.2.0", now_s=0)
+
+    assert capfd.readouterr().err.startswith("fatal: ")
+
+
+def test_repository_without_commits_is_like_an_unpacked_archive(tree: Tree) -> None:
+    path = tree.folder / "new" / "exporter" / "file"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    os.utime(path, (START_S, START_S))
+    tree.git("init", "--quiet", "new")
+
+    assert deb_version(tree.folder / "new", "0.2.0", now_s=0) == "0.2.0~git20270115080000"
+
+
 def test_unpacked_archive_has_the_time_of_its_newest_file(tmp_path: Path) -> None:
     for folder, age_s in (("exporter", 0), ("docs", 60)):
         path = tmp_path / folder / "file"
