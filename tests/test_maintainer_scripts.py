@@ -33,11 +33,26 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def run(root: Path, name: str, arguments: list[str]) -> int:
+    """Run one of the scripts in `root` and return its exit status."""
+    script = (SCRIPTS / name).read_text(encoding="utf-8")
+    for folder in ("/run/", "/etc/", "/usr/"):
+        script = script.replace(folder, f"{root}{folder}")
+    return subprocess.run(
+        ["/bin/sh", "-c", script, name, *arguments], env={"PATH": str(root / "bin")}, check=False
+    ).returncode
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "call"),
     [
         ("prerm", ["remove"], "deb-systemd-invoke stop"),
         ("postinst", ["configure", "0.1.0"], "deb-systemd-invoke restart"),
+        (
+            "postinst",
+            ["abort-remove"],
+            "deb-systemd-invoke start bms-exporter.socket bms-exporter.service",
+        ),
         ("postrm", ["remove"], "systemctl daemon-reload"),
         ("postrm", ["purge"], "systemctl daemon-reload"),
     ],
@@ -45,16 +60,23 @@ def root(tmp_path: Path) -> Path:
 def test_script_succeeds_although_systemd_refuses(
     root: Path, name: str, arguments: list[str], call: str
 ) -> None:
-    script = (SCRIPTS / name).read_text(encoding="utf-8")
-    for folder in ("/run/", "/etc/", "/usr/"):
-        script = script.replace(folder, f"{root}{folder}")
-
-    done = subprocess.run(
-        ["/bin/sh", "-c", script, name, *arguments],
-        env={"PATH": str(root / "bin")},
-        check=False,
-    )
-
-    assert done.returncode == 0
+    assert run(root, name, arguments) == 0
     assert call in (root / "calls").read_text(encoding="utf-8")
     assert (root / "etc/bms-exporter").exists() == (arguments != ["purge"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["abort-upgrade", "0.2.0"], ["abort-deconfigure", "in-favour", "other", "1.0"]],
+)
+def test_aborted_upgrade_leaves_the_running_service_alone(root: Path, arguments: list[str]) -> None:
+    assert run(root, "postinst", arguments) == 0
+    assert not (root / "calls").exists()
+
+
+def test_aborted_removal_writes_no_configuration(root: Path) -> None:
+    config = root / "etc/bms-exporter/config.yaml"
+    config.unlink()
+
+    assert run(root, "postinst", ["abort-remove"]) == 0
+    assert not config.exists()
