@@ -43,7 +43,7 @@ def commands(left_out: str = "") -> Iterator[str]:
     for path in DOCUMENTS:
         for span in re.findall(r"`([^`\n]+)`", path.read_text(encoding="utf-8")):
             if not SYNOPSIS.search(span):
-                yield span
+                yield re.split(r" [|>] ", span)[0]
 
 
 def of(program: str, left_out: str = "") -> list[list[str]]:

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Sequence
+from textwrap import indent
 from typing import Final
 
 from exporter.ble.machine import build_routes, resolve_adapter
@@ -44,7 +45,8 @@ async def run_scan(options: Scan, backend: Backend | None, config: Config | None
     candidates = [finding for finding in findings if finding.is_candidate]
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if shown := findings if options.all else candidates:
-        print(scan_table(shown, columns))
+        # In a file, the table would make the configuration below it invalid.
+        print(indent(scan_table(shown, columns), "" if sys.stdout.isatty() else "# "))
     if not any(finding.is_battery for finding in candidates):
         complain(_why_no_configuration(candidates, options, devices=len(findings)))
         return FAILED

@@ -1,7 +1,9 @@
 """`scan` lists batteries, proves what only may be one, and prints a configuration to paste."""
 
 import asyncio
+import os
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +51,24 @@ class TestListening:
         status = await scan(battery(rssi_dbm=-80), battery(SECOND, name="xiaoxiang BMS"))
 
         out = capsys.readouterr().out
-        table, _, pasted = out.partition("\n\n")
-        lines = table.splitlines()
+        lines = [line.removeprefix("# ") for line in out.splitlines()]
         assert status == 0
         assert lines[0].split() == ["name", "address", "RSSI", "what", "it", "is"]
         assert lines[1].startswith(f"xiaoxiang BMS  {SECOND}  -67 dBm  JBD battery: service ff00, ")
         assert lines[2].startswith(f"JBD-SP04S034   {ADDRESS}  -80 dBm")
-        config = parse(pasted)
+        config = parse(out)  # as after bms-exporter scan > config.yaml
         assert {one.address for one in config.batteries} == {ADDRESS, SECOND}
         assert {one.name for one in config.batteries} == {"JBD-SP04S034", "xiaoxiang BMS"}
+
+    async def test_table_on_a_terminal_is_no_comment(self) -> None:
+        screen, terminal = os.openpty()
+        with os.fdopen(terminal, "w", encoding="utf-8") as out, redirect_stdout(out):
+            await scan(battery())
+            shown = os.read(screen, 4096).decode()
+        os.close(screen)
+
+        assert shown.startswith("name ")
+        assert f"{ADDRESS}  -67 dBm" in shown
 
     async def test_each_battery_is_reported_as_it_is_found(
         self, capsys: pytest.CaptureFixture[str]
