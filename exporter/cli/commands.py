@@ -4,7 +4,6 @@ import asyncio
 import sys
 from dataclasses import replace
 from functools import partial
-from shlex import quote
 from typing import Final
 
 from exporter.app import read_once, serve
@@ -126,6 +125,8 @@ def _show(snapshot: Snapshot, options: Read) -> int:
 
     status = output.show_reading(snapshot, options.format)
     if status != OK and snapshot.failure not in EXPLAINED:
+        from shlex import quote  # noqa: PLC0415 - see above
+
         complain(f"bms-exporter doctor {quote(snapshot.battery)} finds the cause.")
     return status
 
