@@ -210,10 +210,8 @@ class SettingsReader:
         failures = Counter(self._state.failures)
         failures[failure] += 1
         self._state = replace(self._state, failures=failures)
-        log.warning(
-            "settings not read",
-            extra={"battery": self._battery, "reason": str(failure), "error": error},
-        )
+        extra = {"battery": self._battery, "reason": str(failure)}
+        log.warning("settings not read", extra=extra | ({"error": error} if error else {}))
         if failure is SettingsFailure.IMPLAUSIBLE:
             self._keep((), None)
 

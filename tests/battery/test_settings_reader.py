@@ -197,7 +197,7 @@ class TestSwitchedOff:
         assert bench.state.rows
 
     async def test_read_under_way_ends_with_leave_and_shows_nothing(
-        self, tasks: asyncio.TaskGroup
+        self, tasks: asyncio.TaskGroup, caplog: pytest.LogCaptureFixture
     ) -> None:
         bench = Bench(tasks)
         await bench.battery.poller.refresh()
@@ -211,6 +211,9 @@ class TestSwitchedOff:
         bench.configure(DAILY)
         assert bench.state.rows == ()
         assert bench.state.failures == {SettingsFailure.INTERRUPTED: 1}
+        (record,) = [one for one in caplog.records if one.message == "settings not read"]
+        assert vars(record)["reason"] == "interrupted"
+        assert "error" not in vars(record)
 
     async def test_mode_that_was_not_left_is_left_all_the_same(
         self, tasks: asyncio.TaskGroup
