@@ -39,8 +39,9 @@ def _member_complaints(
     member: str, bank: str, batteries: list[object], taken: dict[str, str]
 ) -> Iterator[str]:
     if member not in batteries:
-        known = ", ".join(name for name in batteries if isinstance(name, str))
-        yield f"no battery is named {member!r}: expected one of {known}"
+        known = [name for name in batteries if isinstance(name, str)]
+        if known and len(known) == len(batteries):  # else a wrong name may be this one
+            yield f"no battery is named {member!r}: expected one of {', '.join(known)}"
     elif member not in taken:
         taken[member] = bank
     elif taken[member] == bank:

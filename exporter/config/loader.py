@@ -24,6 +24,7 @@ from exporter.config.schema import (
     Name,
     PollConfig,
     ProxyConfig,
+    is_address,
     key_of,
     likely_address,
     parse_duration,
@@ -138,7 +139,8 @@ def _short_battery_complaints(document: Document) -> Iterator[Complaint]:
         name, written = pairs[0] if len(pairs) == 1 else ("name", None)
         address = likely_address(written) if isinstance(written, str) else None
         if address is not None and name not in {"name", "address"}:
-            batteries[index] = {"name": f"{name} {index}", "address": address}
+            unique = name if isinstance(battery, dict) else f"{name} {index}"
+            batteries[index] = {"name": unique, "address": address}
             text = f"expected two lines, name: {name} and below it address: {address}"
             yield document.complaint(f"batteries[{index}]", text)
 
@@ -153,7 +155,7 @@ def _battery_complaints(document: Document) -> Iterator[Complaint]:
         for key in ("name", "address") if isinstance(battery, Mapping) else ():
             value = str(battery.get(key, ""))
             if key == "address":
-                value = value.strip().upper().replace("-", ":")
+                value = value.strip().upper().replace("-", ":") if is_address(value) else ""
             path = f"batteries[{index}].{key}"
             first = seen.setdefault((key, value), path)
             if value and first != path:

@@ -2,10 +2,10 @@
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from exporter.config.files import read_secret
 from exporter.config.schema import ProxyConfig, TransportChoice
@@ -17,18 +17,24 @@ KEY_BYTES: Final = 32  # of the pre-shared key of Noise; base64 makes 44 charact
 def proxy_complaints(document: Document) -> Iterator[Complaint]:
     """Find names that two proxies share, and links that name no proxy."""
     seen: dict[str, str] = {}
-    for index, proxy in enumerate(_mappings(document, "proxies")):
+    proxies = document.mappings("proxies")
+    for index, proxy in enumerate(proxies):
         path = f"proxies[{index}].name"
         name = proxy.get("name")
         if isinstance(name, str) and seen.setdefault(name, path) != path:
             yield document.complaint(
                 path, document.describe_taken(name, seen[name], "choose another one")
             )
-    for index, battery in enumerate(_mappings(document, "batteries")):
+    has_names = isinstance(document.data.get("proxies", []), list) and all(
+        isinstance(proxy.get("name"), str) for proxy in proxies
+    )
+    for index, battery in enumerate(document.mappings("batteries")):
         link = battery.get("link")
         if not isinstance(link, str) or link in list(TransportChoice):
             continue
         if link not in seen:
+            if not has_names:
+                continue  # the wrong name may be this one
             known = ", ".join([*TransportChoice, *seen])
             complaint = f"expected one of {known}, got {shown(link)}"
             yield document.complaint(f"batteries[{index}].link", complaint)
@@ -52,13 +58,6 @@ def read_keys(
             option = "key_file" if proxy.key_env is None else "key_env"
             complaints.append(document.complaint(f"proxies[{index}].{option}", str(error)))
     return tuple(with_keys)
-
-
-def _mappings(document: Document, key: str) -> list[Mapping[str, Any]]:
-    """Return the entries of a list; one that is no mapping is empty here: others complain."""
-    entries = document.data.get(key)
-    entries = entries if isinstance(entries, list) else []
-    return [entry if isinstance(entry, Mapping) else {} for entry in entries]
 
 
 def _key(proxy: ProxyConfig, folder: Path) -> str | None:

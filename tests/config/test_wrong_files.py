@@ -272,6 +272,37 @@ def one(name: str = "name: camper", address: str = ADDRESS, more: str = "") -> s
             "banks[0].batteries[0]: no battery is named 'boat': expected one of camper", id="boat",
         ),
         pytest.param(
+            f"{one('names: camper')}banks:\n  - {{name: a, batteries: [camper], wiring: series}}\n",
+            2,
+            "batteries[0].names: unknown key, did you mean name?", id="a wrong battery in a bank",
+        ),
+        pytest.param(
+            "batteries:\n  - camper: A4:C1:38:12:34:56\n"
+            "banks:\n  - {name: a, batteries: [camper], wiring: series}\n", 2,
+            "batteries[0]: expected two lines, name: camper and below it address: "
+            "A4:C1:38:12:34:56", id="a short battery in a bank",
+        ),
+        pytest.param(
+            "batteries:\n  camper: A4:C1:38:12:34:56\n"
+            "banks:\n  - {name: a, batteries: [camper], wiring: series}\n", 1,
+            "batteries: expected a list of batteries, each with a dash before its name, got keys "
+            "with values", id="batteries without dashes in a bank",
+        ),
+        pytest.param(
+            f"{one(more='link: garage')}proxies:\n  - {{names: garage, host: a}}\n", 6,
+            "proxies[0].names: unknown key, did you mean name?", id="a link to a wrong proxy",
+        ),
+        pytest.param(
+            f"{one(more='link: garage')}proxies:\n  garage: 192.168.1.40\n", 5,
+            "proxies: expected a list of proxies, each with a dash before its name, got keys with "
+            "values", id="a link to proxies without dashes",
+        ),
+        pytest.param(
+            f"{one(more='link: garden')}proxies:\n  - {{name: garage, host: a}}\n", 4,
+            "batteries[0].link: expected one of auto, direct, bluez, garage, got 'garden'",
+            id="a link to no proxy",
+        ),
+        pytest.param(
             one(more="temperatures: cells"), 4,
             "batteries[0].temperatures: expected a list of names, like [one, two], got 'cells'",
             id="one sensor",
