@@ -88,7 +88,7 @@ TOTAL_EMPTY_S = (
     f"(3600 * {REMAINING_AH} / -({MEAN_OF_TOTAL_A} <= -0.05) <= 2592000 unless {CURRENT_A} > 0)"
 )
 TOTAL_FULL_S = (
-    f"(3600 * ((bms_full_capacity_amperehours{OF} > 0 or {NOMINAL_AH}) - {REMAINING_AH} >= 0) / ({MEAN_OF_TOTAL_A} >= 0.05) <= 2592000"
+    f"(3600 * (({total('full_capacity_amperehours')} > 0 or {NOMINAL_AH}) - {REMAINING_AH} >= 0) / ({MEAN_OF_TOTAL_A} >= 0.05) <= 2592000"
     f" unless {total('state_of_charge_ratio')} >= 1 unless {CURRENT_A} < 0)"
 )
 NIGHT_OF_TOTAL_A = (

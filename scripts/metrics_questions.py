@@ -143,6 +143,7 @@ bms_protection_threshold_volts{protection="cell_overvoltage"}
         metrics=(
             "bms_bank_remaining_capacity_amperehours",
             "bms_bank_nominal_capacity_amperehours",
+            "bms_bank_full_capacity_amperehours",
             "bms_bank_state_of_charge_ratio",
             "bms_bank_voltage_volts",
             "bms_bank_current_amperes",

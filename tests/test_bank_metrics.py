@@ -56,6 +56,12 @@ def test_bank_has_totals_while_all_batteries_have_readings() -> None:
     }
 
 
+def test_full_capacity_of_a_bank_exists_if_a_bms_has_learned_one() -> None:
+    learned = replace(LEFT, reading=Reading(basic=replace(BASIC, full_ah=80.0)))
+
+    assert values(exposed(learned, RIGHT))["full_capacity_amperehours"] == 180.0
+
+
 def test_bank_with_a_stale_battery_has_only_its_numbers_of_batteries() -> None:
     assert values(exposed(LEFT, replace(RIGHT, reading=None))) == {
         "batteries": 2.0,

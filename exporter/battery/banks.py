@@ -18,6 +18,7 @@ class BankTotal:
 
     remaining_ah: float
     nominal_ah: float | None  # None: a BMS reports 0, so nobody has configured it
+    full_ah: float | None  # None: no BMS has learned one; else the others count as nominal
     rsoc_ratio: float | None  # None: parallel, and without the nominal capacities
     voltage_v: float
     current_a: float
@@ -64,6 +65,8 @@ def _total(wiring: Wiring, infos: Sequence[BasicInfo], means_a: Sequence[float])
     # In series, the battery with the least charge ends every discharge.
     charge: Callable[[Sequence[float]], float] = sum if is_parallel else min
     has_nominal = all(nominal_ah)
+    has_learned = any(one.full_ah for one in infos)
+    full_ah = [one.full_ah or one.nominal_ah for one in infos]
     rsoc_ratio: float | None = min(rsoc)
     if is_parallel:
         weighted = sum(ratio * ah for ratio, ah in zip(rsoc, nominal_ah, strict=True))
@@ -73,7 +76,7 @@ def _total(wiring: Wiring, infos: Sequence[BasicInfo], means_a: Sequence[float])
         infos[0],
         remaining_ah=round(charge(remaining_ah), DIGITS),
         nominal_ah=round(charge(nominal_ah), DIGITS) if has_nominal else 0.0,
-        full_ah=None,
+        full_ah=round(charge(full_ah), DIGITS) if has_learned and all(full_ah) else None,
         current_a=round(combine_a(current_a), DIGITS),
         rsoc_ratio=rsoc_ratio or 0.0,
     )
@@ -81,6 +84,7 @@ def _total(wiring: Wiring, infos: Sequence[BasicInfo], means_a: Sequence[float])
     return BankTotal(
         remaining_ah=whole.remaining_ah,
         nominal_ah=whole.nominal_ah if has_nominal else None,
+        full_ah=whole.full_ah,
         rsoc_ratio=None if rsoc_ratio is None else round(rsoc_ratio, DIGITS),
         voltage_v=round((_mean if is_parallel else sum)(voltage_v), DIGITS),
         current_a=whole.current_a,

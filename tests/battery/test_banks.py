@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from exporter.battery.banks import BankSnapshot, BankTotal, make_bank_snapshot
+from exporter.battery.forecast import time_to_full_s
 from exporter.battery.snapshot import Snapshot
 from exporter.config.schema import BankConfig, Name, Wiring
 from exporter.protocol.jbd import decode_basic
@@ -55,6 +56,7 @@ def test_parallel_adds_charge_and_current_and_averages_voltage() -> None:
     assert total_of(Wiring.PARALLEL) == BankTotal(
         remaining_ah=280.0,
         nominal_ah=400.0,
+        full_ah=None,
         rsoc_ratio=0.7,  # by nominal capacity
         voltage_v=13.15,
         current_a=-9.0,
@@ -70,6 +72,7 @@ def test_series_adds_voltage_and_averages_current_and_has_the_least_charge() -> 
     assert total_of(Wiring.SERIES, large=LARGE | {"current_a": -2.1}) == BankTotal(
         remaining_ah=40.0,
         nominal_ah=100.0,
+        full_ah=None,
         rsoc_ratio=0.4,
         voltage_v=26.3,
         current_a=-2.05,
@@ -94,6 +97,27 @@ def test_charged_bank_has_a_time_to_full() -> None:
     total = total_of(Wiring.PARALLEL, SMALL | {"current_a": 3.0}, LARGE | {"current_a": 9.0})
 
     assert (total.time_to_empty_s, total.time_to_full_s) == (None, 36_000.0)  # 120 Ah at 12 A
+
+
+@pytest.mark.parametrize("wiring", list(Wiring))
+def test_bank_is_full_when_its_equal_batteries_are(wiring: Wiring) -> None:
+    aged = SMALL | {"remaining_ah": 70.0, "rsoc_ratio": 0.875, "full_ah": 80.0, "current_a": 10.0}
+    one = shot("aged", **aged).reading
+
+    total = total_of(wiring, aged, aged)
+
+    assert one is not None
+    assert one.basic is not None
+    assert total.time_to_full_s == time_to_full_s(one.basic, 10.0) == 3600.0
+
+
+def test_time_to_full_uses_the_nominal_capacity_of_a_battery_that_has_learned_none() -> None:
+    aged = SMALL | {"full_ah": 80.0, "current_a": 4.0}
+
+    total = total_of(Wiring.PARALLEL, aged, LARGE | {"current_a": 6.0})
+
+    assert total.full_ah == 380.0
+    assert total.time_to_full_s == 36_000.0  # 100 Ah at 10 A
 
 
 @pytest.mark.parametrize("wiring", list(Wiring))

@@ -151,6 +151,7 @@ def bank(name: str, batteries: Sequence[Json], wiring: str = "parallel", **chang
         total["rsoc_ratio"] = total["remaining_ah"] / total["nominal_ah"]
         total["voltage_v"] = sum(one["voltage_v"] for one in readings)
         total["voltage_v"] /= len(readings) if wiring == "parallel" else 1
+        total["full_ah"] = None
         total |= {"rsoc_difference_ratio": 0.02, "current_difference_a": 0.4}
     return {
         "name": name,
