@@ -11,7 +11,7 @@ from exporter.errors import ConfigError
 
 FIRST_FD: Final = 3  # of systemd's sockets: sd_listen_fds(3)
 PORT: Final = re.compile(r"[0-9]{1,5}")
-NO_HOST: Final = "this is not the name of a host"
+NO_HOST: Final = "this host name cannot be resolved: use an IP address of this machine, or :PORT"
 CURES: Final = {
     errno.EADDRINUSE: "another program uses this port, perhaps a second bms-exporter: stop it "
     "(systemctl stop bms-exporter), or choose another port (--web.listen-address :12201)",
@@ -68,6 +68,7 @@ def listen(address: str) -> socket.socket:
     try:
         return socket.create_server((host, int(port)), family=family, dualstack_ipv6=dual)
     except (OSError, TypeError, ValueError) as error:  # the last two: not a host name
-        number = error.errno if isinstance(error, OSError) else None
-        reason = CURES.get(number or 0) or f"{getattr(error, 'strerror', None) or NO_HOST}"
+        # Not its strerror: create_server appends a tuple. A resolver's errors are negative.
+        number = (error.errno or 0) if isinstance(error, OSError) else 0
+        reason = CURES.get(number) or (os.strerror(number) if number > 0 else NO_HOST)
         raise ConfigError([f"cannot listen on {address}: {reason}"]) from error

@@ -32,8 +32,13 @@ def test_port_that_was_asked_for_is_shown_as_it_is() -> None:
         (":65536", "expected HOST:PORT"),
         (":http", "expected HOST:PORT"),
         ("192.0.2.1:0", "cannot listen on 192.0.2.1:0: this machine does not have this address: "),
+        ("[::1", "cannot listen on [::1: this host name cannot be resolved: use an IP address"),
+        ("http://localhost:0", "this host name cannot be resolved: use an IP address"),
+        (f"{'a' * 64}.invalid:0", "this host name cannot be resolved: use an IP address"),
     ],
 )
 def test_address_that_cannot_be_listened_on_is_named(address: str, problem: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(problem)):
+    with pytest.raises(ConfigError, match=re.escape(problem)) as raised:
         listen(address)
+
+    assert "attempting to bind" not in str(raised.value)
