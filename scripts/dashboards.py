@@ -74,12 +74,15 @@ REMAINING_AH, NOMINAL_AH, CURRENT_A, VOLTAGE_V = (
 
 
 def threshold(name: str) -> str:
-    """Return a threshold in Ah; that of a bank is the mean of its batteries' in percent."""
+    """Return a threshold in Ah; of a bank, that of its batteries as a ratio of their capacities."""
     own = f"bms_{name}_threshold_amperehours{OF}"
-    ratio = f"{own} / (bms_nominal_capacity_amperehours{OF} > 0)"
     member = f"on (job, instance, vehicle, battery) group_left (bank) bms_bank_member{OF}"
+    of_bank = [
+        f"sum by (job, instance, vehicle, bank) ({one} * {member})"
+        for one in (own, f"bms_nominal_capacity_amperehours{OF}")
+    ]
     bank = f"bms_bank_nominal_capacity_amperehours{EXPORTERS}"
-    return f"({bank} * avg by (job, instance, vehicle, bank) ({ratio} * {member}) or {own})"
+    return f"({bank} * {' / '.join(of_bank)} or {own})"
 
 
 LOW_AH, CRITICAL_AH = threshold("low"), threshold("critical")

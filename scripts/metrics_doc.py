@@ -45,8 +45,8 @@ One rule holds for `/api/v1`, the page and the rules for Prometheus (`bms:time_t
   counts as 0.
 - By day, this current lasts from the beginning of the night (`night`) until the morning (`morning`). By night, it lasts
   from now on.
-- The answer is yes if at least `low` is left then, and no if less than `critical` is left. A bank has the mean
-  thresholds of its batteries.
+- The answer is yes if at least `low` is left then, and no if less than `critical` is left. For a bank,
+  the thresholds of its batteries are added; in series, the same ratio of its nominal capacity counts.
 
 The exporter remembers 24 hours, but not across a restart. Until it has read a battery by night, it gives no answer.
 For a bank it adds or averages the mean currents of the batteries; the dashboard uses the current of the bank.

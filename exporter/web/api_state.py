@@ -1,6 +1,6 @@
 """The data of /api/v1: the current state, events for changes, and the last hours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from exporter import __version__
@@ -9,6 +9,7 @@ from exporter.battery.forecast import Morning, make_morning, night_current_a
 from exporter.battery.poller import Poller
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
+from exporter.config.presentation import Presentation, Threshold
 from exporter.config.schema import BankConfig, Wiring
 from exporter.localtime import LocalTime
 from exporter.web import api_json as api
@@ -128,18 +129,17 @@ class Mornings:
         )
 
     def of_bank(self, bank: BankSnapshot, members: Sequence[Snapshot]) -> Morning | None:
-        """Return the same of a bank; its thresholds are the mean of those of its batteries."""
+        """Return the same of a bank, whose thresholds are those of its batteries, added."""
         total = bank.total
         nights_a = [self._night_current_a(name) for name in bank.batteries]
         drawn_a = [night_a for night_a in nights_a if night_a is not None]
         if total is None or total.nominal_ah is None or len(drawn_a) < len(nights_a):
             return None
-        low, critical = zip(*map(_threshold_ratios, members), strict=True)
         return self._make(
             total.remaining_ah,
             sum(drawn_a) if bank.wiring is Wiring.PARALLEL else _mean(drawn_a),
-            total.nominal_ah * _mean(low),
-            total.nominal_ah * _mean(critical),
+            total.nominal_ah * _threshold_ratio(members, lambda one: one.low),
+            total.nominal_ah * _threshold_ratio(members, lambda one: one.critical),
         )
 
     def _night_current_a(self, name: str) -> float | None:
@@ -161,15 +161,12 @@ class Mornings:
         return make_morning(remaining_ah, night_a, night_s, low_ah=low_ah, critical_ah=critical_ah)
 
 
-def _threshold_ratios(member: Snapshot) -> tuple[float, float]:
-    """Return low and critical of a battery with a nominal capacity, as ratios of it."""
-    nominal_ah = member.nominal_ah or 1.0
-    ratios = (
-        (threshold.in_ah(nominal_ah) or 0.0) / nominal_ah
-        for threshold in (member.presentation.low, member.presentation.critical)
-    )
-    low, critical = ratios
-    return low, critical
+def _threshold_ratio(
+    members: Sequence[Snapshot], choose: Callable[[Presentation], Threshold]
+) -> float:
+    """Return the sum of a threshold of batteries with a nominal capacity, as a ratio of theirs."""
+    thresholds_ah = [choose(one.presentation).in_ah(one.nominal_ah) or 0.0 for one in members]
+    return sum(thresholds_ah) / sum(one.nominal_ah or 0.0 for one in members)
 
 
 def _mean(values: Sequence[float]) -> float:  # importing the module `statistics` costs 2 MB

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -9,8 +10,10 @@ from exporter.battery.banks import make_bank_snapshot
 from exporter.battery.forecast import Enough, Morning
 from exporter.battery.history import Sample
 from exporter.battery.poller import Poller
+from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.config.loader import parse
+from exporter.config.presentation import Presentation, Threshold
 from exporter.config.schema import BankConfig, Name, Wiring
 from exporter.demo.radio import make_air
 from exporter.localtime import LocalTime
@@ -49,6 +52,14 @@ def mornings(pollers: Mapping[str, Poller]) -> Mornings:
     return Mornings(pollers, LocalTime(parse(OPTIONS), WallClock(now_s, now_s)))
 
 
+def with_nominal(snapshot: Snapshot, nominal_ah: float) -> Snapshot:
+    assert snapshot.reading is not None
+    assert snapshot.reading.basic is not None
+    basic = replace(snapshot.reading.basic, nominal_ah=nominal_ah)
+    reading = replace(snapshot.reading, basic=basic)
+    return replace(snapshot, reading=reading, nominal_ah=nominal_ah)
+
+
 async def test_battery_loses_what_nine_hours_of_night_draw(tasks: asyncio.TaskGroup) -> None:
     pollers = await read_at_22(tasks)
 
@@ -76,6 +87,30 @@ async def test_bank_loses_the_sum_in_parallel_and_the_mean_in_series(
     assert found is not None
     assert found.enough is Enough.YES
     assert found.left_ah == pytest.approx(left_ah, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("low_ah", "enough"), [(150.0, Enough.YES), (170.0, Enough.LOW)], ids=["above", "below"]
+)
+async def test_thresholds_of_batteries_in_parallel_are_added(
+    tasks: asyncio.TaskGroup, low_ah: float, enough: Enough
+) -> None:
+    pollers = await read_at_22(tasks)
+    low = Presentation(low=Threshold(low_ah, is_ratio=False))
+    # 317 Ah are left. The mean of the ratios would ask for 400 or 453 Ah.
+    members = [
+        replace(with_nominal(pollers["left"].show(), 300.0), presentation=low),
+        replace(with_nominal(pollers["right"].show(), 900.0), presentation=low),
+    ]
+    config = BankConfig(
+        name=Name("both"), batteries=tuple(map(Name, pollers)), wiring=Wiring.PARALLEL
+    )
+    bank = make_bank_snapshot(config, {one.battery: one for one in members})
+
+    found = mornings(pollers).of_bank(bank, members)
+
+    assert found is not None
+    assert found.enough is enough
 
 
 async def test_nothing_is_known_without_a_reading_that_may_be_shown(
