@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +25,7 @@ from exporter.link_stats import LinkStats
 from exporter.reading import Reading
 
 SHOWN_S: Final = 300.0  # how long a reading counts as the present one, where `poll.max_age` is 0
+OVERRUN_S: Final = 1.0  # a poll that its time-out ends has its outcome just after it
 
 Publish = Callable[[Reading | BmsError], None]
 """Takes the result of a poll; called once, before the poll disconnects."""
@@ -126,7 +128,7 @@ class Poller:
         """Return the snapshot, after a poll if the reading is not fresh and time allows.
 
         Never raises a BmsError. Never cancels a poll: the next scrape gets the reading of a poll
-        that takes longer than `timeout_s` (None: than `poll.timeout`).
+        that takes longer than `timeout_s` (None: than a poll may take).
         """
         if self.is_fresh or self._is_reading_settings():
             return self.show()
@@ -136,12 +138,14 @@ class Poller:
             if self._pause_end_s() is not None or self._is_backing_off():
                 return self._serve(is_current=False, is_coalesced=False)
             outcome = self._running.start(self._poll_once)
-        try:
-            async with asyncio.timeout(self._config.timeout_s if timeout_s is None else timeout_s):
-                succeeded = await asyncio.shield(outcome)
-        except TimeoutError:
-            return self._serve(is_current=False, is_coalesced=False)
-        return self._serve(is_current=succeeded, is_coalesced=is_coalesced)
+        if timeout_s is None:
+            timeout_s = self._config.timeout_s + OVERRUN_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(outcome)
+        # The outcome can come in the instant in which the time ends.
+        succeeded = outcome.done() and outcome.result()
+        return self._serve(is_current=succeeded, is_coalesced=is_coalesced and outcome.done())
 
     def change(self, poll: Poll, config: PollConfig, presentation: Presentation) -> None:
         """Replace how the battery is polled and shown; counters and a poll under way continue."""

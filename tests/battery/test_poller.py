@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from exporter.battery.poller import Poller
+from exporter.battery.poller import OVERRUN_S, Poller
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
 from exporter.config.presentation import Presentation
@@ -31,6 +31,7 @@ class FakeBattery:
     def __init__(self) -> None:
         self.error: BaseException | None = None
         self.poll_s = POLL_S
+        self.steps = 0  # of the event loop, after that time
         self.started: list[float] = []
         self.connected = 0
         self.most_connected = 0
@@ -42,6 +43,8 @@ class FakeBattery:
         self.most_connected = max(self.most_connected, self.connected)
         try:
             await asyncio.sleep(self.poll_s)
+            for _ in range(self.steps):
+                await asyncio.sleep(0)
             if self.error is not None:
                 raise self.error
             publish(READING)
@@ -235,6 +238,32 @@ class TestDeadline:
         assert snapshot.up
         assert snapshot.reading is READING
         assert (snapshot.served, snapshot.coalesced) == (2, 0)
+
+    @pytest.mark.parametrize("steps", range(10))
+    async def test_reading_in_the_instant_in_which_the_scrape_ends_is_shown_with_up(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup, steps: int
+    ) -> None:
+        battery.steps = 5
+        poller = make_poller(battery, tasks, max_age_s=0.0)
+        await poller.refresh(timeout_s=0.0)  # starts the poll
+        await asyncio.sleep(POLL_S)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+
+        snapshot = await poller.refresh(timeout_s=0.0)
+
+        assert (snapshot.reading is READING) == bool(snapshot.up)
+
+    async def test_scrape_without_a_timeout_sees_the_outcome_of_a_poll_that_ends_at_its_own(
+        self, battery: FakeBattery, tasks: asyncio.TaskGroup
+    ) -> None:
+        battery.poll_s, battery.steps = 30.0, 5
+        poller = make_poller(battery, tasks, max_age_s=0.0)
+
+        snapshot = await poller.refresh()
+
+        assert snapshot.up
+        assert snapshot.reading is READING
 
 
 class TestDisconnecting:
@@ -797,4 +826,4 @@ async def test_refresh_without_a_timeout_waits_as_long_as_a_poll_may_take(
         waited.append(now_s() - began_s)
 
     await poller.close()
-    assert waited == [30.0, 5.0]
+    assert waited == [30.0 + OVERRUN_S, 5.0 + OVERRUN_S]

@@ -43,9 +43,9 @@ class Camper:
         for number in range(self._batteries):
             shown = value(samples, REMAINING, f"b{number}")
             if value(samples, "bms_up", f"b{number}"):
-                assert shown == pytest.approx(RECORDED_AH - number)
+                assert shown == pytest.approx(RECORDED_AH - number), f"b{number} shows {shown} Ah"
             else:
-                assert shown is None
+                assert shown is None, f"b{number} shows {shown} Ah"
         return samples
 
     def check_reads(self, battery: int = 0) -> Samples:
