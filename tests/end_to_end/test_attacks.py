@@ -364,8 +364,10 @@ async def test_memory_and_threads_are_bounded_after_all_attacks(target: Target) 
 
     assert 'bms_poll_failures_total{battery="camper",reason="not_found"} 0.0' in answer
     assert target.exporter.status("VmRSS") < IDLE_KB + 40_000
-    # The main thread, and those of the log, of passwords and of configurations.
-    assert target.exporter.status("Threads") <= 4
+    # The main thread, that of the log, and asyncio's own for passwords and configurations. It may
+    # start one more while the last one has its result but is not idle yet, up to this limit.
+    executor = min(32, (os.cpu_count() or 1) + 4)
+    assert target.exporter.status("Threads") <= 2 + executor
 
 
 @pytest.mark.parametrize(
