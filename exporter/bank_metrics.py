@@ -29,7 +29,7 @@ def _total(value: Callable[[BankTotal], float | None]) -> Callable[[BankSnapshot
 BANK_ROWS: Final = (
     BankRow("bms_bank_remaining_capacity_amperehours", "Charge left in the bank; series: that of its battery with the least.", _total(lambda total: total.remaining_ah)),
     BankRow("bms_bank_nominal_capacity_amperehours", "Nominal capacity of the bank; series: that of its smallest battery.", _total(lambda total: total.nominal_ah)),
-    BankRow("bms_bank_full_capacity_amperehours", "Capacity that its BMS have learned; those that have not count as nominal, and if none has, it is absent. Series: the least.", _total(lambda total: total.full_ah)),
+    BankRow("bms_bank_full_capacity_amperehours", "Capacity that its BMS have learned; those that have not count as nominal, and if none has, it is absent. Series: the charge left when its first battery is full.", _total(lambda total: total.full_ah)),
     BankRow("bms_bank_state_of_charge_ratio", "State of charge of the bank, 0 to 1; parallel: the mean by nominal capacity, series: the least.", _total(lambda total: total.rsoc_ratio)),
     BankRow("bms_bank_voltage_volts", "Voltage of the bank; parallel: the mean of its batteries.", _total(lambda total: total.voltage_v)),
     BankRow("bms_bank_current_amperes", "Current of the bank, positive while charging; series: the mean of its batteries.", _total(lambda total: total.current_a)),

@@ -18,7 +18,7 @@ class BankTotal:
 
     remaining_ah: float
     nominal_ah: float | None  # None: a BMS reports 0, so nobody has configured it
-    full_ah: float | None  # None: no BMS has learned one; else the others count as nominal
+    full_ah: float | None  # None: in parallel, and no BMS has learned one; `_full_ah`
     rsoc_ratio: float | None  # None: parallel, and without the nominal capacities
     voltage_v: float
     current_a: float
@@ -65,8 +65,7 @@ def _total(wiring: Wiring, infos: Sequence[BasicInfo], means_a: Sequence[float])
     # In series, the battery with the least charge ends every discharge.
     charge: Callable[[Sequence[float]], float] = sum if is_parallel else min
     has_nominal = all(nominal_ah)
-    has_learned = any(one.full_ah for one in infos)
-    full_ah = [one.full_ah or one.nominal_ah for one in infos]
+    full_ah = _full_ah(infos, is_parallel=is_parallel)
     rsoc_ratio: float | None = min(rsoc)
     if is_parallel:
         weighted = sum(ratio * ah for ratio, ah in zip(rsoc, nominal_ah, strict=True))
@@ -76,7 +75,7 @@ def _total(wiring: Wiring, infos: Sequence[BasicInfo], means_a: Sequence[float])
         infos[0],
         remaining_ah=round(charge(remaining_ah), DIGITS),
         nominal_ah=round(charge(nominal_ah), DIGITS) if has_nominal else 0.0,
-        full_ah=round(charge(full_ah), DIGITS) if has_learned and all(full_ah) else None,
+        full_ah=None if full_ah is None else round(full_ah, DIGITS),
         current_a=round(combine_a(current_a), DIGITS),
         rsoc_ratio=rsoc_ratio or 0.0,
     )
@@ -94,6 +93,22 @@ def _total(wiring: Wiring, infos: Sequence[BasicInfo], means_a: Sequence[float])
         rsoc_difference_ratio=round(max(rsoc) - min(rsoc), DIGITS),
         current_difference_a=round(max(current_a) - min(current_a), DIGITS),
     )
+
+
+def _full_ah(infos: Sequence[BasicInfo], *, is_parallel: bool) -> float | None:
+    """Return the charge of the bank when charging ends.
+
+    A battery that has learned no capacity counts with its nominal one. In series, charging ends
+    with the first full battery, and the one with the least charge may not be full by then.
+    """
+    capacities_ah = [one.full_ah or one.nominal_ah for one in infos]
+    if not all(capacities_ah):
+        return None
+    if is_parallel:
+        return sum(capacities_ah) if any(one.full_ah for one in infos) else None
+    remaining_ah = [one.remaining_ah for one in infos]
+    missing_ah = (full - left for full, left in zip(capacities_ah, remaining_ah, strict=True))
+    return min(remaining_ah) + min(missing_ah)
 
 
 def _mean(values: Sequence[float]) -> float:

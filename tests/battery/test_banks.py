@@ -72,7 +72,7 @@ def test_series_adds_voltage_and_averages_current_and_has_the_least_charge() -> 
     assert total_of(Wiring.SERIES, large=LARGE | {"current_a": -2.1}) == BankTotal(
         remaining_ah=40.0,
         nominal_ah=100.0,
-        full_ah=None,
+        full_ah=100.0,
         rsoc_ratio=0.4,
         voltage_v=26.3,
         current_a=-2.05,
@@ -118,6 +118,16 @@ def test_time_to_full_uses_the_nominal_capacity_of_a_battery_that_has_learned_no
 
     assert total.full_ah == 380.0
     assert total.time_to_full_s == 36_000.0  # 100 Ah at 10 A
+
+
+def test_bank_in_series_is_full_with_its_first_full_battery() -> None:
+    emptier = SMALL | {"remaining_ah": 100.0, "nominal_ah": 200.0, "current_a": 10.0}
+    fuller = SMALL | {"remaining_ah": 130.0, "nominal_ah": 200.0, "full_ah": 150.0}
+
+    total = total_of(Wiring.SERIES, emptier, fuller | {"current_a": 10.0})
+
+    assert total.full_ah == 120.0
+    assert total.time_to_full_s == 7200.0  # 20 Ah at 10 A
 
 
 @pytest.mark.parametrize("wiring", list(Wiring))
