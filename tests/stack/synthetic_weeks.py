@@ -1,4 +1,4 @@
-"""Eight days around a change of daylight saving time: OpenMetrics, and what they must add up to."""
+"""Two weeks around a change of daylight saving time: OpenMetrics, and what they must add up to."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 BERLIN: Final = ZoneInfo("Europe/Berlin")
 STEP_S: Final = 120
 CONSTANTS_EVERY: Final = 2  # steps: Prometheus looks back for 300 s
-DAYS: Final = 8
+DAYS: Final = 14
 JOB: Final = 'job="bms",instance="camper:12200"'
 MORNING_H: Final = 7
 NIGHT_H: Final = (20, 6)

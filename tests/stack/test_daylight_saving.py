@@ -58,7 +58,7 @@ def recorded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Recorded]:
     folder = tmp_path_factory.mktemp("week")
-    week = Week(request.param - timedelta(days=4))
+    week = Week(request.param - timedelta(days=7))
     (folder / "week.om").write_text("\n".join([*week.lines(), ""]))
     subprocess.run(
         [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet",
