@@ -740,8 +740,8 @@ def camper() -> Json:
     )
     board.panel(
         "timeseries",
-        "Failed polls by reason",
-        "Per hour. not_found means away, switched off, or connected to the phone app.",
+        "Failed polls per hour",
+        "By reason. not_found means away, switched off, or connected to the phone app.",
         "none",
         [
             query(
@@ -753,11 +753,7 @@ def camper() -> Json:
         defaults={
             "min": 0,
             "decimals": 1,
-            "custom": {
-                "drawStyle": "bars",
-                "fillOpacity": 60,
-                "stacking": {"mode": "normal", "group": "A"},
-            },
+            "custom": BARS,
         },
         no_value="No poll has failed in this time",
     )
@@ -892,7 +888,7 @@ def fleet() -> Json:
         "State": [
             {"id": "mappings", "value": [
                 {"type": "value", "options": {"-1": {"text": "not read yet", "color": GREY, "index": 4},
-                                              "0": {"text": "well", "color": GREEN, "index": 0},
+                                              "0": {"text": "ok", "color": GREEN, "index": 0},
                                               "1": {"text": "low", "color": ORANGE, "index": 1}}},
                 {"type": "range", "options": {"from": 2, "to": 3, "result": {"text": "protected", "color": RED, "index": 2}}},
                 {"type": "range", "options": {"from": 4, "to": 99, "result": {"text": "not reached", "color": ORANGE, "index": 3}}},
@@ -911,7 +907,7 @@ def fleet() -> Json:
     decimals = {"Remaining": 1, "Charge": 0, "Current": 1, "Empty in": 1,
                 "Coldest": 1, "Cells apart": 3, "Last read": 0}  # fmt: skip
     # On a phone, the first four fit.
-    widths = {"Battery": 105, "State": 95, "Remaining": 85, "Charge": 65}
+    widths = {"Battery": 100, "State": 100, "Remaining": 85, "Charge": 65}
     shown = ["Battery", *(title for title, _, _ in columns), "Vehicle", "Instance", "Job"]
     labels = {"battery": "Battery", "vehicle": "Vehicle", "instance": "Instance", "job": "Job"}
     overrides = [
@@ -975,8 +971,8 @@ def fleet() -> Json:
     )  # fmt: skip
     board.panel(
         "timeseries",
-        "Failed polls by reason",
-        "Per hour, of all selected batteries together.",
+        "Failed polls per hour",
+        "By reason, of all selected batteries together. not_found means away, switched off, or connected to the phone app.",
         "none",
         [
             query(
@@ -985,7 +981,7 @@ def fleet() -> Json:
             )
         ],
         size=(12, 9),
-        defaults={"min": 0, "decimals": 1},
+        defaults={"min": 0, "decimals": 1, "custom": BARS},
         no_value="No poll has failed in this time",
     )
     return dashboard(
