@@ -52,8 +52,10 @@ class LinkStats:
     resends: int = 0
     frame_errors: Counter[FrameError] = field(default_factory=Counter)
     discarded_bytes: int = 0
+    adapter: str | None = None  # or proxy, of the last poll; None: the only one, or not yet polled
     rssi_dbm: int | None = None
-    seen_at_s: float | None = None  # by the clock
+    rssi_at_s: float | None = None  # by the clock
+    seen_at_s: float | None = None  # by the clock, over any adapter
     route: Route | None = None  # of the last connection
     route_since_s: float | None = None  # by the clock: the first connection in a row over it
     route_changes: Counter[str] = field(default_factory=Counter)  # by reason
@@ -68,9 +70,22 @@ class LinkStats:
         if self.recorder is not None:
             self.recorder.event(name, **facts)
 
+    def record_advertisement(self, rssi_dbm: int, at_s: float, adapter: str | None) -> None:
+        """Record that an adapter or proxy has received the battery at `at_s`, by the clock.
+
+        Its signal strength is the battery's only if the battery is read over it.
+        """
+        if None in {adapter, self.adapter} or adapter == self.adapter:
+            self.record_rssi(rssi_dbm, at_s)
+        else:
+            self._note_seen(at_s)
+
     def record_rssi(self, rssi_dbm: int, at_s: float) -> None:
         """Record the signal strength, and when it was measured, by the clock."""
-        self.rssi_dbm = rssi_dbm
+        self.rssi_dbm, self.rssi_at_s = rssi_dbm, at_s
+        self._note_seen(at_s)
+
+    def _note_seen(self, at_s: float) -> None:
         self.seen_at_s = at_s
         self.missed = 0
 

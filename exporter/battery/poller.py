@@ -269,7 +269,7 @@ class Poller:
             identity=latest.reading.identity if latest else None,
             nominal_ah=latest.reading.basic.nominal_ah if latest and latest.reading.basic else None,
             presentation=self._presentation,
-            rssi_dbm=self._stats.rssi_dbm if shown(self._stats.seen_at_s) else None,
+            rssi_dbm=self._stats.rssi_dbm if shown(self._stats.rssi_at_s) else None,
             poll_duration_s=self._finished.duration_s,
             poll_timeout_s=self._config.timeout_s,
             polls=self._finished.polls,

@@ -75,7 +75,7 @@ class BleakTransport:
 
     def _record(self, device: BLEDevice, data: AdvertisementData) -> None:
         if (target := self.targets.get(device.address.upper())) is not None:
-            target.stats.record_rssi(data.rssi, self._clock())
+            target.stats.record_advertisement(data.rssi, self._clock(), self._adapter)
 
     @asynccontextmanager
     async def connect(

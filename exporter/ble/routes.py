@@ -192,6 +192,7 @@ class Routes:
         rung = way.ladder.rung
         if rung != way.rungs.used:
             self._note_change(way, target, rung)
+        target.stats.adapter = way.choice.adapter
         transport = self._transport(rung, way.choice.adapter)
         if target.stats.recorder is not None:
             target.stats.recorder.route(rung.kind, rung.style)

@@ -570,7 +570,7 @@ class TestFreshness:
     async def test_rssi_vanishes_when_the_battery_did_not_advertise_for_max_age(
         self, battery: FakeBattery, tasks: asyncio.TaskGroup, stats: LinkStats
     ) -> None:
-        stats.rssi_dbm, stats.seen_at_s = -67, 5.0
+        stats.record_rssi(-67, 5.0)
         poller = make_poller(battery, tasks, stats, max_age_s=120.0)
 
         await asyncio.sleep(125.0 - POLL_S)

@@ -105,7 +105,7 @@ class ProxyTransport:
         sighting = Sighting(asyncio.get_running_loop().time(), raw)
         self._seen[address] = sighting
         if target is not None:
-            target.stats.record_rssi(raw.rssi, self._clock())
+            target.stats.record_advertisement(raw.rssi, self._clock(), self._api.config.name)
         for found in self._searching.get(address, ()):
             if not found.done():
                 found.set_result(sighting)
@@ -119,6 +119,9 @@ class ProxyTransport:
             if target.takes_over and session.keeps(number):
                 session.release(number)  # so that it advertises
             sighting = await self._wait(session, target, deadline_s)
+        # It may be older than the choice of this proxy.
+        age_s = now_s() - sighting.at_s
+        target.stats.record_rssi(sighting.raw.rssi, self._clock() - age_s)
         if target.stats.recorder is not None:
             raw = sighting.raw
             advertisement = read_raw(target.address, raw.rssi, raw.address_type, raw.data)

@@ -163,6 +163,24 @@ class TestRoutes:
             assert near.received == []
             reading.proxies.close()
 
+    async def test_signal_strength_is_that_at_the_proxy_which_reads_the_battery(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        other = "A4:C1:38:00:00:09"
+        async with (
+            running_proxy(battery(rssi_dbm=-85), battery(other)) as far,
+            running_proxy(battery(rssi_dbm=-50)) as near,
+        ):
+            reading = Proxied(
+                tasks, far.config(name=ProxyName("far")), near.config(name=ProxyName("near"))
+            )
+            assert (await reading.poll(link=ProxyName("near"))).rssi_dbm == -50
+
+            assert (await reading.poll(other, link=ProxyName("far"))).up
+
+            assert reading._pollers[ADDRESS].peek(60.0).rssi_dbm == -50
+            reading.proxies.close()
+
 
 class TestReload:
     async def test_unchanged_proxy_keeps_its_connection_and_a_removed_one_loses_it(
