@@ -193,6 +193,7 @@ class Peripheral:
     def _end(self) -> None:
         self._has_ended, self.is_connected = True, False
         self.session.connected.discard(self._address)
+        self.session.slots.note_gone(self._address)
         self._forget()
         self.session.client.bluetooth_gatt_stop_notify_for_address(self._address)
 

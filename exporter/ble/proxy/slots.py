@@ -40,3 +40,8 @@ class Slots:
             self._made.add(address)
         self._asked.discard(address)
         self._changed.set()
+
+    def note_gone(self, address: int) -> None:
+        """Record that a connection has ended; some proxies do not report it."""
+        self._made.discard(address)
+        self._changed.set()

@@ -55,6 +55,16 @@ async def test_connection_of_a_failed_attempt_is_free_at_once(slots: Slots) -> N
     assert not await is_waiting(second)
 
 
+async def test_connection_that_ended_is_free_although_no_report_says_so(slots: Slots) -> None:
+    await slots.take(1)
+    slots.note_asked(1, is_connected=True)
+    second = waiting(slots, 2)
+
+    slots.note_gone(1)
+
+    assert not await is_waiting(second)
+
+
 async def test_connection_in_an_earlier_report_is_not_counted_twice(slots: Slots) -> None:
     slots.update(2, LIMIT, [9])
     await slots.take(1)
