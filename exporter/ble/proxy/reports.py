@@ -9,6 +9,7 @@ from typing import Any, Final
 
 # A scan response follows at once, and a scan that restarts for a connection in half a second.
 REPEATED_S: Final = 1.0
+MAX_DEVICES: Final = 1000  # more than an ESP32 hears: it is not trusted
 
 
 class Reports:
@@ -21,6 +22,8 @@ class Reports:
 
     def add(self, address: str, _raw: Any) -> None:
         """Record an advertisement."""
+        if len(self._first_s) >= MAX_DEVICES and address not in self._first_s:
+            return
         now_s = asyncio.get_running_loop().time()
         if now_s - self._first_s.setdefault(address, now_s) >= REPEATED_S:
             self.are_repeated = True

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from exporter.ble.proxy import transport
-from exporter.ble.proxy.reports import REPEATED_S, Reports
+from exporter.ble.proxy.reports import MAX_DEVICES, REPEATED_S, Reports
 from exporter.demo.battery import Faults
 from tests.support.proxied import proxied
 from tests.support.virtual import ADDRESS, battery
@@ -24,6 +24,19 @@ async def test_device_that_is_reported_later_in_the_look_again_is_a_repetition()
     assert not reports.are_repeated
 
     reports.add(ADDRESS, None)
+
+    assert reports.are_repeated
+
+
+async def test_devices_without_end_do_not_fill_the_memory() -> None:
+    reports = Reports()
+
+    for device in range(MAX_DEVICES + 1):
+        reports.add(str(device), None)
+    await asyncio.sleep(REPEATED_S)
+    reports.add(str(MAX_DEVICES), None)
+    assert not reports.are_repeated
+    reports.add("0", None)
 
     assert reports.are_repeated
 
