@@ -14,6 +14,7 @@ from aioesphomeapi.core import (
     ProtocolAPIError,
     RequiresEncryptionAPIError,
     ResolveAPIError,
+    SocketAPIError,
     SocketClosedAPIError,
     TimeoutAPIError,
     to_human_readable_gatt_error,
@@ -33,6 +34,8 @@ MAX_TEXT: Final = 160  # characters of a proxy's text
 UNKNOWN: Final = "Unknown error"  # the library's text for a code that it does not know
 # ATT's errors "insufficient authentication", "authorization", "key size" and "encryption"
 # (Core Specification, Vol 3, Part F, 3.4.1.1), and the ESP32's own for the same.
+NOT_CONNECTED: Final = -1  # the battery (ESPHome, bluetooth_connection.cpp)
+ENDED: Final = "the connection ended"
 WANTS_PAIRING: Final = frozenset({0x05, 0x08, 0x0C, 0x0F, 137, 142})
 
 
@@ -82,7 +85,12 @@ def _why_not_open(error: Exception, config: ProxyConfig) -> str:  # noqa: PLR091
                 f"{config.host} port {config.port} does not answer: is it switched on and in the "
                 "same network?"
             )
-    return f"{config.host} port {config.port} cannot be reached ({_describe(error)})"
+        case SocketAPIError() | OSError():
+            return f"{config.host} port {config.port} cannot be reached ({_describe(error)})"
+    return (
+        f"{config.host} port {config.port} answers, and cannot be used ({tidy(error)}): restart "
+        "it, or update the exporter if its ESPHome is newer"
+    )
 
 
 def _describe(error: Exception) -> str:
@@ -102,6 +110,8 @@ def explain_gatt(error: APIConnectionError, doing: str) -> BmsError:
     """Return the error for a failed request to a connected battery."""
     if isinstance(error, BluetoothGATTAPIError):
         code = error.error.error
+        if code == NOT_CONNECTED:
+            return LinkLostError(f"{doing}: {ENDED}")
         if code in WANTS_PAIRING:
             return PairingError(
                 f"{doing}: the battery wants pairing, which a proxy cannot do: use an adapter of "
@@ -109,7 +119,9 @@ def explain_gatt(error: APIConnectionError, doing: str) -> BmsError:
             )
         return LinkLostError(f"{doing}: {describe_code(code)}", Cause.GATT)
     if isinstance(error, BluetoothConnectionDroppedError):
-        return LinkLostError(f"{doing}: the connection ended")
+        return LinkLostError(f"{doing}: {ENDED}")
+    if isinstance(error, TimeoutAPIError):  # its text names the messages of the API
+        return LinkLostError(f"{doing}: no answer in time")
     return LinkLostError(f"{doing}: {tidy(error) or type(error).__name__}")
 
 

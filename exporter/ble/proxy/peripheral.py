@@ -113,7 +113,8 @@ class Peripheral:
             why = "no answer in time" if size <= MAX_TABLE else "it is larger than any battery's"
             raise ConnectError(f"{doing}: {why}", Cause.GATT) from error
         except APIConnectionError as error:
-            raise ConnectError(str(explain_gatt(error, doing)), Cause.GATT) from error
+            failed = explain_gatt(error, doing)
+            raise ConnectError(str(failed), failed.cause) from error
         return table.services
 
     async def subscribe(self, handles: Handles, notified: Callable[[bytes], None]) -> None:

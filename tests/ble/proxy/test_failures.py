@@ -8,9 +8,18 @@ import pytest
 
 from exporter.ble.proxy import api, peripheral, session, transport
 from exporter.demo.battery import Faults, VirtualBattery
+from exporter.link_stats import Route
 from exporter.protocol.frame import Command
 from exporter.protocol.profiles import PROFILES
-from tests.support.fake_proxy import PASSIVE, FakeProxy, make_table, number, pb, running_proxy
+from tests.support.fake_proxy import (
+    NOT_CONNECTED,
+    PASSIVE,
+    FakeProxy,
+    make_table,
+    number,
+    pb,
+    running_proxy,
+)
 from tests.support.proxied import KEY, Proxied, proxied
 from tests.support.virtual import ADDRESS, battery
 from tests.support.waiting import wait_until
@@ -151,6 +160,29 @@ class TestBatteries:
 
             assert failure == reason
             assert (await reading.poll()).up
+
+    @pytest.mark.parametrize(
+        ("request_name", "reason"), [("table", "connect"), ("notify", "link_lost")]
+    )
+    async def test_connection_that_ended_in_a_request_is_no_reason_for_another_route(
+        self, request_name: str, reason: str, tasks: asyncio.TaskGroup
+    ) -> None:
+        codes = {request_name: NOT_CONNECTED}
+        async with proxied(tasks, battery(), gatt_codes=codes) as (proxy, reading):
+            failure, message = await reading.fail()
+            proxy.gatt_codes = {}
+
+            assert (failure, "the connection ended" in message) == (reason, True), message
+            assert (await reading.poll()).link.route == Route("proxy", "garage", "fast")
+
+    async def test_request_without_an_answer_is_described_in_plain_words(
+        self, monkeypatch: pytest.MonkeyPatch, tasks: asyncio.TaskGroup
+    ) -> None:
+        monkeypatch.setattr(peripheral, "ANSWER_S", 0.1)
+        async with proxied(tasks, battery()) as (proxy, reading):
+            proxy.ignores = {"BluetoothGATTNotifyRequest"}
+
+            assert await reading.fail() == ("link_lost", "subscribe: no answer in time")
 
     async def test_refused_write_with_response_ends_the_link(
         self, tasks: asyncio.TaskGroup

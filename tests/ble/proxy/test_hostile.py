@@ -118,6 +118,14 @@ class TestTexts:
         assert r"(\x1b[2Jxxx" in said
         assert len(said) < 300
 
+    def test_proxy_that_answers_and_cannot_be_used_was_reached(self) -> None:
+        config = ProxyConfig(name=ProxyName("garage"), host=Host("192.168.1.40"))
+
+        said = str(explain_open(APIConnectionError("Incompatible API version"), config))
+
+        assert "192.168.1.40 port 6053 answers, and cannot be used (Incompatible API" in said
+        assert "update the exporter" in said
+
 
 class TestTables:
     @given(services=st.lists(SERVICES, max_size=5))
