@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from aioesphomeapi.client import APIClient
 from aioesphomeapi.core import APIConnectionError, TimeoutAPIError
 from aioesphomeapi.model import APIVersion, BluetoothProxyFeature, DeviceInfo
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from exporter.ble.proxy.errors import TakenError, explain_open, tidy
 from exporter.ble.proxy.raw import format_address, is_plausible
@@ -20,6 +21,10 @@ from exporter.errors import AdapterError
 log = logging.getLogger(__name__)
 # It logs what we report with advice, and bytes from the network.
 logging.getLogger("aioesphomeapi").setLevel(logging.CRITICAL)
+# It reports a message that it cannot parse to us, and then raises the error into asyncio, too.
+logging.getLogger("asyncio").addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], DecodeError))
+)
 
 OPEN_S: Final = 10.0  # an ESP32 with weak Wi-Fi takes seconds
 KEEP_ALIVE_S: Final = 10.0  # the library gives up after 4.5 of them without an answer
@@ -151,7 +156,7 @@ class Session:
         probe, info = await asyncio.gather(
             self.client.bluetooth_device_disconnect(PROBE_ADDRESS, timeout=PROBE_S),
             # Sent second, and so answered second: then the probe's answer is not only late.
-            asyncio.wait_for(self.client.device_info(), INFO_PART * PROBE_S),
+            self._ask_info(),
             return_exceptions=True,
         )
         if probe is None or self._noted_s > asked_s:
@@ -165,6 +170,10 @@ class Session:
         else:
             self.end(TakenError(self.name))
         return False
+
+    async def _ask_info(self) -> None:
+        async with asyncio.timeout(INFO_PART * PROBE_S):
+            await self.client.device_info()
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of `work`, unless the session ends first.

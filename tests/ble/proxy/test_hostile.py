@@ -1,5 +1,7 @@
 """A proxy may report anything: what no radio can have received is not believed."""
 
+import asyncio
+import gc
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -11,11 +13,13 @@ from aioesphomeapi.model import BluetoothGATTService
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.ble.proxies import Proxies
 from exporter.ble.proxy.errors import explain_open, tidy
 from exporter.ble.proxy.raw import format_address, is_plausible, read_raw
+from exporter.ble.proxy.session import Session
 from exporter.ble.proxy.table import CCCD, MAX_HANDLE, Handles, find_profiles
-from exporter.config.schema import Host, ProxyConfig, ProxyName
-from exporter.errors import ConnectError
+from exporter.config.schema import Host, Port, ProxyConfig, ProxyName
+from exporter.errors import AdapterError, ConnectError
 from exporter.protocol.profiles import PROFILES
 from tests.support.fake_proxy import make_data
 from tests.support.virtual import ADDRESS, battery
@@ -125,6 +129,41 @@ class TestTexts:
 
         assert "192.168.1.40 port 6053 answers, and cannot be used (Incompatible API" in said
         assert "update the exporter" in said
+
+
+class TestMessages:
+    @pytest.mark.looptime(False)  # noqa: FBT003 - sockets live in real time
+    async def test_message_that_cannot_be_parsed_is_a_failure_without_a_traceback(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            writer.write(b"\x00\x04\x02" + b"\x08\x01\x22\xff")  # a HelloResponse that is cut off
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = Port(server.sockets[0].getsockname()[1])
+            config = ProxyConfig(name=ProxyName("garage"), host=Host("127.0.0.1"), port=port)
+
+            with pytest.raises(AdapterError, match="does not speak ESPHome's API"):
+                await Proxies().check(config)
+
+        assert "asyncio" not in {record.name for record in caplog.records}
+
+
+class TestMonitor:
+    async def test_monitor_that_is_cancelled_at_any_moment_leaves_nothing_behind(self) -> None:
+        config = ProxyConfig(name=ProxyName("garage"), host=Host("192.168.1.40"))
+        session = Session(config, lambda *_: None, lambda _: None)
+        session._noted_s = float("-inf")
+        monitor = asyncio.create_task(session.monitor())
+        await asyncio.sleep(0)  # it has just decided to probe
+
+        monitor.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await monitor
+        gc.collect()  # would warn of a coroutine that was never awaited
 
 
 class TestTables:
