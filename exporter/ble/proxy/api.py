@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 IDLE_S: Final = 150.0
 FIRST_PAUSE_S: Final = 1.0  # after a failure; doubled
 LONGEST_PAUSE_S: Final = 15.0
+# An ESP32 that crashes or restarts with every poll ends its connections sooner.
+STEADY_S: Final = 60.0
 # The newest client wins: who takes the proxy back at once, takes it from the other for ever.
 FIRST_RETAKE_S: Final = 30.0
 LONGEST_RETAKE_S: Final = 600.0
@@ -40,6 +42,7 @@ class ProxyApi:
         self._up: bool | None = None
         self._failure: AdapterError | None = None
         self._pause_s = FIRST_PAUSE_S
+        self._ends_soon = False  # the last connection ended before STEADY_S
         self._retake_s = FIRST_RETAKE_S
         self._again_s = 0.0  # no attempt to open before, by the loop's clock
         self._opened_s = 0.0
@@ -82,12 +85,14 @@ class ProxyApi:
                 await session.connect()
                 session.subscribe()
             except AdapterError as error:
-                self._note_failure(error, self._pause_s)
-                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+                self._note_failure(error, self._take_pause())
                 raise
             self._session, self._up, self._failure = session, True, None
-            self._pause_s, self._opened_s = FIRST_PAUSE_S, now_s()
-            log.info(
+            self._opened_s = now_s()
+            if not self._ends_soon:
+                self._pause_s = FIRST_PAUSE_S
+            log.log(
+                logging.DEBUG if self._ends_soon else logging.INFO,
                 "proxy connected",
                 extra={"proxy": self.config.name, "esphome": session.version},
             )
@@ -99,9 +104,14 @@ class ProxyApi:
         for listener in (*self.hearing,):
             listener(address, raw)
 
-    def _note_failure(self, error: AdapterError, pause_s: float) -> None:
+    def _take_pause(self) -> float:
+        pause_s = self._pause_s
+        self._pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return pause_s
+
+    def _note_failure(self, error: AdapterError, pause_s: float, *, is_known: bool = False) -> None:
         extra = {"proxy": self.config.name, "error": str(error)}
-        level = logging.DEBUG if self._up is False else logging.WARNING
+        level = logging.DEBUG if self._up is False or is_known else logging.WARNING
         log.log(level, "proxy failed", extra=extra)
         self._up, self._failure = False, error
         self._again_s = asyncio.get_running_loop().time() + pause_s
@@ -116,11 +126,13 @@ class ProxyApi:
             return  # it was never open, or we have closed it
         self._session = None
         error = session.ended.result()
-        now_s = asyncio.get_running_loop().time()
+        lasted_s = asyncio.get_running_loop().time() - self._opened_s
         if not isinstance(error, TakenError):
-            self._note_failure(error, 0.0)
+            ended_soon, self._ends_soon = self._ends_soon, lasted_s < STEADY_S
+            is_known = ended_soon and self._ends_soon
+            self._note_failure(error, self._take_pause() if is_known else 0.0, is_known=is_known)
             return
-        if now_s - self._opened_s > LONGEST_RETAKE_S:
+        if lasted_s > LONGEST_RETAKE_S:
             self._retake_s = FIRST_RETAKE_S
         self._note_failure(error, self._retake_s)
         self._retake_s = min(2 * self._retake_s, LONGEST_RETAKE_S)
@@ -146,4 +158,5 @@ class ProxyApi:
         session, self._session = self._session, None
         if session is not None and not session.ended.done():
             session.end(AdapterError(f"proxy {self.config.name}: closed"))
+            self._ends_soon = False
             log.info("proxy disconnected", extra={"proxy": self.config.name})

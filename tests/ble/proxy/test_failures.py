@@ -306,6 +306,19 @@ class TestApiDropped:
             assert (await reading.poll()).up
             assert proxy.peers == {}
 
+    async def test_proxy_that_ends_each_connection_at_once_gets_a_pause_and_few_lines_of_log(
+        self, caplog: pytest.LogCaptureFixture, tasks: asyncio.TaskGroup
+    ) -> None:
+        caplog.set_level("INFO", logger=api.__name__)
+        at = "BluetoothDeviceRequest"
+        async with proxied(tasks, battery(), drops_api_at=at) as (proxy, reading):
+            failures = {await reading.fail() for _ in range(4)}
+
+            assert failures == {("adapter", "proxy garage: the connection to it ended")}
+            assert proxy.received.count("HelloRequest") == 2
+            assert caplog.messages.count("proxy connected") == 1
+            assert caplog.messages.count("proxy failed") == 1
+
     async def test_api_connection_dropped_while_a_reply_is_awaited_is_a_lost_link(
         self, tasks: asyncio.TaskGroup
     ) -> None:
