@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from exporter.config.files import read_secret
-from exporter.config.schema import ProxyConfig, TransportChoice
+from exporter.config.schema import ESPHOME_PORT, ProxyConfig, TransportChoice
 from exporter.config.yaml_document import Complaint, Document, shown
 
 KEY_BYTES: Final = 32  # of the pre-shared key of Noise; base64 makes 44 characters of it
 
 
 def proxy_complaints(document: Document) -> Iterator[Complaint]:
-    """Find names that two proxies share, and links that name no proxy."""
+    """Find names and hosts that two proxies share, and links that name no proxy."""
     seen: dict[str, str] = {}
     proxies = document.mappings("proxies")
     for index, proxy in enumerate(proxies):
@@ -25,6 +25,7 @@ def proxy_complaints(document: Document) -> Iterator[Complaint]:
             yield document.complaint(
                 path, document.describe_taken(name, seen[name], "choose another one")
             )
+    yield from _host_complaints(document)
     has_names = isinstance(document.data.get("proxies", []), list) and all(
         isinstance(proxy.get("name"), str) for proxy in proxies
     )
@@ -41,6 +42,20 @@ def proxy_complaints(document: Document) -> Iterator[Complaint]:
         elif battery.get("adapter") is not None:
             complaint = f"link: {link} is a proxy, which has its own adapter: remove one of them"
             yield document.complaint(f"batteries[{index}].adapter", complaint)
+
+
+def _host_complaints(document: Document) -> Iterator[Complaint]:
+    """Find proxies at the same host and port: they would take the ESP32 from each other."""
+    seen: dict[tuple[str, object], str] = {}
+    for index, proxy in enumerate(document.mappings("proxies")):
+        path = f"proxies[{index}].host"
+        host = proxy.get("host")
+        if not isinstance(host, str):
+            continue
+        first = seen.setdefault((host.lower(), repr(proxy.get("port", ESPHOME_PORT))), path)
+        if first != path:
+            text = document.describe_taken(host, first, "one proxy serves any number of batteries")
+            yield document.complaint(path, text)
 
 
 def read_keys(

@@ -259,6 +259,12 @@ def one(name: str = "name: camper", address: str = ADDRESS, more: str = "") -> s
             id="a min_interval out of its range, which is above max_age",
         ),
         pytest.param(
+            f"{CAMPER}proxies:\n  - {{name: a, host: Garage.local, port: 6053}}\n"
+            "  - {name: b, host: garage.local}\n", 6,
+            "proxies[1].host: 'garage.local' is used in line 5 already: one proxy serves any "
+            "number of batteries", id="two proxies at one host",
+        ),
+        pytest.param(
             f"{CAMPER}proxies:\n  - name: garage\n    host: 192.168.1.40:6053\n", 6,
             "proxies[0].host: expected a host alone, got '192.168.1.40:6053': the port has its own "
             "key, port", id="a host with its port",
