@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from exporter.ble.proxies import Proxies
@@ -10,6 +11,7 @@ from exporter.doctor.check import Check, State
 from exporter.doctor.configuration import Configured
 from exporter.errors import AdapterError, ConfigError
 
+NEEDED: Final = frozenset({"configuration", "exporter"})  # also without Bluetooth
 SLOW_S: Final = 3.0  # an ESP32 with good Wi-Fi takes less than a second
 
 
@@ -20,22 +22,47 @@ async def check_proxies(configured: Configured) -> list[Check]:
 
 
 def note_proxied(batteries: Iterable[BatteryConfig]) -> list[Check]:
-    """Return a note about each battery that only a proxy reaches: no adapter is tried for it."""
+    """Return a note about each battery that only proxies reach: no adapter is tried for it."""
     return [
         Check(
             id="battery",
             state=State.NOTE,
             subject=battery.name,
-            text=f"is read through the proxy {battery.link}: bms-exporter read tries it",
+            text=f"is read through {_name(battery)}: bms-exporter read tries it",
         )
         for battery in batteries
-        if is_proxied(battery)
     ]
 
 
-def is_proxied(battery: BatteryConfig) -> bool:
-    """Return whether the configuration links the battery to a proxy."""
+def choose_proxied(
+    batteries: Iterable[BatteryConfig], configured: Configured, *, has_adapter: bool
+) -> list[BatteryConfig]:
+    """Return the batteries that only proxies reach: they are linked, or there is no adapter."""
+    has_proxy = configured.config is not None and bool(configured.config.proxies)
+    return [
+        battery
+        for battery in batteries
+        if _is_linked(battery)
+        or (has_proxy and not has_adapter and battery.link is None and battery.adapter is None)
+    ]
+
+
+def excuse(checks: Iterable[Check]) -> list[Check]:
+    """Return the checks of a machine whose own Bluetooth no battery uses, as notes."""
+    return [
+        replace(check, state=State.NOTE, advice=None)
+        if check.state in {State.FAIL, State.WARN} and check.id not in NEEDED
+        else check
+        for check in checks
+    ]
+
+
+def _is_linked(battery: BatteryConfig) -> bool:
     return battery.link is not None and battery.transport is None
+
+
+def _name(battery: BatteryConfig) -> str:
+    return f"the proxy {battery.link}" if _is_linked(battery) else "the proxies"
 
 
 async def _check(config: ProxyConfig) -> Check:

@@ -17,7 +17,7 @@ from exporter.doctor.check import State
 from exporter.doctor.configuration import Configured, choose_batteries, read_configuration
 from exporter.doctor.facts import MachineFacts, Sources, check_all, read_facts
 from exporter.doctor.means import Means
-from exporter.doctor.proxies import check_proxies, is_proxied, note_proxied
+from exporter.doctor.proxies import check_proxies, choose_proxied, excuse, note_proxied
 from exporter.doctor.redaction import Redaction
 from exporter.doctor.report import Report
 from exporter.doctor.running_exporter import ReleaseError, RunningExporter
@@ -29,6 +29,7 @@ from exporter.recording.lines import Write
 OK: Final = 0
 FAILED: Final = 1
 BOTH: Final = "both"
+ONLY_PROXIES: Final = "batteries are read through proxies only: bms-exporter read tries them"
 ROUTES: Final = {  # by --link
     "direct": (DIRECT, GENTLE),
     "bluez": (BLUEZ,),
@@ -97,7 +98,11 @@ class _Doctor:
             await self._release()
         report.wait("looking at this machine")
         facts = await read_facts(self.sources, is_quick=self.plan.quick)
-        for check in check_all(facts, self.configured, self.batteries, self.exporter):
+        has_adapter = bool(facts.adapters or facts.bluetoothd.adapters)
+        proxied = choose_proxied(self.batteries, self.configured, has_adapter=has_adapter)
+        is_all_proxied = bool(proxied) and len(proxied) == len(self.batteries)
+        checks = check_all(facts, self.configured, self.batteries, self.exporter)
+        for check in excuse(checks) if is_all_proxied else checks:
             report.add(check)
         if self.plan.quick:
             is_well = not self._has_failed
@@ -105,12 +110,12 @@ class _Doctor:
         else:
             for check in await check_proxies(self.configured):
                 report.add(check)
-            read = await self._examine(facts)
-            for check in note_proxied(self.batteries):
+            read = await self._examine(facts, proxied)
+            for check in note_proxied(proxied):
                 report.add(check)
-            is_known = bool(read) or any(map(is_proxied, self.batteries))
+            is_known = bool(read or proxied)
             is_well = is_known and all(read.values()) and not self._has_failed
-            summary = _summary(read, report.redaction)
+            summary = ONLY_PROXIES if is_all_proxied else _summary(read, report.redaction)
         report.conclude(summary, is_well=is_well)
         return OK if is_well else FAILED
 
@@ -124,8 +129,10 @@ class _Doctor:
             with suppress(ReleaseError):  # reported when it is the battery's turn
                 await self.exporter.release(battery.address)
 
-    async def _examine(self, facts: MachineFacts) -> dict[str, bool]:
-        """Examine all batteries; return whether each was read, by name."""
+    async def _examine(
+        self, facts: MachineFacts, proxied: Sequence[BatteryConfig]
+    ) -> dict[str, bool]:
+        """Examine all batteries except `proxied`; return whether each was read, by name."""
         config = self.configured.config
         examined = Examination(
             means=plan_means(self.plan, self.sources, facts),
@@ -137,7 +144,7 @@ class _Doctor:
             resolve=partial(resolve, facts.adapters),
             recording=self.plan.record and Recording(write=self.plan.record, facts=describe(facts)),
         )
-        batteries = [one for one in self.batteries if not is_proxied(one)]
+        batteries = [one for one in self.batteries if one not in proxied]
         listening = await listen_to(examined, batteries)
         if stuck := check_scan(listening, discovering=examined.means.discovering):
             self.report.add(stuck)

@@ -1,6 +1,7 @@
 """The whole of doctor on faked machines: each fault is the one thing to do."""
 
 import errno
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from exporter.doctor.run import Plan, run
 from exporter.recording.session import parse_sessions
 from tests.support import att_server
 from tests.support.exporter_process import free_port
+from tests.support.fake_proxy import running_proxy
 from tests.support.machines import (
     ADVERTISING,
     CONTAINER,
@@ -31,6 +33,7 @@ from tests.support.machines import (
     Chip,
     FakeMachine,
 )
+from tests.support.proxied import KEY
 from tests.support.virtual import ADDRESS, battery
 
 HCI0 = LAPTOP.adapters[0]
@@ -208,6 +211,27 @@ async def test_battery_that_answers_ends_with_status_0(tmp_path: Path) -> None:
 
     assert await case.run() == 0
     assert "verdict    ok   all batteries answer" in case.lines
+
+
+@pytest.mark.parametrize("link", ["", "link: garage, "])
+@pytest.mark.parametrize("is_usable", [True, False])
+async def test_machine_without_bluetooth_is_well_if_its_proxies_are(
+    link: str, tmp_path: Path, *, is_usable: bool
+) -> None:
+    async with running_proxy(key=None if is_usable else KEY) as proxy:
+        config = (
+            f"proxies: [{{name: garage, host: 127.0.0.1, port: {proxy.port}}}]\n"
+            f"batteries: [{{name: camper, {link}address: '{ADDRESS}'}}]\n"
+        )
+        case = Case(tmp_path, machine=CONTAINER, rights=NO_SOCKETS, config=config)
+
+        status = await case.run()
+
+    assert status == (0 if is_usable else 1)
+    assert case["sockets"].state is State.NOTE
+    assert case["bluetoothd"].state is State.NOTE
+    assert case["battery"].state is State.NOTE
+    assert re.match("(Worth a look|One thing to do): proxy: ", case.to_do), case.to_do
 
 
 @pytest.mark.parametrize("name", MACHINES)
