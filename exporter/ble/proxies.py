@@ -55,8 +55,10 @@ class Proxies:
         wanted = list(configs)
         if wanted:
             _load_library()
-        for config in self._apis.keys() - wanted:
-            self._apis.pop(config).retire()
+        gone = self._apis.keys() - wanted
+        retired = {(config.host, config.port): self._apis.pop(config) for config in gone}
+        for api in retired.values():
+            api.retire()
         if not wanted:
             return {}
         # Now, not in the middle of a scrape; most machines have no proxy.
@@ -65,7 +67,7 @@ class Proxies:
 
         for config in wanted:
             if config not in self._apis:
-                self._apis[config] = ProxyApi(config)
+                self._apis[config] = ProxyApi(config, retired.get((config.host, config.port)))
         return {
             config.name: ProxyTransport(self._apis[config], clock=self._clock) for config in wanted
         }

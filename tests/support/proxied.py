@@ -9,6 +9,7 @@ from exporter.battery.poller import Poller
 from exporter.battery.snapshot import Snapshot
 from exporter.ble.proxies import Proxies
 from exporter.ble.routes import Routes
+from exporter.ble.transport import ScanningTransport
 from exporter.config.schema import PollConfig, ProxyConfig, Seconds
 from tests.support.fake_proxy import FakeProxy, running_proxy
 from tests.support.virtual import ADDRESS, make_poller
@@ -23,11 +24,7 @@ class Proxied:
         self, tasks: asyncio.TaskGroup, *configs: ProxyConfig, timeout_s: float = 30.0
     ) -> None:
         self.proxies = Proxies()
-        self.routes = Routes(
-            bluez=_no_bluez,
-            adapters=list,
-            proxies=self.proxies.make_transports(configs),
-        )
+        self.routes = routes_of(self.proxies.make_transports(configs))
         self._tasks = tasks
         self._poll = PollConfig(
             timeout_s=Seconds(timeout_s), min_interval_s=Seconds(0.0), backoff_max_s=Seconds(1.0)
@@ -59,6 +56,11 @@ class Proxied:
         assert snapshot.failure is not None
         assert not snapshot.up
         return snapshot.failure, str(snapshot.last_error)
+
+
+def routes_of(transports: Mapping[str, ScanningTransport]) -> Routes:
+    """Return routes over these proxies only."""
+    return Routes(bluez=_no_bluez, adapters=list, proxies=transports)
 
 
 def _no_bluez(_adapter: str | None) -> Any:

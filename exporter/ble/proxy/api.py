@@ -29,11 +29,18 @@ LONGEST_RETAKE_S: Final = 600.0
 class ProxyApi:
     """The connection to one proxy: opened by the first user, and kept while users come."""
 
-    def __init__(self, config: ProxyConfig, *, idle_s: float = IDLE_S) -> None:
-        """Configure the connection without opening it; it closes `idle_s` after its last user."""
+    def __init__(self, config: ProxyConfig, retired: "ProxyApi | None" = None) -> None:
+        """Configure the connection without opening it.
+
+        It opens when `retired`, the former one to the same proxy, has closed: before that it would
+        take the proxy from a poll that still uses it.
+        """
         self.config = config
+        self._before = retired
+        self._closed = asyncio.Event()
+        self._closed.set()
         self.hearing: list[Listener] = []
-        self._idle_s = idle_s
+        self._idle_s = IDLE_S
         self._session: Session | None = None
         self._lock = asyncio.Lock()
         self._users = 0
@@ -63,6 +70,7 @@ class ProxyApi:
             AdapterError: It cannot be opened; after a failure, for a while without an attempt.
         """
         self._users += 1
+        self._closed.clear()
         if self._closing is not None:
             self._closing.cancel()
             self._closing = None
@@ -77,6 +85,9 @@ class ProxyApi:
 
     async def _open(self) -> Session:
         now_s = asyncio.get_running_loop().time
+        if self._before is not None:
+            await self._before._closed.wait()  # noqa: SLF001 - one of our own
+            self._before = None
         if self._session is None or self._session.ended.done():
             if self._failure is not None and now_s() < self._again_s:
                 raise AdapterError(str(self._failure), self._failure.cause)
@@ -152,6 +163,7 @@ class ProxyApi:
 
     def close(self) -> None:
         """Close the connection; the next user opens it again."""
+        self._closed.set()
         if self._closing is not None:
             self._closing.cancel()
             self._closing = None

@@ -13,12 +13,13 @@ from exporter.demo.battery import Faults
 from exporter.errors import ConfigError
 from exporter.link_stats import Route
 from tests.support.fake_proxy import number, running_proxy
-from tests.support.proxied import KEY, Proxied, proxied
+from tests.support.proxied import KEY, Proxied, proxied, routes_of
 from tests.support.virtual import ADDRESS, battery
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003 - sockets live in real time
 
+SLOW = Faults(reply_s=0.5)
 ADDRESSES = [f"A4:C1:38:00:00:{index:02X}" for index in range(1, 6)]
 
 
@@ -196,6 +197,22 @@ class TestReload:
             assert len(kept) == 1
             await wait_until(lambda: not proxy.clients)
             assert reading.proxies.states() == {}
+
+    async def test_proxy_with_a_new_name_is_not_taken_from_a_poll_that_uses_it(
+        self, tasks: asyncio.TaskGroup
+    ) -> None:
+        async with proxied(tasks, battery(faults=SLOW), battery(ADDRESSES[1])) as (proxy, reading):
+            polling = asyncio.create_task(reading.poll())
+            await wait_until(lambda: "BluetoothGATTWriteRequest" in proxy.received)
+            new = ProxyName("barn")
+            transports = reading.proxies.make_transports([proxy.config(name=new)])
+            other = Proxied(tasks)
+            other.routes = routes_of(transports)
+
+            assert (await other.poll(ADDRESSES[1], link=new)).up
+
+            assert (await polling).up
+            assert proxy.received.count("HelloRequest") == 2
 
     def test_missing_library_is_an_error_that_says_how_to_install_it(
         self, monkeypatch: pytest.MonkeyPatch
