@@ -1,10 +1,12 @@
 """Chooses among the profiles in a battery's GATT table."""
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from exporter.errors import ProfileError
 from exporter.protocol.profiles import PROFILES
+
+NAMED: Final = 10  # services in a message; a battery has three or four
 
 T = TypeVar("T")
 
@@ -17,9 +19,11 @@ def choose_profiles(
     Advertised services are not used: the MOBILEKTRO advertises ff00 and has the Nordic UART.
 
     Raises:
-        ProfileError: There is none, or not the configured one; the message names all `services`.
+        ProfileError: There is none, or not the configured one; the message names some `services`.
     """
-    offered = ", ".join(sorted(set(services))) or "none"
+    names = sorted(set(services))
+    more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
+    offered = ", ".join([*names[:NAMED], *more]) or "none"
     if not present:
         raise ProfileError(f"no JBD service: expected one of {', '.join(PROFILES)}, got {offered}")
     if configured is None:
