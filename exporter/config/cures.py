@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from cattrs import transform_error
-from cattrs.errors import ForbiddenExtraKeysError
+from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 
 from exporter.config.schema import (
     LIKE,
@@ -52,6 +52,7 @@ MISSING: Final = {
 MISSING_KEY: Final = "\0missing"  # is replaced
 GLUED: Final = re.compile(r"[a-z_]{4,}:(?=\S)")  # a key with its value: to YAML one text
 MEANT: Final = re.compile(r"did you mean (\w+)\?$")
+CUT: Final = "the dash begins another battery: put a blank in its place"
 NO_KEYS: Final = "\0no keys"
 IN_BANK: Final = "add the names of its batteries, like batteries: [left, right]"
 LISTEN: Final = "the address to serve on is an option of the command: --web.listen-address"
@@ -62,7 +63,11 @@ OFTEN: Final = "Prometheus decides how often; poll.min_interval is the least tim
 # Keys of other programs, and what people expect to find.
 ELSEWHERE: Final = {
     "basic_auth_users": WEB,
+    "bank": "it belongs under banks:, which lists the names of the batteries of each bank",
+    "basic_auth": WEB,
     "debug": LOG,
+    "encryption": f"{OWN_FILE} as key_file",
+    "encryption_key": f"{OWN_FILE} as key_file",
     "interval": OFTEN,
     "key": f"{OWN_FILE} as key_file",
     "listen": LISTEN,
@@ -77,9 +82,15 @@ ELSEWHERE: Final = {
     "port": LISTEN,
     "rate_limit": WEB,
     "scrape_interval": OFTEN,
+    "tls": WEB,
     "tls_server_config": WEB,
+    "username": WEB,
+    "users": WEB,
     "web": LISTEN,
 }
+HOSTS: Final = ("address", "hostname", "ip")  # what people call the host of a proxy
+LIKE_PASSWORD: Final = re.compile(r"pass(word|wort|wd|phrase|code)|pwd|secret|kennwort")
+INVISIBLE: Final = re.compile(r"[^!-~]")  # also the no-break spaces of web pages
 PARTS: Final = {  # of the file, and how to get there
     BatteryConfig: "it belongs to a battery: indent it as the name of the battery",
     PollConfig: "it belongs under poll: indent it there",
@@ -95,12 +106,25 @@ def structure_complaints(error: Exception, document: Document) -> Iterator[Compl
     found = [*_found(error, document)]
     near = [(path, MEANT.search(text)) for path, text in found]
     meant = {f"{_parent(path)}{match[1]}" for path, match in near if match}
-    misplaced = {path for path, text in found if "." not in path and text != MISSING_KEY}
+    misplaced = {
+        INVISIBLE.sub("", path) for path, text in found if "." not in path and text != MISSING_KEY
+    }
+    absent = {path for path, text in found if text == MISSING_KEY}
+    for index in range(1, len(document.mappings("batteries"))):
+        halves = {f"batteries[{index - 1}].address", f"batteries[{index}].name"}
+        if halves <= absent:
+            meant |= halves
+            yield document.complaint(f"batteries[{index}]", CUT)
     for path, text in found:
         if text != MISSING_KEY:
             yield document.complaint(path, text)
         elif path not in meant and path.rpartition(".")[2] not in misplaced:
             yield document.complaint(path, missing(path))
+
+
+def has_unknown_key(error: BaseValidationError) -> bool:
+    """Return whether cattrs' tree of errors has an unknown key."""
+    return error.subgroup(ForbiddenExtraKeysError) is not None
 
 
 def _found(error: Exception, document: Document) -> Iterator[tuple[str, str]]:
@@ -157,8 +181,15 @@ def missing(path: str) -> str:
 def unknown(key: str, part: type) -> str:
     """Return the complaint about an unknown key in one part of the file."""
     key = hide_secret(key).removesuffix(HIDDEN)
-    if key in ELSEWHERE:
-        return f"unknown key: {ELSEWHERE[key]}"
+    if key == "<<":
+        return "merge keys are not supported: write the keys out"
+    if (visible := INVISIBLE.sub("", key)) != key and any(visible in keys_of(one) for one in PARTS):
+        return f"special characters beside {visible}: delete them, and indent with blanks"
+    if part is ProxyConfig and key in HOSTS:
+        return "unknown key, did you mean host?"
+    known = LIKE_PASSWORD.sub("password", key.lower())
+    if known in ELSEWHERE:
+        return f"unknown key: {ELSEWHERE[known]}"
     for other, cure in PARTS.items():
         if other is not part and key in keys_of(other):
             return f"unknown key here: {cure}"

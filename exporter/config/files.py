@@ -120,14 +120,17 @@ def read_secret(
         try:
             return read_small(folder / file).rstrip(b"\r\n")
         except FileNotFoundError as error:
-            cure = "there is no such file: write the secret into it"
-            raise ValueError(f"{shown_path(folder / file)}: {cure}") from error
+            # A name without an ending may be the secret itself.
+            where = f"{shown_path(folder / file)}: " if "." in file else ""
+            cure = "write the secret into a file, and the name of the file here"
+            raise ValueError(f"{where}there is no such file: {cure}") from error
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
             raise ValueError(f"{shown_path(folder / file)}: {why_unreadable(error)}") from error
     if variable is None:
         return None
     if variable not in os.environ:
-        raise ValueError(f"the environment variable {variable} is not set: set it before the start")
+        # Its name is not quoted: it may be the secret itself.
+        raise ValueError("this environment variable is not set: set it before the start")
     return os.environb[variable.encode()]
 
 

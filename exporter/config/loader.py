@@ -80,17 +80,23 @@ def _structured(document: Document) -> Config:
         *bank_complaints(document),
         *_poll_complaints(document),
         *sensor_complaints(document),
-        *threshold_complaints(document),
         *proxy_complaints(document),
     ]
+    comparisons = [*threshold_complaints(document)]
     try:
         config = make_converter().structure(document.data, Config)
     except BaseValidationError as error:
-        from exporter.config.cures import structure_complaints  # noqa: PLC0415 - as above
+        from exporter.config.cures import (  # noqa: PLC0415 - as above
+            has_unknown_key,
+            structure_complaints,
+        )
 
-        raise document.error([*structure_complaints(error, document), *complaints]) from error
-    if complaints:
-        raise document.error(complaints)
+        complaints += structure_complaints(error, document)
+        if has_unknown_key(error):
+            comparisons = []  # the other value may be under that key
+        raise document.error([*complaints, *comparisons]) from error
+    if complaints or comparisons:
+        raise document.error([*complaints, *comparisons])
     return config
 
 
@@ -181,13 +187,22 @@ def _poll_complaints(document: Document) -> Iterator[Complaint]:
             yield document.complaint(
                 f"poll.{key}", f"expected {least:g}s to {greatest:g}s, got {poll[key]}"
             )
-    is_comparable = wrong.isdisjoint({"max_age", "min_interval"})
-    if is_comparable and 0 < durations["max_age"] < durations["min_interval"]:
-        yield document.complaint(
-            "poll.max_age",
-            f"expected 0 or at least min_interval ({durations['min_interval']:g}s), "
-            f"got {durations['max_age']:g}s",
-        )
+    if not wrong and isinstance(poll, Mapping) and poll.keys() <= durations.keys():
+        yield from _order_complaints(document, poll, durations)
+
+
+def _order_complaints(
+    document: Document, poll: Mapping[str, Any], durations: Mapping[str, float]
+) -> Iterator[Complaint]:
+    least_s, most_s = durations["min_interval"], durations["max_age"]
+    if not 0 < most_s < least_s:
+        return
+    if "max_age" in poll:
+        text = f"expected 0 or at least min_interval ({least_s:g}s), got {most_s:g}s"
+        yield document.complaint("poll.max_age", text)
+    else:
+        text = f"expected at most max_age ({most_s:g}s, the default), got {least_s:g}s"
+        yield document.complaint("poll.min_interval", f"{text}: set max_age, too")
 
 
 def _with_secrets(config: Config, document: Document, folder: Path) -> Config:
@@ -215,7 +230,6 @@ def _password(battery: BatteryConfig, folder: Path) -> bytes | None:
         folder, file=battery.password_file, variable=battery.password_env, option="password_file"
     )
     if password is not None and len(password) != PASSWORD_LENGTH:
-        raise ValueError(
-            f"expected the {PASSWORD_LENGTH} characters of the app password, got {len(password)}"
-        )
+        got = f"got {len(password)}" if password.isascii() else "got some that are not ASCII"
+        raise ValueError(f"expected the {PASSWORD_LENGTH} characters of the app password, {got}")
     return password

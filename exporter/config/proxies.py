@@ -3,12 +3,12 @@
 import base64
 import binascii
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Final
 
 from exporter.config.files import read_secret
-from exporter.config.schema import ESPHOME_PORT, ProxyConfig, TransportChoice
+from exporter.config.schema import ESPHOME_PORT, Config, ProxyConfig, TransportChoice
 from exporter.config.yaml_document import Complaint, Document, shown
 
 KEY_BYTES: Final = 32  # of the pre-shared key of Noise; base64 makes 44 characters of it
@@ -29,6 +29,9 @@ def proxy_complaints(document: Document) -> Iterator[Complaint]:
     has_names = isinstance(document.data.get("proxies", []), list) and all(
         isinstance(proxy.get("name"), str) for proxy in proxies
     )
+    if "proxies" not in document.data:
+        # They may be under an unknown key.
+        has_names = document.data.keys() <= {field.name for field in fields(Config)}
     for index, battery in enumerate(document.mappings("batteries")):
         link = battery.get("link")
         if not isinstance(link, str) or link in list(TransportChoice):

@@ -200,6 +200,7 @@ class _Walker:
         self._texts = texts
         self._constructor = yaml.constructor.SafeConstructor()
         self._limits = _Limits()
+        self._open: set[int] = set()  # nodes whose values are being read, by id
         self.lines: dict[str, int] = {}
         self.duplicates: list[Complaint] = []
 
@@ -208,16 +209,21 @@ class _Walker:
         self.lines.setdefault(path, line)
         text = node.value if isinstance(node, yaml.ScalarNode) else ""
         self._limits.check(line, depth, len(path) + len(text))
-        match node:
-            case yaml.MappingNode():
-                return self._mapping(node, path, depth)
-            case yaml.SequenceNode():
-                return [
-                    self.value(item, f"{path}[{index}]", depth + 1)
-                    for index, item in enumerate(node.value)
-                ]
-            case _:
-                return self._scalar(node, path)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        if id(node) in self._open:
+            raise _TooLargeError(line, "an alias (*) in the part that it stands for: remove it")
+        self._open.add(id(node))
+        value: Any
+        if isinstance(node, yaml.MappingNode):
+            value = self._mapping(node, path, depth)
+        else:
+            value = [
+                self.value(item, f"{path}[{index}]", depth + 1)
+                for index, item in enumerate(node.value)
+            ]
+        self._open.remove(id(node))
+        return value
 
     def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}

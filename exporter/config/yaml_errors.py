@@ -8,6 +8,8 @@ import yaml
 INDENT: Final = "the indentation does not match the lines above: align it with them, with spaces"
 TAB: Final = "a tab: indent with spaces"
 NO_COLON: Final = "a colon and a blank are missing after the key"
+BACKSLASH: Final = "a backslash in double quotes: use single quotes"
+SCANNED: Final = "this is the table of bms-exporter scan: delete the lines above batteries:"
 ELSE: Final = "this is not YAML: check the indentation, the colons and the quotes"
 
 # How PyYAML's problem begins -> what to do. "@": the line where the context begins has the mistake.
@@ -21,7 +23,8 @@ CURES: Final = {
     "but found another document": "a second document begins here: remove the line ---",
     "found unexpected end of stream": "@this quote is not closed",
     "found unexpected document separator": "@this quote is not closed",
-    "found unknown escape character": "a backslash in double quotes: use single quotes",
+    "found unknown escape character": BACKSLASH,
+    "expected escape sequence": BACKSLASH,
     "could not find expected ':'": f"@{NO_COLON}",
     "expected ',' or ']'": "@this [ is not closed, or a comma is missing in it",
     "expected ',' or '}'": "@this { is not closed, or a comma is missing in it",
@@ -31,6 +34,7 @@ CURES: Final = {
     "special characters are not allowed": "a control character: delete it",
 }
 QUOTED: Final = re.compile(r"'(.)'")
+TABLE: Final = re.compile(r"name +address +RSSI ")  # scan prints it to a terminal
 TAB_INDENT: Final = re.compile(r" *\t")
 
 
@@ -47,6 +51,9 @@ def explain(error: Exception, text: str) -> tuple[int, str]:
         position = error.position if isinstance(error, yaml.reader.ReaderError) else 0
         line = text.count("\n", 0, position) + 1
     lines = [*text.splitlines(), ""]
+    table = next((n for n in range(1, line + 1) if TABLE.match(lines[n - 1])), None)
+    if table is not None:
+        return table, SCANNED
     if TAB_INDENT.match(lines[line - 1]):
         return line, TAB
     if end and key == "mapping values are not allowed" and ":" not in lines[line - 1][: end.column]:

@@ -203,8 +203,13 @@ def one(name: str = "name: camper", address: str = ADDRESS, more: str = "") -> s
         ),
         pytest.param(
             one(more="password_file: none.pin"), 4,
-            "batteries[0].password_file: none.pin: there is no such file: write the secret into it",
-            id="no password file",
+            "batteries[0].password_file: none.pin: there is no such file: write the secret into a "
+            "file, and the name of the file here", id="no password file",
+        ),
+        pytest.param(
+            one(more="password_file: hunte2"), 4,
+            "batteries[0].password_file: there is no such file: write the secret into a file, and "
+            "the name of the file here", id="a password as the name of its file",
         ),
         pytest.param(
             one(more="password_file: ."), 4,
@@ -212,13 +217,80 @@ def one(name: str = "name: camper", address: str = ADDRESS, more: str = "") -> s
         ),
         pytest.param(
             one(more="password_env: NOT_SET_PIN"), 4,
-            "batteries[0].password_env: the environment variable NOT_SET_PIN is not set: set it "
-            "before the start", id="no variable",
+            "batteries[0].password_env: this environment variable is not set: set it before the "
+            "start", id="no variable",
         ),
         pytest.param(
             one(more="password_env: A\n    password_file: b"), 4,
             "batteries[0].password_env: password_file is given too: remove one of them",
             id="two passwords",
+        ),
+        pytest.param(
+            one(more="passwort: hunter"), 4,
+            "batteries[0].passwort: unknown key: write it into a file of its own, and the name of "
+            "that file as password_file", id="a password in German",
+        ),
+        pytest.param(
+            one(more="PIN: hunter"), 4,
+            "batteries[0].PIN: unknown key: write it into a file of its own, and the name of that "
+            "file as password_file", id="a PIN",
+        ),
+        pytest.param(
+            one(more="bank: both"), 4,
+            "batteries[0].bank: unknown key: it belongs under banks:, which lists the names of the "
+            "batteries of each bank", id="a bank in a battery",
+        ),
+        pytest.param(
+            f"{CAMPER}lo: 40%\ncritical: 30%\n", 4, "lo: unknown key, did you mean low?",
+            id="a critical that is not above the unknown low",
+        ),
+        pytest.param(
+            f"{one(more='lo: 40%')}    critical: 30%\n", 4,
+            "batteries[0].lo: unknown key, did you mean low?", id="the same of one battery",
+        ),
+        pytest.param(
+            f"{CAMPER}poll: {{min_intervall: 1s, max_age: 5s}}\n", 4,
+            "poll.min_intervall: unknown key, did you mean min_interval?",
+            id="a max_age that is not below the unknown min_interval",
+        ),
+        pytest.param(
+            f"{CAMPER}poll:\n  min_interval: 5m\n", 5,
+            "poll.min_interval: expected at most max_age (120s, the default), got 300s: set "
+            "max_age, too", id="a min_interval above the default of max_age",
+        ),
+        pytest.param(
+            f"{one(more='link: garage')}proxy:\n  - {{name: garage, host: a}}\n", 5,
+            "proxy: unknown key, did you mean proxies?", id="a link to a proxy under another key",
+        ),
+        pytest.param(
+            f"{CAMPER}proxies:\n  - name: garage\n    address: 192.168.1.40\n", 6,
+            "proxies[0].address: unknown key, did you mean host?", id="the address of a proxy",
+        ),
+        pytest.param(
+            f"batteries:\n  - name: camper\n  - {ADDRESS}\n", 3,
+            "batteries[1]: the dash begins another battery: put a blank in its place",
+            id="a dash before each line",
+        ),
+        pytest.param(
+            f"batteries:\n  - name: camper\n\u00a0\u00a0\u00a0 {ADDRESS}\n", 3,
+            r"\xa0\xa0\xa0 address: special characters beside address: delete them, and indent "
+            "with blanks", id="the blanks of a web page",
+        ),
+        pytest.param(
+            f"{CAMPER}  - <<: *a\n    name: boat\n    address: A4:C1:38:12:34:57\n".replace(
+                "- name", "- &a\n    name", 1
+            ), 5,
+            "batteries[1].<<: merge keys are not supported: write the keys out", id="a merge key",
+        ),
+        pytest.param(
+            "name          address            RSSI     what it is\n"
+            f"MLB-12200-NT  A4:C1:38:00:00:01  -60 dBm  JBD battery: 13.21 V, 93%\n\n{CAMPER}", 1,
+            "this is the table of bms-exporter scan: delete the lines above batteries:",
+            id="all that scan prints",
+        ),
+        pytest.param(
+            one(more='password_file: "C:\\Users\\pin"'), 4,
+            "a backslash in double quotes: use single quotes", id="a path of Windows",
         ),
         pytest.param(
             f"{CAMPER}night: 20:00\n", 4,
