@@ -1,5 +1,6 @@
 """Reads the values of one mapping in a YAML file, and collects their mistakes."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final, TypeVar
 
@@ -14,6 +15,7 @@ KINDS: Final[Mapping[type, str]] = {
     dict: "lines like name: value below it",
     list: "a list of names",
 }
+GLUED: Final = re.compile(r"[^\s:]+:\S")  # a key with its value: to YAML one text
 SECRET_KEYS: Final = ("cert", "key", "client_ca")  # whose values are never quoted
 
 
@@ -38,6 +40,7 @@ class Section:
         if name:
             data = data.get(name) if isinstance(data, dict) else None
         self.data: dict[str, Any] = data if isinstance(data, dict) else {}
+        self.has_unknown_key = not self.data.keys() <= set(known)
         if data is not None and not isinstance(data, dict):
             self.complain("", f"expected lines like {next(iter(known))}: ..., got {shown(data)}")
         for key in self.data:
@@ -61,15 +64,18 @@ class Section:
             return value
         is_short = kind is not dict and kind is not list
         got = f", got {shown(value)}" if is_short and key not in SECRET_KEYS else ""
-        self.complain(key, f"expected {KINDS[kind]}{got}")
+        if kind is dict and isinstance(value, str) and GLUED.match(value):
+            self.complain(key, "a blank is missing after the colon below it")  # of a user's hash
+        else:
+            self.complain(key, f"expected {KINDS[kind]}{got}")
         return None
 
-    def texts(self, key: str) -> dict[str, str]:
-        """Return a mapping of names to texts."""
+    def texts(self, key: str, otherwise: str = "expected text: put it in quotes") -> dict[str, str]:
+        """Return a mapping of names to texts; complain about others with `otherwise`."""
         found = self.value(key, dict) or {}
         for name, value in found.items():
             if not isinstance(value, str):
-                self.complain(f"{key}.{name}", "expected text: put it in quotes")
+                self.complain(f"{key}.{name}", otherwise)
         return {name: value for name, value in found.items() if isinstance(value, str)}
 
     def names(self, key: str) -> list[str]:

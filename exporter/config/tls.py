@@ -12,10 +12,12 @@ from typing import Any, Final
 
 from exporter.config.files import read_small, shown_path, why_unreadable
 from exporter.config.section import Section
+from exporter.config.yaml_document import shown
 from exporter.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
+PEM: Final = "-----BEGIN "
 TLS_SECTION: Final = "tls_server_config"
 TLS_KEYS: Final = (
     "cert_file", "key_file", "cert", "key", "client_ca_file", "client_ca", "client_auth_type",
@@ -111,19 +113,24 @@ def read_tls(section: Section, folder: Path) -> TlsConfig:
 
     def path(key: str) -> Path | None:
         name = section.value(key, str)
+        if name and PEM in name:  # not quoted: it may be the secret key
+            section.complain(key, "write it into a file, and the name of the file here")
+            return None
         return folder / name if name else None
 
     for key in ("cert", "key"):
         if section.value(key, str):
             section.complain(key, f"write it into a file, and its name as {key}_file")
-        elif section.data.get(f"{key}_file") in (None, ""):
+        elif section.data.get(f"{key}_file") in (None, "") and not section.has_unknown_key:
             section.complain("", f"expected {key}_file, with the name of a file")
     min_version = section.choice("min_version", VERSIONS, "TLS12")
     max_version = section.choice("max_version", VERSIONS, "TLS13")
-    if min_version > max_version:
+    if min_version > max_version and "min_version" in section.data:
         section.complain("min_version", "expected at most max_version")
+    elif min_version > max_version:
+        section.complain("max_version", "expected at least min_version (TLS12, the default)")
     curves = _openssl_names(
-        section, "curve_preferences", CURVES, f"Python's ssl knows {', '.join(CURVES)}"
+        section, "curve_preferences", CURVES, f"expected one of {', '.join(CURVES)}"
     )
     if len(section.names("curve_preferences")) > 1:
         section.complain("curve_preferences", "Python's ssl takes one curve, or chooses among all")
@@ -136,7 +143,9 @@ def read_tls(section: Section, folder: Path) -> TlsConfig:
         allowed_sans=tuple(section.names("client_allowed_sans")),
         min_version=min_version,
         max_version=max_version,
-        ciphers=_openssl_names(section, "cipher_suites", CIPHERS, "not known to Python's OpenSSL"),
+        ciphers=_openssl_names(
+            section, "cipher_suites", CIPHERS, f"expected a name like {next(iter(CIPHERS))}"
+        ),
         prefer_server_ciphers=section.value("prefer_server_cipher_suites", bool) is not False,
         curve=curves[0] if curves else None,
         places={key: section.place(key) for key in TLS_KEYS},
@@ -170,7 +179,7 @@ def _openssl_names(
     names = section.names(key)
     for number, name in enumerate(names):
         if name not in known:
-            section.complain(f"{key}[{number}]", f"{name}: {complaint}")
+            section.complain(f"{key}[{number}]", f"{complaint}, got {shown(name)}")
     return tuple(known[name] for name in names if known.get(name))
 
 

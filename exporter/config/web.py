@@ -39,6 +39,7 @@ HEADERS: Final[dict[str, tuple[str, ...]]] = {  # that the toolkit allows; (): a
     "X-XSS-Protection": (),
 }
 BCRYPT: Final = re.compile(r"\$2[abxy]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}", re.ASCII)
+NO_HASH: Final = "expected a bcrypt hash: htpasswd -nBC 10 NAME makes one"
 MAX_COST: Final = 18  # as in the toolkit's own example: some 20 s, once; 31 takes a day
 
 
@@ -184,11 +185,11 @@ def _headers(section: Section) -> tuple[tuple[str, str], ...]:
 
 
 def _users(root: Section) -> tuple[tuple[str, str], ...]:
-    users = root.texts("basic_auth_users")
+    users = root.texts("basic_auth_users", NO_HASH)
     for name, hashed in users.items():
         key = f"basic_auth_users.{name}"
         if BCRYPT.fullmatch(hashed) is None:
-            root.complain(key, "expected a bcrypt hash: htpasswd -nBC 10 NAME makes one")
+            root.complain(key, NO_HASH)
         elif cost(hashed) > MAX_COST:
             root.complain(key, f"expected a cost of at most {MAX_COST}, got {cost(hashed)}")
         if ":" in name or not name:
@@ -202,7 +203,11 @@ def cost(hashed: str) -> int:
 
 
 def _rate(section: Section) -> tuple[float, int]:
-    burst = section.value("burst", int) or 0
+    is_given = section.data.get("burst") is not None
+    burst = section.value("burst", int)
+    if burst is None and is_given:
+        return 0.0, 0  # a complaint says so
+    burst = burst or 0
     interval_s = 0.0
     if section.data.get("interval") is not None:
         try:

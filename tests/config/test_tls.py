@@ -160,13 +160,31 @@ class TestContext:
         )
 
     def test_other_reason_is_given_in_the_words_of_openssl(self, folder: Path) -> None:
-        error = ssl.SSLError(1, "[SSL: EE_KEY_TOO_SMALL] ee key too small")
-        error.reason = "EE_KEY_TOO_SMALL"
+        error = ssl.SSLError(1, "[SSL: CA_MD_TOO_WEAK] ca md too weak")
+        error.reason = "CA_MD_TOO_WEAK"
         certificate, key = folder / "server.crt", folder / "server.key"
 
         wrong = explain_pair(error, certificate, key)
 
-        assert wrong == ("cert_file", f"{certificate}: OpenSSL refuses it: ee key too small")
+        assert wrong == ("cert_file", f"{certificate}: OpenSSL refuses it: ca md too weak")
+
+    def test_small_key_is_named_with_the_size_that_is_needed(self, folder: Path) -> None:
+        error = ssl.SSLError(1, "[SSL: EE_KEY_TOO_SMALL] ee key too small")
+        error.reason = "EE_KEY_TOO_SMALL"
+
+        _, text = explain_pair(error, folder / "server.crt", folder / "server.key")
+
+        assert text.endswith("server.crt: the key is too small: make one with 2048 bits for RSA, "
+                             "or with 256 for ECDSA")  # fmt: skip
+
+    def test_damaged_certificate_is_reported_without_the_words_of_openssl(
+        self, folder: Path
+    ) -> None:
+        text = (folder / "server.crt").read_text()
+        (folder / "cut.crt").write_text(text[: len(text) // 2])
+
+        with pytest.raises(ConfigError, match=r"cut.crt, .*server.key: one of both files is dama"):
+            make_tls(settings(folder, cert_file=folder / "cut.crt"))
 
     def test_certificate_that_is_gone_since_it_was_read_is_named(self, folder: Path) -> None:
         key, text = explain_pair(OSError(), folder / "none.crt", folder / "server.key")

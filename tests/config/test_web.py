@@ -103,8 +103,10 @@ def test_header_with_an_empty_value_is_not_sent() -> None:
         ("http_server_config: {headers: {X-Frame-Options: no}}", "expected deny or sameorigin"),
         (
             TLS + "cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}",
-            "TLS_RSA_WITH_RC4_128_SHA: not known",
+            "expected a name like TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, got 'TLS_RSA_WITH_RC4_",
         ),
+        (TLS + "max_version: TLS11}", "max_version: expected at least min_version (TLS12, the"),
+        (TLS + "curve_preferences: [P-256]}", "CurveP521, X25519, got 'P-256'"),
         (
             TLS + "curve_preferences: [X25519, CurveP256]}",
             "takes one curve",
@@ -134,7 +136,12 @@ def test_header_with_an_empty_value_is_not_sent() -> None:
         (f"basic_auth_users: {{'a:b': '{HASH}'}}", "expected a name without a colon"),
         (TLS + "cipher_suites: [1]}", "cipher_suites: expected a list of names"),
         (TLS + "curve_preferences: x}", "curve_preferences: expected a list of names"),
-        ("basic_auth_users: {alice: 1}", "basic_auth_users.alice: expected text"),
+        ("basic_auth_users: {alice: 1}", "basic_auth_users.alice: expected a bcrypt hash"),
+        ("basic_auth_users: {alice: }", "basic_auth_users.alice: expected a bcrypt hash"),
+        (
+            f"basic_auth_users:\n  alice:{HASH}\n",
+            "basic_auth_users: a blank is missing after the colon below it",
+        ),
         ("basic_auth_users: [alice]", "basic_auth_users: expected lines like name: value below it"),
         ("rate_limit: {interval: 1s}", "expected 1 or more requests"),
         ("rate_limit: {interval: soon, burst: 1}", "expected a duration"),
@@ -146,6 +153,31 @@ def test_header_with_an_empty_value_is_not_sent() -> None:
 )
 def test_wrong_or_impossible_setting_is_refused_with_its_key(text: str, complaint: str) -> None:
     assert complaint in "\n".join(problems(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            "tls_server_config: {cert_fil: a, key_file: b}",
+            "web.yml:1: tls_server_config.cert_fil: unknown key, did you mean cert_file?",
+        ),
+        (
+            "rate_limit: {interval: 1s, burst: five}",
+            "web.yml:1: rate_limit.burst: expected a number, got 'five'",
+        ),
+    ],
+)
+def test_one_mistake_brings_no_second_complaint(text: str, complaint: str) -> None:
+    assert problems(text) == [complaint]
+
+
+def test_key_in_place_of_its_file_is_not_quoted() -> None:
+    text = TLS.replace("key_file: b", 'key_file: "-----BEGIN PRIVATE KEY----- topsecret"') + "}"
+
+    assert problems(text) == [
+        "web.yml:1: tls_server_config.key_file: write it into a file, and the name of the file here"
+    ]
 
 
 @pytest.mark.parametrize("key", ["key", "cert", "client_ca"])
