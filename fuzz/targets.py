@@ -331,13 +331,13 @@ def recorder(data: bytes) -> None:
 
 def recording(data: bytes) -> None:
     """Read a hostile recording: it is refused with a place, or can be replayed."""
-    complaint = "x.jsonl: "
+    complaint = "x.jsonl:"
     try:
         for session in parse_sessions(data.decode("utf-8", "replace"), "x.jsonl"):
             read_attempts(session.events)
     except RecordingError as error:
         complaint = str(error)
-    assert complaint.startswith("x.jsonl: ")
+    assert complaint.startswith("x.jsonl:")
 
 
 # --- protocol/advertisement.py

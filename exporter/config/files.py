@@ -148,8 +148,8 @@ def read_text(name: str) -> str:
             with Path(name).open(encoding="utf-8-sig") as file:
                 text = file.read(MAX_TEXT + 1)
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a name that no file can have
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigError([f"{source}: cannot be read: {reason}"]) from error
+        reason = why_unreadable(error) if isinstance(error, OSError) else "it is not text"
+        raise ConfigError([f"{source}: {reason}"]) from error
     if len(text) > MAX_TEXT:
         raise ConfigError([f"{source}: more than {MAX_TEXT} characters: give the frames only"])
     return text

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from exporter.errors import ConfigError
 from exporter.recording.recorder import FORMAT
 
+NO_RECORDING: Final = "expected a recording, as bms-exporter read --record writes it"
 MAX_TEXT: Final = 2_000_000  # characters: `doctor` writes 100 kB
 MAX_LINE: Final = 50_000
 MAX_SESSIONS: Final = 100
@@ -134,7 +135,7 @@ def parse_sessions(text: str, source: str) -> list[RecordedSession]:
         else:
             sessions[-1].append(event)
     if not sessions:
-        raise RecordingError([f"{source}: line 1: expected a recording, got nothing"])
+        raise RecordingError([f"{source}:1: expected a recording, got nothing"])
     return [_session(events) for events in sessions]
 
 
@@ -152,7 +153,7 @@ def _session(events: Sequence[Event]) -> RecordedSession:
 def _events(text: str, source: str) -> Iterator[Event]:
     lines = text.split("\n")
     for number, line in enumerate(lines, 1):
-        where = f"{source}: line {number}"
+        where = f"{source}:{number}"
         if not line.strip():
             continue
         if len(line) > MAX_LINE:
@@ -162,9 +163,9 @@ def _events(text: str, source: str) -> Iterator[Event]:
         except (ValueError, RecursionError):
             if number == len(lines):  # without its end: the recorder was killed in mid-line
                 return
-            raise RecordingError([f"{where}: expected a JSON object"]) from None
+            raise RecordingError([f"{where}: {NO_RECORDING}"]) from None
         if not isinstance(facts, dict):
-            raise RecordingError([f"{where}: expected a JSON object"])
+            raise RecordingError([f"{where}: {NO_RECORDING}"])
         if _is_deeper(facts, MAX_DEPTH):
             raise RecordingError([f"{where}: more than {MAX_DEPTH} levels"])
         t = facts.get("t", 0.0)

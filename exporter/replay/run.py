@@ -73,7 +73,7 @@ async def replay(session: RecordedSession, *, factor: float = 1.0) -> Replayed:
     if not 0 <= timeout_s <= LONGEST_S:
         header.refuse(f"timeout_s: expected 0 to {LONGEST_S:.0f}")
     missed = header.get("missed", int, 0)
-    problems = Problems(header.where.rpartition(": line")[0])
+    problems = Problems(header.where.rpartition(":")[0])
     times = Times(factor)
     battery_config = _battery(session)
     state = _read_state(header.at("session"))

@@ -37,7 +37,7 @@ class TestRecord:
 
         assert (recorded, replayed) == (0, 0)
         assert "recorded: first.jsonl" in first.err
-        assert "first.jsonl: line 1: as recorded" in second.err
+        assert "first.jsonl:1: as recorded" in second.err
         was, now = json.loads(first.out), json.loads(second.out)
         other = {"battery": "recorded", "address": "A4:C1:38:00:00:02", "link": now["link"]}
         assert now == was | other
@@ -120,7 +120,7 @@ class TestReplay:
         status = main(["read", "--replay", str(path)])
 
         assert status == 1
-        assert f"{path}: line 1: not as recorded: basic: recorded" in capsys.readouterr().err
+        assert f"{path}:1: not as recorded: basic: recorded" in capsys.readouterr().err
 
     def test_session_without_its_end_is_replayed_as_far_as_it_goes(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -134,10 +134,10 @@ class TestReplay:
         shown = capsys.readouterr()
         assert status == 0
         assert "203.54 Ah" in shown.out
-        assert f"{path}: line 1: this session was not recorded to its end" in shown.err
+        assert f"{path}:1: this session was not recorded to its end" in shown.err
 
     @pytest.mark.parametrize(
-        ("name", "complaint"), [("no.jsonl", "cannot be read"), ("x.jsonl", "line 1: expected")]
+        ("name", "complaint"), [("no.jsonl", "there is no such file"), ("x.jsonl", ":1: expected")]
     )
     def test_file_that_is_no_recording_is_refused(
         self, name: str, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -51,7 +51,7 @@ class TestReplay:
         path = tmp_path / "first.jsonl"
         path.write_text('{"record":1}\n{"t":0,"rx":"1b0"}\n')
 
-        with pytest.raises(ConfigError, match=r"first\.jsonl: line 2: rx: expected hex"):
+        with pytest.raises(ConfigError, match=r"first\.jsonl:2: rx: expected hex"):
             read_recording(path)
 
     def test_damaged_frame_is_served_with_a_remark(self, tmp_path: Path) -> None:

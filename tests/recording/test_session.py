@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import ConfigError
-from exporter.recording.session import MAX_SESSIONS, MAX_TEXT, Event, RecordingError, parse_sessions
+from exporter.recording.session import (
+    MAX_SESSIONS,
+    MAX_TEXT,
+    NO_RECORDING,
+    Event,
+    RecordingError,
+    parse_sessions,
+)
 from exporter.replay.run import replay
 from tests.support.sessions import replay_text, run
 
@@ -23,20 +30,20 @@ class TestFile:
     @pytest.mark.parametrize(
         ("text", "complaint"),
         [
-            ("", "x.jsonl: line 1: expected a recording, got nothing"),
-            ("hello\n", "x.jsonl: line 1: expected a JSON object"),
-            ("[1]\n", "x.jsonl: line 1: expected a JSON object"),
-            ("[" * 40_000 + "\n", "x.jsonl: line 1: expected a JSON object"),
-            ('{"t":' + "[" * 700 + "]" * 700 + "}\n", "x.jsonl: line 1: more than 10 levels"),
-            ('{"t":NaN}\n', "x.jsonl: line 1: expected a JSON object"),
-            ("{" + " " * 50_000 + "}\n", "x.jsonl: line 1: more than 50000 characters"),
-            ('{"t":0}', 'x.jsonl: line 1: expected {"record":1, ...'),
-            ('{"record":2}', "x.jsonl: line 1: expected a recording of format 1"),
-            (f'{DIRECT}\n\n{{"t":"1"}}', "x.jsonl: line 3: t: expected seconds, at most 3600"),
-            (f'{DIRECT}\n{{"t":true}}', "x.jsonl: line 2: t: expected seconds"),
-            (f'{DIRECT}\n{{"t":1e9}}', "x.jsonl: line 2: t: expected seconds"),
-            (f'{DIRECT}\n{{"t":2}}\n{{"t":1}}', "x.jsonl: line 3: its time is before that of"),
-            (f"{DIRECT}\n" * (MAX_SESSIONS + 1), "x.jsonl: line 101: more than 100 sessions"),
+            ("", "x.jsonl:1: expected a recording, got nothing"),
+            ("hello\n", f"x.jsonl:1: {NO_RECORDING}"),
+            ("[1]\n", f"x.jsonl:1: {NO_RECORDING}"),
+            ("[" * 40_000 + "\n", f"x.jsonl:1: {NO_RECORDING}"),
+            ('{"t":' + "[" * 700 + "]" * 700 + "}\n", "x.jsonl:1: more than 10 levels"),
+            ('{"t":NaN}\n', f"x.jsonl:1: {NO_RECORDING}"),
+            ("{" + " " * 50_000 + "}\n", "x.jsonl:1: more than 50000 characters"),
+            ('{"t":0}', 'x.jsonl:1: expected {"record":1, ...'),
+            ('{"record":2}', "x.jsonl:1: expected a recording of format 1"),
+            (f'{DIRECT}\n\n{{"t":"1"}}', "x.jsonl:3: t: expected seconds, at most 3600"),
+            (f'{DIRECT}\n{{"t":true}}', "x.jsonl:2: t: expected seconds"),
+            (f'{DIRECT}\n{{"t":1e9}}', "x.jsonl:2: t: expected seconds"),
+            (f'{DIRECT}\n{{"t":2}}\n{{"t":1}}', "x.jsonl:3: its time is before that of"),
+            (f"{DIRECT}\n" * (MAX_SESSIONS + 1), "x.jsonl:101: more than 100 sessions"),
             (" " * (MAX_TEXT + 1), "x.jsonl: more than 2000000 characters"),
         ],
     )
@@ -61,54 +68,54 @@ class TestFile:
         )
 
         assert first.edited == [5]
-        assert second.header.where == "x.jsonl: line 3"
+        assert second.header.where == "x.jsonl:3"
 
 
 class TestLines:
     @pytest.mark.parametrize(
         ("lines", "complaint"),
         [
-            ('{"t":1,"tx":"10"}', 'line 2: there is no "open" before it'),
-            ('{"t":1,"ev":"open"}\n{"t":1,"rx":"13"}', 'line 3: there is no "connected" before it'),
-            ('{"t":1,"tx":"1g"}', "line 2: tx: expected hex, got '1g'"),
-            ('{"t":1,"tx":12}', "line 2: tx: expected a text, got 12"),
-            ('{"t":1,"tx":""}', "line 2: tx: expected at least one byte"),
-            ('{"t":1,"rx":"%s"}' % ("00" * 2000), "line 2: rx: 2000 bytes, at most 1024"),
-            ('{"t":1,"ev":"open","kind":"1"}', "line 2: kind: expected a whole number"),
-            ('{"t":1,"ev":"open","kind":true}', "line 2: kind: expected a whole number"),
-            ('{"t":1,"ev":["open"]}', "line 2: ev: expected a text"),
-            ('{"t":1,"ev":"write","response":1}', "line 2: response: expected true or false"),
-            ('{"t":1,"rx":"13","password":3}', "line 2: password: expected an object"),
-            ('{"t":1,"rx":"13","password":{"step":"x"}}', "line 2: step: expected a whole number"),
-            ('{"t":1,"ev":"services","table":[]}', "line 2: table: expected an object"),
-            ('{"t":1,"ev":"services","table":{"a":{"b":[1]}}}', "line 2: b: expected a list of"),
-            ('{"t":1,"ev":"memory"}', "line 2: types: expected 1 and 2 in some order"),
-            ('{"t":1,"ev":"memory","types":[1,[]]}', "line 2: types: expected 1 and 2"),
-            (MEMORY % '{"services":[3]}', "line 2: services: expected a list of texts"),
-            (MEMORY % '{"profiles":3}', "line 2: profiles: expected an object"),
-            (MEMORY % '{"profiles":{"nus":3}}', "line 2: nus: expected an object"),
-            (MEMORY % '{"profiles":{"nus":{"write":-1}}}', "line 2: profiles: expected handles"),
+            ('{"t":1,"tx":"10"}', '2: there is no "open" before it'),
+            ('{"t":1,"ev":"open"}\n{"t":1,"rx":"13"}', '3: there is no "connected" before it'),
+            ('{"t":1,"tx":"1g"}', "2: tx: expected hex, got '1g'"),
+            ('{"t":1,"tx":12}', "2: tx: expected a text, got 12"),
+            ('{"t":1,"tx":""}', "2: tx: expected at least one byte"),
+            ('{"t":1,"rx":"%s"}' % ("00" * 2000), "2: rx: 2000 bytes, at most 1024"),
+            ('{"t":1,"ev":"open","kind":"1"}', "2: kind: expected a whole number"),
+            ('{"t":1,"ev":"open","kind":true}', "2: kind: expected a whole number"),
+            ('{"t":1,"ev":["open"]}', "2: ev: expected a text"),
+            ('{"t":1,"ev":"write","response":1}', "2: response: expected true or false"),
+            ('{"t":1,"rx":"13","password":3}', "2: password: expected an object"),
+            ('{"t":1,"rx":"13","password":{"step":"x"}}', "2: step: expected a whole number"),
+            ('{"t":1,"ev":"services","table":[]}', "2: table: expected an object"),
+            ('{"t":1,"ev":"services","table":{"a":{"b":[1]}}}', "2: b: expected a list of"),
+            ('{"t":1,"ev":"memory"}', "2: types: expected 1 and 2 in some order"),
+            ('{"t":1,"ev":"memory","types":[1,[]]}', "2: types: expected 1 and 2"),
+            (MEMORY % '{"services":[3]}', "2: services: expected a list of texts"),
+            (MEMORY % '{"profiles":3}', "2: profiles: expected an object"),
+            (MEMORY % '{"profiles":{"nus":3}}', "2: nus: expected an object"),
+            (MEMORY % '{"profiles":{"nus":{"write":-1}}}', "2: profiles: expected handles"),
         ],
     )
     def test_malformed_line_is_refused(self, lines: str, complaint: str) -> None:
         with pytest.raises(RecordingError) as refused:
             replay_text(f"{DIRECT}\n{lines}\n")
 
-        assert str(refused.value).startswith(f"x.jsonl: {complaint}")
+        assert str(refused.value).startswith(f"x.jsonl:{complaint}")
 
     @pytest.mark.parametrize(
         ("lines", "complaint"),
         [
-            ('{"t":1,"adv":3}', "line 2: adv: expected an object"),
-            ('{"t":1,"adv":{"rssi":"x"}}', "line 2: rssi: expected a whole number"),
-            ('{"t":1,"adv":{"maker":{"x":"00"}}}', "line 2: maker: expected numbers of companies"),
+            ('{"t":1,"adv":3}', "2: adv: expected an object"),
+            ('{"t":1,"adv":{"rssi":"x"}}', "2: rssi: expected a whole number"),
+            ('{"t":1,"adv":{"maker":{"x":"00"}}}', "2: maker: expected numbers of companies"),
         ],
     )
     def test_malformed_advertisement_is_refused(self, lines: str, complaint: str) -> None:
         with pytest.raises(RecordingError) as refused:
             replay_text(f"{BLUEZ}\n{lines}\n")
 
-        assert str(refused.value).startswith(f"x.jsonl: {complaint}")
+        assert str(refused.value).startswith(f"x.jsonl:{complaint}")
 
     @pytest.mark.parametrize(
         ("header", "complaint"),
@@ -127,7 +134,7 @@ class TestLines:
         with pytest.raises(RecordingError) as refused:
             replay_text(json.dumps(json.loads(DIRECT) | header))
 
-        assert str(refused.value).startswith(f"x.jsonl: line 1: {complaint}")
+        assert str(refused.value).startswith(f"x.jsonl:1: {complaint}")
 
     def test_unknown_events_of_a_later_version_are_left_out(self) -> None:
         known = '{"t":1,"ev":"memory","types":[1,2],"is_type_known":true}'
@@ -218,7 +225,7 @@ def test_hostile_recording_is_replayed_or_refused_with_its_line(
         t += pause_s
         text += "\n" + json.dumps(facts | {"t": t} | ({"ev": name} if name else {}))
 
-    refusal = "x.jsonl: "
+    refusal = "x.jsonl:"
     polls = {1}
     try:
         sessions = parse_sessions(text, "x.jsonl")
@@ -226,7 +233,7 @@ def test_hostile_recording_is_replayed_or_refused_with_its_line(
     except ConfigError as error:
         refusal = str(error)
 
-    assert refusal.startswith("x.jsonl: ")
+    assert refusal.startswith("x.jsonl:")
     assert polls == {1}
 
 
@@ -237,7 +244,7 @@ CHANGES: list[Callable[[bytes], bytes]] = [bytes, lambda data: data[::-1], lambd
 def test_arbitrary_bytes_are_refused_with_a_line(
     data: bytes, change: Callable[[bytes], bytes]
 ) -> None:
-    with pytest.raises(RecordingError, match=r"x\.jsonl: "):
+    with pytest.raises(RecordingError, match=r"x\.jsonl:"):
         parse_sessions(change(data).decode("latin-1"), "x.jsonl")
 
 
@@ -253,7 +260,7 @@ def test_value_that_no_recorder_writes_is_refused_with_its_line(line: str, compl
     with pytest.raises(RecordingError) as refused:
         replay_text(f'{DIRECT}\n{{"t":0,"ev":"open","kind":1}}\n{line}\n')
 
-    assert str(refused.value) == f"x.jsonl: line 3: {complaint}"
+    assert str(refused.value) == f"x.jsonl:3: {complaint}"
 
 
 def test_company_with_thousands_of_digits_is_refused_with_its_line() -> None:
@@ -262,4 +269,4 @@ def test_company_with_thousands_of_digits_is_refused_with_its_line() -> None:
     with pytest.raises(RecordingError) as refused:
         replay_text(f"{BLUEZ}\n{advertisement}\n")
 
-    assert str(refused.value) == "x.jsonl: line 2: maker: expected numbers of companies"
+    assert str(refused.value) == "x.jsonl:2: maker: expected numbers of companies"
