@@ -54,7 +54,7 @@ class Proxies:
         """
         wanted = list(configs)
         if wanted:
-            _load_library()
+            load_library()
         gone = self._apis.keys() - wanted
         retired = {(config.host, config.port): self._apis.pop(config) for config in gone}
         for api in retired.values():
@@ -79,7 +79,7 @@ class Proxies:
             AdapterError: It cannot be used; the message says why.
             ConfigError: The library is not installed.
         """
-        _load_library()
+        load_library()
         from exporter.ble.proxy.session import Session  # noqa: PLC0415 - see above
 
         began_s = asyncio.get_running_loop().time()
@@ -101,7 +101,7 @@ class Proxies:
             api.close()
 
 
-def _load_library() -> None:
+def load_library() -> None:
     """Import the library. Raises ConfigError if it is not installed."""
     try:
         import_module(LIBRARY)

@@ -8,6 +8,7 @@ from typing import Final
 
 from exporter.app import read_once, serve
 from exporter.battery.snapshot import Snapshot
+from exporter.ble.proxies import load_library
 from exporter.ble.transport import Backend
 from exporter.cli.options import (
     Check,
@@ -24,7 +25,7 @@ from exporter.cli.options import (
 from exporter.cli.streams import complain
 from exporter.config import Config, load
 from exporter.config.files import EXAMPLE, shown_path
-from exporter.config.schema import BatteryConfig, Name, is_address, likely_address
+from exporter.config.schema import BatteryConfig, Name, is_address, normal_address, wrong_address
 from exporter.config.web import WebConfigFile
 from exporter.errors import ConfigError, DecodeError, FailureReason
 from exporter.process import cancel_on_sigterm
@@ -90,7 +91,10 @@ def _virtual(options: Options, backend: Backend | None) -> tuple[Config | None, 
 def _check(options: Check) -> int:
     if options.web_config is not None:
         WebConfigFile(options.web_config)
-    batteries = load(options.config_file).batteries
+    config = load(options.config_file)
+    if config.proxies:
+        load_library()
+    batteries = config.batteries
     for battery in batteries:
         if backwards := read_backwards(battery.address):
             complain(
@@ -139,20 +143,20 @@ def _battery_to_read(
     `config` is that of the demo; None: the file decides.
     """
     wanted, path = options.battery, options.config_file
-    meant = None if wanted is None else likely_address(wanted)
-    address = meant if wanted is not None and is_address(wanted) else None
+    address = normal_address(wanted) if wanted is not None and is_address(wanted) else None
     source = str(path) if config is None else "the demo"
+    wrong = None if wanted is None else wrong_address(wanted)
     if config is None:
-        config = Config(batteries=()) if meant and not path.exists() else load(path)
+        config = Config(batteries=()) if (address or wrong) and not path.exists() else load(path)
     matching = [b for b in config.batteries if wanted in (None, b.name) or b.address == address]
     if address is not None and not matching:
         return BatteryConfig(name=Name(address), address=address), config
     if len(matching) != 1:
         command = "read" if isinstance(options, Read) else "settings"
-        if meant is not None:
-            raise ConfigError([f"{command}: {wanted} is no address: did you mean {meant}?"])
+        if wrong:
+            raise ConfigError([f"{command}: {wrong}"])
         names = ", ".join(battery.name for battery in config.batteries)
-        question = "which battery?" if wanted is None else f"no battery is named {wanted}:"
+        question = "which battery?" if wanted is None else f"no battery is named {wanted!r}:"
         raise ConfigError([f"{command}: {question} {source} has {names}; an address works, too"])
     return matching[0], config
 

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
@@ -15,6 +16,16 @@ MAX_SCAN_S: Final = 600.0
 MAX_SPEED: Final = 86400  # a day in a second
 
 T = TypeVar("T")
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps the sentences of a description, and keeps its lines and those of an example."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = super()._fill_text(text, width, indent).splitlines()
+        return "\n".join(
+            line if line.startswith(" ") else textwrap.fill(line, width) for line in lines
+        )
 
 
 class UsageError(Exception):
@@ -34,7 +45,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             add_help=False,
             epilog=f"for example:\n{example}" if example else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
             **options,
         )
         self._positionals.title = "arguments"

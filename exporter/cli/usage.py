@@ -14,6 +14,9 @@ OTHER_OPTIONS: Final = {
     "-V": "--version",
     "-c": "--config.file",
     "-d": "--log.level debug",
+    "-f": "--config.file",
+    "-p": "--web.listen-address",
+    "-q": "--log.level error",
     "-v": "--log.level debug",
     "--debug": "--log.level debug",
     "--host": "--web.listen-address",
@@ -21,6 +24,8 @@ OTHER_OPTIONS: Final = {
     "--listen": "--web.listen-address",
     "--output": "--format",
     "--port": "--web.listen-address",
+    "--quiet": "--log.level error",
+    "--web.port": "--web.listen-address",
     "--verbose": "--log.level debug",
 }
 OTHER_COMMANDS: Final = {
@@ -37,6 +42,7 @@ OTHER_COMMANDS: Final = {
     "validate": "bms-exporter --config.check",
     "version": "bms-exporter --version",
 }
+DASH: Final = re.compile("[\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}]-?")  # of a word processor
 NUMBER: Final = re.compile(r"-\d+(\.\d*)?|-\.\d+")
 
 
@@ -112,6 +118,8 @@ def _unknown_command(word: str, commands: Sequence[str]) -> str:
         return f"unknown command {word}: did you mean {OTHER_COMMANDS[word]}?"
     if word.endswith((".yaml", ".yml")):
         return f"unknown command {_shown(word)}: did you mean --config.file {_shown(word)}?"
+    if DASH.match(word):
+        return f"unknown command {_shown(word)}: did you mean {DASH.sub('--', word)}?"
     if ADDRESS.fullmatch(word.upper().replace("-", ":")):
         return f"unknown command {word}: did you mean bms-exporter read {word}?"
     if near := get_close_matches(word, commands, n=1):

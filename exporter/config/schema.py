@@ -43,6 +43,7 @@ DURATION: Final = re.compile(
 )
 UNIT_S: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 ADDRESS: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
+SOME: Final = 3  # colons that few names have
 DIGITS: Final = re.compile(r"[0-9A-F]{12}")
 SEPARATORS: Final = re.compile(r"[\s.,:_'\"“”-]")
 UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -225,6 +226,17 @@ def normal_address(value: object) -> Address:
             cure = "bms-exporter scan shows it"
         raise ValueError(f"expected a Bluetooth address like {LIKE}, got {shown(value)}: {cure}")
     return Address(value.strip().upper().replace("-", ":"))
+
+
+def wrong_address(text: str) -> str | None:
+    """Return what is wrong with a text that is meant as an address; None: it may be a name."""
+    if text.count(":") < SOME and likely_address(text) is None:
+        return None
+    try:
+        normal_address(text)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def normal_name(value: object) -> Name:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.config import Config, load
-from exporter.config.schema import BatteryConfig, Name, normal_address
+from exporter.config.schema import BatteryConfig, Name, normal_address, wrong_address
 from exporter.doctor.adapters import AdapterFacts
 from exporter.doctor.check import Check, Fact, State
 from exporter.errors import ConfigError
@@ -60,6 +60,8 @@ def choose_batteries(configured: Configured, wanted: Sequence[str]) -> list[Batt
 def _why_unknown(name: str, configured: Configured) -> list[str]:
     if configured.problems:
         return list(configured.problems)
+    if wrong := wrong_address(name):
+        return [f"doctor: {wrong}"]
     if configured.is_missing:
         why = "there is no configuration file"
     else:

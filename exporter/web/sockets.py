@@ -11,6 +11,7 @@ from exporter.errors import ConfigError
 
 FIRST_FD: Final = 3  # of systemd's sockets: sd_listen_fds(3)
 PORT: Final = re.compile(r"[0-9]{1,5}")
+EXPECTED: Final = "--web.listen-address: expected HOST:PORT or :PORT, with a port up to 65535"
 NO_HOST: Final = "this host name cannot be resolved: use an IP address of this machine, or :PORT"
 CURES: Final = {
     errno.EADDRINUSE: "another program uses this port, perhaps a second bms-exporter: stop it "
@@ -60,9 +61,9 @@ def listen(address: str) -> socket.socket:
     host = host.removeprefix("[").removesuffix("]")
     if not (colon and port.isascii() and port.isdigit() and int(port[:6]) < 1 << 16):
         cure = f", did you mean :{address}?" if PORT.fullmatch(address) else ""
-        raise ConfigError(
-            [f"--web.listen-address: expected HOST:PORT or :PORT, got {address!r}{cure}"]
-        )
+        raise ConfigError([f"{EXPECTED}, got {address!r}{cure}"])
+    if "/" in host:  # a URL
+        raise ConfigError([f"{EXPECTED}, got {address!r}"])
     dual = not host and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
     try:

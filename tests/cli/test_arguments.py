@@ -81,6 +81,16 @@ class TestUsage:
         assert caught.value.code == 0
         assert "usage: bms-exporter" in capsys.readouterr().out
 
+    @pytest.mark.parametrize("command", ["", *commands_of(build_parser())])
+    def test_help_fits_a_terminal_of_80_columns(
+        self, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--help"])
+
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
     def test_version_is_printed(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main(["--version"])

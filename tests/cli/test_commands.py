@@ -1,6 +1,7 @@
 """Each command does its work, or tells people why it cannot."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ class TestServing:
         status = main(["--config.file", str(config), f"--web.listen-address={address}"])
 
         assert status == 1
-        assert f"expected HOST:PORT or :PORT, got {address!r}" in capfd.readouterr().err
+        assert f"up to 65535, got {address!r}" in capfd.readouterr().err
 
     def test_listen_address_of_another_machine_is_reported(
         self, config: Path, capfd: pytest.CaptureFixture[str]
@@ -281,7 +282,7 @@ class TestVirtualBatteries:
     ) -> None:
         assert main(["settings", "--demo", "boat"]) == 1
         assert capsys.readouterr().err.splitlines()[-1] == (
-            "settings: no battery is named boat: the demo has camper, camper2, flaky, cold; "
+            "settings: no battery is named 'boat': the demo has camper, camper2, flaky, cold; "
             "an address works, too"
         )
 
@@ -291,8 +292,44 @@ def test_address_without_colons_is_answered_with_the_right_one(
 ) -> None:
     assert main(["read", "A4C138123456", "--config.file", "none"]) == 1
     assert capsys.readouterr().err == (
-        "read: A4C138123456 is no address: did you mean A4:C1:38:12:34:56?\n"
+        "read: expected a Bluetooth address like A4:C1:38:12:34:56, got 'A4C138123456': did you "
+        "mean A4:C1:38:12:34:56?\n"
     )
+
+
+@pytest.mark.parametrize("more", [[], ["--demo"], ["--config.file", "none"]])
+@pytest.mark.parametrize("command", ["read", "settings"])
+def test_mistyped_address_is_named_with_or_without_a_configuration(
+    command: str, more: list[str], config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = more or ["--config.file", str(config)]
+
+    assert main([command, "A4:C1:38:00:00:ZZ", *file]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"{command}: expected a Bluetooth address like A4:C1:38:12:34:56, got "
+        "'A4:C1:38:00:00:ZZ': bms-exporter scan shows it"
+    )
+
+
+def test_empty_name_is_shown_in_quotes(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["read", "", "--config.file", str(config)]) == 1
+    assert "no battery is named '':" in capsys.readouterr().err
+
+
+def test_check_names_the_library_that_proxies_need(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "aioesphomeapi", None)  # as if it were not installed
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "batteries: [{name: camper, address: 'A4:C1:38:12:34:56'}]\n"
+        "proxies: [{name: garage, host: 192.168.1.40}]\n"
+    )
+
+    assert main(["--config.check", "--config.file", str(path)]) == 1
+    output = capsys.readouterr()
+    assert output.err.startswith("proxies need the Python package aioesphomeapi: run make install")
+    assert output.out == ""
 
 
 def test_example_is_printed_as_it_is_in_the_repository(
@@ -306,7 +343,7 @@ class TestDemo:
     @pytest.mark.parametrize(
         ("content", "complaint"),
         [
-            (None, ": cannot be read: No such file or directory"),
+            (None, ": there is no such file"),
             ("", ": expected at least one reply frame (DD03...77), got none"),
             ("# only a comment\n", ": expected at least one reply frame (DD03...77), got none"),
             ("nonsense\n", ":1: expected hex like DD03...77, got 'nonsense'"),

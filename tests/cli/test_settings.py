@@ -120,7 +120,7 @@ class TestRead:
 
         assert main(["settings", "c"]) == 1
         assert capsys.readouterr().err.startswith(
-            "settings: no battery is named c: config.yaml has a, b;"
+            "settings: no battery is named 'c': config.yaml has a, b;"
         )
 
 

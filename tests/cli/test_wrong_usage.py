@@ -17,6 +17,12 @@ COMMANDS = "scan, read, settings, doctor, decode, demo, help"
         ("--config-file=a.yaml", "", "unknown option --config-file: did you mean --config.file?"),
         ("--port 12201", "", "unknown option --port: did you mean --web.listen-address?"),
         ("-v", "", "unknown option -v: did you mean --log.level debug?"),
+        ("-f config.yaml", "", "unknown option -f: did you mean --config.file?"),
+        ("-p 9000", "", "unknown option -p: did you mean --web.listen-address?"),
+        ("--web.port 9000", "", "unknown option --web.port: did you mean --web.listen-address?"),
+        ("--quiet", "", "unknown option --quiet: did you mean --log.level error?"),
+        ("\N{EN DASH}-help", "", "unknown command \N{EN DASH}-help: did you mean --help?"),
+        ("\N{EM DASH}help", "", "unknown command \N{EM DASH}help: did you mean --help?"),
         ("-x", "", "unknown option -x."),
         ("-- read", "", "unknown option --."),
         (

@@ -92,6 +92,12 @@ def test_unknown_name_is_refused_with_the_known_ones() -> None:
         choose_batteries(TWO, ["boat"])
 
 
+@pytest.mark.parametrize("configured", [TWO, Configured(is_missing=True)])
+def test_mistyped_address_is_refused_as_an_address(configured: Configured) -> None:
+    with pytest.raises(ConfigError, match=r"doctor: expected a Bluetooth address like .*:00:ZZ'"):
+        choose_batteries(configured, ["A4:C1:38:00:00:ZZ"])
+
+
 @pytest.mark.parametrize(
     ("configured", "words"),
     [

@@ -28,12 +28,12 @@ def test_port_that_was_asked_for_is_shown_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("address", "problem"),
     [
-        ("12200", "expected HOST:PORT or :PORT, got '12200', did you mean :12200?"),
-        (":65536", "expected HOST:PORT"),
+        ("12200", "with a port up to 65535, got '12200', did you mean :12200?"),
+        (":65536", "expected HOST:PORT or :PORT, with a port up to 65535, got ':65536'"),
         (":http", "expected HOST:PORT"),
         ("192.0.2.1:0", "cannot listen on 192.0.2.1:0: this machine does not have this address: "),
         ("[::1", "cannot listen on [::1: this host name cannot be resolved: use an IP address"),
-        ("http://localhost:0", "this host name cannot be resolved: use an IP address"),
+        ("http://localhost:0", "expected HOST:PORT or :PORT"),
         (f"{'a' * 64}.invalid:0", "this host name cannot be resolved: use an IP address"),
     ],
 )
