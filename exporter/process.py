@@ -80,4 +80,7 @@ async def tell_systemd() -> None:
                     systemd.notify()
                 await asyncio.sleep(int(interval_us) / 2e6)
         except OSError as error:  # an inherited NOTIFY_SOCKET that is gone
-            log.warning("systemd was not notified", extra={"error": str(error)})
+            log.warning(
+                "systemd was not notified: the socket in NOTIFY_SOCKET cannot be used",
+                extra={"error": error.strerror},
+            )

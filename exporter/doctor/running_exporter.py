@@ -169,9 +169,8 @@ def check_exporter(exporter: RunningExporter, addresses: Iterable[str]) -> Check
                 advice=STOP,
             )
         case Presence.OPEN:
-            text = (
-                f"one runs at {place}; it leaves {', '.join(own) or 'no battery'} alone meanwhile"
-            )
+            does = f"it leaves {', '.join(own)} alone meanwhile" if own else "it goes on as before"
+            text = f"one runs at {place}; {does}"
     return Check(id="exporter", state=State.OK, text=text, facts=facts)
 
 

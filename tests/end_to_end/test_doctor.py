@@ -178,6 +178,11 @@ class TestBesideAnExporter:
         assert "it leaves camper alone meanwhile" in done.output
         assert paused(demo) == set()
 
+    def test_exporter_of_other_batteries_goes_on(self, demo: ExporterProcess, config: Path) -> None:
+        done = doctor("--quick", "A4:C1:38:99:99:99", url=url_of(demo))
+
+        assert "it goes on as before" in done.output
+
     @real_time
     async def test_battery_is_released_and_resumed(self, demo: ExporterProcess) -> None:
         exporter = RunningExporter(url_of(demo))

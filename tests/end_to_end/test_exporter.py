@@ -257,7 +257,8 @@ class TestSystemd:
             assert exporter.get("/-/ready").status_code == 200
             _, log = exporter.stop()
 
-        assert 'msg="systemd was not notified"' in log
+        assert 'msg="systemd was not notified: the socket in NOTIFY_SOCKET cannot be used"' in log
+        assert "Errno" not in log
 
 
 class TestReload:
