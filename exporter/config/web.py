@@ -185,7 +185,10 @@ def _headers(section: Section) -> tuple[tuple[str, str], ...]:
 
 
 def _users(root: Section) -> tuple[tuple[str, str], ...]:
-    users = root.texts("basic_auth_users", NO_HASH)
+    key = "basic_auth_users"
+    users = root.texts(key, NO_HASH)
+    if key in root.data and not root.data[key]:
+        root.complain(key, "it names no user: add one, or remove this line to let everyone read")
     for name, hashed in users.items():
         key = f"basic_auth_users.{name}"
         if BCRYPT.fullmatch(hashed) is None:

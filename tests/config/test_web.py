@@ -63,7 +63,7 @@ def test_inline_key_is_not_quoted() -> None:
     assert "topsecret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "# nothing\n", "basic_auth_users:\n"])
+@pytest.mark.parametrize("text", ["", "{}", "# nothing\n"])
 def test_empty_file_is_the_default_configuration(text: str) -> None:
     assert parse(text, HERE) == WebConfig()
 
@@ -132,6 +132,8 @@ def test_header_with_an_empty_value_is_not_sent() -> None:
         ("http_server_config: {http2: maybe}", "expected true or false"),
         ("http_server_config: {http2: true}", "HTTP/2 is not served"),
         ("basic_auth_users: {alice: hunter2}", "expected a bcrypt hash"),
+        ("basic_auth_users:\n", "it names no user: add one, or remove this line"),
+        ("basic_auth_users: {}", "it names no user: add one, or remove this line"),
         (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$31$')}}}", "a cost of at most 18"),
         (f"basic_auth_users: {{'a:b': '{HASH}'}}", "expected a name without a colon"),
         (TLS + "cipher_suites: [1]}", "cipher_suites: expected a list of names"),
@@ -292,7 +294,6 @@ class TestChanges:
         [
             (USERS, "", "the file is empty"),
             (USERS, "# half saved\n", "the file is empty"),
-            (USERS, "basic_auth_users:\n", "basic_auth_users: users are required until a restart"),
             (USERS, "rate_limit: {interval: 1s, burst: 5}\n", "basic_auth_users: users are req"),
             (CLIENTS + USERS, CLIENTS, "basic_auth_users: users are required"),
             (CLIENTS + USERS, USERS, "tls_server_config: TLS is required until a restart"),
