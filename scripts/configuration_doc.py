@@ -12,7 +12,6 @@ from exporter.config.schema import (
     MAX_NAME,
     MAX_PORT,
     RANGES_S,
-    UNIT_S,
     AdapterName,
     Address,
     BankConfig,
@@ -31,6 +30,7 @@ from exporter.config.schema import (
     TransportChoice,
     Variable,
     Wiring,
+    show_duration,
 )
 from exporter.protocol.profiles import PROFILES
 
@@ -160,8 +160,7 @@ def _written(value: Any, hint: Any) -> str:
     if hint is Night:
         return "-".join(_written(time, TimeOfDay) for time in value)
     if hint is Seconds:
-        unit = next(unit for unit, unit_s in UNIT_S.items() if value % unit_s == 0)
-        return f"{value / UNIT_S[unit]:g}{unit}" if value else "0"
+        return show_duration(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

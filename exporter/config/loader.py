@@ -28,6 +28,7 @@ from exporter.config.schema import (
     key_of,
     likely_address,
     parse_duration,
+    show_duration,
 )
 from exporter.config.sensors import sensor_complaints
 from exporter.config.yaml_document import Complaint, Document, read_yaml, shown
@@ -184,9 +185,8 @@ def _poll_complaints(document: Document) -> Iterator[Complaint]:
             continue
         if not least <= durations[key] <= greatest:
             wrong.add(key)
-            yield document.complaint(
-                f"poll.{key}", f"expected {least:g}s to {greatest:g}s, got {poll[key]}"
-            )
+            range_ = f"{show_duration(least)} to {show_duration(greatest)}"
+            yield document.complaint(f"poll.{key}", f"expected {range_}, got {poll[key]}")
     if not wrong and isinstance(poll, Mapping) and poll.keys() <= durations.keys():
         yield from _order_complaints(document, poll, durations)
 
@@ -197,11 +197,12 @@ def _order_complaints(
     least_s, most_s = durations["min_interval"], durations["max_age"]
     if not 0 < most_s < least_s:
         return
+    least, most = show_duration(least_s), show_duration(most_s)
     if "max_age" in poll:
-        text = f"expected 0 or at least min_interval ({least_s:g}s), got {most_s:g}s"
+        text = f"expected 0 or at least min_interval ({least}), got {most}"
         yield document.complaint("poll.max_age", text)
     else:
-        text = f"expected at most max_age ({most_s:g}s, the default), got {least_s:g}s"
+        text = f"expected at most max_age ({most}, the default), got {least}"
         yield document.complaint("poll.min_interval", f"{text}: set max_age, too")
 
 

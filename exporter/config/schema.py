@@ -201,6 +201,12 @@ def parse_duration(value: object) -> Seconds:
     return Seconds(sum(float(match[unit] or 0) * unit_s for unit, unit_s in UNIT_S.items()))
 
 
+def show_duration(duration_s: float) -> str:
+    """Return a duration as people write it: 90 s is "90s", 7200 s is "2h"."""
+    unit = next((unit for unit in "hm" if duration_s and duration_s % UNIT_S[unit] == 0), "s")
+    return f"{duration_s / UNIT_S[unit]:g}{unit}" if duration_s else "0"
+
+
 def is_address(text: str) -> bool:
     """Return whether a text is a Bluetooth address, with colons or dashes."""
     return ADDRESS.fullmatch(text.strip().upper().replace("-", ":")) is not None
