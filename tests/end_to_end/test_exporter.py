@@ -101,7 +101,8 @@ class TestDemo:
         with running_demo() as exporter:
             response = exporter.get(**{TIMEOUT_HEADER: "1"})
 
-        assert response.elapsed.total_seconds() < 1.0
+        # A busy machine may be late, but the polls take longer: one battery is looked for for 10 s.
+        assert response.elapsed.total_seconds() < 3.0
         assert remaining_ah(response.text) == {}
         assert all(f'bms_polls_total{{battery="{name}"}} 0.0' in response.text for name in NAMES)
         assert "bms_up{" not in response.text
