@@ -15,7 +15,7 @@ from exporter.battery.settings_state import SettingsState
 from exporter.battery.snapshot import Snapshot
 from exporter.ble.proxies import ProxyState
 from exporter.clock import WallClock
-from exporter.config.presentation import Presentation, Threshold
+from exporter.config.presentation import Threshold
 from exporter.errors import UNRELATED, Cause, FailureReason
 from exporter.link_stats import RETURN, Route
 from exporter.protocol.frame import FrameError
@@ -67,11 +67,11 @@ def _by_reason(
     return lambda shot: {reason: counts(shot).get(reason, 0) for reason in reasons}
 
 
-def _ratio(threshold: Callable[[Presentation], Threshold]) -> Callable[[Snapshot], Value]:
+def _ratio(threshold: Callable[[Snapshot], Threshold]) -> Callable[[Snapshot], Value]:
     """Return a function that returns the threshold, if it is a ratio."""
 
     def value(snapshot: Snapshot) -> Value:
-        found = threshold(snapshot.presentation)
+        found = threshold(snapshot)
         return found.amount if found.is_ratio else None
 
     return value
@@ -176,10 +176,10 @@ SETTINGS_ROWS: Final = (
 ROWS: Final = (
     Row("bms_up", GAUGE, "Whether the last finished poll of the battery succeeded; absent before the first.", lambda shot: shot.up),
     *READING_ROWS,
-    Row("bms_low_threshold_amperehours", GAUGE, "Remaining capacity below which the battery is low, as configured; a threshold in % needs the nominal capacity.", lambda shot: shot.presentation.low.in_ah(shot.nominal_ah)),
-    Row("bms_critical_threshold_amperehours", GAUGE, "The same for critical.", lambda shot: shot.presentation.critical.in_ah(shot.nominal_ah)),
-    Row("bms_low_threshold_ratio", GAUGE, "State of charge below which the battery is low; absent if configured in Ah.", _ratio(lambda shown: shown.low)),
-    Row("bms_critical_threshold_ratio", GAUGE, "The same for critical.", _ratio(lambda shown: shown.critical)),
+    Row("bms_low_threshold_amperehours", GAUGE, "Remaining capacity below which the battery is low, as configured, but at least that for critical; a threshold in % needs the nominal capacity.", lambda shot: shot.low.in_ah(shot.nominal_ah)),
+    Row("bms_critical_threshold_amperehours", GAUGE, "The same for critical.", lambda shot: shot.critical.in_ah(shot.nominal_ah)),
+    Row("bms_low_threshold_ratio", GAUGE, "State of charge below which the battery is low; absent if configured in Ah.", _ratio(lambda shot: shot.low)),
+    Row("bms_critical_threshold_ratio", GAUGE, "The same for critical.", _ratio(lambda shot: shot.critical)),
     Row("bms_charged_amperehours", COUNTER, "Charge put in, counted by the exporter between readings.", _energy(lambda energy: energy.charged_ah)),
     Row("bms_discharged_amperehours", COUNTER, "Charge taken out, counted by the exporter between readings.", _energy(lambda energy: energy.discharged_ah)),
     Row("bms_charged_watthours", COUNTER, "Energy put in, counted by the exporter between readings.", _energy(lambda energy: energy.charged_wh)),

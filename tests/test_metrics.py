@@ -471,6 +471,24 @@ class TestThresholds:
         assert value(registry, "bms_low_threshold_ratio") is None
         assert value(registry, "bms_critical_threshold_ratio") is None
 
+    @pytest.mark.parametrize(
+        ("low", "critical", "low_ah", "low_ratio"),
+        [
+            pytest.param("60Ah", "50%", 109.66, 0.5, id="critical in %"),
+            pytest.param("20%", "60Ah", 60.0, None, id="critical in Ah"),
+            pytest.param("60Ah", "20%", 60.0, None, id="critical is lower"),
+        ],
+    )
+    def test_battery_is_low_at_the_latest_when_it_is_critical(
+        self, low: str, critical: str, low_ah: float, low_ratio: float | None
+    ) -> None:
+        both = Presentation(low=parse_threshold(low), critical=parse_threshold(critical))
+
+        registry = exposed(snapshot(presentation=both))
+
+        assert value(registry, "bms_low_threshold_amperehours") == low_ah
+        assert value(registry, "bms_low_threshold_ratio") == low_ratio
+
 
 class TestText:
     def test_openmetrics_is_strictly_valid(self) -> None:

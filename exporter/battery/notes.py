@@ -41,4 +41,5 @@ def _notes(presentation: Presentation, basic: BasicInfo) -> Iterator[tuple[str, 
     low_ah, critical_ah = (threshold.in_ah(nominal_ah) for threshold in thresholds.values())
     if low_ah is not None and critical_ah is not None and critical_ah > low_ah:
         both = f"{presentation.critical} is more than low, {presentation.low}"
-        yield "critical", f"{both}, with a nominal capacity of {nominal_ah:g} Ah"
+        reason = f"{both}, with a nominal capacity of {nominal_ah:g} Ah"
+        yield "critical", f"{reason}: {presentation.critical} is used for both"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from exporter.battery.energy import EnergyTotals
 from exporter.battery.settings_state import SettingsState
-from exporter.config.presentation import Presentation
+from exporter.config.presentation import Presentation, Threshold
 from exporter.errors import FailureReason
 from exporter.link_stats import LinkTotals
 from exporter.reading import Identity, Reading
@@ -53,6 +53,23 @@ class Snapshot:
         measured_c = basic.temperatures_c if basic else ()
         names = self.presentation.sensor_names(len(measured_c))
         return [*zip(names, measured_c, strict=True)]
+
+    @property
+    def critical(self) -> Threshold:
+        """The threshold below which the battery is critical."""
+        return self.presentation.critical
+
+    @property
+    def low(self) -> Threshold:
+        """The threshold below which the battery is low; a critical battery is always low, too.
+
+        If one is in Ah and the other in %, only the nominal capacity shows which is higher.
+        """
+        low, critical = self.presentation.low, self.presentation.critical
+        low_ah, critical_ah = low.in_ah(self.nominal_ah), critical.in_ah(self.nominal_ah)
+        if low_ah is None or critical_ah is None:
+            return low
+        return critical if critical_ah > low_ah else low
 
     @property
     def paused(self) -> bool:

@@ -49,8 +49,8 @@ def battery(snapshot: Snapshot, morning: Morning | None = None) -> dict[str, Any
         if snapshot.settings is None
         else _settings(snapshot.settings, snapshot.settings_read_unix_s),
         "thresholds": {
-            "low": _threshold(snapshot.presentation.low, snapshot.nominal_ah),
-            "critical": _threshold(snapshot.presentation.critical, snapshot.nominal_ah),
+            "low": _threshold(snapshot.low, snapshot.nominal_ah),
+            "critical": _threshold(snapshot.critical, snapshot.nominal_ah),
         },
         "link": {
             "rssi_dbm": snapshot.rssi_dbm,

@@ -9,7 +9,7 @@ from exporter.battery.forecast import Morning, make_morning, night_current_a
 from exporter.battery.poller import Poller
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
-from exporter.config.presentation import Presentation, Threshold
+from exporter.config.presentation import Threshold
 from exporter.config.schema import BankConfig, Wiring
 from exporter.localtime import LocalTime
 from exporter.web import api_json as api
@@ -124,8 +124,8 @@ class Mornings:
         return self._make(
             reading.basic.remaining_ah,
             self._night_current_a(snapshot.battery),
-            snapshot.presentation.low.in_ah(snapshot.nominal_ah),
-            snapshot.presentation.critical.in_ah(snapshot.nominal_ah),
+            snapshot.low.in_ah(snapshot.nominal_ah),
+            snapshot.critical.in_ah(snapshot.nominal_ah),
         )
 
     def of_bank(self, bank: BankSnapshot, members: Sequence[Snapshot]) -> Morning | None:
@@ -161,11 +161,9 @@ class Mornings:
         return make_morning(remaining_ah, night_a, night_s, low_ah=low_ah, critical_ah=critical_ah)
 
 
-def _threshold_ratio(
-    members: Sequence[Snapshot], choose: Callable[[Presentation], Threshold]
-) -> float:
+def _threshold_ratio(members: Sequence[Snapshot], choose: Callable[[Snapshot], Threshold]) -> float:
     """Return the sum of a threshold of batteries with a nominal capacity, as a ratio of theirs."""
-    thresholds_ah = [choose(one.presentation).in_ah(one.nominal_ah) or 0.0 for one in members]
+    thresholds_ah = [choose(one).in_ah(one.nominal_ah) or 0.0 for one in members]
     return sum(thresholds_ah) / sum(one.nominal_ah or 0.0 for one in members)
 
 

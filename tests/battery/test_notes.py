@@ -11,6 +11,7 @@ from exporter.protocol.jbd import decode_basic
 from tests.support.recorded import MOBILEKTRO
 
 BASIC = replace(decode_basic(MOBILEKTRO[4:-3]), nominal_ah=100.0)
+USED_FOR_BOTH = "10% is more than low, 5Ah, with a nominal capacity of 100 Ah: 10% is used for both"
 
 
 def notes_of(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
@@ -36,7 +37,9 @@ def presentation(low: str = "20%", critical: str = "10%") -> Presentation:
         ),
         (
             {"low": "5Ah"},
-            [("critical", "10% is more than low, 5Ah, with a nominal capacity of 100 Ah")],
+            [
+                ("critical", USED_FOR_BOTH),
+            ],
         ),
     ],
 )

@@ -19,7 +19,7 @@ from exporter.battery.history import HOURS, LENGTH, SPACING_S, History, Sample
 from exporter.battery.settings_state import SettingsState, decode_settings
 from exporter.battery.snapshot import Snapshot
 from exporter.clock import WallClock
-from exporter.config.presentation import Presentation
+from exporter.config.presentation import Presentation, parse_threshold
 from exporter.config.schema import PollConfig, Seconds
 from exporter.config.web import WebConfig
 from exporter.demo.battery import Faults
@@ -172,6 +172,15 @@ class TestState:
             "low": {"remaining_ah": 43.864, "rsoc_ratio": 0.2},
             "critical": {"remaining_ah": 21.932, "rsoc_ratio": 0.1},
         }
+
+    def test_threshold_for_low_is_at_least_that_for_critical(self) -> None:
+        both = Presentation(low=parse_threshold("60Ah"), critical=parse_threshold("50%"))
+        shot = Snapshot(battery="camper", address=SECOND, nominal_ah=200.0, presentation=both)
+
+        thresholds = api.battery(shot)["thresholds"]
+
+        assert thresholds["low"] == thresholds["critical"]
+        assert thresholds["critical"] == {"remaining_ah": 100.0, "rsoc_ratio": 0.5}
 
     def test_socket_that_is_configured_as_empty_has_neither_name_nor_temperature(self) -> None:
         shot = Snapshot(
