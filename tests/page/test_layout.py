@@ -127,6 +127,40 @@ class TestLayout:
         assert wrong == [False] * 5 * len(flows)
         assert out == []
 
+    @pytest.mark.parametrize("viewport", [*PHONES, *TABLETS])
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_reason_without_a_reading_stands_below_the_dash_and_is_not_cut_off(
+        self, open_page: Open, viewport: tuple[int, int], count: int
+    ) -> None:
+        failed = {"up": False, "reading": None, "failure": fake.failure("adapter", 900, "none")}
+        exporter = FakeExporter([fake.battery(f"b{number}", **failed) for number in range(count)])
+        page = open_page(exporter.url, viewport=viewport, locale="de-DE")
+
+        cut_off, below_the_dash, curve_below = page.evaluate(
+            """() => {
+                const [tile, dash, status, curve] = [".tile", ".big", ".status", ".curve"]
+                    .map((each) => document.querySelector(each).getBoundingClientRect());
+                const list = document.querySelector(".status");
+                return [list.scrollHeight > list.clientHeight + 1 || status.bottom > tile.bottom,
+                    status.top - dash.bottom, curve.top >= status.bottom || curve.left > dash.left];
+            }"""
+        )
+
+        exporter.close()
+        assert not cut_off
+        assert 0 <= below_the_dash < 20
+        assert curve_below
+
+    def test_answer_for_the_night_is_the_largest_text_of_its_line(
+        self, exporter: FakeExporter, open_page: Open
+    ) -> None:
+        answer, line = open_page(exporter.url, locale="de-DE").evaluate(
+            "['.enough', '.night'].map((each) =>"
+            " parseFloat(getComputedStyle(document.querySelector(each)).fontSize))"
+        )
+
+        assert answer > 1.3 * line
+
     def test_digits_of_the_charge_are_readable_from_two_metres(
         self, exporter: FakeExporter, open_page: Open
     ) -> None:
