@@ -93,6 +93,35 @@ class TestBanks:
         assert "right: No newer value" in status
         assert answer == "Until morning: –"  # noqa: RUF001 - as it is shown
 
+    @pytest.mark.parametrize(
+        ("difference_ratio", "locale", "words"),
+        [
+            (0.1, "en-GB", "All is well"),
+            (0.27, "en-GB", "Its batteries are charged unequally: 27 % apart. Charge all of them"),
+            (0.27, "de-DE", "Batterien ungleich geladen: 27 % Unterschied. Alle auf 100 % laden."),
+        ],
+    )
+    def test_bank_with_unequal_batteries_warns_in_its_tile_and_in_the_header(
+        self, open_page: Open, difference_ratio: float, locale: str, words: str
+    ) -> None:
+        members = [fake.battery("left"), fake.battery("right")]
+        bank = fake.bank("living area", members)
+        bank["total"]["rsoc_difference_ratio"] = difference_ratio
+        exporter = FakeExporter(members, banks=[bank])
+        page = open_page(exporter.url, locale=locale)
+
+        status = text_of(page.locator(".status").first)
+        in_header = [text_of(each) for each in page.locator(".worst").all()]
+        announced = page.locator("#announcer").inner_text()
+        found = violations(page)
+
+        exporter.close()
+        assert words in status
+        short = f"living area: {words.partition(':')[0]}"
+        assert in_header == ([short] if difference_ratio > 0.1 else [])
+        assert announced == (f"{short}." if difference_ratio > 0.1 else "")
+        assert found == []
+
     def test_total_disappears_with_the_event_of_a_battery(self, open_page: Open) -> None:
         left, right = fake.battery("left"), fake.battery("right")
         exporter = make_exporter(left, right)

@@ -45,7 +45,7 @@ export function BankTile({ bank }) {
   const battery = asBattery(bank, members);
   const { reading } = battery;
   const stale = isStale(battery);
-  const found = bankProblems(members);
+  const found = bankProblems(bank, members);
   const levels = members.filter((each) => each.reading).map((each) => ({ level: chargeLevel(each) }));
   return h("article", { class: `tile bank ${worstLevel(found)} ${stale ? "stale" : ""} ${reading ? "" : "unread"}` },
     h("div", { class: "head" }, h("h2", null, h("bdi", null, bank.name)), h("p", { class: "age" }, ageText(battery, stale))),

@@ -6,7 +6,7 @@ import { BankTile } from "./bank.js";
 import { Details } from "./details.js";
 import { SILENCE_S, atOneTime, checkConnection, connection, disconnect, elapsed, start, state } from "./exporter.js";
 import { LANGUAGE, duration, t } from "./i18n.js";
-import { problems, urgentProblems } from "./problems.js";
+import { ownProblems, problems, urgentProblems } from "./problems.js";
 import { Tile, shape, viewUrl } from "./tile.js";
 
 // The forms of a tile: name, width, height and the size of the digits, in em.
@@ -32,7 +32,7 @@ function Connection() {
 }
 
 /** The worst problem, because its battery may be below the visible part of the page, and how many there are. */
-const Worst = ({ problem, count }) => h("a", { class: `worst ${problem.level}`, href: viewUrl(problem.name),
+const Worst = ({ problem, count }) => h("a", { class: `worst ${problem.level}`, href: viewUrl(problem.view),
   "aria-label": `${t.levels[problem.level]} ${problem.name}: ${problem.announcement || problem.text}${count > 1 ? ` (${t.more(count - 1)})` : ""}` },
   shape(problem.level), " ",
   count > 1 ? h("span", { class: "count" }, count, h("span", { class: "word" }, ` ${t.problems}`)) : null,
@@ -77,10 +77,12 @@ let announced = "";
 /** Announce changed problems to screen readers, but no numbers and times. */
 function announce() {
   const parts = connection() === "offline" ? [state.refusal ? `${state.refusal}.` : t.offlineHint] : [];
-  (state.batteries || []).forEach((battery) => {
-    const texts = problems(battery).map((each) => each.announcement).filter(Boolean);
-    if (texts.length) parts.push(`${battery.name}: ${texts.join(". ")}.`);
-  });
+  const add = (name, found) => {
+    const texts = found.map((each) => each.announcement).filter(Boolean);
+    if (texts.length) parts.push(`${name}: ${texts.join(". ")}.`);
+  };
+  (state.batteries || []).forEach((battery) => add(battery.name, problems(battery)));
+  state.banks.forEach((bank) => add(bank.name, ownProblems(bank)));
   const text = parts.join(" ") || (announced ? t.fine : "");
   if (text !== announced) document.getElementById("announcer").textContent = announced = text;
 }

@@ -6,6 +6,7 @@ import { duration, measure, moment, t } from "./i18n.js";
 const LEVELS = ["ok", "info", "attention", "alarm"];
 // Winter and a full battery cause these; every other protection is an alarm.
 const USUAL = ["charge_undertemperature", "charge_overtemperature", "cell_overvoltage", "pack_overvoltage"];
+const UNEQUAL = 0.1; // as in the alert
 
 /**
  * List the problems of a battery, the worst first: {level, text, hint, announcement}.
@@ -32,18 +33,26 @@ export function problems(battery) {
   return found.sort(worstFirst);
 }
 
-/** List the problems of all batteries that need attention, with their batteries' names, the worst first. */
+/** List the problems that need attention, with the name of their battery or bank and the battery to look at, the worst first. */
 export function urgentProblems() {
   const found = [];
-  (state.batteries || []).forEach((battery) => problems(battery).filter(needsAttention)
-    .forEach((each) => found.push({ ...each, name: battery.name })));
+  const add = (name, view, list) => list.filter(needsAttention).forEach((each) => found.push({ ...each, name, view }));
+  (state.batteries || []).forEach((battery) => add(battery.name, battery.name, problems(battery)));
+  state.banks.forEach((bank) => add(bank.name, bank.batteries[0], ownProblems(bank)));
   return found.sort(worstFirst);
 }
 
-/** List why a bank has no total, and what is wrong with its batteries. */
-export function bankProblems(members) {
+/** List what is wrong with a bank, but not with one of its batteries: the alert BmsBankImbalance, without its two hours. */
+export function ownProblems({ total }) {
+  if (!total || total.rsoc_difference_ratio <= UNEQUAL) return [];
+  const apart = measure(total.rsoc_difference_ratio * 100, 0, "%");
+  return [{ level: "attention", text: `${t.unequal}: ${t.apart(apart)}.`, hint: t.unequalHint, announcement: t.unequal }];
+}
+
+/** List why a bank has no total, and what is wrong with it and its batteries. */
+export function bankProblems(bank, members) {
   const missing = [];
-  const others = [];
+  const others = ownProblems(bank);
   members.forEach((battery) => problems(battery).forEach((each) => {
     const add = (list, text) => list.push({ ...each, text, hint: null, announcement: text }); // its own tile has the hint
     if (!battery.reading) add(missing, t.noTotal(battery.name, each.text));
