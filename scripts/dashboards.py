@@ -138,9 +138,20 @@ PROBLEMS: Final = {
 }
 
 
-def in_words() -> str:
-    """Return the active protections, with a label `problem` in words."""
-    expr = f"bms_protection_active{OF} == 1"
+# Winter and a full battery cause these: orange, as on the page. Every other protection is red.
+USUAL: Final = "charge_(under|over)temperature|(cell|pack)_overvoltage"
+
+
+def protections(*, usual: bool) -> str:
+    """Return the selector of some protections of the selected batteries."""
+    match = "=~" if usual else "!~"
+    labels = OF.replace("{", f'{{protection{match}"{USUAL}", ')
+    return f"bms_protection_active{labels}"
+
+
+def in_words(*, usual: bool) -> str:
+    """Return the active protections among some, with a label `problem` in words."""
+    expr = f"{protections(usual=usual)} == 1"
     for name, words in PROBLEMS.items():
         expr = f'label_replace({expr}, "problem", "{words}", "protection", "{name}")'
     return expr
@@ -435,15 +446,16 @@ def _answers(board: Board) -> None:
     board.panel(
         "stat",
         "What is wrong",
-        "Batteries that their BMS protects, that are low, or that are not reached, and banks without all their batteries.",
+        "Batteries that are blocked by their BMS, low or not reached, and banks that are charged unequally or without all their batteries.",
         "none",
         [
-            query(in_words(), "{{battery}}: {{problem}}", now=True),
+            query(in_words(usual=False), "{{battery}}: {{problem}}", now=True),
             query(
                 f"bms_remaining_capacity_amperehours{OF} < bms_critical_threshold_amperehours{OF}",
                 "{{battery}}: nearly empty, charge now",
                 now=True,
             ),
+            query(in_words(usual=True), "{{battery}}: {{problem}}", now=True),
             query(
                 f"bms_remaining_capacity_amperehours{OF} < bms_low_threshold_amperehours{OF} >= bms_critical_threshold_amperehours{OF}",
                 "{{battery}}: low",
@@ -460,13 +472,18 @@ def _answers(board: Board) -> None:
                 "{{bank}}: not all batteries are read",
                 now=True,
             ),
+            query(
+                f"bms_bank_state_of_charge_difference_ratio{EXPORTERS} > 0.1 {BANKS}",
+                "{{bank}}: its batteries are charged unequally",
+                now=True,
+            ),
             query(f"absent(bms_polls_total{OF})", "no data: is the exporter scraped?", now=True),
         ],
         size=(6, 8),
         overrides=[
             *(colored(ref, RED) for ref in "AB"),
-            *(colored(ref, ORANGE) for ref in "CDFG"),
-            colored("E", GREY),
+            *(colored(ref, ORANGE) for ref in "CDEGHI"),
+            colored("F", GREY),
         ],
         options={"textMode": "name", "text": {"valueSize": 18}},  # else lines overlap if it is wide
         no_value="Nothing",
@@ -854,25 +871,42 @@ def fleet() -> Json:
     known = f"last_over_time(bms_polls_total{OF}[1d])"
     unread = f"(bms_polls_total{OF} == 0)"  # no poll has finished since the exporter started
     missed = f"({known} unless {up} == 1 unless {unread})"
-    tripped = f"max without (protection) (bms_protection_active{OF})"
-    for title, about, expr, color in (
-        ("Batteries", "Seen in the past day.", f"count({known})", levels(GREY)),
-        ("Not reached", "Their last poll failed, or they are not scraped any more.",
-         f"count{missed} or vector(0)", levels(GREEN, (1, ORANGE))),
-        ("Low", "Below their threshold for low at the last reading of the past day.",
-         f"count(last_over_time(bms_remaining_capacity_amperehours{OF}[1d]) < last_over_time(bms_low_threshold_amperehours{OF}[1d])) or vector(0)", levels(GREEN, (1, ORANGE))),
-        ("Protected", "Their BMS has switched charging or the output off.",
-         f"count({tripped} == 1) or vector(0)", levels(GREEN, (1, RED))),
-    ):  # fmt: skip
-        board.panel(
-            "stat", title, about, "none", [query(expr, title, now=True)], size=(6, 4),
-            defaults={"decimals": 0, "thresholds": color},
-        )  # fmt: skip
+    blocked = f"max without (protection) ({protections(usual=False)})"
+    usually_blocked = f"max without (protection) ({protections(usual=True)})"
+    counts = (
+        ("in all", f"count({known})", levels(GREY)),
+        ("not reached", f"count{missed} or vector(0)", levels(GREEN, (1, ORANGE))),
+        ("low", f"count(last_over_time(bms_remaining_capacity_amperehours{OF}[1d]) < last_over_time(bms_low_threshold_amperehours{OF}[1d])) or vector(0)", levels(GREEN, (1, ORANGE))),
+        ("blocked", f"count(max without (protection) (bms_protection_active{OF}) == 1) or vector(0)", levels(GREEN, (1, ORANGE))),
+    )  # fmt: skip
+    # One panel: on a phone, four would fill the screen above the table.
+    board.panel(
+        "stat",
+        "How many",
+        "Seen in the past day; not reached: their last poll failed, or they are not scraped any more; low: below their threshold at the last reading of the past day; blocked: their BMS has switched charging or the output off.",
+        "none",
+        [query(expr, title, now=True) for title, expr, _ in counts],
+        size=(24, 4),
+        defaults={"decimals": 0},
+        overrides=[
+            {
+                "matcher": {"id": "byFrameRefID", "options": chr(ord("A") + n)},
+                "properties": [{"id": "thresholds", "value": color}],
+            }
+            for n, (_, _, color) in enumerate(counts)
+        ],
+        options={
+            "orientation": "vertical",
+            "justifyMode": "center",
+            "textMode": "value_and_name",
+            "text": {"titleSize": 14, "valueSize": 36},
+        },
+    )
     nothing = f"0 * {known}"
-    # Not reached 4, protected 2, low 1, not read yet -1: the worst has the highest sum.
+    # Not reached 8, blocked 4 or usually 2, low 1, not read yet -1: the worst has the highest sum.
     state = (
-        f"((0 * {missed} + 4) or {unread} - 1 or {nothing})"
-        f" + 2 * ({tripped} or {nothing}) + ((bms_remaining_capacity_amperehours{OF} < bool bms_low_threshold_amperehours{OF}) or {nothing})"
+        f"((0 * {missed} + 8) or {unread} - 1 or {nothing})"
+        f" + 4 * ({blocked} or {nothing}) + 2 * ({usually_blocked} or {nothing}) + ((bms_remaining_capacity_amperehours{OF} < bool bms_low_threshold_amperehours{OF}) or {nothing})"
     )
     columns = (
         ("State", state, "none"),
@@ -890,8 +924,9 @@ def fleet() -> Json:
                 {"type": "value", "options": {"-1": {"text": "not read yet", "color": GREY, "index": 4},
                                               "0": {"text": "ok", "color": GREEN, "index": 0},
                                               "1": {"text": "low", "color": ORANGE, "index": 1}}},
-                {"type": "range", "options": {"from": 2, "to": 3, "result": {"text": "protected", "color": RED, "index": 2}}},
-                {"type": "range", "options": {"from": 4, "to": 99, "result": {"text": "not reached", "color": ORANGE, "index": 3}}},
+                {"type": "range", "options": {"from": 2, "to": 3, "result": {"text": "blocked", "color": ORANGE, "index": 2}}},
+                {"type": "range", "options": {"from": 4, "to": 7, "result": {"text": "blocked", "color": RED, "index": 5}}},
+                {"type": "range", "options": {"from": 8, "to": 99, "result": {"text": "not reached", "color": ORANGE, "index": 3}}},
             ]},
             {"id": "custom.cellOptions", "value": {"type": "color-text"}},
         ],
@@ -906,8 +941,9 @@ def fleet() -> Json:
     }  # fmt: skip
     decimals = {"Remaining": 1, "Charge": 0, "Current": 1, "Empty in": 1,
                 "Coldest": 1, "Cells apart": 3, "Last read": 0}  # fmt: skip
-    # On a phone, the first four fit.
-    widths = {"Battery": 100, "State": 100, "Remaining": 85, "Charge": 65}
+    # On a phone, the first four fit; on a tablet, all but the last.
+    widths = {"Battery": 90, "State": 98, "Remaining": 85, "Charge": 60}
+    least = {"Current": 60, "Empty in": 82, "Coldest": 65, "Cells apart": 86, "Last read": 90}
     shown = ["Battery", *(title for title, _, _ in columns), "Vehicle", "Instance", "Job"]
     labels = {"battery": "Battery", "vehicle": "Vehicle", "instance": "Instance", "job": "Job"}
     overrides = [
@@ -918,6 +954,7 @@ def fleet() -> Json:
                 *([{"id": "decimals", "value": decimals[title]}] if title in decimals else []),
                 *looks.get(title, []),
                 *([{"id": "custom.width", "value": width}] if (width := widths.get(title)) else []),
+                *([{"id": "custom.minWidth", "value": px}] if (px := least.get(title)) else []),
             ],
         }
         for title, unit in [("Battery", ""), *((title, unit) for title, _, unit in columns)]
@@ -938,7 +975,7 @@ def fleet() -> Json:
     board.panel(
         "table",
         "Batteries, the worst first",
-        "The order is: not reached, protected, low, well, not read yet. A click on a battery opens it.",
+        "The order is: not reached, blocked, low, ok, not read yet. A click on a battery opens it.",
         "none",
         [
             query(f'label_replace(({expr}) * 1, "column", "{title}", "", "")', title, now=True)

@@ -202,6 +202,33 @@ def test_dashboard_is_what_its_script_writes(name: str) -> None:
     assert written == dashboards.text(name), "make docs"
 
 
+def test_counts_of_batteries_leave_room_for_their_table_on_a_phone() -> None:
+    counts, table, *_ = dashboards.DASHBOARDS["fleet.json"]()["panels"]
+
+    assert (counts["type"], table["type"]) == ("stat", "table")
+    assert table["gridPos"]["y"] <= 4
+
+
+def test_page_and_dashboards_agree_which_protections_are_usual() -> None:
+    page = (PROJECT / "exporter" / "web" / "page" / "problems.js").read_text(encoding="utf-8")
+    listed = re.search(r"const USUAL = \[(.*)\]", page)
+
+    assert listed is not None
+    assert sorted(re.findall(r'"(\w+)"', listed[1])) == sorted(
+        one for one in Protection if re.fullmatch(dashboards.USUAL, one)
+    )
+
+
+def test_page_and_dashboard_warn_of_unequal_batteries_as_the_alert_does() -> None:
+    page = (PROJECT / "exporter" / "web" / "page" / "problems.js").read_text(encoding="utf-8")
+    rules = (PROJECT / "prometheus" / "rules" / "bms-alerts.yml").read_text(encoding="utf-8")
+
+    assert "const UNEQUAL = 0.1;" in page
+    assert "min_over_time(bms_bank_state_of_charge_difference_ratio[2h:1m]) > 0.1" in rules
+    assert "bms_bank_state_of_charge_difference_ratio{" in dashboards.text("camper-energy.json")
+    assert "} > 0.1 and on" in dashboards.text("camper-energy.json")
+
+
 @pytest.mark.parametrize("name", dashboards.DASHBOARDS)
 def test_dashboard_can_be_imported_and_describes_its_panels(name: str) -> None:
     board: dict[str, Any] = dashboards.DASHBOARDS[name]()

@@ -13,12 +13,15 @@ from servers import ANY_PORT, Server, program
 from tests.support.expressions import EXPRESSIONS
 from tests.support.paths import PROJECT
 
-# The demo has no proxy, reads every battery of its bank, and has enough in the morning. Its history
-# has no metrics of the exporter but the local time. The opposite comparison has a result.
+# The demo has no proxy. It reads every battery of its bank, charges them equally, has enough in the
+# morning, and only cold blocks it. Its history has no metrics of the exporter but the local time.
+# The opposite comparison has a result.
 WITHOUT_CASE = {
     "metrics.md: Does the exporter work?": None,
     "metrics.md: Does the proxy work?": None,
-    "camper-energy.json: What is wrong F": ("} < bms_bank_batteries", "} == bms_bank_batteries"),
+    "camper-energy.json: What is wrong A": ("protection!~", "protection=~"),
+    "camper-energy.json: What is wrong G": ("} < bms_bank_batteries", "} == bms_bank_batteries"),
+    "camper-energy.json: What is wrong H": ("} > 0.1", "} <= 0.1"),
     "camper-energy.json: Enough until morning? C": ("/ 3600, 0) < (", "/ 3600, 0) >= ("),
 }
 THREE_DAYS_S = 3 * 86400  # two complete days, and today so far
