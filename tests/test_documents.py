@@ -209,7 +209,8 @@ def test_counts_of_batteries_leave_room_for_their_table_on_a_phone() -> None:
     assert table["gridPos"]["y"] <= 4
 
 
-def test_page_and_dashboards_agree_which_protections_are_usual() -> None:
+def test_page_dashboards_and_alerts_agree_which_protections_are_usual() -> None:
+    rules = (PROJECT / "prometheus" / "rules" / "bms-alerts.yml").read_text(encoding="utf-8")
     page = (PROJECT / "exporter" / "web" / "page" / "problems.js").read_text(encoding="utf-8")
     listed = re.search(r"const USUAL = \[(.*)\]", page)
 
@@ -217,6 +218,7 @@ def test_page_and_dashboards_agree_which_protections_are_usual() -> None:
     assert sorted(re.findall(r'"(\w+)"', listed[1])) == sorted(
         one for one in Protection if re.fullmatch(dashboards.USUAL, one)
     )
+    assert set(re.findall(r'protection[=!]~"(.*?)"', rules)) == {dashboards.USUAL}
 
 
 def test_page_and_dashboard_warn_of_unequal_batteries_as_the_alert_does() -> None:
