@@ -86,7 +86,7 @@ class ProxyApi:
     async def _open(self) -> Session:
         now_s = asyncio.get_running_loop().time
         if self._before is not None:
-            await self._before._closed.wait()  # noqa: SLF001 - one of our own
+            await self._before.wait_closed()
             self._before = None
         if self._session is None or self._session.ended.done():
             if self._failure is not None and now_s() < self._again_s:
@@ -154,6 +154,12 @@ class ProxyApi:
             leave_behind(self._monitor)
             self._monitor = None
         self._closing = asyncio.get_running_loop().call_later(self._idle_s, self.close)
+
+    async def wait_closed(self) -> None:
+        """Wait until neither this connection nor a former one to the same proxy is in use."""
+        if self._before is not None:
+            await self._before.wait_closed()
+        await self._closed.wait()
 
     def retire(self) -> None:
         """Close as soon as nothing uses the connection: it is not configured any more."""

@@ -32,10 +32,10 @@ from exporter.errors import (
 
 MAX_TEXT: Final = 160  # characters of a proxy's text
 UNKNOWN: Final = "Unknown error"  # the library's text for a code that it does not know
-# ATT's errors "insufficient authentication", "authorization", "key size" and "encryption"
-# (Core Specification, Vol 3, Part F, 3.4.1.1), and the ESP32's own for the same.
 NOT_CONNECTED: Final = -1  # the battery (ESPHome, bluetooth_connection.cpp)
 ENDED: Final = "the connection ended"
+# ATT's errors "insufficient authentication", "authorization", "key size" and "encryption"
+# (Core Specification, Vol 3, Part F, 3.4.1.1), and the ESP32's own for the same.
 WANTS_PAIRING: Final = frozenset({0x05, 0x08, 0x0C, 0x0F, 137, 142})
 
 

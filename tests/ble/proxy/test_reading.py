@@ -205,7 +205,8 @@ class TestReload:
             polling = asyncio.create_task(reading.poll())
             await wait_until(lambda: "BluetoothGATTWriteRequest" in proxy.received)
             new = ProxyName("barn")
-            transports = reading.proxies.make_transports([proxy.config(name=new)])
+            for name in (ProxyName("shed"), new):  # two reloads during one poll
+                transports = reading.proxies.make_transports([proxy.config(name=name)])
             other = Proxied(tasks)
             other.routes = routes_of(transports)
 
